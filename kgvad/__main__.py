@@ -1,0 +1,5 @@
+"""``python -m kgvad``."""
+
+from kgvad.cli import main
+
+main()

@@ -1,0 +1,71 @@
+"""Progress, notes and warnings. All of it goes to stderr; stdout belongs to results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+T = TypeVar("T")
+
+
+def note(message: str) -> None:
+    """One line of information on stderr."""
+    print(f"kgvad: {message}", file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """One line of warning on stderr."""
+    note(f"warning: {message}")
+
+
+class Advance(Protocol):
+    """Called with a number of finished units, and optionally a new description."""
+
+    def __call__(self, units: float = 1, description: str | None = None) -> None: ...
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def progress(description: str, total: float | None = None) -> Iterator[Advance]:
+    """A progress bar on stderr while the block runs; silent where stderr is not a terminal."""
+    with _progress() as bar:
+        task = bar.add_task(description, total=total)
+
+        def advance(units: float = 1, description: str | None = None) -> None:
+            if description is None:
+                bar.update(task, advance=units)
+            else:
+                bar.update(task, advance=units, description=description)
+
+        yield advance
+
+
+def track(items: Iterable[T], description: str, total: float | None = None) -> Iterator[T]:
+    """Iterate with a progress bar; ``total`` defaults to ``len(items)`` where it has one."""
+    if total is None:
+        total = len(items) if hasattr(items, "__len__") else None
+    with progress(description, total) as advance:
+        for item in items:
+            yield item
+            advance()

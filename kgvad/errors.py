@@ -1,0 +1,97 @@
+"""Every error that kgvad raises on purpose.
+
+    KgvadError                  exit code 1
+    ├── UsageError              exit code 2: an option or argument is wrong
+    │   └── SettingsError       kgvad.toml is wrong
+    ├── WeightsError            pretrained weights missing, damaged or unreachable
+    ├── KnowledgeGraphError
+    │   ├── FetchError          the SPARQL service failed or refused
+    │   ├── OfflineError        something is not in the cache and fetching is not allowed
+    │   ├── StoreError          the cache file is damaged, locked or of a newer version
+    │   └── CategoryTableError  a category table is wrong or does not match the graph
+    ├── AnchorError             an anchor bank is missing, damaged or does not fit
+    ├── VideoError              a video cannot be read
+    ├── FeatureError            features are missing, damaged or do not fit
+    ├── RunError                a trained run is missing, damaged or does not fit
+    ├── ScoresError             a file of anomaly scores is wrong
+    └── ReportError             a report or template cannot be made
+
+An error is one line that names the file, option or item, and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class KgvadError(Exception):
+    """Base of all errors raised on purpose.
+
+    Parameters
+    ----------
+    message
+        What is wrong, naming the file, option or item.
+    remedy
+        What the reader can do about it; printed after a semicolon.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message if remedy is None else f"{message}; {remedy}")
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(KgvadError):
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    pass
+
+
+class WeightsError(KgvadError):
+    pass
+
+
+class KnowledgeGraphError(KgvadError):
+    pass
+
+
+class FetchError(KnowledgeGraphError):
+    pass
+
+
+class OfflineError(KnowledgeGraphError):
+    pass
+
+
+class StoreError(KnowledgeGraphError):
+    pass
+
+
+class CategoryTableError(KnowledgeGraphError):
+    pass
+
+
+class AnchorError(KgvadError):
+    pass
+
+
+class VideoError(KgvadError):
+    pass
+
+
+class FeatureError(KgvadError):
+    pass
+
+
+class RunError(KgvadError):
+    pass
+
+
+class ScoresError(KgvadError):
+    pass
+
+
+class ReportError(KgvadError):
+    pass

@@ -1,0 +1,1 @@
+"""Jinja templates, one per output format, read as package data by `kgvad.explain`."""

@@ -1,0 +1,41 @@
+"""The rooms import only rooms to their left."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import kgvad
+
+ORDER = ["kg", "anchors", "video", "detector", "explain"]
+GROUND = {"errors", "settings", "files", "console", "weights"}
+ROOTS = {room: Path(__import__(f"kgvad.{room}", fromlist=["x"]).__file__).parent for room in ORDER}
+
+
+def imported(path: Path) -> set[str]:
+    """First name after ``kgvad`` in every import of a file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "kgvad":
+            parts = node.module.split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("kgvad.")}
+    return found
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_room_imports_only_to_its_left(room):
+    allowed = set(ORDER[: ORDER.index(room) + 1]) | GROUND
+    if room == "video":
+        allowed -= {"kg", "anchors"}
+    if room == "explain":
+        allowed |= {"templates"}
+    for path in sorted(ROOTS[room].rglob("*.py")):
+        assert imported(path) <= allowed, path
+
+
+def test_ground_floor_imports_no_room():
+    root = Path(kgvad.__file__).parent
+    for name in GROUND:
+        assert imported(root / f"{name}.py") <= GROUND, name
