@@ -1,0 +1,61 @@
+"""Fixtures that several rooms use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _shared() -> Path | None:
+    """The folder of real data beside the checkout, or where KGVAD_SHARED points."""
+    given = os.environ.get("KGVAD_SHARED")
+    folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared"
+    return folder if (folder / "design.md").is_file() else None
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data for research; not part of the repository."""
+    folder = _shared()
+    if folder is None:
+        pytest.skip("the shared data folder is not beside the checkout (set KGVAD_SHARED)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path_factory, monkeypatch):
+    """No test reads or writes the user's own folders, except cached weights, which are read-only input."""
+    monkeypatch.setenv("KGVAD_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory):
+    """One cache folder per test session; weights come from KGVAD_WEIGHTS, the user's cache or the index."""
+    before = os.environ.get("KGVAD_CACHE")
+    if "KGVAD_WEIGHTS" not in os.environ:
+        from kgvad.settings import cache_dir
+
+        real = cache_dir() / "weights"
+        if real.is_dir():
+            os.environ["KGVAD_WEIGHTS"] = str(real)
+    os.environ["KGVAD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        os.environ.pop("KGVAD_CACHE", None)
+    else:
+        os.environ["KGVAD_CACHE"] = before
+
+
+@pytest.fixture
+def weights():
+    """``weights(name)``: folder of real pretrained weights, or a skip that says how to get them."""
+    from kgvad.errors import WeightsError
+    from kgvad.weights import find
+
+    def get(name: str) -> Path:
+        try:
+            return find(name)
+        except WeightsError as error:
+            pytest.skip(f"{error}")
+
+    return get
