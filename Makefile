@@ -1,0 +1,49 @@
+# Two commands do everything:
+#   make report VIDEO=path/to/video.mp4    a report about a video (without VIDEO: about a scene rendered here)
+#   make test                              the tests
+# PYTHON chooses the interpreter (3.10 to 3.13), VENV the environment, OUT the folder of the report.
+
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= .
+VIDEO  ?=
+# More options for pip, for example a CPU build of torch where the index offers a bigger one:
+#   make report PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PIP_ARGS ?=
+
+KGVAD := $(VENV)/bin/kgvad
+READY := $(VENV)/.ready
+SCENE := $(VENV)/scene.mp4
+
+.PHONY: report test setup check clean
+
+report: $(READY)
+	@$(if $(VIDEO),,test -f $(SCENE) || $(KGVAD) demo $(SCENE) >/dev/null)
+	@$(KGVAD) weights fetch --offline-set >/dev/null
+	@$(KGVAD) build-anchors --dataset ucf --if-missing >/dev/null
+	@mkdir -p "$(OUT)"
+	@$(KGVAD) explain "$(or $(VIDEO),$(SCENE))" --output "$(OUT)/report.md" --output "$(OUT)/report.html"
+	@echo "$(abspath $(OUT))/report.md"
+	@echo "$(abspath $(OUT))/report.html"
+
+test: $(READY)
+	$(VENV)/bin/pytest
+
+check: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy -p kgvad
+
+setup: $(READY)
+
+# An editable install, so that an edited checkout is what runs; remade when the requirements change.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "kgvad needs Python 3.10 to 3.13, and $(PYTHON) is another: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "$(PYTHON) cannot make a virtual environment; install its venv module (Debian: apt install python3-venv)" >&2; exit 1; }
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
