@@ -1,0 +1,363 @@
+"""Anomaly scores of one video: what every scorer gives and ``explain`` needs, and its three file forms.
+
+npz   arrays ``scores``, ``spans``, ``alignment``, ``concept_alignment`` and a JSON text ``about`` with the rest
+json  the same names in one object
+csv   columns ``start,end,score``, then ``alignment/<category>`` and ``concept/<number>``; the first line may be
+      ``# {...}`` with the rest as JSON
+
+A file of another program needs ``scores`` only (CSV: ``start`` or ``frame``, and ``score``); what it leaves out is
+taken from the video (``fps`` and ``frame_count`` given to :meth:`Scores.load`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kgvad.errors import ScoresError, UsageError
+from kgvad.files import replacing, write_json, write_text
+from kgvad.video import SNIPPET_FRAMES
+
+FORMATS = (".npz", ".csv", ".json")
+
+
+class Origin(BaseModel):
+    """Where scores come from; what is not known stays ``None``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scorer: str = "unknown"  # detector name, "training-free", or another program
+    trained: bool = False  # whether the scorer learned from labelled videos
+    names_categories: Literal["yes", "hint", "no"] = "no"  # how far the alignment may be trusted to name the category
+    encoder: str | None = None  # visual encoder of the features
+    encoder_fingerprint: str | None = None
+    run: str | None = None  # folder of the run
+    run_fingerprint: str | None = None
+    bank: str | None = None  # file of the anchor bank
+    bank_fingerprint: str | None = None
+    notes: list[str] = []  # sentences that a reader of the report should know
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Anomaly scores of one video.
+
+    Attributes
+    ----------
+    video
+        Identifier or path of the video.
+    fps
+        Frames a second.
+    frame_count
+        Frames of the video.
+    spans
+        int64 [T, 2]: frames [start, end) that each row covers; ordered, without overlap.
+    scores
+        float32 [T]: anomaly score, 0..1.
+    alignment
+        float32 [T, C]: similarity of each row to each category, larger is closer; ``None`` where unknown.
+    categories
+        C names, as the dataset's lists spell them.
+    normal
+        Index of Normal in ``categories``; ``None`` where there is none.
+    concept_alignment
+        float32 [T, P]: similarity of each row to each concept of the bank, in the bank's order.
+    origin
+        Where the scores come from.
+
+    Raises
+    ------
+    ScoresError
+        NaN or infinite values, scores outside 0..1, shapes that do not fit, spans that overlap or leave the video.
+    """
+
+    video: str
+    fps: float
+    frame_count: int
+    spans: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    alignment: NDArray[np.float32] | None = None
+    categories: list[str] | None = None
+    normal: int | None = None
+    concept_alignment: NDArray[np.float32] | None = None
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spans", _array(self.spans, np.int64, "spans", 2))
+        object.__setattr__(self, "scores", _array(self.scores, np.float32, "scores", 1))
+        for name in ("alignment", "concept_alignment"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _array(value, np.float32, name, 2))
+        _check(self)
+
+    def per_frame(self) -> NDArray[np.float32]:
+        """Score of every frame, float32 [frame_count]; frames in no span take the span before (or the first)."""
+        rows = np.searchsorted(self.spans[:, 0], np.arange(self.frame_count), side="right") - 1
+        return self.scores[np.maximum(rows, 0)]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write npz, CSV or JSON, by the suffix of ``path``."""
+        path = Path(path)
+        suffix = _suffix(path)
+        if suffix == ".csv":
+            write_text(path, _to_csv(self))
+        elif suffix == ".json":
+            write_json(path, _about(self) | {name: value.tolist() for name, value in _arrays(self).items()})
+        else:
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, about=np.array(json.dumps(_about(self))), **_arrays(self))  # type: ignore[arg-type]
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        video: str | None = None,
+        fps: float | None = None,
+        frame_count: int | None = None,
+    ) -> Scores:
+        """Read what :meth:`save` wrote, or the scores of another program.
+
+        Parameters
+        ----------
+        path
+            npz, CSV or JSON file.
+        video, fps, frame_count
+            Of the video; used where the file does not say.
+
+        Raises
+        ------
+        ScoresError
+            The file is missing, damaged, or its content is wrong; the message names the file and the field.
+        """
+        path = Path(path)
+        reader = {".npz": _from_npz, ".csv": _from_csv, ".json": _from_json}[_suffix(path)]
+        if not path.is_file():
+            raise ScoresError(f"{path} is {'a folder' if path.is_dir() else 'missing'}", "name a file of scores")
+        try:
+            fields = reader(path)
+            return _build(fields, video or path.stem, fps, frame_count)
+        except ScoresError as error:
+            raise ScoresError(f"{path}: {error.message}", error.remedy) from None
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError, csv.Error) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ScoresError(f"{path} cannot be read as scores: {reason}", "write the file again") from error
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"{path}: unknown form of scores {suffix!r}", f"use {', '.join(FORMATS)}")
+    return suffix
+
+
+def _array(value: Any, dtype: Any, name: str, ndim: int) -> NDArray[Any]:
+    try:
+        raw = np.asarray(value)
+        if raw.dtype.kind not in "iuf" or (
+            dtype is np.int64 and raw.dtype.kind == "f" and not (raw == raw.round()).all()
+        ):
+            raise ValueError
+        array = np.ascontiguousarray(raw, dtype=dtype)
+    except (ValueError, TypeError, OverflowError):
+        kind = "whole numbers" if dtype is np.int64 else "numbers"
+        raise ScoresError(f"{name} must be {kind} in equally long rows", "correct the file") from None
+    if array.ndim != ndim:
+        raise ScoresError(f"{name} has {array.ndim} dimensions instead of {ndim}", "correct the file")
+    return array
+
+
+def _check(given: Scores) -> None:
+    def wrong(message: str) -> ScoresError:
+        return ScoresError(message, "correct the file or score the video again")
+
+    rows = len(given.scores)
+    if rows == 0:
+        raise wrong("there are no scores")
+    bad = np.flatnonzero(~np.isfinite(given.scores))
+    if len(bad):
+        raise wrong(f"scores: row {bad[0]} is not a finite number")
+    bad = np.flatnonzero((given.scores < 0) | (given.scores > 1))
+    if len(bad):
+        raise wrong(f"scores: row {bad[0]} is {given.scores[bad[0]]:g}, outside 0..1")
+    if not (np.isfinite(given.fps) and given.fps > 0):
+        raise wrong(f"fps is {given.fps}, not a positive number")
+    if given.frame_count <= 0:
+        raise wrong(f"frame_count is {given.frame_count}, not positive")
+    if given.spans.shape != (rows, 2):
+        raise wrong(f"spans has shape {list(given.spans.shape)} for {rows} scores")
+    starts, ends = given.spans.T
+    bad = np.flatnonzero((ends <= starts) | (starts < 0))
+    if len(bad):
+        raise wrong(f"spans: row {bad[0]} is [{starts[bad[0]]}, {ends[bad[0]]}), not a span of frames")
+    bad = np.flatnonzero(starts[1:] < ends[:-1])
+    if len(bad):
+        raise wrong(f"spans: row {bad[0] + 1} starts at {starts[bad[0] + 1]}, before row {bad[0]} ends")
+    if ends[-1] > given.frame_count:
+        raise wrong(f"spans: the last ends at frame {ends[-1]} of a video of {given.frame_count}")
+    for name in ("alignment", "concept_alignment"):
+        value = getattr(given, name)
+        if value is not None and len(value) != rows:
+            raise wrong(f"{name} has {len(value)} rows for {rows} scores")
+        if value is not None and not np.isfinite(value).all():
+            raise wrong(f"{name}: row {np.flatnonzero(~np.isfinite(value).all(axis=1))[0]} is not finite")
+    if given.alignment is not None and given.categories is None:
+        raise wrong("alignment is given without categories")
+    if given.categories is not None:
+        if len(set(given.categories)) != len(given.categories) or not all(given.categories):
+            raise wrong("categories must be different names")
+        if given.alignment is not None and given.alignment.shape[1] != len(given.categories):
+            raise wrong(f"alignment has {given.alignment.shape[1]} columns for {len(given.categories)} categories")
+    if given.normal is not None and not 0 <= given.normal < len(given.categories or ()):
+        raise wrong(f"normal is {given.normal}, not the index of a category")
+
+
+def _about(given: Scores) -> dict[str, Any]:
+    return {
+        "video": given.video,
+        "fps": given.fps,
+        "frame_count": given.frame_count,
+        "categories": given.categories,
+        "normal": given.normal,
+        "origin": given.origin.model_dump(),
+    }
+
+
+def _arrays(given: Scores) -> dict[str, NDArray[Any]]:
+    names = ("spans", "scores", "alignment", "concept_alignment")
+    return {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+
+
+def _build(fields: Mapping[str, Any], video: str, fps: float | None, frame_count: int | None) -> Scores:
+    known = {"video", "fps", "frame_count", "categories", "normal", "origin"}
+    known |= {"spans", "scores", "alignment", "concept_alignment"}
+    unknown = sorted(set(fields) - known)
+    if unknown:
+        raise ScoresError(f"unknown field {unknown[0]!r}", f"known fields are {', '.join(sorted(known))}")
+    if fields.get("scores") is None:
+        raise ScoresError("there is no field 'scores'", "give one score per row")
+    rate = fields.get("fps") or fps
+    if rate is None:
+        raise ScoresError("fps is not given", "add the field fps, or name the video that was scored")
+    scores = _array(fields["scores"], np.float32, "scores", 1)
+    count = fields.get("frame_count") or frame_count
+    spans = fields.get("spans")
+    if spans is None:
+        starts = np.arange(len(scores)) * SNIPPET_FRAMES
+        spans = np.stack([starts, starts + SNIPPET_FRAMES], axis=1)
+        if count is not None and len(scores):  # the tail of the video belongs to the last row
+            if not starts[-1] < count:
+                raise ScoresError(
+                    f"{len(scores)} scores do not fit a video of {count} frames, {SNIPPET_FRAMES} frames a score",
+                    "add the field spans",
+                )
+            spans[-1, 1] = count
+    spans = _array(spans, np.int64, "spans", 2)
+    if count is None:
+        count = int(spans[-1, 1]) if spans.shape[0] and spans.shape[1] == 2 else 0
+    try:
+        origin = Origin.model_validate(fields.get("origin") or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ScoresError(f"origin.{'.'.join(map(str, first['loc']))}: {first['msg']}", "correct the file") from None
+    categories = fields.get("categories")
+    if categories is not None and not (isinstance(categories, list) and all(isinstance(c, str) for c in categories)):
+        raise ScoresError("categories must be a list of names", "correct the file")
+    normal = fields.get("normal")
+    if normal is not None and (not isinstance(normal, int) or isinstance(normal, bool)):
+        raise ScoresError(f"normal is {normal!r}, not the index of a category", "correct the file")
+    return Scores(
+        video=str(fields.get("video") or video),
+        fps=float(rate),
+        frame_count=int(count),
+        spans=spans,
+        scores=scores,
+        alignment=fields.get("alignment"),
+        categories=categories,
+        normal=normal,
+        concept_alignment=fields.get("concept_alignment"),
+        origin=origin,
+    )
+
+
+def _from_npz(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as bundle:
+        if not isinstance(bundle, np.lib.npyio.NpzFile):
+            raise ScoresError("is a single array, not an npz file", "save it with numpy.savez(scores=...)")
+        fields: dict[str, Any] = {name: bundle[name] for name in bundle.files}
+    about = fields.pop("about", None)
+    for name in ("video", "fps", "frame_count", "normal", "categories"):  # another program's npz holds them as arrays
+        if name in fields:
+            fields[name] = fields[name].tolist()
+    return fields | (_object(str(about)) if about is not None else {})
+
+
+def _from_json(path: Path) -> dict[str, Any]:
+    return _object(path.read_text("utf-8"))
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ScoresError("the JSON is not an object", "write an object with the field 'scores'")
+    return value
+
+
+def _to_csv(given: Scores) -> str:
+    out = io.StringIO()
+    out.write(f"# {json.dumps(_about(given))}\n")
+    names = ["start", "end", "score"]
+    columns = [*given.spans.T.tolist(), given.scores.tolist()]
+    if given.alignment is not None:
+        names += [f"alignment/{name}" for name in given.categories or ()]
+        columns += given.alignment.T.tolist()
+    if given.concept_alignment is not None:
+        names += [f"concept/{number}" for number in range(given.concept_alignment.shape[1])]
+        columns += given.concept_alignment.T.tolist()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(zip(*columns, strict=True))
+    return out.getvalue()
+
+
+def _from_csv(path: Path) -> dict[str, Any]:
+    text = path.read_text("utf-8-sig")
+    first, _, rest = text.partition("\n")
+    fields = _object(first[1:]) if first.startswith("#") else {}
+    reader = csv.reader(io.StringIO(rest if first.startswith("#") else text))
+    names = [name.strip() for name in next(reader, [])]
+    rows = [row for row in reader if row]
+    start = next((name for name in ("start", "frame") if name in names), None)
+    if start is None or "score" not in names:
+        raise ScoresError("the first line does not name the columns start (or frame) and score", "add a header line")
+    for number, row in enumerate(rows):
+        if len(row) != len(names):
+            raise ScoresError(f"row {number + 1} has {len(row)} values for {len(names)} columns", "correct the file")
+    table = dict(zip(names, np.array(rows, dtype=np.float64).reshape(-1, len(names)).T, strict=True))
+    fields["scores"] = table["score"]
+    starts = table[start]
+    if "end" in table:
+        fields["spans"] = np.stack([starts, table["end"]], axis=1)
+    elif len(starts):  # each row lasts until the next; the last as long as the one before
+        step = starts[-1] - starts[-2] if len(starts) > 1 else SNIPPET_FRAMES
+        end = starts[-1] + step
+        fields["spans"] = np.stack([starts, np.append(starts[1:], min(end, fields.get("frame_count") or end))], axis=1)
+    for target, prefix in (("alignment", "alignment/"), ("concept_alignment", "concept/")):
+        chosen = [name for name in names if name.startswith(prefix)]
+        if chosen:
+            fields[target] = np.stack([table[name] for name in chosen], axis=1)
+        if chosen and target == "alignment":
+            fields.setdefault("categories", [name.removeprefix(prefix) for name in chosen])
+    return fields
