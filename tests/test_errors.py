@@ -1,0 +1,16 @@
+import inspect
+
+from kgvad import errors
+
+
+def test_the_tree_in_the_docstring_is_the_real_one():
+    classes = {name for name, value in vars(errors).items() if inspect.isclass(value) and value.__module__ == "kgvad.errors"}
+    for name in classes:
+        assert f" {name} " in errors.__doc__ + " ", name
+    assert all(issubclass(getattr(errors, name), errors.KgvadError) for name in classes)
+
+
+def test_message_and_remedy_make_one_line():
+    error = errors.VideoError("a.mp4 is empty", "give another file")
+    assert str(error) == "a.mp4 is empty; give another file"
+    assert (error.exit_code, errors.SettingsError("x").exit_code) == (1, 2)

@@ -1,0 +1,73 @@
+import hashlib
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from kgvad.errors import KgvadError
+from kgvad.files import replacing, sha256, write_bytes, write_json, write_text
+
+
+def test_new_file_and_its_folder_are_made(tmp_path):
+    write_text(tmp_path / "a" / "b.txt", "größe\n")
+    assert (tmp_path / "a" / "b.txt").read_bytes() == "größe\n".encode()
+    assert os.listdir(tmp_path / "a") == ["b.txt"]
+
+
+def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "x.json"
+    write_text(path, "old")
+    with pytest.raises(ValueError, match="not JSON compliant"), replacing(path):
+        write_json(path.with_name("y.json"), float("nan"))
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_kill_between_write_and_rename_keeps_the_old_file(tmp_path):
+    path = tmp_path / "x.txt"
+    write_text(path, "old")
+    code = (
+        "import os, sys\nfrom kgvad.files import replacing\n"
+        "with replacing(sys.argv[1]) as t:\n    t.write_text('new'); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd="/")
+    assert done.returncode == -9
+    assert path.read_text() == "old"
+
+
+def test_full_disk_is_one_line_and_loses_nothing(tmp_path):
+    """A file-size limit stands in for a full disk: both fail in write() with an OSError."""
+    path = tmp_path / "x.bin"
+    write_bytes(path, b"old")
+    code = (
+        "import resource, signal, sys\nfrom kgvad.files import write_bytes\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "write_bytes(sys.argv[1], bytes(100000))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd="/", capture_output=True, text=True)
+    assert f"KgvadError: cannot write {path}: File too large; free space" in done.stderr
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["x.bin"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096
+
+
+def test_a_folder_in_the_way_is_named(tmp_path):
+    with pytest.raises(KgvadError, match="is a folder, not a file; choose another name"):
+        write_text(tmp_path, "x")
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "x", "y")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc" * 1_000_000)
+    assert sha256(tmp_path / "x") == hashlib.sha256(b"abc" * 1_000_000).hexdigest()

