@@ -7,7 +7,7 @@ Commands of a room stand in ``cli_<room>.py``; heavy imports stay inside the com
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -47,17 +47,26 @@ for module in (cli_anchors, cli_video, cli_detector, cli_explain, cli_kg, cli_sh
 
 def main() -> None:
     """Entry point of ``kgvad``. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
-    debug = "--debug" in sys.argv
+    wrong_use = typer.BadParameter.__mro__[2]  # click's base of usage errors, wherever this typer keeps it
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # it may stand anywhere
     try:
-        app()
+        sys.exit(app(arguments, standalone_mode=False) or 0)
     except KgvadError as error:
-        if debug:
+        if "--debug" in sys.argv:
             raise
-        print(f"kgvad: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+        _fail(str(error), error.exit_code)
+    except wrong_use as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        path = error.ctx.command_path if getattr(error, "ctx", None) else "kgvad"  # type: ignore[attr-defined]
+        message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+        _fail(f"{message}; see: {path} --help", error.exit_code)  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
         print("kgvad: interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"kgvad: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

