@@ -32,7 +32,8 @@ test: $(READY)
 check: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy -p kgvad
+	rm -rf build/check && $(VENV)/bin/python -m pip install --quiet --no-deps --target build/check .
+	MYPYPATH=build/check $(VENV)/bin/mypy -p kgvad
 
 setup: $(READY)
 

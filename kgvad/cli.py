@@ -7,7 +7,7 @@ Commands of a room stand in ``cli_<room>.py``; heavy imports stay inside the com
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -44,10 +44,12 @@ def _options(
 for module in (cli_anchors, cli_video, cli_detector, cli_explain, cli_kg, cli_shell):
     module.register(app)
 
+# Click's base of usage errors, wherever this version of typer keeps click.
+_WRONG_USE: Any = typer.BadParameter.__mro__[2]
+
 
 def main() -> None:
     """Entry point of ``kgvad``. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
-    wrong_use = typer.BadParameter.__mro__[2]  # click's base of usage errors, wherever this typer keeps it
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # it may stand anywhere
     try:
         sys.exit(app(arguments, standalone_mode=False) or 0)
@@ -55,13 +57,13 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         _fail(str(error), error.exit_code)
-    except wrong_use as error:
+    except _WRONG_USE as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            error.show()  # type: ignore[attr-defined]
+            error.show()
             sys.exit(2)
-        path = error.ctx.command_path if getattr(error, "ctx", None) else "kgvad"  # type: ignore[attr-defined]
-        message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
-        _fail(f"{message}; see: {path} --help", error.exit_code)  # type: ignore[attr-defined]
+        path = error.ctx.command_path if getattr(error, "ctx", None) else "kgvad"
+        message = error.format_message().rstrip(".")
+        _fail(f"{message}; see: {path} --help", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         print("kgvad: interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)

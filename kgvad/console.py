@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -71,7 +71,7 @@ def progress(description: str, total: float | None = None) -> Iterator[Advance]:
 def track(items: Iterable[T], description: str, total: float | None = None) -> Iterator[T]:
     """Iterate with a progress bar; ``total`` defaults to ``len(items)`` where it has one."""
     if total is None:
-        total = len(items) if hasattr(items, "__len__") else None
+        total = len(items) if isinstance(items, Sized) else None
     with progress(description, total) as advance:
         for item in items:
             yield item

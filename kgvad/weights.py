@@ -13,6 +13,7 @@ Sources, in this order:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -332,10 +333,8 @@ def _fetch_from_hub(weights: Weights, source: HubSource, target: Path) -> None:
 
 def _knock(endpoint: str, timeout_s: float = 5.0) -> None:
     """Raise at once where the hub cannot be reached; its library would retry for half a minute."""
-    try:
+    with contextlib.suppress(urllib.error.HTTPError):  # an answer, whatever it says, means that the hub is there
         urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=timeout_s).close()
-    except urllib.error.HTTPError:
-        pass  # an answer, whatever it says, means that the hub is there
 
 
 class _NumpyUnpickler(pickle.Unpickler):
@@ -358,7 +357,8 @@ class _NumpyUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:
             raise WeightsError(f"the pickle asks for {module}.{name}, which is not allowed", "use another file")
-        return getattr(np._core.multiarray if "multiarray" in module else np, name)
+        core = "numpy._core" if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else "numpy.core"
+        return super().find_class(f"{core}.multiarray" if module.endswith("multiarray") else module, name)
 
 
 def read_numpy_pickle(path: Path) -> Any:
