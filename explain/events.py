@@ -1,0 +1,187 @@
+"""Events: runs of snippets whose anomaly score stays high, found by hysteresis.
+
+A run starts where the score reaches ``high`` and reaches out on both sides for as long as it stays at or above
+``low``. Runs with a short gap between them are one event, and what is then still too short is dropped. All lengths
+are seconds, so that the same rule serves every frame rate and snippet length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgvad.detector.scores import Scores
+from kgvad.errors import ScoresError, UsageError
+
+
+@dataclass(frozen=True)
+class EventRule:
+    """How events are read off the score curve.
+
+    Attributes
+    ----------
+    high
+        A score from here on starts an event.
+    low
+        The event lasts while the score is at or above this.
+    merge_s
+        Events with at most this many seconds between them are one.
+    min_s
+        Shorter events are dropped; a video shorter than this keeps its event.
+    """
+
+    high: float = 0.5
+    low: float = 0.35
+    merge_s: float = 2.0
+    min_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high <= 1:
+            raise UsageError(
+                f"the thresholds are low {self.low:g} and high {self.high:g}",
+                "they must be 0 < low <= high <= 1",
+            )
+        if not (math.isfinite(self.merge_s) and math.isfinite(self.min_s) and self.merge_s >= 0 and self.min_s >= 0):
+            raise UsageError(
+                f"merge_s is {self.merge_s:g} and min_s is {self.min_s:g}", "both must be seconds, 0 or more"
+            )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One event on the score curve.
+
+    Attributes
+    ----------
+    rows
+        Rows of the scores that belong to it, ``[first, last + 1)``.
+    start_s, end_s
+        Seconds from the start of the video.
+    onset_s
+        Start of the first row at or above ``high``.
+    peak_s
+        Middle of the row with the highest score.
+    peak_row
+        That row.
+    peak, mean
+        Highest score, and the mean weighted by the length of the rows.
+    """
+
+    rows: tuple[int, int]
+    start_s: float
+    end_s: float
+    onset_s: float
+    peak_s: float
+    peak_row: int
+    peak: float
+    mean: float
+
+
+def row_times(scores: Scores) -> NDArray[np.float64]:
+    """Start and end of every scored row in seconds, float64 [T, 2]."""
+    return scores.spans / scores.fps
+
+
+def find_events(
+    scores: Scores, rule: EventRule | None = None, times: NDArray[np.float64] | None = None
+) -> list[Interval]:
+    """Events in the order of time.
+
+    Parameters
+    ----------
+    scores
+        The score curve.
+    rule
+        Thresholds and lengths; the default rule if ``None``.
+    times
+        Start and end of every row in seconds, float64 [T, 2], for a video of variable frame rate; from the frame
+        numbers if ``None``.
+    """
+    rule = rule or EventRule()
+    times = row_times(scores) if times is None else times
+    runs = [run for run in _runs(scores.scores >= rule.low) if scores.scores[run[0] : run[1]].max() >= rule.high]
+    merged: list[tuple[int, int]] = []
+    for first, stop in runs:
+        if merged and times[first, 0] - times[merged[-1][1] - 1, 1] <= rule.merge_s + 1e-9:
+            merged[-1] = (merged[-1][0], stop)
+        else:
+            merged.append((first, stop))
+    shortest = min(rule.min_s, float(times[-1, 1] - times[0, 0]))
+    return [
+        _interval(scores, times, run, rule)
+        for run in merged
+        if times[run[1] - 1, 1] - times[run[0], 0] >= shortest - 1e-9
+    ]
+
+
+def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Runs of true values, ``[first, last + 1)``."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]
+
+
+def _interval(scores: Scores, times: NDArray[np.float64], run: tuple[int, int], rule: EventRule) -> Interval:
+    inside = slice(*run)
+    values, spans = scores.scores[inside], times[inside]
+    peak = int(values.argmax())
+    onset = int((values >= rule.high).argmax())
+    return Interval(
+        rows=run,
+        start_s=float(spans[0, 0]),
+        end_s=float(spans[-1, 1]),
+        onset_s=float(spans[onset, 0]),
+        peak_s=float(spans[peak].mean()),
+        peak_row=run[0] + peak,
+        peak=float(values[peak]),
+        mean=float(np.average(values, weights=spans[:, 1] - spans[:, 0])),
+    )
+
+
+def calibrate(normal: Iterable[Scores], rule: EventRule | None = None, false_alarms_per_hour: float = 1.0) -> EventRule:
+    """The rule with thresholds set on footage known to be normal.
+
+    Going down from 1 through the scores that occur, ``high`` becomes the last value (plus a hair) at which the footage
+    still gives at most ``false_alarms_per_hour`` events an hour; ``low`` keeps its ratio to ``high``.
+
+    Parameters
+    ----------
+    normal
+        Scores of normal footage, from the same scorer as the videos that the rule will be used on.
+    rule
+        Lengths and the ratio of the thresholds are taken from here.
+    false_alarms_per_hour
+        What is accepted, events an hour.
+
+    Raises
+    ------
+    ScoresError
+        There is no normal footage.
+    UsageError
+        ``false_alarms_per_hour`` is negative or not a number.
+    """
+    rule = rule or EventRule()
+    videos = list(normal)
+    if not videos:
+        raise ScoresError("there is no normal footage to calibrate on", "name scores of normal videos")
+    if not false_alarms_per_hour >= 0:
+        raise UsageError(f"false alarms an hour is {false_alarms_per_hour}", "give a number, 0 or more")
+    allowed = false_alarms_per_hour * sum(video.frame_count / video.fps for video in videos) / 3600
+    ratio = rule.low / rule.high
+    # A lower threshold may join two events into one, so their number is not monotonic: the search goes from the top
+    # down and ends at the first candidate that breaks the promise.
+    candidates = np.unique(np.concatenate([video.scores for video in videos]))
+    candidates = candidates[candidates > 0]
+    if len(candidates) > 512:
+        candidates = np.quantile(candidates, np.linspace(0, 1, 512))
+    best = 1.0
+    for value in candidates[::-1]:
+        high = min(1.0, float(value) + 1e-4)
+        trial = replace(rule, high=high, low=high * ratio)
+        if sum(len(find_events(video, trial)) for video in videos) > allowed:
+            break
+        best = high
+    return replace(rule, high=best, low=best * ratio)

@@ -1,0 +1,171 @@
+"""Figures of the HTML report: score timeline, category heat strip, graph drawing, pictures.
+
+All of it is markup without inline styles (the content security policy allows only the one style sheet whose hash it
+names), so places on the time axis are CSS rules collected in :attr:`Figures.css`. Text is HTML beside the drawing, not
+inside it: it keeps its size on a phone.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+
+from kgvad.explain.report import Report
+from kgvad.explain.text import clock, words
+
+WIDTH, HEIGHT = 1000, 200  # user units of the drawings; they stretch to the page
+MOST_POINTS = 500  # of the curve
+MOST_BINS = 160  # of the heat strip
+HEAT_ROWS = 6  # categories shown
+STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
+
+
+@dataclass
+class Figures:
+    """Markup for the HTML template, and the rules that place it.
+
+    Attributes
+    ----------
+    timeline, heat
+        Drawings; ``heat`` is ``None`` where no category is known.
+    pictures
+        Frame number to ``data:`` URI.
+    css
+        Rules to append to the style sheet.
+    """
+
+    timeline: Markup
+    heat: Markup | None
+    pictures: dict[int, str]
+    rules: list[str] = field(default_factory=list)
+
+    @property
+    def css(self) -> str:
+        return "\n".join(self.rules)
+
+
+def figures(report: Report, labels: dict[str, Any], categories: dict[str, str], pictures: dict[int, bytes]) -> Figures:
+    """All figures of ``report``, with texts from ``labels`` and translated ``categories``."""
+    rules: list[str] = []
+    timeline = _timeline(report, labels, rules)
+    heat = _heat(report, categories)
+    images = {frame: "data:image/jpeg;base64," + base64.b64encode(data).decode() for frame, data in pictures.items()}
+    return Figures(timeline, heat, images, rules)
+
+
+def pooled(report: Report, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Edges float64 [N + 1] in seconds and highest score float64 [N] of at most ``most`` equal stretches of time."""
+    starts, ends = np.array(report.curve.start_s), np.array(report.curve.end_s)
+    scores = np.array(report.curve.score)
+    count = min(most, len(scores))
+    edges = np.linspace(0, report.video.duration_s, count + 1)
+    highest = np.zeros(count)
+    first = np.clip(np.searchsorted(edges, starts + 1e-6, side="right") - 1, 0, count - 1)
+    last = np.clip(np.searchsorted(edges, ends - 1e-6, side="right") - 1, 0, count - 1)
+    for low, high, score in zip(first, last, scores, strict=True):
+        highest[low : high + 1] = np.maximum(highest[low : high + 1], score)
+    return edges, highest
+
+
+def _timeline(report: Report, labels: dict[str, Any], rules: list[str]) -> Markup:
+    duration = report.video.duration_s
+    edges, score = pooled(report, MOST_POINTS)
+    x = edges / duration * WIDTH
+    y = HEIGHT * (1 - score)
+    line = f"M0,{y[0]:.1f}" + "".join(
+        f"H{x[i + 1]:.1f}" + (f"V{y[i + 1]:.1f}" if i + 1 < len(y) else "") for i in range(len(y))
+    )
+    rule_y = HEIGHT * (1 - report.method.rule.high)
+    parts = [
+        Markup('<div class="plot with-bands">' if report.events else '<div class="plot">'),
+        *(_band(report, index, duration, rules, labels) for index in range(len(report.events))),
+        Markup(
+            '<svg viewBox="0 0 {w} {h}" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
+            '<path class="area" d="{line}V{h}H0Z"/><path class="line" d="{line}"/>'
+            '<line class="threshold" x1="0" x2="{w}" y1="{y}" y2="{y}"/></svg>'
+        ).format(w=WIDTH, h=HEIGHT, line=line, y=f"{rule_y:.1f}"),
+        Markup('<span class="y top">1</span><span class="y bottom">0</span><span class="y rule">{}</span>').format(
+            f"{report.method.rule.high:.2f}"
+        ),
+        Markup("</div>"),
+        _ticks(duration, rules),
+    ]
+    rules.append(f".plot .rule{{top:{100 * (1 - report.method.rule.high):.2f}%}}")
+    return Markup("").join(parts)
+
+
+def _band(report: Report, index: int, duration: float, rules: list[str], labels: dict[str, Any]) -> Markup:
+    event = report.events[index]
+    left, width = 100 * event.start_s / duration, 100 * event.duration_s / duration
+    rules.append(f".b{event.number}{{left:{left:.3f}%;width:{max(width, 0.2):.3f}%}}")
+    title = f"{labels['event']} {event.number}: {clock(event.start_s)} {labels['to']} {clock(event.end_s)}"
+    return Markup(
+        '<a class="band b{n}" href="#event-{n}" data-start="{s}" title="{t}" aria-label="{t}"><span>{n}</span></a>'
+    ).format(n=event.number, s=f"{event.start_s:g}", t=title)
+
+
+def _ticks(duration: float, rules: list[str]) -> Markup:
+    """Labels of the time axis: at most seven, at round times."""
+    step = next((step for step in STEPS_S if duration / step <= 6), STEPS_S[-1])
+    times = np.arange(0, duration + 1e-6, step)
+    if len(times) > 8:
+        times = times[:: int(np.ceil(len(times) / 7))]
+    spans = []
+    for number, time in enumerate(times):
+        place = 100 * float(time) / duration
+        rules.append(f".t{number}{{left:{place:.3f}%}}")
+        last = " last" if place > 93 else ""
+        spans.append(Markup('<span class="t{}{}">{}</span>').format(number, last, _short(clock(float(time)), duration)))
+    return Markup('<div class="ticks" aria-hidden="true">{}</div>').format(Markup("").join(spans))
+
+
+def _short(time: str, duration: float) -> str:
+    """Without the hours where the video has none."""
+    return time if duration >= 3600 else time[3:]
+
+
+def _heat(report: Report, categories: dict[str, str]) -> Markup | None:
+    if report.heat is None or not report.events:
+        return None
+    shares = np.array(report.heat.shares)
+    named = [category.name for event in report.events for category in event.categories]
+    order = sorted(range(len(shares)), key=lambda row: (-(report.heat.categories[row] in named), -shares[row].max()))  # type: ignore[union-attr]
+    starts, ends = np.array(report.curve.start_s), np.array(report.curve.end_s)
+    count = min(MOST_BINS, len(starts))
+    edges = np.linspace(0, report.video.duration_s, count + 1)
+    rows = np.clip(np.searchsorted(ends, (edges[:-1] + edges[1:]) / 2), 0, len(starts) - 1)
+    lines = []
+    for row in order[:HEAT_ROWS]:
+        cells = Markup("").join(
+            Markup('<rect x="{}" width="{}" height="1" fill-opacity="{}"/>').format(
+                f"{edges[i] / edges[-1] * WIDTH:.1f}",
+                f"{WIDTH / count + 0.3:.1f}",
+                f"{shares[row, rows[i]]:.2f}",
+            )
+            for i in range(count)
+            if shares[row, rows[i]] >= 0.02
+        )
+        name = _category(report, report.heat.categories[row], categories)
+        lines.append(
+            Markup(
+                '<div class="heat-row"><span>{}</span><svg viewBox="0 0 {} 1" preserveAspectRatio="none" '
+                'aria-hidden="true" focusable="false">{}</svg></div>'
+            ).format(name, WIDTH, cells)
+        )
+    return Markup('<div class="heat">{}</div>').format(Markup("").join(lines))
+
+
+def _category(report: Report, name: str, categories: dict[str, str]) -> Markup:
+    """Words of a category, as its events name it."""
+    if name in categories:
+        return escape(categories[name])
+    for event in report.events:
+        for category in event.categories:
+            if category.name == name:
+                return escape(category.text)
+    return escape(words(name))

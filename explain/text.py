@@ -1,0 +1,65 @@
+"""Small pieces of text: times, names in words, and text made safe for Markdown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+
+def plain(text: str) -> str:
+    """``text`` on one line, without control characters and invisible marks that turn the reading direction."""
+    swapped = "".join(" " if char in "\n\r\t" else char for char in text)
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") else char
+        for char in swapped
+    )
+
+
+def clock(seconds: float) -> str:
+    """``hh:mm:ss`` of a time, the second that is running: 83.4 is ``00:01:23``."""
+    whole = int(seconds + 1e-6)
+    return f"{whole // 3600:02d}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def stamp(seconds: float, mark: str = ",") -> str:
+    """Time of a subtitle to the millisecond: ``00:01:23,400`` (SRT) or with a dot (WebVTT)."""
+    milliseconds = round(seconds * 1000)
+    return f"{clock(milliseconds // 1000)}{mark}{milliseconds % 1000:03d}"
+
+
+def words(name: str) -> str:
+    """``RoadAccidents`` as ``road accidents``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name).lower()
+
+
+def qid(text: object) -> bool:
+    """Whether ``text`` is the number of a Wikidata item or property, fit for a link."""
+    return isinstance(text, str) and re.fullmatch(r"[QP][1-9]\d{0,11}", text) is not None
+
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$@])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def markdown(text: object) -> str:
+    """``text`` as Markdown that shows exactly it: no markup, no HTML, and no link that a viewer would make of it."""
+    line = " ".join(str(text).split())
+    line = _SPECIAL.sub(r"\\\1", line)
+    line = re.sub(r"[&<>]", lambda match: _ENTITIES[match[0]], line)
+    line = line.replace("://", ":\\/\\/").replace("!\\[", "\\!\\[")
+    line = re.sub(r"\b(www|mailto|xmpp)([.:])", r"\1\\\2", line, flags=re.IGNORECASE)
+    return re.sub(r"^(\d+)([.)])", r"\1\\\2", re.sub(r"^([-+=])", r"\\\1", line))
+
+
+def code(text: object) -> str:
+    """``text`` as a Markdown code span, whatever backticks it holds; a table's bars are kept apart from it."""
+    line = " ".join(str(text).split())
+    fence = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|")
+
+
+def vtt(text: object) -> str:
+    """``text`` as one line of a subtitle: no markup of WebVTT and no arrow that would start a cue."""
+    line = " ".join(str(text).split()).replace("-->", "→")
+    return re.sub(r"[&<>]", lambda match: _ENTITIES[match[0]], line)
