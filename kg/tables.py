@@ -1,42 +1,21 @@
-"""Category tables: which categories a dataset has, which Wikidata items they stand for, what a camera would see.
+"""Category tables: the classes of a dataset as data.
 
-A table is a TOML file; the bundled ones lie in ``kg/categories``, and a user's own has the same form::
-
-    dataset = "shop"
-    title = "My shop"
-
-    [[category]]
-    name = "Shoplifting"            # as the dataset's lists spell it
-    text = "shoplifting"            # in words
-    aliases = ["shop lifting"]      # other spellings in lists
-    confused_with = ["Stealing"]
-    cues = ["a person hiding goods under a coat"]
-
-    [[category.item]]
-    qid = "Q383906"
-    label = "shoplifting"           # checked against the fetched label
-    role = "primary"                # or "related"
-    verified_by = "who or what bound the category to this item"
-
-    [[category]]
-    name = "Normal"
-    text = "normal"
-    normal = true                   # exactly one category
-    cues = ["people walking past"]
+A table is a TOML file: every category with the names its dataset's own lists use, the Wikidata items
+it stands on, and visual cues. The bundled ones are in ``categories/``; a user's own has the same form.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from kgvad.errors import CategoryTableError, UsageError
 
@@ -45,76 +24,79 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
-Qid = Annotated[str, StringConstraints(pattern=r"^Q[1-9][0-9]{0,11}$")]
+QID = re.compile(r"Q[1-9][0-9]{0,18}")
+
+# One line of text: something to see, no control characters, no line break, no lone surrogate.
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\u2028\u2029]*\S[^\x00-\x1f\x7f\u2028\u2029]*$", max_length=300)]
 
 
-class ItemRef(BaseModel):
+def is_qid(text: str) -> bool:
+    """Whether ``text`` is a Wikidata item id and nothing else."""
+    return QID.fullmatch(text) is not None
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ItemRef(_Row):
     """A Wikidata item that a category stands on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    qid: Qid
-    label: Words
+    qid: Annotated[str, StringConstraints(pattern=r"^Q[1-9][0-9]{0,18}$")]
+    label: Line
     role: Literal["primary", "related"] = "primary"
     verified_by: str = ""
 
 
-class Category(BaseModel):
-    """One category of a dataset."""
+class Category(_Row):
+    """One class of a dataset."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    name: Words
-    text: Words
+    name: Line  # as the dataset's lists spell it: "RoadAccidents"
+    text: Line  # in words: "road accident"
+    items: Annotated[tuple[ItemRef, ...], Field(strict=False)] = ()
+    cues: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # what a camera would see
+    aliases: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # other names in the dataset's lists
+    confused_with: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # names of other categories
     normal: bool = False
-    aliases: tuple[Words, ...] = ()
-    confused_with: tuple[Words, ...] = ()
-    cues: tuple[Words, ...] = ()
-    items: tuple[ItemRef, ...] = Field(default=(), alias="item")
     note: str = ""
 
+    @property
+    def primary(self) -> tuple[ItemRef, ...]:
+        """The items that are the category itself."""
+        return tuple(item for item in self.items if item.role == "primary")
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+
+class CategoryTable(_Row):
+    """The categories of one dataset; exactly one of them is the normal one."""
 
     dataset: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    title: str = ""
-    category: list[Category]
+    title: Line
+    categories: Annotated[tuple[Category, ...], Field(alias="category", strict=False, min_length=2)]
 
-
-@dataclass(frozen=True)
-class CategoryTable:
-    """The categories of a dataset in a fixed order; exactly one of them is Normal."""
-
-    dataset: str
-    title: str
-    categories: tuple[Category, ...]
-
-    def __post_init__(self) -> None:
-        names = [category.name for category in self.categories]
-        spellings = [name.casefold() for c in self.categories for name in {c.name, *c.aliases}]
-        for spelling in spellings:
-            if spellings.count(spelling) > 1:
-                raise CategoryTableError(f"{self.dataset}: two categories are called {spelling!r}", "rename one")
-        normal = [category.name for category in self.categories if category.normal]
-        if len(normal) != 1 or len(names) < 2:
-            raise CategoryTableError(
-                f"{self.dataset}: exactly one category must have normal = true, and at least one other must stand "
-                f"beside it (normal: {', '.join(normal) or 'none'}; all: {', '.join(names) or 'none'})",
-                "correct the table",
-            )
+    @model_validator(mode="after")
+    def _consistent(self) -> CategoryTable:
+        owner: dict[str, str] = {}
+        for category in self.categories:
+            if not category.items and not category.cues:
+                raise ValueError(f"{category.name} has neither items nor cues")
+            for name in {_key(name) for name in (category.name, *category.aliases)}:
+                if name in owner:
+                    raise ValueError(f"{category.name} and {owner[name]} share the name {name!r}")
+                owner[name] = category.name
+            qids = [item.qid for item in category.items]
+            if len(qids) != len(set(qids)):
+                raise ValueError(f"{category.name} lists an item twice")
+        if sum(category.normal for category in self.categories) != 1:
+            raise ValueError("exactly one category must have normal = true")
         for category in self.categories:
             for other in category.confused_with:
-                if other not in names:
-                    raise CategoryTableError(
-                        f"{self.dataset}: {category.name} is confused with {other!r}, which is no category",
-                        f"use one of {', '.join(names)}",
-                    )
+                if other not in self.names or other == category.name:
+                    raise ValueError(f"{category.name}: confused_with names {other!r}, which is no other category")
+        return self
 
     @property
     def names(self) -> list[str]:
-        """Names of the categories, in order."""
+        """Names of the categories in the order of the table."""
         return [category.name for category in self.categories]
 
     @property
@@ -124,72 +106,89 @@ class CategoryTable:
 
     @property
     def qids(self) -> list[str]:
-        """Items of all categories, without repetition, in order."""
-        return list(dict.fromkeys(item.qid for category in self.categories for item in category.items))
+        """Every item of the table once, sorted by number."""
+        return sorted({item.qid for category in self.categories for item in category.items}, key=qid_number)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the table's content; changes whenever a name, item or cue does."""
-        content = [self.dataset, [category.model_dump(mode="json") for category in self.categories]]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """Sixteen hexadecimal digits that change with any content of the table."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def category(self, name: str) -> Category:
-        """The category of that name or alias, whatever its case.
+        """The category called ``name``, by its name or an alias; case, spaces and underscores do not matter.
 
         Raises
         ------
-        CategoryTableError
-            There is none; the message lists the known names.
+        UsageError
+            No category has that name.
         """
-        wanted = name.casefold()
         for category in self.categories:
-            if wanted in {spelling.casefold() for spelling in (category.name, *category.aliases)}:
+            if _key(name) in {_key(known) for known in (category.name, *category.aliases)}:
                 return category
-        raise CategoryTableError(f"{self.dataset} has no category {name!r}", f"known: {', '.join(self.names)}")
+        raise UsageError(f"{self.dataset} has no category {name!r}", f"its categories are {', '.join(self.names)}")
+
+
+def qid_number(qid: str) -> int:
+    """Number of an item id, to sort by."""
+    return int(qid[1:])
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_\-]+", "", name).casefold()
 
 
 def bundled_tables() -> list[str]:
     """Names of the tables that come with kgvad."""
     folder = files("kgvad.kg") / "categories"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def load_table(name_or_path: str | Path) -> CategoryTable:
-    """Read a bundled table by name (``"ucf"``) or a user's table by path (``"my.toml"``).
+    """Load a bundled table by name (``"ucf"``) or any table by its path (``.toml``).
 
     Raises
     ------
     UsageError
-        No such name or file.
+        No such table or file.
     CategoryTableError
-        The file is not TOML or breaks the form; the message names the category and the key.
+        The file is not a category table; the message names the place.
     """
     name = str(name_or_path)
-    if name in bundled_tables():
-        return parse_table((files("kgvad.kg") / "categories" / f"{name}.toml").read_bytes(), f"{name}.toml")
-    path = Path(name).expanduser()
-    if path.suffix != ".toml" or not path.is_file():
-        raise UsageError(
-            f"no dataset is called {name!r} and there is no such table file",
-            f"known: {', '.join(bundled_tables())}, or the path of a .toml",
-        )
+    if name.casefold() in bundled_tables():
+        name = name.casefold()
+        return parse_table((files("kgvad.kg") / "categories" / f"{name}.toml").read_text("utf-8"), f"{name}.toml")
+    path = Path(name_or_path)
+    if path.suffix.casefold() != ".toml":
+        known = ", ".join(bundled_tables())
+        raise UsageError(f"unknown dataset {name!r}", f"known are {known}, or give the path of a .toml table")
     try:
-        return parse_table(path.read_bytes(), str(path))
+        return parse_table(path.read_text("utf-8"), str(path))
+    except FileNotFoundError:
+        remedy = "kgvad kg init-dataset writes a first table"
+        raise UsageError(f"there is no category table {path}", remedy) from None
     except OSError as error:
-        raise CategoryTableError(f"cannot read {path}: {error.strerror}") from error
+        raise CategoryTableError(f"cannot read the category table {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CategoryTableError(f"{path} is not UTF-8 text", "save the table as UTF-8") from error
 
 
-def parse_table(content: bytes, origin: str) -> CategoryTable:
-    """Make a table from TOML; ``origin`` is what errors call it."""
+def parse_table(text: str, where: str) -> CategoryTable:
+    """Read a table from TOML text; ``where`` names it in messages.
+
+    Raises
+    ------
+    CategoryTableError
+        Not TOML, an unknown key, a wrong type, or categories that contradict each other.
+    """
     try:
-        table = _File.model_validate(tomllib.loads(content.decode("utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CategoryTableError(f"{origin} is not valid TOML: {error}", "correct the file") from error
+        return CategoryTable.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise CategoryTableError(f"{where} is not valid TOML: {error}", "correct the file") from error
+    except RecursionError as error:
+        raise CategoryTableError(f"{where} is nested too deeply", "correct the file") from error
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise CategoryTableError(f"{origin}: {key}: {first['msg']}", "see `kgvad.kg.tables` for the form") from error
-    try:
-        return CategoryTable(table.dataset, table.title or table.dataset, tuple(table.category))
-    except CategoryTableError as error:
-        raise CategoryTableError(f"{origin}: {error.message}", error.remedy) from None
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise CategoryTableError(f"{where}: {place + ': ' if place else ''}{message}", "correct the table") from error
