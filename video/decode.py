@@ -1,0 +1,412 @@
+"""Video files to frames and snippets with PyAV: one pass, constant memory.
+
+Times come from the presentation timestamps of the frames, never from index / fps, so videos of
+variable frame rate are timed right. A snippet is :data:`~kgvad.video.SNIPPET_FRAMES` consecutive
+frames; a video of n frames has floor(n / 16) snippets, and the up to 15 frames of the tail belong
+to no snippet (whoever scores frames gives them the last snippet's score).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from kgvad.console import warn
+from kgvad.errors import VideoError
+from kgvad.video import SNIPPET_FRAMES
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
+"""What counts as a video when a folder is searched; a file named outright may have any suffix."""
+
+_NOT_VIDEO = {"tty", "image2", "png_pipe", "jpeg_pipe"}  # containers that make a "video" of a text or a picture
+
+
+@dataclass(frozen=True, eq=False)
+class VideoInfo:
+    """What is known about a video.
+
+    Attributes
+    ----------
+    path
+        The file.
+    fps
+        Mean frames a second.
+    frame_count
+        Frames; what the container declares until the video was decoded, exact afterwards.
+    width, height
+        Pixels as displayed, rotation applied.
+    duration_s
+        Seconds from the start of the first frame to the end of the last.
+    rotation
+        Degrees counter-clockwise (0, 90, 180, 270) by which decoded frames are turned for display.
+    codec
+        Name of the codec.
+    start_s
+        Timestamp of the first frame in the container, seconds.
+    frame_times
+        float64 [frame_count]: start of each frame in seconds after the first; ``None`` until decoded or indexed.
+    """
+
+    path: Path
+    fps: float
+    frame_count: int
+    width: int
+    height: int
+    duration_s: float
+    rotation: int = 0
+    codec: str = ""
+    start_s: float = 0.0
+    frame_times: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    def seconds(self, frame: int) -> float:
+        """When ``frame`` is shown, in seconds; ``frame_count`` gives the end of the video."""
+        if self.frame_times is None:
+            return min(frame / self.fps, self.duration_s)
+        return float(self.frame_times[frame]) if frame < len(self.frame_times) else self.duration_s
+
+    @property
+    def variable_rate(self) -> bool:
+        """Whether some frame lasts more than half as long again, or less than half as long, as the typical one."""
+        if self.frame_times is None or len(self.frame_times) < 3:
+            return False
+        gaps = np.diff(self.frame_times)
+        typical = float(np.median(gaps))
+        return bool(((gaps > 1.5 * typical) | (gaps < 0.5 * typical)).any())
+
+
+def probe(path: str | os.PathLike[str], *, exact: bool = False) -> VideoInfo:
+    """Facts about a video, from its header and first frame.
+
+    Parameters
+    ----------
+    path
+        The file.
+    exact
+        Also read every packet (without decoding) for the exact frame count and times.
+
+    Raises
+    ------
+    VideoError
+        Missing, a folder, empty, not a video, no video stream, or no frame can be decoded.
+    """
+    with _open(path) as (container, stream):
+        return _describe(Path(path), container, stream, exact=exact)
+
+
+def _describe(path: Path, container: Any, stream: Any, *, exact: bool) -> VideoInfo:
+    first = next((frame for frame in _frames(container, stream, path)), None)
+    if first is None:
+        raise VideoError(f"{path} holds no frame that can be decoded", "the file is damaged; use another copy")
+    rotation = _rotation(first)
+    width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
+    fps = _declared_fps(stream)
+    duration = (
+        float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / av.time_base
+    )
+    count = stream.frames or round(duration * fps) or 1
+    info = VideoInfo(path, fps, count, width, height, duration or count / fps, rotation, stream.codec_context.name)
+    if exact:
+        container.seek(0)
+        times = _packet_times(container, stream)
+        if times is not None:
+            info = _timed(info, times)
+    return info
+
+
+def _declared_fps(stream: Any) -> float:
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and 0 < float(rate) <= 1000:
+            return float(rate)
+    return 25.0  # a container without any rate: the frames' own timestamps correct this
+
+
+def _packet_times(container: Any, stream: Any) -> NDArray[np.float64] | None:
+    """Sorted presentation times of all packets; ``None`` where the container does not give them (AVI)."""
+    stamps = []
+    try:
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                if packet.pts is None:
+                    return None
+                stamps.append(packet.pts)
+    except av.FFmpegError:
+        return None
+    return np.sort(np.array(stamps, np.float64)) * float(stream.time_base) if stamps else None
+
+
+def _timed(info: VideoInfo, times: Sequence[float] | NDArray[np.float64]) -> VideoInfo:
+    """``info`` with exact count and times; broken timestamps never run backwards."""
+    shown = np.maximum.accumulate(np.asarray(times, np.float64) - times[0])
+    span = float(shown[-1])
+    fps = info.fps
+    if len(shown) > 1 and span > 0:
+        measured = (len(shown) - 1) / span
+        if abs(measured / fps - 1) > 0.005:  # otherwise the declared rate, which is not rounded
+            fps = measured
+    return replace(
+        info, fps=fps, frame_count=len(shown), duration_s=span + 1 / fps, start_s=float(times[0]), frame_times=shown
+    )
+
+
+@contextmanager
+def _open(path: str | os.PathLike[str], threads: int = 0) -> Iterator[tuple[Any, Any]]:
+    """The container and its video stream, every failure as one line."""
+    path = Path(path)
+    if path.is_dir():
+        raise VideoError(f"{path} is a folder, not a video", "name a file, or use 'kgvad extract' for a folder")
+    if not path.exists():
+        raise VideoError(f"{path} does not exist", "check the name")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path} is empty (0 bytes)", "copy or download it again")
+    try:
+        # absolute, so that a colon in the name is no protocol; files only, so that a playlist cannot reach the network
+        container = av.open(os.path.abspath(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")  # noqa: PTH100
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(f"{path} cannot be opened as a video ({_reason(error)})", _open_remedy(path)) from error
+    with container:
+        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not streams or container.format.name in _NOT_VIDEO:
+            what = "has sound but no picture" if container.streams.audio else "is not a video"
+            raise VideoError(f"{path} {what}", "name a video file")
+        stream = streams[0]
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        yield container, stream
+
+
+def _open_remedy(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(64)
+    if b"ftyp" in head[:12]:
+        return "its index is missing, so it was probably cut off while it was copied or recorded; copy it again"
+    return "it is damaged or no video; use another file"
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _frames(container: Any, stream: Any, path: Path) -> Iterator[Any]:
+    """Decoded frames in order of presentation; damaged packets are skipped with one warning at the end."""
+    damaged = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                yield from packet.decode()
+            except av.FFmpegError:
+                damaged += 1
+    except av.EOFError:
+        pass
+    except av.FFmpegError as error:  # the container itself breaks off
+        warn(f"{path} breaks off ({_reason(error)}); using what could be read")
+    if damaged:
+        warn(f"{path}: {damaged} damaged packets were skipped")
+
+
+def _rotation(frame: Any) -> int:
+    return round(frame.rotation / 90) * 90 % 360
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One decoded frame: its index, the time it is shown (seconds after the first) and its picture, RGB [H, W, 3]."""
+
+    index: int
+    time_s: float
+    picture: NDArray[np.uint8]
+
+
+class VideoReader:
+    """One pass over a video.
+
+    Parameters
+    ----------
+    path
+        The file.
+    size
+        (width, height) to scale to, in libswscale while the colours are converted; ``None`` keeps the video's own.
+    threads
+        Decoder threads; 0 takes one per core.
+
+    Attributes
+    ----------
+    info : VideoInfo
+        From the header at first; exact, with the time of every frame, once the pass is over.
+
+    Raises
+    ------
+    VideoError
+        As :func:`probe`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, threads: int = 0) -> None:
+        self.path = Path(path)
+        self.info = probe(path)
+        self.size = size or (self.info.width, self.info.height)
+        self._threads = threads
+
+    def frames(self, period: int = 1, wanted: Sequence[int] = (0,)) -> Iterator[Frame]:
+        """Frames whose index modulo ``period`` is in ``wanted``; only these are converted to pictures."""
+        declared = self.info.frame_count
+        convert = _Converter(self.size, self.info.rotation)
+        times: list[float] = []
+        keep = frozenset(wanted)
+        with _open(self.path, self._threads) as (container, stream):
+            for index, frame in enumerate(_frames(container, stream, self.path)):
+                times.append(
+                    frame.time if frame.time is not None else (times[-1] + 1 / self.info.fps if times else 0.0)
+                )
+                if index % period in keep:
+                    yield Frame(index, times[-1] - times[0], convert(frame))
+            exact = bool(stream.frames)
+        if not times:
+            raise VideoError(f"{self.path} holds no frame that can be decoded", "the file is damaged; use another copy")
+        self.info = _timed(self.info, times)
+        if exact and len(times) < 0.98 * declared:
+            warn(f"{self.path} is cut short: {len(times)} of the {declared} frames it declares could be read")
+
+    def snippets(
+        self, stride: int = SNIPPET_FRAMES, positions: Sequence[int] | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Snippets, uint8 [len(positions), H, W, 3], RGB; the incomplete one at the end is left out.
+
+        Parameters
+        ----------
+        stride
+            Frames from one snippet to the next. 1 is for footage that keeps one frame per snippet.
+        positions
+            Which frames of each snippet are wanted, in rising order; all of them by default.
+
+        Raises
+        ------
+        VideoError
+            The video is shorter than one snippet.
+        """
+        positions = range(stride) if positions is None else positions
+        pictures: list[NDArray[np.uint8]] = []
+        done = 0
+        for frame in self.frames(stride, positions):
+            if len(pictures) == len(positions):  # a wanted frame of the next snippet: this one is complete
+                yield np.stack(pictures)
+                done, pictures = done + 1, []
+            pictures.append(frame.picture)
+        if len(pictures) == len(positions) and self.info.frame_count >= (done + 1) * stride:
+            yield np.stack(pictures)
+        if self.info.frame_count < stride:
+            raise VideoError(
+                f"{self.path} has {self.info.frame_count} frames, fewer than one snippet of {stride}",
+                "use a longer video",
+            )
+
+
+class _Converter:
+    """Decoded frames to upright RGB pictures of one size; keeps libswscale's tables from frame to frame."""
+
+    def __init__(self, size: tuple[int, int], rotation: int) -> None:
+        self._size = size[::-1] if rotation % 180 else size
+        self._turns = rotation // 90
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: Any) -> NDArray[np.uint8]:
+        width, height = self._size
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC)
+        picture: NDArray[np.uint8] = rgb.to_ndarray()
+        return np.rot90(picture, self._turns) if self._turns else picture
+
+
+def iter_snippets(
+    path: str | os.PathLike[str],
+    *,
+    size: tuple[int, int] | None = None,
+    stride: int = SNIPPET_FRAMES,
+    positions: Sequence[int] | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Snippets of a video, uint8 [16, H, W, 3]; see :meth:`VideoReader.snippets`."""
+    yield from VideoReader(path, size=size).snippets(stride, positions)
+
+
+def read_frames(
+    path: str | os.PathLike[str],
+    indices: Sequence[int],
+    *,
+    size: tuple[int, int] | None = None,
+    info: VideoInfo | None = None,
+) -> dict[int, NDArray[np.uint8]]:
+    """Single frames by index, seeking where the container allows it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    indices
+        Frame indices, any order.
+    size
+        (width, height) to scale to.
+    info
+        From :class:`VideoReader` after its pass or ``probe(path, exact=True)``; saves reading the index again.
+
+    Returns
+    -------
+    dict
+        Index to RGB picture, uint8 [H, W, 3].
+
+    Raises
+    ------
+    VideoError
+        As :func:`probe`, or an index is not in the video.
+    """
+    if info is None or info.frame_times is None:
+        info = probe(path, exact=True)
+    wanted = sorted(set(indices))
+    if wanted and (wanted[0] < 0 or (info.frame_times is not None and wanted[-1] >= info.frame_count)):
+        bad = wanted[0] if wanted[0] < 0 else wanted[-1]
+        raise VideoError(f"{path} has no frame {bad}", f"its frames are 0 to {info.frame_count - 1}")
+    convert = _Converter(size or (info.width, info.height), info.rotation)
+    found: dict[int, NDArray[np.uint8]] = {}
+    with _open(path) as (container, stream):
+        for index, frame in _indexed(container, stream, Path(path), info, wanted):
+            found[index] = convert(frame)
+    missing = [index for index in wanted if index not in found]
+    if missing:
+        raise VideoError(f"{path}: frame {missing[0]} cannot be decoded", "the file is damaged there")
+    return found
+
+
+def _indexed(
+    container: Any, stream: Any, path: Path, info: VideoInfo, wanted: Sequence[int]
+) -> Iterator[tuple[int, Any]]:
+    """The wanted frames with their index; one seek for each run of frames that lie close together."""
+    times = info.frame_times
+    if times is None or len(np.unique(times)) < len(times):  # frames cannot be told by their time: count from the start
+        left = set(wanted)
+        for index, frame in enumerate(_frames(container, stream, path)):
+            if index in left:
+                yield index, frame
+                left.discard(index)
+            if not left:
+                return
+        return
+    base = float(stream.time_base)
+    start = info.start_s
+    runs = np.split(np.asarray(wanted), np.flatnonzero(np.diff(wanted) > 4 * SNIPPET_FRAMES) + 1) if wanted else []
+    for run in runs:
+        container.seek(int((times[run[0]] + start) / base), stream=stream)
+        left = set(run.tolist())
+        for frame in _frames(container, stream, path):
+            if frame.time is None:
+                continue
+            index = int(np.abs(times - (frame.time - start)).argmin())
+            if index in left:
+                left.discard(index)
+                yield index, frame
+            if not left or index > run[-1]:
+                break

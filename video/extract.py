@@ -1,0 +1,334 @@
+"""Videos to features: one video in memory, or a folder of videos into a feature store."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from queue import Queue
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgvad.console import Advance, note, progress, warn
+from kgvad.errors import KgvadError, UsageError, VideoError
+from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
+from kgvad.video.encoders import VisualEncoder, load_visual_encoder
+from kgvad.video.sampling import Sampling
+from kgvad.video.store import FeatureStore, Manifest, VideoEntry, check_finite, write_array
+
+
+def extract_video(
+    path: str | os.PathLike[str],
+    encoder: VisualEncoder,
+    *,
+    threads: int = 0,
+    advance: Advance | None = None,
+) -> tuple[NDArray[np.float32], VideoInfo]:
+    """Features of one video; decoding runs beside encoding, at most three batches ahead.
+
+    Parameters
+    ----------
+    path
+        The video.
+    encoder
+        From :func:`~kgvad.video.encoders.load_visual_encoder`.
+    threads
+        Decoder threads; 0 takes one per core.
+    advance
+        Called with the number of finished snippets.
+
+    Returns
+    -------
+    tuple
+        float32 [T, D] or [crops, T, D] with T = floor(frames / stride), and the exact facts about the video.
+
+    Raises
+    ------
+    VideoError
+        The video cannot be read or is shorter than one snippet.
+    FeatureError
+        The encoder gave values that are not finite.
+    """
+    reader = VideoReader(path, threads=threads)
+    reader.size = encoder.decode_size(reader.info.width, reader.info.height)
+    sampling = encoder.sampling
+    rows: list[NDArray[np.float32]] = []
+    snippets = reader.snippets(sampling.stride, sampling.positions)
+    for batch in _ahead(_batches(snippets, encoder.batch), depth=2):
+        rows.append(encoder.encode(batch))
+        if advance is not None:
+            advance(len(batch))
+    features = np.concatenate(rows)  # [T, D] or [T, crops, D]
+    if features.ndim == 3:
+        features = np.ascontiguousarray(features.transpose(1, 0, 2))
+    check_finite(features, f"features of {path}")
+    return features, reader.info
+
+
+def _batches(snippets: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
+    batch: list[NDArray[np.uint8]] = []
+    for snippet in snippets:
+        batch.append(snippet)
+        if len(batch) == size:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def _ahead(items: Iterator[NDArray[np.uint8]], depth: int) -> Iterator[NDArray[np.uint8]]:
+    """The same items, made in a thread up to ``depth`` ahead; its exception is raised here."""
+    queue: Queue[tuple[NDArray[np.uint8] | None, BaseException | None]] = Queue(depth)
+    stopped = Event()
+
+    def work() -> None:
+        try:
+            for item in items:
+                queue.put((item, None))
+                if stopped.is_set():
+                    return
+            queue.put((None, None))
+        except BaseException as error:
+            queue.put((None, error))
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = queue.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        stopped.set()
+        while thread.is_alive():  # let a full queue drain so that the thread sees the flag
+            while not queue.empty():
+                queue.get_nowait()
+            thread.join(0.02)
+
+
+def entry_of(info: VideoInfo, rows: int, stride: int, source: str | None = None) -> VideoEntry:
+    """The manifest's entry of a decoded video."""
+    times = None
+    if info.variable_rate:
+        times = [info.seconds(row * stride) for row in range(rows)] + [info.duration_s]
+    status = info.path.stat()
+    return VideoEntry(
+        frame_count=info.frame_count,
+        fps=info.fps,
+        rows=rows,
+        stride=stride,
+        times_s=times,
+        source=source or info.path.name,
+        source_bytes=status.st_size,
+        source_mtime_ns=status.st_mtime_ns,
+    )
+
+
+def manifest_of(encoder: VisualEncoder) -> Manifest:
+    """An empty manifest for the features that ``encoder`` makes."""
+    sampling = encoder.sampling
+    return Manifest(
+        encoder=encoder.name,
+        dim=encoder.dim,
+        weights=encoder.weights,
+        crop=sampling.crop,
+        crops=sampling.crops,
+        temporal=sampling.temporal,
+        stride=sampling.stride,
+        fingerprint=encoder.fingerprint,
+    )
+
+
+def find_videos(source: str | os.PathLike[str]) -> dict[str, Path]:
+    """Videos of a folder and its sub-folders, or the one file, by identifier.
+
+    The identifier is the path inside the folder without the suffix; two files that differ in the
+    suffix only keep it.
+
+    Raises
+    ------
+    UsageError
+        No such folder or file, or no video in it.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise UsageError(f"{source} does not exist", "name a video or a folder of videos")
+    if not source.is_dir():
+        return {source.stem: source}
+    files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    if not files:
+        raise UsageError(f"{source} holds no video", f"videos end in {' '.join(SUFFIXES)}")
+    names = [path.relative_to(source).with_suffix("").as_posix() for path in files]
+    return {
+        name if names.count(name) == 1 else path.relative_to(source).as_posix(): path
+        for name, path in zip(names, files, strict=True)
+    }
+
+
+@dataclass
+class Extraction:
+    """What :func:`extract_folder` did: the store, and identifiers of new, reused and failed videos."""
+
+    store: FeatureStore
+    made: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)  # identifier -> one-line reason
+
+
+def extract_folder(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    encoder: VisualEncoder,
+    *,
+    workers: int | None = None,
+    encoder_name: str | None = None,
+) -> Extraction:
+    """Extract every video of a folder into the store ``<output>/<encoder>``.
+
+    Videos whose features are there already are reused, so an interrupted extraction goes on where it
+    stopped. A video that cannot be read is reported and does not stop the rest.
+
+    Parameters
+    ----------
+    source
+        Folder (searched with its sub-folders) or one video.
+    output
+        Root of the feature stores.
+    encoder
+        From :func:`~kgvad.video.encoders.load_visual_encoder`.
+    workers
+        Processes. Default: one per core for several videos on a CPU, where one single-threaded
+        process per core is faster than one process with a thread per core; otherwise one.
+    encoder_name
+        What to give ``load_visual_encoder`` in the worker processes, where it is not the encoder's name (a path).
+
+    Raises
+    ------
+    UsageError
+        No video there.
+    FeatureError
+        The store holds features of another fingerprint.
+    """
+    videos = find_videos(source)
+    store = FeatureStore.create(output, manifest_of(encoder))
+    result = Extraction(store)
+    todo: dict[str, Path] = {}
+    for video, path in videos.items():
+        if _is_current(store, video, path):
+            result.reused.append(video)
+        else:
+            todo[video] = path
+    if result.reused:
+        note(f"{len(result.reused)} of {len(videos)} videos have their features already")
+    workers = workers if workers is not None else _default_workers(encoder, len(todo))
+    with progress("extracting features", len(todo)) as advance:
+        outcomes = (
+            _in_processes(todo, store, encoder, encoder_name or encoder.name, min(workers, len(todo)))
+            if workers > 1 and len(todo) > 1
+            else _in_turn(todo, store, encoder)
+        )
+        for video, entry, reason in outcomes:
+            advance()
+            if entry is None:
+                result.failed[video] = reason
+                warn(reason)
+            else:
+                store.enter(video, entry)
+                result.made.append(video)
+    return result
+
+
+def _is_current(store: FeatureStore, video: str, path: Path) -> bool:
+    entry = store.manifest.videos.get(video)
+    if entry is None or not store.path(video).is_file():
+        return False
+    status = path.stat()
+    return (entry.source_bytes, entry.source_mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def _default_workers(encoder: VisualEncoder, videos: int) -> int:
+    device: Any = getattr(encoder, "device", None)
+    if device is not None and device.type != "cpu":
+        return 1
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, videos)
+
+
+Outcome = tuple[str, VideoEntry | None, str]  # identifier, entry or None, reason of failure
+
+
+def _one(video: str, path: Path, target: Path, encoder: VisualEncoder, threads: int) -> Outcome:
+    """Extract one video and write its array; every error that belongs to this video becomes a reason."""
+    try:
+        features, info = extract_video(path, encoder, threads=threads)
+        write_array(target, features, video)
+        return video, entry_of(info, features.shape[-2], encoder.sampling.stride), ""
+    except KgvadError as error:
+        return video, None, " ".join(str(error).split())
+    except Exception as error:  # a decoder bug met in one file must not cost the other thousand
+        return video, None, f"{path} failed unexpectedly ({type(error).__name__}: {error})"
+
+
+def _in_turn(todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder) -> Iterator[Outcome]:
+    for video, path in todo.items():
+        yield _one(video, path, store.path(video), encoder, threads=0)
+
+
+_worker_encoder: VisualEncoder | None = None  # of this worker process, loaded once by the initializer
+
+
+def _start_worker(name: str, sampling: dict[str, Any], device: str) -> None:
+    global _worker_encoder
+    import signal
+
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    torch.set_num_threads(1)
+    _worker_encoder = load_visual_encoder(name, device, **sampling)
+
+
+def _work(video: str, path: Path, target: Path) -> Outcome:
+    assert _worker_encoder is not None
+    return _one(video, path, target, _worker_encoder, threads=1)
+
+
+def _in_processes(
+    todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, workers: int
+) -> Iterator[Outcome]:
+    device = str(getattr(encoder, "device", "cpu"))
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),  # torch's threads do not survive a fork
+        initializer=_start_worker,
+        initargs=(name, _sampling_options(encoder.sampling), device),
+    )
+    try:
+        # big files first, so that no process is left alone with one at the end
+        order: Sequence[str] = sorted(todo, key=lambda video: -todo[video].stat().st_size)
+        futures: dict[Future[Outcome], str] = {
+            pool.submit(_work, video, todo[video], store.path(video)): video for video in order
+        }
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except BrokenProcessPool as error:
+                raise VideoError(
+                    f"a worker process died while extracting ({futures[future]} or one beside it)",
+                    "run the same command again, with --workers 1 if memory is short",
+                ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _sampling_options(sampling: Sampling) -> dict[str, Any]:
+    return asdict(sampling)

@@ -1,0 +1,127 @@
+"""Image side of CLIP and BLIP through transformers: projected features, in the space of their text encoders.
+
+Features are what the model's projection gives, averaged over the frames of a snippet and not
+normalised; whoever compares them with text divides by their length first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kgvad import weights
+from kgvad.errors import UsageError, WeightsError
+from kgvad.files import sha256
+from kgvad.video.encoders import NAMES, FrameEncoder, VisualEncoder, shorter_side
+from kgvad.video.sampling import Sampling
+
+PUBLISHED = {"clip": "clip-vit-base-patch16", "blip": "blip-itm-base-coco"}
+_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP; BLIP took them over
+
+
+class JointEncoder(FrameEncoder):
+    """A CLIP or BLIP image encoder with its projection."""
+
+    def __init__(self, name: str, network: nn.Module, folder: Path, weights_hash: str, sampling: Sampling, device: str):
+        config: Any = network.config
+        self.name = name
+        self.side = config.vision_config.image_size if hasattr(config, "vision_config") else config.image_size
+        self.dim = config.image_text_hidden_size if name == "blip" else config.projection_dim
+        super().__init__(network, weights_hash, sampling, device)
+        settings = _preprocessing(folder)
+        self._mean = torch.tensor(settings.get("image_mean", _MEAN), device=self.device)[:, None, None]
+        self._std = torch.tensor(settings.get("image_std", _STD), device=self.device)[:, None, None]
+
+    def _plain_size(self, width: int, height: int) -> tuple[int, int]:
+        return shorter_side(width, height, self.side) if self.name == "clip" else (self.side, self.side)
+
+    def _forward(self, pixels: Tensor) -> Tensor:
+        network: Any = self.network
+        x = (pixels / 255 - self._mean) / self._std
+        if self.name == "clip":
+            embedded: Tensor = network(pixel_values=x).image_embeds
+            return embedded
+        projected: Tensor = network.vision_proj(network.vision_model(pixel_values=x).last_hidden_state[:, 0])
+        return projected
+
+
+def _preprocessing(folder: Path) -> dict[str, Any]:
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return {}
+    settings: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return settings
+
+
+def load_joint(name: str, sampling: Sampling, device: str) -> VisualEncoder:
+    """The encoder ``clip`` or ``blip``, or the one in the folder ``name``.
+
+    Raises
+    ------
+    UsageError
+        ``name`` is neither; the message lists the known names.
+    WeightsError
+        The weights are missing, damaged or not of a CLIP or BLIP model.
+    """
+    if name in PUBLISHED:
+        folder, kind = weights.find(PUBLISHED[name]), name
+    else:
+        folder = Path(name).expanduser()
+        if not (folder / "config.json").is_file():
+            if folder.exists():
+                raise UsageError(f"{folder} is no folder in the Transformers layout", "it needs a config.json")
+            raise UsageError(f"unknown visual encoder {name!r}", f"use {', '.join(NAMES)}, or a path")
+        kind = _kind(folder)
+    main = next((folder / f for f in ("model.safetensors", "pytorch_model.bin") if (folder / f).is_file()), None)
+    if main is None:
+        raise WeightsError(f"{folder} has no model.safetensors", "copy the whole model folder")
+    return JointEncoder(kind, _network(kind, folder), folder, sha256(main), sampling, device)
+
+
+def _kind(folder: Path) -> str:
+    try:
+        kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise WeightsError(f"{folder / 'config.json'} is damaged ({error})", "copy it again") from error
+    if kind not in PUBLISHED:
+        raise UsageError(f"{folder} holds a model of type {kind!r}", "only clip and blip are joint encoders here")
+    return str(kind)
+
+
+def _network(kind: str, folder: Path) -> nn.Module:
+    import transformers
+
+    architecture = (
+        transformers.CLIPVisionModelWithProjection if kind == "clip" else transformers.BlipForImageTextRetrieval
+    )
+    try:
+        with _quiet(transformers):
+            network: Any = architecture.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers raises many unrelated types for a damaged folder
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise WeightsError(f"the model in {folder} cannot be loaded ({reason})", "copy it again") from error
+    if kind == "blip":  # the text side and the matching head are not needed
+        del network.text_encoder, network.text_proj, network.itm_head
+    module: nn.Module = network
+    return module
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """No report about the text side's tensors being left out and no progress bar: both are meant."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    bar = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
+        if bar:
+            transformers.logging.enable_progress_bar()

@@ -1,0 +1,360 @@
+"""Features on disk: ``<root>/<encoder>/<video id>.npy`` and one ``manifest.json`` that says how they were made.
+
+Arrays are float16 [T, D], or [crops, T, D], and are memory-mapped when read. The manifest's fingerprint
+covers everything that changes the numbers (encoder, weights, crop rule, temporal rule, stride), and a
+store holds features of one fingerprint only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version as installed_version
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from kgvad.errors import FeatureError
+from kgvad.files import replacing, write_json
+from kgvad.video import SNIPPET_FRAMES
+
+MANIFEST = "manifest.json"
+
+Layout = Literal["uniform", "segments"]
+
+
+class VideoEntry(BaseModel):
+    """One video of a store.
+
+    Attributes
+    ----------
+    frame_count, fps
+        Of the video.
+    rows
+        Rows of features, T.
+    layout
+        ``uniform``: row i covers frames [i stride, (i + 1) stride). ``segments``: a fixed number of rows, each covering
+        ``segment_snippets`` snippets. In both the last row also covers the tail.
+    stride
+        Frames per snippet.
+    segment_snippets
+        Snippets per row of the layout ``segments``.
+    times_s
+        Start of each row and end of the last, seconds; only kept where the frame rate varies.
+    source, source_bytes, source_mtime_ns
+        The file that the features were made from, to notice when it changes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    frame_count: Annotated[int, Field(gt=0)]
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    rows: Annotated[int, Field(gt=0)]
+    layout: Layout = "uniform"
+    stride: Annotated[int, Field(gt=0)] = SNIPPET_FRAMES
+    segment_snippets: Annotated[int, Field(gt=0)] | None = None
+    times_s: list[float] | None = None
+    source: str | None = None
+    source_bytes: int | None = None
+    source_mtime_ns: int | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> VideoEntry:
+        if (self.layout == "segments") != (self.segment_snippets is not None):
+            raise ValueError("segment_snippets belongs to the layout segments, and only to it")
+        if self.times_s is not None and len(self.times_s) != self.rows + 1:
+            raise ValueError(f"times_s has {len(self.times_s)} values for {self.rows} rows")
+        return self
+
+    def spans(self) -> NDArray[np.int64]:
+        """Frames [start, end) of each row, int64 [T, 2]; the last row reaches to the end of the video."""
+        length = self.stride * (self.segment_snippets or 1)
+        starts = np.arange(self.rows, dtype=np.int64) * length
+        spans = np.minimum(np.stack([starts, starts + length], axis=1), self.frame_count)
+        spans[-1, 1] = self.frame_count
+        return spans
+
+
+class Manifest(BaseModel):
+    """How the features of a store were made, and the videos it holds.
+
+    ``fingerprint`` is computed where it is not given. ``weights`` is the SHA-256 of the encoder's weights, or
+    ``unknown`` for features of other programs.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1] = 1
+    encoder: Annotated[str, Field(min_length=1)]
+    dim: Annotated[int, Field(gt=0)]
+    weights: str = "unknown"
+    crop: str = "plain"
+    crops: Annotated[int, Field(gt=0)] = 1
+    temporal: str = "unknown"
+    stride: Annotated[int, Field(gt=0)] = SNIPPET_FRAMES
+    fingerprint: str = ""
+    made_by: str = Field(default_factory=lambda: f"kgvad {installed_version('kgvad')}")
+    note: str | None = None  # where features of other programs come from
+    videos: dict[str, VideoEntry] = {}
+
+    @field_validator("encoder")
+    @classmethod
+    def _encoder_is_a_folder_name(cls, value: str) -> str:
+        return _safe(value, "encoder")
+
+    @field_validator("videos")
+    @classmethod
+    def _ids_stay_inside(cls, value: dict[str, VideoEntry]) -> dict[str, VideoEntry]:
+        for video in value:
+            _safe(video, "video")
+        return value
+
+    @model_validator(mode="after")
+    def _fingerprinted(self) -> Manifest:
+        if not self.fingerprint:
+            facts = self.model_dump(include={"encoder", "dim", "weights", "crop", "temporal", "stride"})
+            self.fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return self
+
+
+def _safe(name: str, what: str) -> str:
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or any(ord(c) < 32 for c in name):
+        raise ValueError(f"{name!r} cannot be the name of a {what}")
+    return name
+
+
+class FeatureStore:
+    """Features of one fingerprint; make one with :meth:`open` or :meth:`create`.
+
+    Attributes
+    ----------
+    root : Path
+        Folder of the manifest and the arrays.
+    manifest : Manifest
+        How the features were made.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+        self._unwritten = 0  # > 0 inside `adding`
+
+    @classmethod
+    def open(cls, root: str | os.PathLike[str], encoder: str | None = None) -> FeatureStore:
+        """The store in ``root``, or in its only sub-folder that is one.
+
+        Parameters
+        ----------
+        root
+            Folder with a manifest, or a folder of such folders.
+        encoder
+            Which of several stores in ``root``.
+
+        Raises
+        ------
+        FeatureError
+            None, several, damaged, or of a newer version.
+        """
+        root = Path(root)
+        if not root.is_dir():
+            raise FeatureError(f"there are no features in {root}", "make some with 'kgvad extract'")
+        folders = [root] if (root / MANIFEST).is_file() else sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
+        if encoder is not None:
+            folders = [path for path in folders if path.name == encoder or path == root]
+        if not folders:
+            raise FeatureError(
+                f"{root} holds no {MANIFEST}", "make features with 'kgvad extract' or 'kgvad features import'"
+            )
+        if len(folders) > 1:
+            names = ", ".join(path.name for path in folders)
+            raise FeatureError(f"{root} holds features of several encoders ({names})", "name one of these folders")
+        return cls(folders[0], _read_manifest(folders[0] / MANIFEST))
+
+    @classmethod
+    def create(cls, root: str | os.PathLike[str], manifest: Manifest) -> FeatureStore:
+        """The store ``<root>/<encoder>``: a new one, or the one that is there if its fingerprint is the same.
+
+        Raises
+        ------
+        FeatureError
+            Features of another fingerprint are there.
+        """
+        folder = Path(root) / manifest.encoder
+        if (folder / MANIFEST).is_file():
+            store = cls(folder, _read_manifest(folder / MANIFEST))
+            if store.fingerprint != manifest.fingerprint:
+                raise FeatureError(
+                    f"{folder} holds features made otherwise ({_difference(store.manifest, manifest)})",
+                    "choose another --output, or delete that folder",
+                )
+            return store
+        store = cls(folder, manifest.model_copy(update={"videos": dict(manifest.videos)}))
+        store._write()
+        return store
+
+    @property
+    def fingerprint(self) -> str:
+        """Same numbers mean comparable features."""
+        return self.manifest.fingerprint
+
+    def ids(self) -> list[str]:
+        """Identifiers of the videos, sorted."""
+        return sorted(self.manifest.videos)
+
+    def info(self, video: str) -> VideoEntry:
+        """What the manifest says about ``video``.
+
+        Raises
+        ------
+        FeatureError
+            The store has no such video.
+        """
+        try:
+            return self.manifest.videos[video]
+        except KeyError:
+            raise FeatureError(f"{self.root} has no features of {video}", "extract that video first") from None
+
+    def path(self, video: str) -> Path:
+        """File of the features of ``video``."""
+        return self.root / f"{video}.npy"
+
+    def load(self, video: str) -> NDArray[Any]:
+        """Features of ``video``, memory-mapped, [T, D] or [crops, T, D].
+
+        Raises
+        ------
+        FeatureError
+            Missing, damaged, of another shape than the manifest says, or with values that are not finite.
+        """
+        entry = self.info(video)
+        array = read_array(self.path(video))
+        manifest = self.manifest
+        expected = (entry.rows, manifest.dim) if manifest.crops == 1 else (manifest.crops, entry.rows, manifest.dim)
+        if array.shape != expected:
+            raise FeatureError(
+                f"{self.path(video)} has shape {list(array.shape)} instead of {list(expected)}",
+                "extract that video again",
+            )
+        return array
+
+    def add(self, video: str, features: NDArray[Any], entry: VideoEntry) -> None:
+        """Write the features of ``video`` and enter it in the manifest.
+
+        Parameters
+        ----------
+        video
+            Identifier; ``/`` makes sub-folders.
+        features
+            float [T, D] or [crops, T, D]; kept as float16.
+        entry
+            Facts about the video.
+
+        Raises
+        ------
+        FeatureError
+            NaN or infinity (also where float16 overflows), wrong shape, or an identifier that is no file name.
+        """
+        try:
+            _safe(video, "video")
+        except ValueError as error:
+            raise FeatureError(str(error)) from None
+        manifest = self.manifest
+        expected = (entry.rows, manifest.dim) if manifest.crops == 1 else (manifest.crops, entry.rows, manifest.dim)
+        if features.shape != expected:
+            raise FeatureError(f"features of {video} have shape {list(features.shape)} instead of {list(expected)}")
+        write_array(self.path(video), features, video)
+        self.enter(video, entry)
+
+    def enter(self, video: str, entry: VideoEntry) -> None:
+        """Put ``video``, whose array is already in place, into the manifest."""
+        self.manifest.videos[video] = entry
+        if self._unwritten:
+            self._unwritten += 1
+        else:
+            self._write()
+
+    @contextmanager
+    def adding(self) -> Iterator[FeatureStore]:
+        """Write the manifest once at the end of the block instead of after every video (also if the block fails)."""
+        self._unwritten = 1
+        try:
+            yield self
+        finally:
+            changed, self._unwritten = self._unwritten > 1, 0
+            if changed:
+                self._write()
+
+    def _write(self) -> None:
+        write_json(self.root / MANIFEST, self.manifest.model_dump(mode="json", exclude_defaults=False))
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """A .npy file of features, memory-mapped, checked to be finite numbers in two or three dimensions.
+
+    Raises
+    ------
+    FeatureError
+        Missing, damaged, not numbers, or not finite; the message names the file and the row.
+    """
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise FeatureError(f"{path} is missing", "extract that video again") from None
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FeatureError(f"{path} is damaged ({reason})", "extract that video again") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim not in (2, 3) or 0 in array.shape:
+        shape = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
+        raise FeatureError(f"{path} holds {shape}, not float [T, D] or [crops, T, D]", "extract that video again")
+    check_finite(array, str(path))
+    return array
+
+
+def check_finite(array: NDArray[Any], name: str) -> None:
+    """Raise :class:`FeatureError` naming the first row of ``array`` that holds NaN or infinity."""
+    finite = np.isfinite(array)
+    if not finite.all():
+        where = np.argwhere(~finite)[0]
+        row = where[-2] if array.ndim > 1 else where[0]
+        kind = "NaN" if np.isnan(array[tuple(where)]) else "infinity"
+        raise FeatureError(f"{name}: row {row} holds {kind}", "extract that video again")
+
+
+def write_array(path: Path, features: NDArray[Any], name: str) -> None:
+    """Write features as float16, atomically; refuses what float16 cannot hold."""
+    check_finite(features, f"features of {name}")
+    with np.errstate(over="ignore"):
+        small = np.ascontiguousarray(features, dtype=np.float16)
+    check_finite(small, f"features of {name} as float16")
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, small)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise FeatureError(f"{path} is damaged ({error})", "delete the folder and extract again") from error
+    if isinstance(data, dict) and isinstance(data.get("version"), int) and data["version"] > 1:
+        raise FeatureError(f"{path} is of a newer version ({data['version']})", "update kgvad")
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise FeatureError(f"{path}: {key}: {first['msg']}", "delete the folder and extract again") from error
+
+
+def _difference(old: Manifest, new: Manifest) -> str:
+    for name in ("weights", "crop", "temporal", "stride", "dim"):
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            return f"{name} {str(before)[:16]} there, {str(after)[:16]} here"
+    return f"fingerprint {old.fingerprint} there, {new.fingerprint} here"
