@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.scores import Scores
 from kgvad.explain.events import EventRule, Interval, find_events, row_times
 from kgvad.explain.evidence import (
@@ -41,6 +41,9 @@ from kgvad.explain.report import (
     VideoFacts,
 )
 from kgvad.explain.text import plain
+
+if TYPE_CHECKING:
+    from kgvad.anchors.bank import AnchorBank
 
 # Certainty in four words. Probabilities: the words of a trained scorer; contrasts: how far an untrained score stands
 # out from the rest of the same video. The report prints both scales.

@@ -7,15 +7,18 @@ not rise during the event, and every number is kept beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.anchors.bank import AnchorBank, BankConcept
 from kgvad.detector.scores import Scores
 from kgvad.errors import AnchorError
 from kgvad.explain.events import Interval
 from kgvad.explain.report import CategoryShare, Contrast, Evidence, GraphStep
+
+if TYPE_CHECKING:
+    from kgvad.anchors.bank import AnchorBank, BankConcept
 
 COSINE_TEMPERATURE = 0.05  # turns differences of cosines into shares; trained scorers give logits, divided already
 MOST_EVIDENCE = 5  # concepts cited for an event

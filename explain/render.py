@@ -26,14 +26,7 @@ from kgvad.explain.sentences import with_sentences
 from kgvad.explain.tables import events_csv, particulars
 from kgvad.explain.text import clock, code, markdown, qid, stamp, vtt, words
 
-FORMATS = {
-    "md": "report.md.j2",
-    "html": "report.html.j2",
-    "json": None,
-    "srt": "report.srt.j2",
-    "vtt": "report.vtt.j2",
-    "csv": None,
-}
+FORMATS = ("md", "html", "json", "srt", "vtt", "csv")
 Pictures = dict[int, bytes]  # frame to JPEG
 
 
@@ -48,9 +41,8 @@ class Phrases:
         The file is no valid template, or lacks its labels.
     """
 
-    def __init__(self, language: str, templates: Path | None = None) -> None:
+    def __init__(self, language: str, environment: ImmutableSandboxedEnvironment) -> None:
         self.language = language
-        environment = _environment(templates)
         name = f"phrases.{language}.j2"
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,20}", language):
             raise UsageError(f"{language!r} is not a language code", "use, for example, en or de")
@@ -76,89 +68,98 @@ class Phrases:
         return str(_guard(f"phrases.{self.language}.j2, {key}", lambda: macro(**values)))
 
 
-def render(
-    report: Report,
-    form: str,
-    *,
-    language: str = "en",
-    templates: Path | None = None,
-    pictures: Pictures | None = None,
-    player: str | None = None,
-) -> str:
-    """The report as text in one of :data:`FORMATS`.
+class Renderer:
+    """Makes views in one language from one set of templates; templates are compiled once.
 
     Parameters
     ----------
-    report
-        What to show; its sentences are made here, in ``language``.
-    form
-        ``md``, ``html``, ``json``, ``srt``, ``vtt`` or ``csv``.
     language
         Code of a phrases file.
     templates
         Folder whose templates win over those of the package.
-    pictures
-        JPEG by frame number, shown as key frames in HTML.
-    player
-        Where the video is, relative to the report; HTML links and plays it.
 
     Raises
     ------
     UsageError
-        Unknown format or language, or ``templates`` is no folder.
+        Unknown language, or ``templates`` is no folder.
     ReportError
-        A template is wrong or tried what the sandbox forbids.
+        The phrases are no valid template.
     """
-    if form not in FORMATS:
-        raise UsageError(f"{form!r} is not a format", f"use {', '.join(FORMATS)}")
-    phrases = Phrases(language, templates)
-    report = with_sentences(report, phrases)
-    if form == "json":
-        return json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if form == "csv":
-        return events_csv(report)
-    name = FORMATS[form]
-    assert name is not None
-    environment = _environment(templates)
-    environment.filters |= {
-        "category": lambda share: phrases.categories.get(share["name"], share["text"]),
-        "decimal": lambda value, digits=2: f"{value:.{digits}f}".replace(".", phrases.labels["decimal"]),
-    }
-    data = report.model_dump(mode="json")
-    said: dict[str, list[dict[str, Any]]] = {}
-    for sentence in data["sentences"]:
-        said.setdefault(sentence["place"], []).append(sentence)
-    context = {
-        "report": data,
-        "said": said,
-        "labels": phrases.labels,
-        "scales": phrases.scales,
-        "relations": phrases.relations,
-        "gravities": phrases.gravities,
-        "player": player,
-        "rows": particulars(report, phrases.labels),
-        "figures": figures(report, phrases.labels, phrases.categories, pictures or {}) if form == "html" else {},
-    }
-    if form == "html":
-        context |= _page(environment, context)
-    template = _guard(name, lambda: environment.get_template(name))
-    return str(_guard(name, lambda: template.render(context)))
+
+    def __init__(self, language: str = "en", templates: Path | None = None) -> None:
+        self._environment = _environment(templates)
+        self.phrases = phrases = Phrases(language, self._environment)
+        self._environment.filters |= {
+            "category": lambda share: phrases.categories.get(share["name"], share["text"]),
+            "decimal": lambda value, digits=2: f"{value:.{digits}f}".replace(".", phrases.labels["decimal"]),
+        }
+
+    def render(self, report: Report, form: str, *, pictures: Pictures | None = None, player: str | None = None) -> str:
+        """The report as text in one of :data:`FORMATS`.
+
+        Parameters
+        ----------
+        report
+            What to show; its sentences are made here.
+        form
+            ``md``, ``html``, ``json``, ``srt``, ``vtt`` or ``csv``.
+        pictures
+            JPEG by frame number, shown as key frames in HTML.
+        player
+            Where the video is, relative to the report; HTML links and plays it.
+
+        Raises
+        ------
+        UsageError
+            Unknown format.
+        ReportError
+            A template is wrong or tried what the sandbox forbids.
+        """
+        if form not in FORMATS:
+            raise UsageError(f"{form!r} is not a format", f"use {', '.join(FORMATS)}")
+        report = with_sentences(report, self.phrases)
+        data = report.model_dump(mode="json")
+        if form == "json":
+            return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        if form == "csv":
+            return events_csv(report)
+        said: dict[str, list[dict[str, Any]]] = {}
+        for sentence in data["sentences"]:
+            said.setdefault(sentence["place"], []).append(sentence)
+        labels = self.phrases.labels
+        context = {
+            "report": data,
+            "said": said,
+            "labels": labels,
+            "scales": self.phrases.scales,
+            "relations": self.phrases.relations,
+            "gravities": self.phrases.gravities,
+            "player": player,
+            "rows": particulars(report, labels),
+        }
+        if form == "html":
+            context["figures"] = figures(report, labels, self.phrases.categories, pictures or {})
+            context |= self._page(context)
+        return self._fill(f"report.{form}.j2", context)
+
+    def _fill(self, name: str, context: dict[str, Any]) -> str:
+        template = _guard(name, lambda: self._environment.get_template(name))
+        return str(_guard(name, lambda: template.render(context)))
+
+    def _page(self, context: dict[str, Any]) -> dict[str, Any]:
+        """Style sheet, script and the content security policy that allows exactly these two by their hashes."""
+        style, script = (self._fill(name, context).strip() for name in ("style.css.j2", "player.js.j2"))
+        for name, text in (("style.css.j2", style), ("player.js.j2", script)):
+            if "</" in text:
+                raise ReportError(f"the template {name} contains '</'", "remove it: it would end its element")
+        policy = f"default-src 'none'; style-src '{_hash(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
+        if context["player"]:
+            policy += f"; media-src 'self' file:; script-src '{_hash(script)}'"
+        return {"style": Markup(style), "script": Markup(script), "policy": policy}
 
 
-def _page(environment: ImmutableSandboxedEnvironment, context: dict[str, Any]) -> dict[str, Any]:
-    """Style sheet, script and the content security policy that allows exactly these two by their hashes."""
-    parts = {}
-    for key, name in (("style", "style.css.j2"), ("script", "player.js.j2")):
-        parts[key] = _guard(name, lambda name=name: environment.get_template(name).render(context)).strip()
-        if "</" in parts[key]:
-            raise ReportError(f"the template {name} contains '</'", "remove it: it would end its element")
-    hashes = {key: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for key, text in parts.items()}
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{hashes['style']}'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    if context["player"]:
-        policy += f"; media-src 'self' file:; script-src 'sha256-{hashes['script']}'"
-    return {key: Markup(text) for key, text in parts.items()} | {"policy": policy}
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:

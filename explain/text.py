@@ -51,12 +51,13 @@ def markdown(text: object) -> str:
     return re.sub(r"^(\d+)([.)])", r"\1\\\2", re.sub(r"^([-+=])", r"\\\1", line))
 
 
-def code(text: object) -> str:
-    """``text`` as a Markdown code span, whatever backticks it holds; a table's bars are kept apart from it."""
+def code(text: object, table: bool = False) -> str:
+    """``text`` as a Markdown code span, whatever backticks it holds; in a table, bars must not end the cell."""
     line = " ".join(str(text).split())
     fence = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
-    return f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|")
+    span = f"{fence}{pad}{line}{pad}{fence}"
+    return span.replace("|", "\\|") if table else span
 
 
 def vtt(text: object) -> str:

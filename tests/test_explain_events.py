@@ -1,0 +1,120 @@
+"""Events on score curves small enough to read by eye: one row a second unless said otherwise."""
+
+import numpy as np
+import pytest
+
+from kgvad.detector.scores import Scores
+from kgvad.errors import ScoresError, UsageError
+from kgvad.explain.events import EventRule, calibrate, find_events
+
+
+def curve(values, fps=16.0, step=16):
+    starts = np.arange(len(values)) * step
+    return Scores("v", fps, len(values) * step, np.stack([starts, starts + step], 1), np.array(values, np.float32))
+
+
+RULE = EventRule(high=0.5, low=0.3, merge_s=1.0, min_s=1.0)
+
+
+def spans(values, rule=RULE, **kwargs):
+    return [(event.start_s, event.end_s) for event in find_events(curve(values, **kwargs), rule)]
+
+
+def test_an_event_reaches_out_to_the_low_threshold_on_both_sides():
+    assert spans([0, 0.2, 0.4, 0.6, 0.4, 0.2, 0]) == [(2, 5)]
+
+
+def test_a_rise_that_never_reaches_the_high_threshold_is_no_event():
+    assert spans([0, 0.4, 0.49, 0.4, 0]) == []
+
+
+def test_the_thresholds_themselves_count():
+    assert spans([0, 0.3, 0.5, 0.3, 0]) == [(1, 4)]
+
+
+def test_a_short_gap_joins_and_a_long_one_does_not():
+    assert spans([0.9, 0, 0.9]) == [(0, 3)]
+    assert spans([0.9, 0, 0, 0.9]) == [(0, 1), (3, 4)]
+
+
+def test_a_weak_run_beside_an_event_is_not_joined_to_it():
+    assert spans([0.9, 0, 0.4, 0.4]) == [(0, 1)]
+
+
+def test_what_is_too_short_is_dropped_but_not_in_a_video_that_is_shorter_still():
+    rule = EventRule(high=0.5, low=0.3, merge_s=0, min_s=2.0)
+    assert spans([0, 0.9, 0, 0], rule) == []
+    assert spans([0.9], rule) == [(0, 1)]
+
+
+def test_lengths_are_seconds_whatever_the_frame_rate():
+    values = [0, 0.9, 0, 0.9, 0]
+    assert spans(values, fps=16) == [(1, 4)]  # a gap of 1 s
+    assert spans(values, fps=8) == [(2, 4), (6, 8)]  # the same gap is 2 s
+
+
+def test_onset_peak_and_means_are_those_of_the_curve():
+    [event] = find_events(curve([0, 0.3, 0.6, 1.0, 0.5, 0]), RULE)
+    assert (event.start_s, event.onset_s, event.peak_s, event.end_s) == (1, 2, 3.5, 5)
+    assert event.rows == (1, 5)
+    assert event.peak_row == 3
+    assert event.peak == pytest.approx(1.0)
+    assert event.mean == pytest.approx((0.3 + 0.6 + 1.0 + 0.5) / 4)
+
+
+def test_the_mean_counts_long_rows_more():
+    scores = Scores("v", 10.0, 40, np.array([[0, 10], [10, 40]]), np.array([0.5, 0.9], np.float32))
+    [event] = find_events(scores, RULE)
+    assert event.mean == pytest.approx(0.25 * 0.5 + 0.75 * 0.9)
+
+
+def test_given_times_are_used_where_the_frame_rate_varies():
+    times = np.array([[0, 1], [1, 5], [5, 6]], float)
+    [event] = find_events(curve([0, 0.9, 0]), RULE, times)
+    assert (event.start_s, event.end_s, event.peak_s) == (1, 5, 3)
+
+
+def test_calm_and_constant_curves_give_no_event():
+    assert spans([0.0] * 50) == []
+    assert spans([0.49] * 50) == []
+
+
+def test_an_event_may_fill_the_video():
+    assert spans([0.9] * 5) == [(0, 5)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"low": 0.6, "high": 0.5},
+        {"low": 0},
+        {"high": 1.5},
+        {"min_s": -1},
+        {"merge_s": float("nan")},
+        {"high": float("nan")},
+    ],
+)
+def test_impossible_rules_are_refused(wrong):
+    with pytest.raises(UsageError):
+        EventRule(**wrong)
+
+
+def test_calibration_keeps_the_false_alarms_it_promises():
+    rng = np.random.default_rng(3)
+    normal = [curve(rng.random(3600)) for _ in range(2)]  # two hours
+    for allowed in (0, 1, 10):
+        rule = calibrate(normal, EventRule(merge_s=0), allowed)
+        assert sum(len(find_events(video, rule)) for video in normal) <= allowed * 2
+    assert rule.low == pytest.approx(rule.high * 0.35 / 0.5)
+
+
+def test_calibration_goes_as_low_as_it_may():
+    normal = [curve([0.1, 0.2, 0.1] * 100)]
+    rule = calibrate(normal, EventRule(merge_s=0), 0)
+    assert 0.2 < rule.high < 0.21
+    assert find_events(curve([0.1, 0.25, 0.1]), rule)
+
+
+def test_calibration_without_footage_is_an_error():
+    with pytest.raises(ScoresError, match="no normal footage"):
+        calibrate([])

@@ -1,0 +1,309 @@
+"""Views of a report: what they say is in the fields, and hostile text stays text."""
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from kgvad.errors import ReportError, UsageError
+from kgvad.explain.compose import Context, Seen, compose
+from kgvad.explain.render import FORMATS, Renderer, template_names
+from kgvad.explain.report import Action, Report, json_schema
+from kgvad.explain.sentences import plan, resolve, with_sentences
+
+sys.path.append(str(Path(__file__).parent))
+from explain_samples import bank, scores
+
+TEXTS = {"RoadAccidents": "road accident", "Robbery": "robbery", "Arson": "arson", "Burglary": "burglary"}
+HARM = {"Robbery": 2, "Arson": 3}
+LANGUAGES = ["en", "de"]
+
+
+def everything():
+    """A report of every kind that there is, by name."""
+    known = Context(bank=bank(), texts=TEXTS, harm=HARM, width=320, height=240, captions={1100: "a man *runs* away"})
+    named = compose(scores(names="yes", trained=True, scorer="anchor", run="runs/ucf", encoder="i3d"), known)
+    seen = Seen((Action(name="sword fighting", probability=0.4, elsewhere=0.01),), named.events[0].evidence[:2])
+    pixels = scores(encoder="efficientnet-lite0", aligned=False)
+    return {
+        "named": named,
+        "one": compose(scores(names="yes", trained=True, events=((60, 80, 0.9),)), known),
+        "hint": compose(scores(names="hint"), Context(bank=bank(), captions_file="captions.json")),
+        "pixels": compose(pixels, Context(), {1: seen}, "I3D, Kinetics-400"),
+        "given": compose(scores(scorer="unknown", aligned=False), Context(scores_file="mine.csv")),
+        "calm": compose(scores(events=()), Context(calibrated_on=3, false_alarms_per_hour=0.5)),
+        "blip": compose(scores(events=((10, 11, 0.8),)), Context()),
+        "full": compose(scores(events=((0, 180, 0.9),), names="yes"), known),
+    }
+
+
+REPORTS = everything()
+RENDERERS = {language: Renderer(language) for language in LANGUAGES}
+
+
+def render(report, form, *, language="en", templates=None, **given):
+    """One view, by a renderer that is kept where it can be."""
+    kept = RENDERERS.get(language) if templates is None else None
+    return (kept or Renderer(language, templates)).render(report, form, **given)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_sentence_maps_to_fields_and_every_number_comes_from_them(name, language):
+    said = with_sentences(REPORTS[name], RENDERERS[language].phrases)
+    document = said.model_dump(mode="json")
+    assert said.sentences
+    for sentence in said.sentences:
+        assert sentence.fields, sentence
+        values = [resolve(document, pointer) for pointer in sentence.fields]
+        for number in re.findall(r"\d+(?:[.,]\d+)?", unquoted(sentence.text)):
+            assert any(says(number, value) for value in values), (number, sentence)
+
+
+def unquoted(text):
+    """Without quoted names, which may hold any digits, and with times as single numbers."""
+    text = re.sub(r"[“„][^”“]*[”“]", "", text)
+    return re.sub(r"(\d\d):(\d\d):(\d\d)", lambda m: str(int(m[1]) * 3600 + int(m[2]) * 60 + int(m[3])), text)
+
+
+def says(number, value):
+    """Whether ``number`` is ``value`` as the reports write it: rounded, percent, clock, or a part of a duration."""
+    if value is None or isinstance(value, bool):
+        return False
+    if isinstance(value, str):
+        return number in value
+    if isinstance(value, list):
+        return number in " ".join(map(str, value))
+    n, half = float(number.replace(",", ".")), 0.5 * 10.0 ** -len(number.replace(",", ".").partition(".")[2]) + 1e-9
+    whole = round(value)
+    forms = [value, value * 100, int(value + 1e-6), whole // 3600, whole % 3600 // 60, whole % 60]
+    return any(abs(n - form) <= half for form in forms) or (n in (1, 99) and (value < 0.01 or value > 0.99))
+
+
+@pytest.mark.parametrize("name", ["named", "pixels", "calm"])
+def test_a_sentence_changes_with_the_numbers_that_it_says(name):
+    """Every sentence with numbers in it is said anew when its fields change."""
+    phrases, report = RENDERERS["en"].phrases, REPORTS[name]
+    document = report.model_dump(mode="json")
+    for _, key, pointers in plan(report):
+        values = {field: resolve(document, pointer) for field, pointer in pointers.items()}
+        before = phrases.say(key, values)
+        if not re.search(r"\d", unquoted(before)) or key.startswith("limit_"):
+            continue
+        changed = {k: v * 0.5 + 0.003 if isinstance(v, float) else v for k, v in values.items()}
+        if changed != values:
+            assert phrases.say(key, changed) != before, key
+
+
+def test_the_languages_have_the_same_sentences_and_labels():
+    english, german = RENDERERS["en"].phrases, RENDERERS["de"].phrases
+    macros = {k: v.arguments for k, v in english._macros.items() if hasattr(v, "arguments")}
+    assert {k: v.arguments for k, v in german._macros.items() if hasattr(v, "arguments")} == macros
+    assert keys(german.labels) == keys(english.labels)
+    assert keys(german.scales) == keys(english.scales)
+    assert keys(german.relations) == keys(english.relations)
+
+
+def keys(tree):
+    return {k: keys(v) if isinstance(v, dict) else len(v) if isinstance(v, list) else None for k, v in tree.items()}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_report_renders_in_every_form(name, form, language):
+    text = render(REPORTS[name], form, language=language)
+    assert text.endswith("\n") or (form == "srt" and not REPORTS[name].events)
+    assert "None" not in text.replace("NoneType", "") or form == "json"
+    assert "Undefined" not in text
+
+
+def test_json_is_the_report_and_comes_back_as_it_was():
+    text = render(REPORTS["named"], "json")
+    again = Report.from_json(text)
+    assert again.model_copy(update={"language": None, "sentences": ()}) == REPORTS["named"]
+    assert render(again, "md") == render(REPORTS["named"], "md")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema_version": "9.0"}', "not json"])
+def test_json_that_is_no_report_is_refused(text):
+    with pytest.raises(ReportError):
+        Report.from_json(text, "x.json")
+
+
+def test_the_published_schema_is_the_one_of_the_code(request):
+    path = request.config.rootpath / "docs" / "report.schema.json"
+    assert json.loads(path.read_text("utf-8")) == json_schema()
+
+
+def test_a_calm_video_gets_a_proper_report():
+    text = render(REPORTS["calm"], "md")
+    assert "Nothing abnormal was found in 1 minute and 36 seconds of video." in text.replace("\xa0", " ")
+    assert "three normal videos, allowing 0.50 false alarms an hour" in text
+    assert "cannot know" in text
+    assert "## Event" not in text
+
+
+def test_pixels_alone_name_nothing_and_say_how_to_get_names():
+    text = render(REPORTS["pixels"], "md")
+    assert "not known" in text
+    assert "--captions" in text and "--encoder blip" in text and "--run" in text
+    assert "Hints" in text and "not findings" in text
+
+
+def test_a_trained_run_names_and_an_untrained_alignment_hints():
+    assert "most likely category is robbery" in render(REPORTS["named"], "md")
+    hint = render(REPORTS["hint"], "md")
+    assert "(hint)" in hint and "most likely" not in hint
+
+
+def test_one_and_many():
+    one, many = (render(REPORTS[name], "md").replace("\xa0", " ") for name in ("one", "named"))
+    assert "One abnormal event in" in one and "It lasts 11 seconds" in one
+    assert "Two abnormal events in" in many and "Together they last 16 seconds" in many
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.targets, self.loads = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append((tag, attrs))
+        self.ids.append(attrs.get("id"))
+        if tag == "a":
+            self.targets.append(attrs.get("href"))
+        elif "src" in attrs or tag == "link":
+            self.loads.append(attrs.get("src") or attrs.get("href"))
+
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'</style><script>alert(2)</script>{{ 7*7 }}\u202e"
+
+
+def hostile_report():
+    evil = bank()
+    for concept in evil.concepts:
+        concept.text = concept.relation = concept.source = HOSTILE
+        concept.qid = concept.property = "javascript:alert(1)"
+        concept.path = ((HOSTILE, "javascript:alert(1)", HOSTILE),)
+        concept.path_text = HOSTILE
+        concept.fetched_at = HOSTILE
+    given = scores(names="yes", name=HOSTILE, scorer=HOSTILE, encoder=HOSTILE, run=HOSTILE, notes=[HOSTILE])
+    return compose(given, Context(bank=evil, texts=dict.fromkeys(TEXTS, HOSTILE), captions={1100: HOSTILE}))
+
+
+def test_hostile_text_stays_text_in_html():
+    text = render(hostile_report(), "html", player=HOSTILE)
+    page = Page(text)
+    assert [tag for tag, _ in page.tags].count("script") == 1  # ours
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert not any(name.startswith("on") or name == "style" for _, attrs in page.tags for name in attrs)
+    assert not any(target.startswith("javascript") for target in page.targets)
+    assert "{{ 7*7 }}" in text  # no template inside the data is run
+
+
+def test_hostile_text_stays_text_in_subtitles_and_tables():
+    assert "<script" not in render(hostile_report(), "srt")
+    assert "<script" not in render(hostile_report(), "vtt")
+    named = compose(scores(name="=cmd|' /C calc'!A0"), Context())
+    assert "\n'=cmd" in render(named, "csv")
+
+
+def test_html_loads_nothing_and_its_links_lead_somewhere():
+    text = render(
+        REPORTS["named"],
+        "html",
+        pictures={frame.frame: b"\xff\xd8x" for frame in REPORTS["named"].events[0].key_frames},
+    )
+    page = Page(text)
+    assert page.loads and all(source.startswith("data:image/jpeg;base64,") for source in page.loads)
+    for target in page.targets:
+        if target.startswith("#"):
+            assert target[1:] in page.ids
+        else:
+            assert target.startswith("https://www.wikidata.org/wiki/")
+    assert "http" not in re.sub(r"https://www\.wikidata\.org/wiki/|http-equiv", "", text)
+    assert "url(" not in text and "@import" not in text
+
+
+def test_the_security_policy_allows_the_style_sheet_and_nothing_else():
+    import base64
+    import hashlib
+
+    text = render(REPORTS["named"], "html")
+    [policy] = [a["content"] for t, a in Page(text).tags if a.get("http-equiv") == "Content-Security-Policy"]
+    style = text.split("<style>")[1].split("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy and "script-src" not in policy and "http" not in policy
+
+
+def test_pictures_have_a_text_and_the_page_a_language_and_one_title():
+    text = render(
+        REPORTS["named"], "html", language="de", pictures={REPORTS["named"].events[0].key_frames[0].frame: b"x"}
+    )
+    page = Page(text)
+    assert all(attrs.get("alt") for tag, attrs in page.tags if tag == "img")
+    assert ("html", {"lang": "de"}) in page.tags
+    assert [tag for tag, _ in page.tags].count("h1") == 1
+
+
+def test_a_template_of_the_user_wins_and_the_rest_stays(tmp_path):
+    (tmp_path / "report.md.j2").write_text("mine: {{ report.video.name }}\n", "utf-8")
+    assert render(REPORTS["named"], "md", templates=tmp_path) == "mine: video.mp4\n"
+    assert "<!doctype html>" in render(REPORTS["named"], "html", templates=tmp_path)
+    assert "report.html.j2" in template_names()
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ report.__init__.__globals__ }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+        "{{ self._TemplateReference__context }}",
+        "{% include '../../../etc/passwd' %}",
+        "{% include '/etc/passwd' %}",
+        "{{ report.update({'a': 1}) }}",
+        "{% for i in range(10**9) %}x{% endfor %}",
+        "{{ nothing.here }}",
+        "{% if %}",
+        "{{ '%s' | format(report.nope.more) }}",
+    ],
+)
+def test_a_template_cannot_leave_its_sandbox(tmp_path, template):
+    (tmp_path / "report.md.j2").write_text(template, "utf-8")
+    with pytest.raises(ReportError):
+        render(REPORTS["named"], "md", templates=tmp_path)
+
+
+def test_wrong_languages_formats_and_folders_are_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match="no phrases"):
+        render(REPORTS["named"], "md", language="xx")
+    with pytest.raises(UsageError, match="not a language"):
+        render(REPORTS["named"], "md", language="../../etc")
+    with pytest.raises(UsageError, match="not a format"):
+        render(REPORTS["named"], "docx")
+    with pytest.raises(UsageError, match="not a folder"):
+        render(REPORTS["named"], "md", templates=tmp_path / "none")
+
+
+def test_subtitles_follow_their_formats():
+    srt, vtt = render(REPORTS["named"], "srt"), render(REPORTS["named"], "vtt")
+    cue = r"\d\d:\d\d:\d\d{0}\d{{3}} --> \d\d:\d\d:\d\d{0}\d{{3}}"
+    assert re.fullmatch(rf"(\d+\n{cue.format(',')}\n[^\n]+\n\n){{2}}", srt)
+    assert re.fullmatch(rf"WEBVTT\n\n(event-\d+\n{cue.format('[.]')}\n[^\n]+\n\n){{2}}", vtt)
+
+
+def test_the_table_has_a_line_an_event():
+    import csv
+
+    rows = list(csv.DictReader(render(REPORTS["named"], "csv").splitlines()))
+    assert [row["category"] for row in rows] == ["Robbery", "Arson"]
+    assert float(rows[0]["start_s"]) == 32.0
