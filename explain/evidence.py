@@ -7,7 +7,7 @@ not rise during the event, and every number is kept beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,10 @@ from kgvad.detector.scores import Scores
 from kgvad.errors import AnchorError
 from kgvad.explain.events import Interval
 from kgvad.explain.report import CategoryShare, Contrast, Evidence, GraphStep
+from kgvad.explain.text import plain
 
 if TYPE_CHECKING:
-    from kgvad.anchors.bank import AnchorBank, BankConcept
+    from kgvad.anchors.bank import AnchorBank
 
 COSINE_TEMPERATURE = 0.05  # turns differences of cosines into shares; trained scorers give logits, divided already
 MOST_EVIDENCE = 5  # concepts cited for an event
@@ -133,7 +134,6 @@ def evidence_for(
     change: Rises,
     category: str,
     labels: dict[str, str],
-    basis: str = "alignment",
     most: int = MOST_EVIDENCE,
 ) -> list[Evidence]:
     """Concepts of ``category`` whose similarity rises, the strongest first, each text once.
@@ -149,10 +149,19 @@ def evidence_for(
             chosen.append(index)
         if len(chosen) == most:
             break
-    total = sum(change.rise[index] for index in chosen)
-    return [
-        _evidence(bank.concepts[i], category, change, i, float(change.rise[i] / total), labels, basis) for i in chosen
-    ]
+    return evidence_at(bank, change, chosen, labels, "alignment")
+
+
+def evidence_at(
+    bank: AnchorBank,
+    change: Rises,
+    chosen: list[int],
+    labels: dict[str, str],
+    basis: Literal["alignment", "actions"],
+) -> list[Evidence]:
+    """The concepts with these indices, with their numbers, source and path."""
+    total = sum(float(change.rise[index]) for index in chosen)
+    return [_evidence(bank, change, i, float(change.rise[i]) / total, labels, basis) for i in chosen]
 
 
 def ranked(bank: AnchorBank, change: Rises, category: str) -> list[int]:
@@ -181,35 +190,34 @@ def contrast_of(bank: AnchorBank, change: Rises, category: str, rival: str) -> C
 
 
 def _evidence(
-    concept: BankConcept,
-    category: str,
+    bank: AnchorBank,
     change: Rises,
     index: int,
     contribution: float,
     labels: dict[str, str],
-    basis: str,
+    basis: Literal["alignment", "actions"],
 ) -> Evidence:
-    steps = tuple(
-        GraphStep(
-            subject=subject,
-            property=prop,
-            object=target,
-            subject_label=labels.get(subject),
-            object_label=labels.get(target),
-        )
-        for subject, prop, target in concept.path
-    )
+    concept = bank.concepts[index]
     return Evidence(
-        concept=concept.text,
-        category=category,
-        relation=concept.relation,
+        concept=plain(concept.text),
+        category=bank.categories[int(bank.concept_category[index])],
+        relation=plain(concept.relation),
         qid=concept.qid,
         property=concept.property,
-        path=steps,
-        path_text=concept.path_text or None,
-        source=concept.source or None,
+        path=tuple(
+            GraphStep(
+                subject=subject,
+                property=prop,
+                object=target,
+                subject_label=labels.get(subject),
+                object_label=labels.get(target),
+            )
+            for subject, prop, target in concept.path
+        ),
+        path_text=plain(concept.path_text) if concept.path_text else None,
+        source=plain(concept.source) if concept.source else None,
         fetched_at=concept.fetched_at,
-        basis=basis,  # type: ignore[arg-type]
+        basis=basis,
         inside=round(float(change.inside[index]), 4),
         outside=None if change.outside is None else round(float(change.outside[index]), 4),
         normal=round(change.normal, 4),

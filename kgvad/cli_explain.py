@@ -2,8 +2,90 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+
+def explain(
+    video: Annotated[
+        Path | None, typer.Argument(metavar="VIDEO", help="The video; may be left out with --scores.")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", "-f", help="md, html, json, srt, vtt or csv; default: by the name of the output, else md."
+        ),
+    ] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", help="Write here instead of to stdout; may be given several times."),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Trained run to score with; default: the one of the dataset.")
+    ] = None,
+    anchors: Annotated[
+        Path | None, typer.Option("--anchors", help="Anchor bank; default: the one of the dataset.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Category table: a name or a file; default ucf.")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", "-e", help="Score without training on the features of this visual encoder."),
+    ] = None,
+    captions: Annotated[
+        Path | None,
+        typer.Option("--captions", help="Captions of the video by frame, JSON: they let categories be named."),
+    ] = None,
+    scores: Annotated[Path | None, typer.Option("--scores", help="Scores of any program: npz, CSV or JSON.")] = None,
+    high: Annotated[float, typer.Option("--high", help="A score from here on starts an event.")] = 0.5,
+    low: Annotated[
+        float | None, typer.Option("--low", help="An event lasts while the score stays above; default 0.7 x high.")
+    ] = None,
+    merge: Annotated[float, typer.Option("--merge", help="Events at most this many seconds apart are one.")] = 2.0,
+    shortest: Annotated[float, typer.Option("--min", help="Shorter events, in seconds, are left out.")] = 1.0,
+    stride: Annotated[
+        int, typer.Option(min=1, help="Frames a score; 1 for footage that keeps one frame of sixteen.")
+    ] = 16,
+    actions: Annotated[
+        bool, typer.Option("--actions/--no-actions", help="Look for known actions at the peaks (I3D).")
+    ] = True,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Show key frames.")] = True,
+    language: Annotated[str, typer.Option("--language", "-l", help="Language of the report: en or de.")] = "en",
+    templates: Annotated[
+        Path | None, typer.Option("--templates", help="Folder whose templates win over the built-in ones.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device; default: of kgvad.toml, else cpu.")] = None,
+) -> None:
+    """Write a report about a video: when something abnormal happens, what it may be, and why."""
+    from kgvad.explain.events import EventRule
+    from kgvad.explain.output import Outputs
+    from kgvad.explain.pipeline import Explainer, Options
+    from kgvad.settings import load_settings
+
+    settings = load_settings()
+    outputs = Outputs(output or [], form, language, templates)
+    options = Options(
+        dataset=dataset or settings.dataset or "ucf",
+        run=run or settings.run,
+        run_is_named=(run or settings.run) is not None,
+        anchors=anchors or settings.anchors,
+        encoder=encoder,
+        scores=scores,
+        captions=captions,
+        stride=stride,
+        actions=actions,
+        images=images,
+        rule=EventRule(high, low if low is not None else 0.7 * high, merge, shortest),
+        device=device or settings.device or "cpu",
+    )
+    text = outputs.write(Explainer(options).explain(video))
+    if text is not None:
+        print(text, end="")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
+    app.command()(explain)

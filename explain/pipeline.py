@@ -1,0 +1,305 @@
+"""From a video to its report: features, scores, events, evidence. Each heavy part is loaded once, on first use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgvad.console import note, progress
+from kgvad.detector.scores import Scores
+from kgvad.errors import AnchorError, RunError, UsageError, WeightsError
+from kgvad.explain.compose import Context, Seen, compose
+from kgvad.explain.events import EventRule, find_events
+from kgvad.explain.frames import key_pictures
+from kgvad.explain.report import Report
+from kgvad.explain.severity import harm_of
+from kgvad.files import sha256
+from kgvad.kg.tables import CategoryTable, load_table
+from kgvad.settings import default_bank, default_run
+from kgvad.video.decode import VideoInfo, probe
+
+if TYPE_CHECKING:
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.detector.run import Run
+    from kgvad.video.encoders import VisualEncoder
+
+
+@dataclass(frozen=True)
+class Options:
+    """How videos are explained.
+
+    Attributes
+    ----------
+    dataset
+        Name of a category table, or path to one.
+    run
+        Trained run; ``None`` takes the default run where it exists and fits, else no training.
+    run_is_named
+        Whether the user named ``run``: then it must fit.
+    anchors
+        Anchor bank; ``None`` takes the default one, built where it is missing.
+    encoder
+        Visual encoder for scoring without training; ``None`` leaves the choice to the video room.
+    scores, captions
+        Files of scores and captions.
+    stride
+        Frames a row of features; 1 for footage that keeps one frame a snippet.
+    actions
+        Whether the action recogniser may look at the peaks.
+    images
+        Whether key frames are read.
+    rule, calibrated_on, false_alarms_per_hour
+        How events are found, and how the thresholds were set.
+    device
+        Torch device.
+    """
+
+    dataset: str = "ucf"
+    run: Path | None = None
+    run_is_named: bool = False
+    anchors: Path | None = None
+    encoder: str | None = None
+    scores: Path | None = None
+    captions: Path | None = None
+    stride: int = 16
+    actions: bool = True
+    images: bool = True
+    rule: EventRule = field(default_factory=EventRule)
+    calibrated_on: int = 0
+    false_alarms_per_hour: float | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """A report with what it was made from; ``pictures`` are JPEG by frame number."""
+
+    report: Report
+    scores: Scores
+    info: VideoInfo | None
+    pictures: dict[int, bytes]
+
+
+class Explainer:
+    """Explains videos one after the other; encoders, run and bank are loaded once."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def explain(self, video: Path | None) -> Explained:
+        """The report on one video, or on the scores alone where ``video`` is ``None``.
+
+        Raises
+        ------
+        KgvadError
+            The video, the scores, the captions, the run or the anchor bank cannot be used.
+        """
+        options = self.options
+        info = None if video is None else probe(video)
+        captions = self._captions(video)
+        if options.scores is not None:
+            if video is not None:
+                info = probe(video, exact=True)
+            scores = self._given_scores(options.scores, info)
+        elif video is None:
+            raise UsageError("neither a video nor scores were named", "name a video, or --scores FILE")
+        else:
+            scores, info = self._score(video, captions)
+        bank = self._bank_for(scores)
+        times = _times(scores, info)
+        context = Context(
+            rule=options.rule,
+            calibrated_on=options.calibrated_on,
+            false_alarms_per_hour=options.false_alarms_per_hour,
+            bank=bank,
+            texts=self._texts(scores),
+            harm=harm_of(scores.categories or ()),
+            labels=_labels(bank),
+            width=info.width if info else None,
+            height=info.height if info else None,
+            sha256=sha256(video) if video else None,
+            scores_file=options.scores.name if options.scores else None,
+            captions_file=options.captions.name if options.captions else None,
+            captions=captions,
+            times=times,
+        )
+        seen, by = self._actions(video, scores, info, times)
+        report = compose(scores, context, seen, by)
+        pictures = key_pictures(video, report, info) if video is not None and options.images else {}
+        return Explained(report, scores, info, pictures)
+
+    @cached_property
+    def _table(self) -> CategoryTable:
+        return load_table(self.options.dataset)
+
+    @cached_property
+    def _run(self) -> Run | None:
+        """The run to score with: the named one, or the default one where it exists and videos can be encoded for it."""
+        from kgvad.detector.run import CONFIG, Run, read_config
+        from kgvad.video.encoders import NAMES
+
+        options = self.options
+        if options.encoder is not None and not options.run_is_named:
+            return None  # the user chose how to score
+        folder = options.run or default_run(Path(options.dataset).stem)
+        if not options.run_is_named and not (folder / CONFIG).is_file():
+            return None
+        config = read_config(folder)
+        if config.encoder not in NAMES:
+            reason = (
+                f"the run {folder} was trained on {config.encoder} features, which kgvad cannot compute from a video"
+            )
+            if options.run_is_named:
+                raise RunError(reason, f"name a run trained on features of {', '.join(NAMES)}")
+            note(f"{reason}; scoring without training")
+            return None
+        return Run.load(folder, options.device)
+
+    @cached_property
+    def _encoder(self) -> VisualEncoder:
+        from kgvad.video.encoders import load_visual_encoder
+
+        name = self.options.encoder if self._run is None else self._run.config.encoder
+        encoder = load_visual_encoder(name, self.options.device, stride=self.options.stride)
+        if self._run is not None and encoder.fingerprint != self._run.config.features_fingerprint:
+            raise RunError(
+                f"the run {self._run.folder} was trained on {self._run.config.encoder} features made in another way "
+                f"({self._run.config.features_fingerprint} instead of {encoder.fingerprint})",
+                "train on features that kgvad extract makes with its default options",
+            )
+        return encoder
+
+    @cached_property
+    def _bank(self) -> AnchorBank:
+        """The named bank, the default one, or one built from the bundled facts; fits the encoder where that is joint."""
+        from kgvad.anchors.bank import AnchorBank
+
+        options = self.options
+        if options.anchors is not None:
+            return AnchorBank.load(options.anchors)
+        joint = self._encoder.name if options.scores is None and self._encoder.name in ("blip", "clip") else None
+        stem = Path(options.dataset).stem
+        path = default_bank(stem)
+        if path.is_file():
+            bank = AnchorBank.load(path)
+            if joint is None or bank.encoder.joint == joint:
+                return bank
+            path = default_bank(f"{stem}-{joint}")
+            if path.is_file():
+                return AnchorBank.load(path)
+        return self._build_bank(joint, path)
+
+    def _build_bank(self, text_encoder: str | None, path: Path) -> AnchorBank:
+        from kgvad.anchors.bank import build_bank
+        from kgvad.anchors.text import load_text_encoder
+        from kgvad.kg.store import Store
+
+        note(f"there is no anchor bank for {self.options.dataset} yet; building {path} from the bundled facts")
+        bank = build_bank(self._table, Store.open(None), load_text_encoder(text_encoder, self.options.device))
+        bank.save(path)
+        return bank
+
+    def _given_scores(self, path: Path, info: VideoInfo | None) -> Scores:
+        if info is None:
+            return Scores.load(path)
+        scores = Scores.load(path, video=info.path.name, fps=info.fps, frame_count=info.frame_count)
+        if scores.frame_count > info.frame_count + 16:
+            raise UsageError(
+                f"{path} has scores for {scores.frame_count} frames and {info.path} has {info.frame_count}",
+                "name the video that was scored",
+            )
+        return scores
+
+    def _score(self, video: Path, captions: dict[int, str] | None) -> tuple[Scores, VideoInfo]:
+        """Features, then scores: by the run, or without training."""
+        from kgvad.video.extract import extract_video
+
+        encoder, run = self._encoder, self._run
+        total = max(1, probe(video).frame_count // encoder.sampling.stride)
+        with progress(f"looking at {video.name} with {encoder.name}", total) as advance:
+            features, info = extract_video(video, encoder, advance=advance)
+        if run is not None:
+            from kgvad.detector.score import score_features
+
+            return score_features(run, features, info=info, video=video.name), info
+        from kgvad.detector.training_free import score_training_free
+
+        joint = encoder.name in ("blip", "clip")
+        bank = self._bank if joint or captions is not None else None
+        return score_training_free(features, info, encoder=encoder, bank=bank, captions=captions), info
+
+    def _bank_for(self, scores: Scores) -> AnchorBank | None:
+        """The bank that the scores were made with, where concepts can be cited from it."""
+        if self.options.anchors is None and scores.concept_alignment is None:
+            return None
+        bank = self._run.bank if self.options.scores is None and self._run is not None else self._bank
+        if bank is not None and scores.concept_alignment is not None:
+            known = scores.origin.bank_fingerprint
+            if known is not None and known != bank.fingerprint:
+                raise AnchorError(
+                    f"the scores were made with the anchor bank {known[:16]} and not with {bank.fingerprint[:16]}",
+                    "name the bank that the scores were made with (--anchors BANK)",
+                )
+        return bank
+
+    def _texts(self, scores: Scores) -> dict[str, str]:
+        """Words for the categories of the scores, from the category table where it knows them."""
+        if scores.categories is None:
+            return {}
+        known = {category.name: category.text for category in self._table.categories}
+        return {name: known[name] for name in scores.categories if name in known}
+
+    def _actions(
+        self, video: Path | None, scores: Scores, info: VideoInfo | None, times: NDArray[np.float64] | None
+    ) -> tuple[dict[int, Seen], str | None]:
+        """Hints by recognised actions, where nothing names categories; one line on stderr where they cannot be had."""
+        options = self.options
+        if video is None or info is None or not options.actions or scores.origin.names_categories != "no":
+            return {}, None
+        intervals = find_events(scores, options.rule, times)
+        if not intervals or options.stride != 16:  # a recogniser of movement needs every frame
+            return {}, None
+        from kgvad.anchors.text import load_text_encoder
+        from kgvad.explain.actions import RECOGNISER, look
+
+        try:
+            text = load_text_encoder(self._bank.encoder.name, options.device)
+            bank = self._bank
+            seen = look(video, scores, intervals, info, bank, text, _labels(bank), options.device)
+        except WeightsError as error:
+            note(f"no actions were recognised: {error.message}")
+            return {}, None
+        return seen, RECOGNISER
+
+    def _captions(self, video: Path | None) -> dict[int, str] | None:
+        path = self.options.captions
+        if path is None:
+            return None
+        if video is None:
+            raise UsageError("--captions needs the video that they describe", "name the video")
+        from kgvad.detector.captions import load_captions
+
+        return load_captions(path, video)
+
+
+def _times(scores: Scores, info: VideoInfo | None) -> NDArray[np.float64] | None:
+    """Times of the rows by the frames' own timestamps, where the frame rate varies."""
+    if info is None or not info.variable_rate:
+        return None
+    ends = np.minimum(scores.spans, info.frame_count)
+    return np.array([[info.seconds(int(start)), info.seconds(int(end))] for start, end in ends])
+
+
+def _labels(bank: AnchorBank | None) -> dict[str, str]:
+    """QID to label, as far as the bank's concepts know."""
+    if bank is None:
+        return {}
+    named = ("label", "superclass", "subclass", "cause", "effect")
+    return {
+        concept.qid: concept.text for concept in reversed(bank.concepts) if concept.qid and concept.relation in named
+    }
