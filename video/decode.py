@@ -27,6 +27,7 @@ from kgvad.video import SNIPPET_FRAMES
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
 """What counts as a video when a folder is searched; a file named outright may have any suffix."""
 
+_NO_TIMESTAMPS = {"avi"}  # containers that number frames and do not time them; what FFmpeg then guesses is wrong
 _NOT_VIDEO = {"tty", "image2", "png_pipe", "jpeg_pipe"}  # containers that make a "video" of a text or a picture
 
 
@@ -131,6 +132,8 @@ def _declared_fps(stream: Any) -> float:
 
 def _packet_times(container: Any, stream: Any) -> NDArray[np.float64] | None:
     """Sorted presentation times of all packets; ``None`` where the container does not give them (AVI)."""
+    if container.format.name in _NO_TIMESTAMPS:
+        return None
     stamps = []
     try:
         for packet in container.demux(stream):
@@ -386,7 +389,7 @@ def _indexed(
 ) -> Iterator[tuple[int, Any]]:
     """The wanted frames with their index; one seek for each run of frames that lie close together."""
     times = info.frame_times
-    if times is None or len(np.unique(times)) < len(times):  # frames cannot be told by their time: count from the start
+    if times is None or container.format.name in _NO_TIMESTAMPS or len(np.unique(times)) < len(times):  # frames cannot be told by their time: count from the start
         left = set(wanted)
         for index, frame in enumerate(_frames(container, stream, path)):
             if index in left:

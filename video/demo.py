@@ -9,16 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from kgvad.console import track
-from kgvad.files import replacing
+from kgvad.video.write import write_video
 
 WIDTH, HEIGHT = 480, 272  # pixels
 FPS = 25
@@ -170,10 +168,4 @@ def render(path: str | Path) -> Path:
     KgvadError
         The file cannot be written.
     """
-    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(FPS), options={"crf": "21", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for picture in track(frames(), "rendering the example scene", int(DURATION_S * FPS)):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return Path(path)
+    return write_video(path, track(frames(), "rendering the example scene", int(DURATION_S * FPS)), FPS)
