@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import NamedTuple
 
-from kgvad.errors import StoreError
 from kgvad.kg.properties import TABLE
 from kgvad.kg.schema import Fetch, Statement, Term
 from kgvad.kg.tables import is_qid
+
+from kgvad.errors import StoreError
 
 ENTITY = "http://www.wikidata.org/entity/"
 DIRECT = "http://www.wikidata.org/prop/direct/"
@@ -31,9 +32,9 @@ ABOUT, PART_OF = "http://schema.org/about", "http://schema.org/isPartOf"
 _IRI = r"<((?:[^\x00-\x20<>\"{}|^`\\]|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8})*)>"
 _BLANK = r"_:[^\s<>\"]+"
 _LITERAL = r'"((?:[^"\\\n\r]|\\.)*)"(?:@([A-Za-z]+(?:-[A-Za-z0-9]+)*)|\^\^' + _IRI + r")?"
-_QUAD = re.compile(
-    rf"[ \t]*(?:{_IRI}|({_BLANK}))[ \t]*{_IRI}[ \t]*(?:{_IRI}|({_BLANK})|{_LITERAL})[ \t]*(?:{_IRI}|({_BLANK}))?[ \t]*\.[ \t]*(?:#.*)?"
-)
+_SUBJECT = rf"(?:{_IRI}|({_BLANK}))"
+_OBJECT = rf"(?:{_IRI}|({_BLANK})|{_LITERAL})"
+_QUAD = re.compile(rf"{_SUBJECT}[ \t]*{_IRI}[ \t]*{_OBJECT}[ \t]*{_SUBJECT}?[ \t]*\.[ \t]*(?:#.*)?")
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
 _LETTERS = {"t": "\t", "b": "\b", "n": "\n", "r": "\r", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
 _SPECIAL = re.compile(r'["\\\x00-\x1f\x7f\x85\u2028\u2029]')
@@ -170,5 +171,3 @@ def fetch_from(name: str, values: dict[str, str], fetched_at: str) -> Fetch:
         )
     except ValueError as error:
         raise StoreError(f"the details of {name} are damaged: {error}", "export the file again") from error
-
-

@@ -6,9 +6,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
-
 from kgvad.kg import bundled
 from kgvad.kg.database import Database, now
 from kgvad.kg.schema import (
@@ -26,6 +23,8 @@ from kgvad.kg.schema import (
     VisitRow,
 )
 from kgvad.kg.tables import qid_number
+from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 CHUNK = 500  # ids in one IN (...)
 
@@ -130,7 +129,8 @@ class Store:
                 for row in connection.execute(query):
                     found.setdefault(row.qid, set()).add(Term(*row))
         return {
-            qid: sorted(terms, key=lambda t: (t.kind, order[t.language], t.text)) for qid, terms in sorted(found.items())
+            qid: sorted(terms, key=lambda t: (t.kind, order[t.language], t.text))
+            for qid, terms in sorted(found.items())
         }
 
     def labels(self, qids: Iterable[str], languages: Sequence[str] = ("en", "mul")) -> dict[str, str]:
@@ -162,9 +162,7 @@ class Store:
             row = connection.execute(query.order_by(FetchRow.fetched_at.desc(), FetchRow.name)).first()
         return (row.name, row.fetched_at) if row else ("", "")
 
-    def visited(
-        self, qids: Iterable[str], kind: str, scope: str, endpoint: str, since: str = ""
-    ) -> set[str]:
+    def visited(self, qids: Iterable[str], kind: str, scope: str, endpoint: str, since: str = "") -> set[str]:
         """Those of the items that a fetch of this kind, scope and endpoint asked about since a time."""
         found: set[str] = set()
         with self.database.read() as connection:

@@ -27,7 +27,12 @@ else:
 QID = re.compile(r"Q[1-9][0-9]{0,18}")
 
 # One line of text: something to see, no control characters, no line break, no lone surrogate.
-Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\u2028\u2029]*\S[^\x00-\x1f\x7f\u2028\u2029]*$", max_length=300)]
+Line = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\u2028\u2029]*\S[^\x00-\x1f\x7f\u2028\u2029]*$", max_length=300)
+]
+
+
+Qid = Annotated[str, StringConstraints(pattern=r"^Q[1-9][0-9]{0,18}$")]
 
 
 def is_qid(text: str) -> bool:
@@ -42,7 +47,7 @@ class _Row(BaseModel):
 class ItemRef(_Row):
     """A Wikidata item that a category stands on."""
 
-    qid: Annotated[str, StringConstraints(pattern=r"^Q[1-9][0-9]{0,18}$")]
+    qid: Qid
     label: Line
     role: Literal["primary", "related"] = "primary"
     verified_by: str = ""
@@ -57,6 +62,7 @@ class Category(_Row):
     cues: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # what a camera would see
     aliases: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # other names in the dataset's lists
     confused_with: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # names of other categories
+    exclude: Annotated[tuple[Qid, ...], Field(strict=False)] = ()  # items in the graph that mislead here
     normal: bool = False
     note: str = ""
 

@@ -1,0 +1,216 @@
+"""The graph around items: walking it, measuring how specific an item is, and paths in words."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+from kgvad.kg.properties import TABLE
+from kgvad.kg.schema import Fact
+from kgvad.kg.store import Store
+from kgvad.kg.tables import Category, qid_number
+
+Step = tuple[str, str, str]  # subject, property, object: a statement as the graph has it
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a subgraph goes from the category's items."""
+
+    up: int = 3  # superclasses
+    down: int = 2  # subclasses
+    aside: int = 1  # causes, effects, parts, uses and the rest
+    degree: int = 60  # an item with more subclasses than this is not walked down
+
+
+class Hierarchy:
+    """The ``is a kind of`` edges of the whole cache.
+
+    Specificity is the intrinsic information content of Seco, Veale and Hayes (ECAI 2004):
+    ``1 - log(1 + descendants) / log(1 + items)``: 1 for a leaf, 0 for the root of everything.
+    """
+
+    def __init__(self, edges: Iterable[tuple[str, str]]) -> None:
+        self._below: dict[str, list[str]] = {}
+        items = set()
+        for child, parent in edges:
+            self._below.setdefault(parent, []).append(child)
+            items |= {child, parent}
+        self._count = len(items)
+        self._known: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, store: Store) -> Hierarchy:
+        """The hierarchy as the cache has it."""
+        return cls(store.edges("P279"))
+
+    def specificity(self, qid: str) -> float:
+        """Information content, 0 to 1."""
+        if qid not in self._known:
+            seen, queue = {qid}, deque([qid])
+            while queue:
+                for child in self._below.get(queue.popleft(), ()):
+                    if child not in seen:
+                        seen.add(child)
+                        queue.append(child)
+            self._known[qid] = 1.0 - math.log(len(seen)) / math.log(1 + max(self._count, 1)) if self._count else 1.0
+        return self._known[qid]
+
+
+@dataclass(frozen=True)
+class Found:
+    """An item reached from a root, and how."""
+
+    qid: str
+    root: str
+    relation: str  # what the item is to the root, by the last step
+    weight: float  # of the relations walked, multiplied
+    path: tuple[Step, ...]
+    facts: tuple[Fact, ...]
+
+
+def walk(store: Store, root: str, reach: Reach, without: Iterable[str] = ()) -> list[Found]:
+    """Items around ``root``: superclasses, subclasses, causes, effects, parts, uses; nearest first, sorted."""
+    barred = {root, *without}
+    found: dict[str, Found] = {}
+    for direction, depth in (("up", reach.up), ("down", reach.down), ("aside", reach.aside)):
+        frontier = [Found(root, root, "", 1.0, (), ())]
+        for _ in range(depth):
+            following: dict[str, Found] = {}
+            for here, fact in _steps(store, frontier, direction, reach):
+                row = TABLE[fact.property]
+                forward = fact.subject == here.qid
+                qid = fact.object if forward else fact.subject
+                relation, weight = (row.relation, row.weight) if forward else (row.inverse, row.inverse_weight)
+                if qid in barred or qid in found or weight <= 0:
+                    continue
+                step = (fact.subject, fact.property, fact.object)
+                new = Found(qid, root, relation, here.weight * weight, (*here.path, step), (*here.facts, fact))
+                if qid not in following or _merit(new) > _merit(following[qid]):
+                    following[qid] = new
+            found.update(following)
+            frontier = [following[qid] for qid in sorted(following, key=qid_number)]
+    return sorted(found.values(), key=lambda f: (len(f.path), -f.weight, qid_number(f.qid)))
+
+
+def _merit(found: Found) -> tuple[float, int, tuple[Step, ...]]:
+    return (found.weight, -sum(fact.inferred for fact in found.facts), found.path)
+
+
+def _steps(store: Store, frontier: Sequence[Found], direction: str, reach: Reach) -> Iterator[tuple[Found, Fact]]:
+    here = {found.qid: found for found in frontier}
+    kinds = {"up": ["P279", "P31"], "down": ["P279"], "aside": [p for p in TABLE if p not in ("P279", "P31")]}
+    if direction in ("up", "aside"):
+        for fact in store.facts(here, kinds[direction]):
+            yield here[fact.subject], fact
+    if direction in ("down", "aside"):
+        facts = store.facts_to(here, kinds[direction])
+        degree: dict[str, int] = {}
+        for fact in facts:
+            degree[fact.object] = degree.get(fact.object, 0) + 1
+        for fact in facts:
+            if degree[fact.object] <= reach.degree:
+                yield here[fact.object], fact
+
+
+def category_graph(
+    store: Store, category: Category, reach: Reach | None = None, languages: Sequence[str] = ("en", "mul")
+) -> nx.MultiDiGraph[str]:
+    """The subgraph of a category.
+
+    Returns
+    -------
+    networkx.MultiDiGraph
+        Nodes are item ids with ``label``, ``description``, ``role`` ("primary", "related" or "") and
+        ``distance`` (steps from the nearest item of the category). Edges run as in Wikidata; their key
+        is the property id, with ``words``, ``source``, ``fetched_at`` and ``inferred``.
+    """
+    graph: nx.MultiDiGraph[str] = nx.MultiDiGraph(category=category.name)
+    distance = {item.qid: 0 for item in category.items}
+    for item in category.items:
+        own = reach or (Reach() if item.role == "primary" else Reach(up=1, down=0, aside=0))
+        for found in walk(store, item.qid, own, category.exclude):
+            distance[found.qid] = min(distance.get(found.qid, len(found.path)), len(found.path))
+    terms = store.terms(distance, languages)
+    labels = store.labels(distance, languages)
+    roles = {item.qid: item.role for item in category.items}
+    for qid in sorted(distance, key=qid_number):
+        texts = [term.text for term in terms.get(qid, []) if term.kind == "description"]
+        graph.add_node(
+            qid,
+            label=labels.get(qid, qid),
+            description=texts[0] if texts else "",
+            role=roles.get(qid, ""),
+            distance=distance[qid],
+        )
+    for fact in store.facts(distance):
+        if fact.object in distance and fact.property in TABLE:
+            graph.add_edge(
+                fact.subject,
+                fact.object,
+                key=fact.property,
+                words=TABLE[fact.property].words,
+                source=fact.source,
+                fetched_at=fact.fetched_at,
+                inferred=fact.inferred,
+            )
+    return graph
+
+
+def related(graph: nx.MultiDiGraph[str], qid: str, relation: str) -> list[str]:
+    """Items that are the ``relation`` of an item in a graph, sorted: "superclass", "cause", "effect", "use", ...
+
+    ``related(graph, "Q179057", "effect")`` reads both "explosion has the effect X" and "X has the cause explosion".
+    """
+    found = {o for _, o, pid in graph.out_edges(qid, keys=True) if TABLE[pid].relation == relation}
+    found |= {s for s, _, pid in graph.in_edges(qid, keys=True) if TABLE[pid].inverse == relation}
+    return sorted(found, key=qid_number)
+
+
+def superclasses(graph: nx.MultiDiGraph[str], qid: str) -> list[str]:
+    """Every superclass of an item in a graph, nearest first."""
+    found: list[str] = []
+    queue = deque([qid])
+    while queue:
+        for parent in related(graph, queue.popleft(), "superclass"):
+            if parent != qid and parent not in found:
+                found.append(parent)
+                queue.append(parent)
+    return found
+
+
+def shortest_path(store: Store, start: str, end: str, longest: int = 6) -> tuple[Step, ...] | None:
+    """The shortest way between two items over the cached statements; None where there is none.
+
+    Of several, the one that walks upwards and whose ids sort first; at most ``longest`` steps.
+    """
+    ways: dict[str, tuple[Step, ...]] = {start: ()}
+    frontier = [start]
+    for _ in range(longest):
+        if end in ways:
+            break
+        following: dict[str, tuple[Step, ...]] = {}
+        # Statements about an item come before statements that point to it: upwards is preferred.
+        for facts, forward in ((store.facts(frontier), True), (store.facts_to(frontier), False)):
+            for fact in facts:
+                if fact.property not in TABLE or TABLE[fact.property].weight <= 0:
+                    continue
+                here, there = (fact.subject, fact.object) if forward else (fact.object, fact.subject)
+                if there not in ways and there not in following:
+                    following[there] = (*ways[here], (fact.subject, fact.property, fact.object))
+        ways.update(following)
+        frontier = sorted(following, key=qid_number)
+    return ways.get(end)
+
+
+def path_in_words(store: Store, path: Sequence[Step]) -> str:
+    """A path as a sentence: "burglary is a kind of theft; theft is a kind of property crime"."""
+    labels = store.labels({qid for subject, _, value in path for qid in (subject, value)})
+
+    def name(qid: str) -> str:
+        return labels.get(qid, qid)
+
+    return "; ".join(f"{name(s)} {TABLE[p].words if p in TABLE else p} {name(o)}" for s, p, o in path)
