@@ -264,10 +264,10 @@ class VideoReader:
         times: list[float] = []
         keep = frozenset(wanted)
         with _open(self.path, self._threads) as (container, stream):
+            timed = container.format.name not in _NO_TIMESTAMPS
             for index, frame in enumerate(_frames(container, stream, self.path)):
-                times.append(
-                    frame.time if frame.time is not None else (times[-1] + 1 / self.info.fps if times else 0.0)
-                )
+                guess = times[-1] + 1 / self.info.fps if times else 0.0
+                times.append(frame.time if timed and frame.time is not None else guess)
                 if index % period in keep:
                     yield Frame(index, times[-1] - times[0], convert(frame))
             exact = bool(stream.frames)
@@ -380,7 +380,7 @@ def read_frames(
             found[index] = convert(frame)
     missing = [index for index in wanted if index not in found]
     if missing:
-        raise VideoError(f"{path}: frame {missing[0]} cannot be decoded", "the file is damaged there")
+        raise VideoError(f"{path} has no frame {missing[-1]} that can be decoded", "it is shorter, or damaged there")
     return found
 
 
@@ -389,7 +389,8 @@ def _indexed(
 ) -> Iterator[tuple[int, Any]]:
     """The wanted frames with their index; one seek for each run of frames that lie close together."""
     times = info.frame_times
-    if times is None or container.format.name in _NO_TIMESTAMPS or len(np.unique(times)) < len(times):  # frames cannot be told by their time: count from the start
+    if times is None or container.format.name in _NO_TIMESTAMPS or len(np.unique(times)) < len(times):
+        # frames cannot be told by their time: count from the start
         left = set(wanted)
         for index, frame in enumerate(_frames(container, stream, path)):
             if index in left:
