@@ -2,8 +2,132 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset", "-d", help="Name of a dataset (ucf), or a folder with one sub-folder of videos per category."
+    ),
+]
+FeatureRoot = Annotated[Path | None, typer.Option("--features", help="Root of the feature stores.")]
+Lists = Annotated[Path | None, typer.Option("--lists", help="Folder of the dataset's official lists.")]
+Device = Annotated[str | None, typer.Option("--device", help="Torch device; default: of kgvad.toml, else cpu.")]
+
+
+def train(
+    dataset: Dataset = None,
+    features: FeatureRoot = None,
+    anchors: Annotated[Path | None, typer.Option("--anchors", help="Anchor bank.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", "-r", help="Folder of the run.")] = None,
+    detector: Annotated[str, typer.Option("--detector", help="Name of the detector.")] = "anchor-aligned",
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE: an option of the detector; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs; default: the detector's.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: the detector's.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Train so many runs, seed after seed.")] = 1,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", "-e", help="Which features; for a folder of videos, what to extract.")
+    ] = None,
+    lists: Lists = None,
+    device: Device = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run with other settings.")] = False,
+) -> None:
+    """Train a detector on videos with video-level labels; run it again to go on where it stopped."""
+    from kgvad.detector.inputs import Choices, find_inputs
+    from kgvad.detector.session import parse_options, train_seeds, wants_anchors
+    from kgvad.settings import load_settings
+
+    settings = load_settings()
+    options = parse_options(option or [])
+    inputs = find_inputs(
+        Choices(dataset, features, anchors, run, lists, encoder),
+        settings,
+        needs_anchors=wants_anchors(detector, options),
+    )
+    for folder in train_seeds(
+        inputs,
+        detector,
+        options,
+        seeds=range(seed, seed + seeds),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        device=device or settings.device or "cpu",
+        overwrite=overwrite,
+    ):
+        print(folder)
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs, or folders of runs of several seeds.")],
+    features: FeatureRoot = None,
+    lists: Lists = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table as Markdown.")] = None,
+    device: Device = None,
+) -> None:
+    """Measure runs on the test videos of their dataset."""
+    from kgvad.detector.session import evaluate_runs
+    from kgvad.files import write_json, write_text
+    from kgvad.settings import load_settings
+
+    settings = load_settings()
+    report = evaluate_runs(runs, features or settings.features, lists, device or settings.device or "cpu")
+    if json_file is not None:
+        write_json(json_file, report.as_json())
+    if markdown is not None:
+        write_text(markdown, report.as_markdown())
+    print(report.as_markdown(), end="")
+
+
+def score(
+    features: Annotated[Path, typer.Argument(metavar="FEATURES", help="Feature store.")],
+    run: Annotated[Path, typer.Option("--run", "-r", help="Trained run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the scores, one file per video.")],
+    form: Annotated[str, typer.Option("--format", help="npz, csv or json.")] = "npz",
+    videos: Annotated[list[str] | None, typer.Option("--video", help="Only this video; may be repeated.")] = None,
+    device: Device = None,
+) -> None:
+    """Score the videos of a feature store with a trained run."""
+    from kgvad.detector.session import score_videos
+    from kgvad.settings import load_settings
+
+    for path in score_videos(features, run, output, form, videos, device or load_settings().device or "cpu"):
+        print(path)
+
+
+def import_features(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="npz archive, one array per video.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Dataset whose lists label the videos.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Root of the feature stores; default: the user's data folder.")
+    ] = None,
+    lists: Annotated[
+        Path | None, typer.Option("--lists", help="Folder of the official lists; default: beside the archive.")
+    ] = None,
+    frames: Annotated[
+        list[Path] | None, typer.Option("--frames", help="Table of frame counts (CSV, TSV, JSON); may be repeated.")
+    ] = None,
+    encoder: Annotated[str, typer.Option("--encoder", "-e", help="Name of the encoder that made them.")] = "c3d",
+) -> None:
+    """Turn an archive of segment features of another program into a feature store."""
+    from kgvad.detector.importer import import_segments
+    from kgvad.settings import default_features
+
+    store, _ = import_segments(
+        archive, dataset, output or default_features(dataset), lists=lists, frames=frames or [], encoder=encoder
+    )
+    print(store.root)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
+    app.command()(train)
+    app.command()(evaluate)
+    app.command()(score)
+    app.command("import-features")(import_features)

@@ -1,0 +1,230 @@
+"""What a detector is: the small protocol that every detector of this and of other packages follows.
+
+A detector is a :class:`torch.nn.Module` that is built for a :class:`Problem`, turns features into an
+:class:`Output` and names its own losses. Training, scoring, evaluation and explanation need nothing else.
+Detectors register by name in the entry-point group ``kgvad.detectors``; the value is the class.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from kgvad.errors import KgvadError, UsageError
+
+GROUP = "kgvad.detectors"
+_OWN = {
+    "anchor-aligned": "kgvad.detector.model:AnchorAligned",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a detector is built for.
+
+    Attributes
+    ----------
+    dim
+        Width D of the features.
+    categories
+        C names; their order is the order of every category axis.
+    normal
+        Index of Normal.
+    anchors
+        float32 [C, d], unit rows; ``None`` where the run has no anchor bank.
+    concepts
+        float32 [P, d], unit rows, and ``concept_category``, int64 [P].
+    text_dim
+        Width of the captions' embeddings where the features come with captions (SemVAD).
+    """
+
+    dim: int
+    categories: tuple[str, ...]
+    normal: int
+    anchors: Tensor | None = None
+    concepts: Tensor | None = None
+    concept_category: Tensor | None = None
+    text_dim: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Videos of a training step, padded at the end to the longest.
+
+    Attributes
+    ----------
+    features
+        float32 [B, T, D].
+    lengths
+        int64 [B], valid rows of each video.
+    targets
+        float32 [B, C], one at each category of the video; a normal video has one at Normal.
+    normal
+        Index of Normal.
+    text
+        float32 [B, T, E]: embedding of the caption of each row, or ``None``.
+    """
+
+    features: Tensor
+    lengths: Tensor
+    targets: Tensor
+    normal: int
+    text: Tensor | None = None
+
+    @property
+    def abnormal(self) -> Tensor:
+        """float32 [B]: 1 where the video is abnormal."""
+        return 1.0 - self.targets[:, self.normal]
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What a detector says of a batch. Every tensor, also of a subclass, has the B videos as first axis.
+
+    Attributes
+    ----------
+    logits
+        [B, T]; the anomaly score is their sigmoid.
+    alignment
+        [B, T, C]: category logits of each row; ``None`` where the detector names no categories.
+    video
+        [B, C]: category logits of the whole video, where the detector has them.
+    concepts
+        [B, T, P]: cosine of each row with each concept, where the detector has them.
+    """
+
+    logits: Tensor
+    alignment: Tensor | None = None
+    video: Tensor | None = None
+    concepts: Tensor | None = None
+
+
+class Recipe(BaseModel):
+    """How a detector is trained unless the user says otherwise; the source is named where it is a paper's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=20, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    normal_batch: int = Field(default=32, ge=0)  # normal videos in a step
+    abnormal_batch: int = Field(default=32, ge=0)
+    micro_batch: int = Field(default=0, ge=0)  # videos held in memory at once; 0: the whole batch
+    max_length: int = Field(default=256, ge=1)  # longer videos are averaged down to so many rows for training
+    warmup: float = Field(default=0.1, ge=0, lt=1)  # share of the steps
+    schedule: str = Field(default="cosine", pattern="^(cosine|constant)$")
+    balance_categories: bool = False  # draw abnormal categories equally often
+    clip_norm: float = Field(default=0.0, ge=0)  # 0: no clipping
+    sigma_greedy: float = Field(default=0.0, ge=0)  # SemVAD's selection noise at the first step; 0: plain top-k
+
+
+class Detector(nn.Module, ABC):
+    """Base of all detectors.
+
+    A subclass sets ``name``, ``Config`` and ``recipe``, takes ``(problem, config)`` and implements
+    :meth:`forward` and :meth:`losses`.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[BaseModel]]
+    recipe: ClassVar[Recipe] = Recipe()
+    needs_anchors: ClassVar[bool] = False
+    max_rows: int | None = None  # rows it takes at once; longer videos are scored in overlapping chunks
+    source: ClassVar[str] = ""  # paper, for tables
+
+    def __init__(self, problem: Problem, config: BaseModel) -> None:
+        super().__init__()
+        self.problem = problem
+        self.config = config
+
+    def prepare(self, rows: Tensor) -> None:
+        """Take statistics of the training features, float32 [N, D], once before training."""
+
+    @abstractmethod
+    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> Output:
+        """Scores of features [B, T, D] whose first ``lengths`` rows are valid."""
+
+    @abstractmethod
+    def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Named scalars, already weighted; their sum is minimised."""
+
+
+def detector_names() -> list[str]:
+    """Names of all detectors, ours first."""
+    return [*_OWN, *sorted(point.name for point in entry_points(group=GROUP) if point.name not in _OWN)]
+
+
+def detector_class(name: str) -> type[Detector]:
+    """The detector registered as ``name``.
+
+    Raises
+    ------
+    UsageError
+        No detector has this name; the message lists those that are installed.
+    KgvadError
+        The package that registers it cannot be imported or gives something else.
+    """
+    if name in _OWN:
+        point = EntryPoint(name, _OWN[name], GROUP)
+    else:
+        found = [point for point in entry_points(group=GROUP) if point.name == name]
+        if not found:
+            raise UsageError(f"no detector is called {name!r}", f"installed: {', '.join(detector_names())}")
+        point = found[0]
+    try:
+        value = point.load()
+    except Exception as error:  # a plugin may raise anything while it is imported
+        raise KgvadError(
+            f"detector {name!r} ({point.value}) cannot be loaded: {error}", "repair its package"
+        ) from error
+    if not (isinstance(value, type) and issubclass(value, Detector)):
+        raise KgvadError(f"detector {name!r} ({point.value}) is not a kgvad Detector class", "repair its package")
+    return value
+
+
+def check_options(name: str, options: Mapping[str, object] | None = None) -> BaseModel:
+    """The complete ``Config`` of detector ``name``.
+
+    Raises
+    ------
+    UsageError
+        An option is unknown or has a wrong value.
+    """
+    config = detector_class(name).Config
+    try:
+        return config.model_validate(dict(options or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"{name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"its options are {', '.join(config.model_fields) or 'none'}",
+        ) from error
+
+
+def build(name: str, problem: Problem, options: Mapping[str, object] | None = None) -> Detector:
+    """A new detector for ``problem``; ``options`` are fields of its ``Config``.
+
+    Raises
+    ------
+    UsageError
+        An option is wrong, or the detector needs an anchor bank and has none.
+    """
+    cls = detector_class(name)
+    config = check_options(name, options)
+    if cls.needs_anchors and problem.anchors is None:
+        raise UsageError(
+            f"{name} needs an anchor bank", "make one with: kgvad build-anchors, and name it with --anchors"
+        )
+    return cls(problem, config)
+
+
+def valid_rows(lengths: Tensor, size: int) -> Tensor:
+    """Bool [B, size]: true at the first ``lengths`` rows."""
+    return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]

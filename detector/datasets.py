@@ -1,0 +1,282 @@
+"""Which videos a dataset has, what they are labelled, and where their abnormal frames are.
+
+The official files are read here and become one :class:`Truth`, which is kept as ``dataset.json`` beside the
+features, so that training and evaluation need nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from kgvad.errors import FeatureError, UsageError
+from kgvad.files import write_text
+
+Split = Literal["train", "test"]
+FILE = "dataset.json"
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv")
+
+
+class VideoTruth(BaseModel):
+    """What is known of one video.
+
+    ``labels`` is empty for a normal video. ``intervals`` are abnormal frames [start, end); ``None`` where the
+    video has no frame labels. ``interval_labels`` names each interval where the video has several categories.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    split: Split
+    labels: tuple[str, ...] = ()
+    intervals: tuple[tuple[int, int], ...] | None = None
+    interval_labels: tuple[str, ...] | None = None
+    frame_count: int | None = None
+    file: str | None = None  # path below the folder of the videos
+
+    @model_validator(mode="after")
+    def _consistent(self) -> VideoTruth:
+        if any(end <= start or start < 0 for start, end in self.intervals or ()):
+            raise ValueError("an interval is not [start, end) in frames")
+        if self.interval_labels is not None and len(self.interval_labels) != len(self.intervals or ()):
+            raise ValueError("interval_labels must name every interval")
+        return self
+
+
+class Truth(BaseModel):
+    """Videos of a dataset with labels, in the order of its lists."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    normal: str = "Normal"
+    categories: tuple[str, ...]  # with Normal
+    videos: dict[str, VideoTruth]
+
+    @model_validator(mode="after")
+    def _known(self) -> Truth:
+        if self.normal not in self.categories:
+            raise ValueError(f"the categories do not include {self.normal!r}")
+        for name, video in self.videos.items():
+            for label in (*video.labels, *(video.interval_labels or ())):
+                if label not in self.categories or label == self.normal:
+                    raise ValueError(f"{name} is labelled {label!r}, which is not an abnormal category")
+        return self
+
+    def split(self, split: Split) -> list[str]:
+        """Identifiers of one split."""
+        return [name for name, video in self.videos.items() if video.split == split]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``dataset.json`` into the root of the features."""
+        write_text(Path(folder) / FILE, self.model_dump_json(indent=1, exclude_none=True) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Truth:
+        """Read ``dataset.json`` from the root of the features."""
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise FeatureError(
+                f"{path} is missing: nothing says what these videos are labelled",
+                "name the folder of the dataset's lists with --lists, or use kgvad import-features",
+            )
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise FeatureError(
+                f"{path}: {where}: {first['msg']}", "write it again with kgvad import-features"
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Names of a dataset's official files."""
+
+    train: str
+    test: str
+    annotations: str
+    index: str  # rebuilt table of frame counts
+
+
+UCF = _Lists("Anomaly_Train.txt", "Anomaly_Test.txt", "Temporal_Anomaly_Annotation.txt", "gt_ucf_index_rebuilt.csv")
+UCF_CATEGORIES = (
+    "Normal", "Abuse", "Arrest", "Arson", "Assault", "Burglary", "Explosion", "Fighting", "RoadAccidents", "Robbery",
+    "Shooting", "Shoplifting", "Stealing", "Vandalism",
+)  # fmt: skip
+XD_CODES = {
+    "B1": "Fighting", "B2": "Shooting", "B4": "Riot", "B5": "Abuse", "B6": "CarAccident", "G": "Explosion",
+}  # fmt: skip
+XD_CATEGORIES = ("Normal", *XD_CODES.values())
+
+
+def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
+    """Read the official lists and annotations of ``dataset`` from ``folder``.
+
+    Parameters
+    ----------
+    dataset
+        ``ucf``, ``xd`` or ``shanghaitech``.
+    folder
+        Holds the files under their published names.
+
+    Raises
+    ------
+    UsageError
+        The dataset has no reader.
+    FeatureError
+        A file is missing or a line in it is wrong; the message names file and line.
+    """
+    readers = {"ucf": _read_ucf, "xd": _read_xd, "shanghaitech": _read_shanghaitech}
+    if dataset not in readers:
+        raise UsageError(f"no reader for the lists of {dataset!r}", f"known: {', '.join(readers)}")
+    return readers[dataset](Path(folder))
+
+
+def _lines(path: Path) -> Iterable[tuple[int, str]]:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise FeatureError(f"{path} is missing", "name the folder of the dataset's official lists") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FeatureError(f"{path} cannot be read: {error}", "copy it again") from error
+    return ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip())
+
+
+def _wrong(path: Path, number: int, line: str, expected: str) -> FeatureError:
+    return FeatureError(f"{path}, line {number}: {line[:60]!r} is not {expected}", "correct the line")
+
+
+def _stem(name: str) -> str:
+    return Path(name.replace("\\", "/")).name.removesuffix(".mp4")
+
+
+def _read_ucf(folder: Path) -> Truth:
+    videos: dict[str, VideoTruth] = {}
+    intervals = _ucf_intervals(folder / UCF.annotations)
+    counts = read_frame_counts(folder / UCF.index) if (folder / UCF.index).is_file() else {}
+    splits: tuple[tuple[str, Split], ...] = ((UCF.train, "train"), (UCF.test, "test"))
+    for name, split in splits:
+        path = folder / name
+        for number, line in _lines(path):
+            category, slash, file = line.partition("/")
+            if not slash or not file:
+                raise _wrong(path, number, line, "CATEGORY/VIDEO.mp4")
+            normal = "normal" in category.lower()
+            if not normal and category not in UCF_CATEGORIES:
+                raise _wrong(path, number, line, "one of the 13 categories or normal")
+            video = _stem(file)
+            if split == "test" and video not in intervals:
+                raise FeatureError(f"{folder / UCF.annotations} has no line for the test video {video}", "complete it")
+            videos[video] = VideoTruth(
+                split=split,
+                labels=() if normal else (category,),
+                intervals=intervals[video] if split == "test" else None,
+                frame_count=counts.get(video),
+                file=line,
+            )
+    return Truth(dataset="ucf", categories=UCF_CATEGORIES, videos=videos)
+
+
+def _ucf_intervals(path: Path) -> dict[str, tuple[tuple[int, int], ...]]:
+    found: dict[str, tuple[tuple[int, int], ...]] = {}
+    for number, line in _lines(path):
+        try:
+            video, _, *numbers = line.split()
+            values = [int(value) for value in numbers]
+            pairs = zip(values[::2], values[1::2], strict=True)
+            found[_stem(video)] = tuple((start, end) for start, end in pairs if start >= 0)
+        except ValueError:
+            raise _wrong(path, number, line, "VIDEO CATEGORY START END START END") from None
+    return found
+
+
+def read_frame_counts(path: Path) -> dict[str, int]:
+    """Frame counts from a CSV or TSV table with the columns ``video`` and ``n_frames``."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
+        return {row["video"]: int(row["n_frames"]) for row in rows}
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        raise FeatureError(
+            f"{path} is not a table with the columns video and n_frames: {error}", "correct it"
+        ) from error
+
+
+def _read_xd(folder: Path) -> Truth:
+    """Test split only: the published training list names features, not videos."""
+    path = folder / "annotations_multiclasses.txt"
+    marked: dict[str, list[tuple[str, int, int]]] = {}
+    for number, line in _lines(path):
+        video, *fields = line.split()
+        try:
+            triples = list(zip(fields[::3], map(int, fields[1::3]), map(int, fields[2::3]), strict=True))
+            marked[video] = [(XD_CODES[code], start, end) for code, start, end in triples if end > start]
+        except (ValueError, KeyError):
+            raise _wrong(path, number, line, "VIDEO then CODE START END triples") from None
+    index = folder / "gt_xd_index_rebuilt.tsv"
+    videos = {}
+    for video, count in read_frame_counts(index).items():
+        spans = sorted(marked.get(video, ()), key=lambda span: span[1:])
+        videos[video] = VideoTruth(
+            split="test",
+            labels=xd_labels(video.rpartition("label_")[2]),
+            intervals=tuple((start, end) for _, start, end in spans),
+            interval_labels=tuple(label for label, *_ in spans),
+            frame_count=count,
+        )
+    return Truth(dataset="xd", categories=XD_CATEGORIES, videos=videos)
+
+
+def xd_labels(code: str) -> tuple[str, ...]:
+    """Categories of an XD-Violence code: ``B2-B6-0`` gives Shooting and CarAccident, ``A`` none.
+
+    Raises
+    ------
+    FeatureError
+        A part of the code is unknown.
+    """
+    parts = [part for part in code.split("-") if part not in ("0", "A")]
+    unknown = [part for part in parts if part not in XD_CODES]
+    if unknown:
+        raise FeatureError(f"{code!r} has the unknown part {unknown[0]!r}", f"known: A, 0, {', '.join(XD_CODES)}")
+    return tuple(dict.fromkeys(XD_CODES[part] for part in parts))
+
+
+def _read_shanghaitech(folder: Path) -> Truth:
+    """The weakly supervised split: ``video,label`` to train, ``video,label,frames`` to test (-1: see its mask)."""
+    import numpy as np
+
+    videos: dict[str, VideoTruth] = {}
+    for name, split in (("mist_SH_Train_new.txt", "train"), ("mist_SH_Test_NEW.txt", "test")):
+        path = folder / name
+        for number, line in _lines(path):
+            video, *fields = line.split(",")
+            if not fields or fields[0] not in ("0", "1"):
+                raise _wrong(path, number, line, "VIDEO,0 or VIDEO,1")
+            labels = ("Anomaly",) if fields[0] == "1" else ()
+            mask = folder / "frame_masks" / f"{video}.npy"
+            if split == "train":
+                videos[video] = VideoTruth(split="train", labels=labels)
+            elif labels:
+                frames = np.load(mask, allow_pickle=False) if mask.is_file() else None
+                if frames is None:
+                    raise FeatureError(f"{mask} is missing for the abnormal test video {video}", "copy the frame masks")
+                videos[video] = VideoTruth(split="test", labels=labels, intervals=runs(frames), frame_count=len(frames))
+            else:
+                videos[video] = VideoTruth(split="test", intervals=(), frame_count=int(fields[1]))
+    return Truth(dataset="shanghaitech", categories=("Normal", "Anomaly"), videos=videos)
+
+
+def runs(mask: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Maximal runs of non-zero entries as [start, end)."""
+    import numpy as np
+
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(mask) != 0, [0]]).astype(np.int8)))
+    return tuple((int(start), int(end)) for start, end in edges.reshape(-1, 2))

@@ -1,0 +1,118 @@
+"""Losses, one function each: plain tensors in, a scalar out. Rows past ``lengths`` never count.
+
+Notation: s [B, T] anomaly logits, p = sigmoid(s), n lengths, k = floor(n / 16) + 1, y targets.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kgvad.detector.api import valid_rows
+
+
+def default_k(lengths: Tensor) -> Tensor:
+    """floor(n / 16) + 1, at most n; int64 [B] (VadCLIP, section 3.5)."""
+    return torch.minimum(lengths // 16 + 1, lengths.clamp(min=1))
+
+
+def topk_mean(values: Tensor, lengths: Tensor, k: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+    """Mean of the k largest valid values of each video, for every trailing column separately.
+
+    Parameters
+    ----------
+    values
+        [B, T] or [B, T, C].
+    lengths
+        int64 [B].
+    k
+        int64 [B]; ``None``: :func:`default_k`.
+    noise
+        Like ``values``: added for the choice, not to the mean (SemVAD's sigma-greedy selection, section 5).
+
+    Returns
+    -------
+    [B] or [B, C].
+    """
+    k = default_k(lengths) if k is None else torch.minimum(k, lengths.clamp(min=1))
+    flat = values[..., None] if values.dim() == 2 else values
+    keep = valid_rows(lengths, values.shape[1])[..., None]
+    choice = flat.detach() if noise is None else flat.detach() + noise.reshape(flat.shape)
+    largest = int(k.max())
+    order = choice.masked_fill(~keep, -torch.inf).topk(largest, dim=1).indices  # [B, k, C]
+    chosen = flat.gather(1, order)
+    count = (torch.arange(largest, device=k.device)[None, :] < k[:, None])[..., None]
+    mean = torch.where(count, chosen, torch.zeros_like(chosen)).sum(1) / k[:, None]
+    return mean[:, 0] if values.dim() == 2 else mean
+
+
+def mil_bce(
+    logits: Tensor, lengths: Tensor, abnormal: Tensor, k: Tensor | None = None, noise: Tensor | None = None
+) -> Tensor:
+    """BCE( mean of the k largest p, y ), averaged over the batch (VadCLIP, eq. 9; PEL4VAD)."""
+    chosen = topk_mean(torch.sigmoid(logits), lengths, k, noise)
+    return F.binary_cross_entropy(chosen.clamp(1e-7, 1 - 1e-7), abnormal)
+
+
+def mil_ranking(logits: Tensor, lengths: Tensor, abnormal: Tensor, margin: float = 1.0) -> Tensor:
+    """max(0, margin - max_t p_abnormal + max_t p_normal), the mean over all pairs (Sultani et al. 2018, eq. 6).
+
+    Zero where the batch has only one kind of video.
+    """
+    top = topk_mean(torch.sigmoid(logits), lengths, torch.ones_like(lengths))
+    high, low = top[abnormal > 0.5], top[abnormal < 0.5]
+    if len(high) == 0 or len(low) == 0:
+        return logits.sum() * 0.0
+    return F.relu(margin - high[:, None] + low[None, :]).mean()
+
+
+def smoothness(scores: Tensor, lengths: Tensor) -> Tensor:
+    """sum_t (p_t - p_(t+1))^2, averaged over the batch (Sultani et al. 2018, eq. 7, first term)."""
+    pairs = valid_rows(lengths, scores.shape[1])[:, 1:]
+    return (((scores[:, 1:] - scores[:, :-1]) ** 2) * pairs).sum(1).mean()
+
+
+def sparsity(scores: Tensor, lengths: Tensor) -> Tensor:
+    """sum_t p_t, averaged over the batch (Sultani et al. 2018, eq. 7, second term)."""
+    return (scores * valid_rows(lengths, scores.shape[1])).sum(1).mean()
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """- sum_c q_c log softmax(logits)_c with q = targets / sum(targets), averaged over rows.
+
+    Parameters
+    ----------
+    logits, targets
+        [B, C].
+    weights
+        [C]: a row weighs sum_c q_c w_c; the average is over the weights.
+    """
+    share = targets / targets.sum(-1, keepdim=True).clamp(min=1e-12)
+    each = -(share * logits.log_softmax(-1)).sum(-1)
+    if weights is None:
+        return each.mean()
+    row = (share * weights).sum(-1)
+    return (each * row).sum() / row.sum().clamp(min=1e-12)
+
+
+def mil_align(
+    alignment: Tensor, lengths: Tensor, targets: Tensor, weights: Tensor | None = None, noise: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of the k largest alignments per category, averaged (VadCLIP's MIL-Align, eq. 10 and 11)."""
+    return soft_cross_entropy(topk_mean(alignment, lengths, noise=noise), targets, weights)
+
+
+def text_separation(anchors: Tensor, normal: int) -> Tensor:
+    """Mean over abnormal categories of |cos(t_normal, t_c)| (VadCLIP, eq. 12; its weight is the caller's)."""
+    cosine = F.cosine_similarity(anchors[..., normal, :].unsqueeze(-2), anchors, dim=-1)
+    keep = torch.ones(anchors.shape[-2], dtype=torch.bool, device=anchors.device)
+    keep[normal] = False
+    return cosine[..., keep].abs().mean()
+
+
+def agreement(logits: Tensor, alignment: Tensor, lengths: Tensor, normal: int) -> Tensor:
+    """Mean over valid rows of (p_t - (1 - softmax(M_t)[Normal]))^2: both branches tell one story (ours)."""
+    valid = valid_rows(lengths, logits.shape[1])
+    gap = (torch.sigmoid(logits) - (1.0 - alignment.softmax(-1)[..., normal])) ** 2
+    return (gap * valid).sum() / valid.sum().clamp(min=1)

@@ -1,0 +1,60 @@
+"""Gradients of a full batch with only a part of it in memory at once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from kgvad.detector.api import Batch, Detector, Output
+
+
+def cached_backward(detector: Detector, batch: Batch, micro_batch: int) -> dict[str, float]:
+    """See :func:`kgvad.detector.train.backward`."""
+    parts = [slice(start, start + micro_batch) for start in range(0, len(batch.lengths), micro_batch)]
+    states = []
+    outputs = []
+    with torch.no_grad():
+        for part in parts:
+            states.append(_random_state(batch.features.device))
+            outputs.append(_run(detector, batch, part))
+    after = _random_state(batch.features.device)
+    whole, leaves = _join(outputs)
+    terms = detector.losses(whole, batch)
+    torch.stack(list(terms.values())).sum().backward()
+    for part, state in zip(parts, states, strict=True):
+        _set_random_state(state, batch.features.device)  # the second pass drops the same units
+        output = _run(detector, batch, part)
+        pairs = [(getattr(output, name), leaf.grad[part]) for name, leaf in leaves.items() if leaf.grad is not None]
+        torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])
+    _set_random_state(after, batch.features.device)
+    return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def _run(detector: Detector, batch: Batch, part: slice) -> Output:
+    text = None if batch.text is None else batch.text[part]
+    output = detector(batch.features[part], batch.lengths[part], text)
+    assert isinstance(output, Output)
+    return output
+
+
+def _join(outputs: list[Output]) -> tuple[Output, dict[str, Tensor]]:
+    """One output of all parts, and its tensors by name: leaves that collect gradients."""
+    leaves: dict[str, Tensor] = {}
+    for field in dataclasses.fields(outputs[0]):
+        if isinstance(getattr(outputs[0], field.name), Tensor):
+            joined = torch.cat([getattr(output, field.name) for output in outputs])
+            leaves[field.name] = joined.requires_grad_()
+    return dataclasses.replace(outputs[0], **leaves), leaves
+
+
+def _random_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_random_state(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)

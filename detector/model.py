@@ -1,0 +1,176 @@
+"""The anchor-aligned detector: anomaly scores from weak labels, categories from anchors of the knowledge graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kgvad.detector import losses as loss
+from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
+from kgvad.detector.temporal import LocalGlobalAdapter, change
+
+ROWS = 256  # length of the position table
+
+
+class AnchorAlignedConfig(BaseModel):
+    """Options of the anchor-aligned detector; the defaults were chosen on the training list of UCF-Crime."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(default=128, ge=2, multiple_of=2)  # m
+    layers: int = Field(default=1, ge=0)  # of windowed attention; 0: no temporal encoder
+    heads: int = Field(default=2, ge=1)
+    window: int = Field(default=8, ge=1)  # rows
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    scale: float = Field(default=4.0, gt=0)  # mean length of an input row after centring
+    change_weight: float = Field(default=1.5, ge=0)  # logits per deviation of the features' movement
+    video_head: bool = True
+    anchors: bool = True  # False: free category vectors instead of anchors
+    guidance: bool = True
+    temperature: float = Field(default=0.1, gt=0)
+    mil_weight: float = Field(default=1.0, ge=0)
+    align_weight: float = Field(default=1.0, ge=0)
+    video_weight: float = Field(default=1.0, ge=0)
+    separation_weight: float = Field(default=0.1, ge=0)
+    agreement_weight: float = Field(default=0.1, ge=0)
+    smooth_weight: float = Field(default=0.0, ge=0)
+
+
+@dataclass(frozen=True, eq=False)
+class AnchorOutput(Output):
+    """Output with the guided anchors [B, C, m] that the separation loss reads."""
+
+    guided: Tensor | None = None
+
+
+class AnchorAligned(Detector):
+    """Weakly supervised detector whose categories are anchors from a knowledge graph.
+
+    Rows X are centred and scaled, projected (V0) and put in temporal context (V). The anomaly logit of a row is
+    the sum of what the row shows, what the whole video shows, and how much the features move around it:
+
+        s_t = f(V_t) + g(mean V0, max V0) + lambda change_t
+
+    The guidance lets every anchor attend to the concepts of its category under the video's evidence
+    e = sum_t softmax(s)_t V_t:
+
+        A'_c = A_c W + D_c + gate * sum_p softmax_p( e . E_p W / sqrt(m) ) E_p W      (p over concepts of c)
+
+    D_c are learned prompt vectors. Alignment is M = cos(V Q, A') / tau, and the same with the pooled video.
+    """
+
+    name: ClassVar[str] = "anchor-aligned"
+    Config: ClassVar[type[BaseModel]] = AnchorAlignedConfig
+    recipe: ClassVar[Recipe] = Recipe(epochs=20, learning_rate=1e-3, weight_decay=1e-2)
+    source: ClassVar[str] = "kgvad"
+
+    def __init__(self, problem: Problem, config: AnchorAlignedConfig) -> None:
+        super().__init__(problem, config)
+        self.options = config
+        width = config.width
+        self.register_buffer("centre", torch.zeros(problem.dim))
+        self.register_buffer("spread", torch.ones(()))
+        self.drop = nn.Dropout(config.dropout)
+        self.project = nn.Linear(problem.dim, width)
+        self.temporal = (
+            LocalGlobalAdapter(width, config.layers, config.heads, config.window, ROWS, config.dropout)
+            if config.layers
+            else None
+        )
+        self.max_rows = ROWS if config.layers else None
+        self.row_head = nn.Sequential(nn.Linear(width, width // 2), nn.GELU(), self.drop, nn.Linear(width // 2, 1))
+        self.video_head = nn.Linear(2 * width, 1)
+        self._build_anchors(problem, width)
+        self.row_query = nn.Linear(width, width)
+        self.video_query = nn.Linear(2 * width, width)
+        self.gate = nn.Parameter(torch.tensor(0.5))
+
+    def _build_anchors(self, problem: Problem, width: int) -> None:
+        count = len(problem.categories)
+        self.uses_anchors = self.options.anchors and problem.anchors is not None
+        if self.uses_anchors and problem.anchors is not None:
+            self.register_buffer("anchors", problem.anchors.clone())
+            self.text = nn.Linear(problem.anchors.shape[1], width, bias=False)
+            self.prompts = nn.Parameter(torch.zeros(count, width))
+        else:
+            self.prompts = nn.Parameter(torch.randn(count, width) / math.sqrt(width))
+        self.guided = self.uses_anchors and self.options.guidance and problem.concepts is not None
+        if self.guided and problem.concepts is not None and problem.concept_category is not None:
+            self.register_buffer("concepts", problem.concepts.clone())
+            member = F.one_hot(problem.concept_category, count).bool().T  # [C, P]
+            self.register_buffer("member", member, persistent=False)
+
+    def prepare(self, rows: Tensor) -> None:
+        """Centre of the training rows and mean length of what is left."""
+        centre = rows.mean(0)
+        self.centre.copy_(centre)  # type: ignore[operator]
+        self.spread.copy_((rows - centre).norm(dim=-1).mean().clamp(min=1e-6))  # type: ignore[operator]
+
+    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> AnchorOutput:
+        options = self.options
+        valid = valid_rows(lengths, features.shape[1])[..., None]
+        x = (features - self.centre) / self.spread * options.scale * valid
+        v0 = F.gelu(self.project(self.drop(x)))  # [B, T, m]
+        pooled = self.drop(_pool(v0, valid, lengths))  # [B, 2 m]
+        v = v0 if self.temporal is None else v0 + self.temporal(v0, lengths)
+        rows = self.drop(v)
+        logits = self.row_head(rows)[..., 0]
+        if options.video_head:
+            logits = logits + self.video_head(pooled)
+        if options.change_weight:
+            logits = logits + options.change_weight * change(features, lengths)
+        weights = logits.detach().masked_fill(~valid[..., 0], -torch.inf).softmax(-1)
+        evidence = (weights[..., None] * rows).sum(1)  # [B, m]
+        anchors = F.normalize(self._anchors(evidence), dim=-1)  # [B, C, m]
+        queries = F.normalize(self.row_query(rows), dim=-1)
+        alignment = queries @ anchors.transpose(1, 2) / options.temperature
+        query = F.normalize(self.video_query(pooled), dim=-1)[:, None]
+        video = (query @ anchors.transpose(1, 2))[:, 0] / options.temperature
+        concepts = None
+        if self.guided:
+            concepts = queries @ F.normalize(self.text(self.concepts), dim=-1).T
+        return AnchorOutput(logits, alignment, video, concepts, guided=anchors)
+
+    def _anchors(self, evidence: Tensor) -> Tensor:
+        if not self.uses_anchors:
+            return self.prompts.expand(len(evidence), -1, -1)
+        base = (self.text(self.anchors) + self.prompts).expand(len(evidence), -1, -1)
+        if not self.guided:
+            return base
+        keys = self.text(self.concepts)  # [P, m]
+        match = evidence @ keys.T / math.sqrt(keys.shape[1])  # [B, P]
+        share = match[:, None].masked_fill(~self.member, -torch.inf).softmax(-1)  # type: ignore[operator]
+        return base + self.gate * (share.nan_to_num() @ keys)  # a category without concepts keeps its anchor
+
+    def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
+        """Named losses of the design: MIL, alignment of rows and of the video, separation, agreement, smoothness."""
+        options, lengths = self.options, batch.lengths
+        assert isinstance(output, AnchorOutput) and output.alignment is not None and output.video is not None
+        terms = {
+            "mil": options.mil_weight * loss.mil_bce(output.logits, lengths, batch.abnormal),
+            "align": options.align_weight * loss.mil_align(output.alignment, lengths, batch.targets),
+            "video": options.video_weight * loss.soft_cross_entropy(output.video, batch.targets),
+        }
+        if options.separation_weight and output.guided is not None:
+            terms["separation"] = options.separation_weight * loss.text_separation(output.guided, batch.normal)
+        if options.agreement_weight:
+            terms["agreement"] = options.agreement_weight * loss.agreement(
+                output.logits, output.alignment, lengths, batch.normal
+            )
+        if options.smooth_weight:
+            terms["smooth"] = options.smooth_weight * loss.smoothness(torch.sigmoid(output.logits), lengths)
+        return terms
+
+
+def _pool(x: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
+    """Mean and maximum over valid rows, [B, 2 m]; zeros for a video without rows."""
+    mean = (x * valid).sum(1) / lengths[:, None].clamp(min=1)
+    top = x.masked_fill(~valid, -torch.inf).amax(1)
+    return torch.cat([mean, torch.where(torch.isfinite(top), top, torch.zeros_like(top))], dim=-1)

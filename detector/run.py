@@ -1,0 +1,132 @@
+"""A run: a trained detector in a folder that describes itself.
+
+model.safetensors     parameters and statistics
+config.json           detector, options, recipe, categories, encoder and fingerprints
+anchors.safetensors   the anchor bank it was trained with, where it was
+history.jsonl         one line per epoch
+resume.safetensors    only while training is unfinished
+metrics.json          written by ``kgvad evaluate``
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from kgvad.anchors.bank import AnchorBank
+from kgvad.detector.api import Detector, Problem, Recipe, build
+from kgvad.errors import RunError
+from kgvad.files import sha256
+
+MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.safetensors", "history.jsonl"
+RESUME, METRICS = "resume.safetensors", "metrics.json"
+
+
+class RunConfig(BaseModel):
+    """Everything that decides what training gives."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = 1
+    detector: str
+    options: dict[str, Any]  # the detector's own Config, complete
+    recipe: Recipe
+    seed: int
+    dataset: str
+    categories: tuple[str, ...]
+    normal: int
+    dim: int
+    text_dim: int | None = None
+    encoder: str  # of the features
+    features_fingerprint: str
+    bank_fingerprint: str | None = None
+    videos: int  # training videos
+    abnormal_videos: int
+    validation_share: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained detector, ready to score.
+
+    Attributes
+    ----------
+    folder
+        Where it stands.
+    config
+        What it was trained with.
+    detector
+        In evaluation mode.
+    bank
+        Its anchor bank, or ``None``.
+    fingerprint
+        SHA-256 of its parameters, first 16 digits.
+    """
+
+    folder: Path
+    config: RunConfig
+    detector: Detector
+    bank: AnchorBank | None
+    fingerprint: str
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], device: str = "cpu") -> Run:
+        """Read a run.
+
+        Raises
+        ------
+        RunError
+            The folder is no run, its training is unfinished, or a file in it is damaged or does not fit.
+        """
+        folder = Path(folder)
+        config = read_config(folder)
+        if not (folder / MODEL).is_file():
+            raise RunError(f"{folder} is not trained to the end", "give the same kgvad train command again to go on")
+        bank = AnchorBank.load(folder / ANCHORS) if config.bank_fingerprint else None
+        if bank is not None and bank.fingerprint != config.bank_fingerprint:
+            raise RunError(
+                f"{folder / ANCHORS} is not the anchor bank that the run was trained with",
+                "restore the file, or train again",
+            )
+        detector = build(config.detector, make_problem(config, bank), config.options)
+        try:
+            detector.load_state_dict(load_file(folder / MODEL))
+        except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise RunError(f"{folder / MODEL} is damaged or of another detector: {reason}", "train again") from error
+        return cls(folder, config, detector.eval().to(device), bank, sha256(folder / MODEL)[:16])
+
+
+def read_config(folder: Path) -> RunConfig:
+    """The ``config.json`` of a run folder."""
+    path = folder / CONFIG
+    try:
+        return RunConfig.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"{folder} is not a run: it has no {CONFIG}", "make one with: kgvad train") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise RunError(f"{path}: {where}: {first['msg']}", "restore the file, or train again") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}", "check the folder") from error
+
+
+def make_problem(config: RunConfig, bank: AnchorBank | None) -> Problem:
+    """What the detector of a run is built for."""
+    return Problem(
+        dim=config.dim,
+        categories=config.categories,
+        normal=config.normal,
+        anchors=None if bank is None else torch.from_numpy(bank.anchors.copy()),
+        concepts=None if bank is None else torch.from_numpy(bank.concept_vectors.copy()),
+        concept_category=None if bank is None else torch.from_numpy(bank.concept_category.copy()),
+        text_dim=config.text_dim,
+    )

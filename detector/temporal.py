@@ -1,0 +1,194 @@
+"""Temporal parts that the detectors are assembled from. Padding never leaks into a valid row."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kgvad.detector.api import valid_rows
+
+
+class QuickGELU(nn.Module):
+    """z * sigmoid(1.702 z), the activation of CLIP (and so of VadCLIP and DSANet)."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z * torch.sigmoid(1.702 * z)
+
+
+class WindowAttention(nn.Module):
+    """Pre-norm self-attention inside consecutive windows of ``window`` rows, then a two-layer network.
+
+    The windows are folded into the batch, so the cost is T x window instead of T x T. Keys of padded rows are
+    masked; a window without a valid row gives finite values that nothing reads.
+
+    Parameters
+    ----------
+    width
+        Channels.
+    heads
+        Attention heads.
+    window
+        Rows of a window. The last window is shorter where ``window`` does not divide T.
+    dropout
+        Of the attention weights and of both residual branches.
+    legacy
+        Let padded rows take part in their window, as VadCLIP's code does.
+    """
+
+    def __init__(self, width: int, heads: int, window: int, dropout: float = 0.0, legacy: bool = False) -> None:
+        super().__init__()
+        self.heads, self.window, self.dropout, self.legacy = heads, window, dropout, legacy
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), QuickGELU(), nn.Linear(4 * width, width))
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        drop = self.dropout if self.training else 0.0
+        x = x + F.dropout(self._attend(self.norm1(x), lengths, drop), drop, self.training)
+        return x + F.dropout(self.mlp(self.norm2(x)), drop, self.training)
+
+    def _attend(self, x: Tensor, lengths: Tensor, drop: float) -> Tensor:
+        batch, size, width = x.shape
+        window = min(self.window, size)
+        fill = -size % window
+        keys = valid_rows(torch.full_like(lengths, size) if self.legacy else lengths, size + fill)
+        folded = F.pad(x, (0, 0, 0, fill)).reshape(-1, window, width)  # [B * T / w, w, width]
+        q, k, v = self.qkv(folded).reshape(-1, window, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mask = None
+        if not bool(keys.all()):  # without padding the kernel needs no mask
+            keys = keys.reshape(-1, 1, 1, window)
+            mask = keys | ~keys.any(-1, keepdim=True)  # a fully padded window attends to itself: no NaN
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
+        y = y.transpose(1, 2).reshape(batch, size + fill, width)[:, :size]
+        return self.out(y)
+
+
+def distance_graph(size: int, scale: float = math.e, normalise: bool = False) -> Tensor:
+    """A[i, j] = exp(-|i - j| / scale), [size, size] (VadCLIP, section 3.3; its code uses scale e, not normalised)."""
+    place = torch.arange(size, dtype=torch.float32)
+    graph = torch.exp(-(place[:, None] - place[None, :]).abs() / scale)
+    return graph / graph.sum(1, keepdim=True) if normalise else graph
+
+
+def similarity_graph(x: Tensor, lengths: Tensor, threshold: float = 0.7) -> Tensor:
+    """Row-wise softmax of the cosine similarities, those under ``threshold`` set to 0, over valid rows; [B, T, T].
+
+    Entries with a padded row or column are 0. VadCLIP, section 3.3: a thresholded similarity of 0 still weighs
+    exp(0), so the graph is dense.
+    """
+    unit = x / (x.norm(dim=-1, keepdim=True) + 1e-20)
+    cosine = unit @ unit.transpose(1, 2)
+    cosine = torch.where(cosine > threshold, cosine, torch.zeros_like(cosine))
+    valid = valid_rows(lengths, x.shape[1])
+    weights = cosine.masked_fill(~valid[:, None, :], -torch.inf).softmax(-1)
+    return weights * valid[:, :, None]
+
+
+class GraphConvolution(nn.Module):
+    """A (X W) + R(X): R is a convolution over 5 rows where the widths differ, otherwise the identity (VadCLIP)."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width_in, width_out))
+        nn.init.xavier_uniform_(self.weight)
+        self.residual = nn.Conv1d(width_in, width_out, 5, padding=2) if width_in != width_out else None
+
+    def forward(self, x: Tensor, graph: Tensor) -> Tensor:
+        rest = x if self.residual is None else self.residual(x.transpose(1, 2)).transpose(1, 2)
+        return graph @ (x @ self.weight) + rest
+
+
+class LocalGlobalAdapter(nn.Module):
+    """Windowed attention, then two graph branches over similarity and temporal distance (VadCLIP's LGT-Adapter).
+
+    Parameters
+    ----------
+    width
+        Channels in and out.
+    layers, heads, window
+        Of the windowed attention.
+    positions
+        Length of the learned position table; longer inputs are a caller's error.
+    legacy
+        VadCLIP's treatment of padding: padded rows act inside windows, in convolutions and in the distance graph.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        window: int,
+        positions: int,
+        dropout: float = 0.0,
+        legacy: bool = False,
+    ) -> None:
+        super().__init__()
+        self.legacy = legacy
+        self.positions = nn.Parameter(torch.randn(positions, width) * 0.01)
+        self.local = nn.ModuleList(WindowAttention(width, heads, window, dropout, legacy) for _ in range(layers))
+        half = width // 2
+        self.similar1, self.similar2 = GraphConvolution(width, half), GraphConvolution(half, half)
+        self.near1, self.near2 = GraphConvolution(width, half), GraphConvolution(half, half)
+        self.act = QuickGELU()
+        self.out = nn.Linear(width, width)
+        self.register_buffer("distance", distance_graph(positions), persistent=False)  # constant: built once
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        size = x.shape[1]
+        keep = valid_rows(lengths, size)[..., None]
+        x = x + self.positions[:size]
+        for layer in self.local:
+            x = layer(x, lengths)
+        if not self.legacy:
+            x = x * keep
+        similar = similarity_graph(x, lengths)
+        near = self.distance[:size, :size]  # type: ignore[index]
+        a = self.act(self.similar1(x, similar))
+        b = self.act(self.near1(x, near))
+        if not self.legacy:
+            a, b = a * keep, b * keep
+        a, b = self.act(self.similar2(a, similar)), self.act(self.near2(b, near))
+        y: Tensor = self.out(torch.cat([a, b], dim=-1))
+        return y if self.legacy else y * keep
+
+
+def change(x: Tensor, lengths: Tensor, smooth: int = 2) -> Tensor:
+    """How much the features move around each row, standardised within the video; [B, T], 0 at padding.
+
+    d_t = |x_t - x_(t-1)|; a row takes the mean of the steps before and after it, then the mean over ``smooth``
+    rows to each side; minus the video's mean, over its deviation.
+    """
+    size = x.shape[1]
+    valid = valid_rows(lengths, size)
+    if size < 2:
+        return torch.zeros(x.shape[:2], device=x.device)
+    with torch.no_grad():
+        step = (x[:, 1:] - x[:, :-1]).float().norm(dim=-1) * valid[:, 1:]  # [B, T - 1], 0 where it leaves the video
+        both = F.pad(step, (1, 0)) + F.pad(step, (0, 1))
+        counts = F.pad(valid[:, 1:].float(), (1, 0)) + F.pad(valid[:, 1:].float(), (0, 1))
+        level = both / counts.clamp(min=1)
+        level = masked_smooth(level * valid, lengths, smooth)
+        number = lengths[:, None].clamp(min=1)
+        centre = (level * valid).sum(1, keepdim=True) / number
+        spread = (((level - centre) * valid) ** 2).sum(1, keepdim=True).div(number).sqrt()
+        return (level - centre) / (spread + 1e-6) * valid
+
+
+def masked_smooth(x: Tensor, lengths: Tensor, reach: int) -> Tensor:
+    """Mean of each valid row and its valid neighbours up to ``reach`` rows away; [B, T], 0 at padding."""
+    if reach == 0:
+        return x
+    valid = valid_rows(lengths, x.shape[1]).to(x.dtype)
+    kernel = torch.ones(1, 1, 2 * reach + 1, device=x.device, dtype=x.dtype)
+    total = F.conv1d((x * valid)[:, None], kernel, padding=reach)[:, 0]
+    number = F.conv1d(valid[:, None], kernel, padding=reach)[:, 0]
+    return total / number.clamp(min=1) * valid

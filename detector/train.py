@@ -1,0 +1,286 @@
+"""One training loop for every detector; an interrupted run goes on and ends bit for bit as an uninterrupted one."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kgvad.anchors.bank import AnchorBank
+from kgvad.console import note, progress
+from kgvad.detector.api import Batch, Detector, Recipe, build
+from kgvad.detector.data import Sample, Sampler, collate
+from kgvad.detector.run import (
+    ANCHORS,
+    CONFIG,
+    HISTORY,
+    METRICS,
+    MODEL,
+    RESUME,
+    Run,
+    RunConfig,
+    make_problem,
+    read_config,
+)
+from kgvad.errors import RunError
+from kgvad.files import replacing, write_text
+
+Report = Callable[[int, Mapping[str, float]], None]
+
+
+def train(
+    samples: Sequence[Sample],
+    config: RunConfig,
+    folder: Path,
+    *,
+    bank: AnchorBank | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+    on_epoch: Report | None = None,
+) -> Run:
+    """Train the detector that ``config`` names and write the run; go on where an earlier call was interrupted.
+
+    Every epoch takes its random numbers from (seed, epoch) alone, so a checkpoint needs parameters and optimiser
+    state only.
+
+    Parameters
+    ----------
+    samples
+        Training videos.
+    config
+        What to train; it is written to the folder.
+    folder
+        Of the run.
+    bank
+        Anchor bank; a copy is kept in the run.
+    device
+        Torch device.
+    overwrite
+        Start anew where the folder holds a run with other settings.
+    on_epoch
+        Called with the epoch (1 is the first) and its mean losses after the checkpoint is safe.
+
+    Raises
+    ------
+    RunError
+        The folder holds a run with other settings, or a loss is not a number.
+    """
+    if _finished(folder, config, overwrite):
+        note(f"{folder} is trained already, with these settings")
+        return Run.load(folder, device)
+    recipe = config.recipe
+    with torch.random.fork_rng(devices=_cuda_devices(device)):
+        torch.manual_seed(config.seed)
+        detector = build(config.detector, make_problem(config, bank), config.options).to(device)
+        detector.prepare(_rows(samples, device))
+        optimiser = torch.optim.AdamW(
+            [p for p in detector.parameters() if p.requires_grad],
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+        )
+        sampler = Sampler(
+            np.stack([sample.target for sample in samples]),
+            config.normal,
+            recipe.normal_batch,
+            recipe.abnormal_batch,
+            config.seed,
+            recipe.balance_categories,
+        )
+        done = _resume(folder, config, detector, optimiser)
+        if done == 0:
+            write_text(folder / CONFIG, config.model_dump_json(indent=1) + "\n")
+            if bank is not None:
+                bank.save(folder / ANCHORS)
+        else:
+            note(f"going on after epoch {done} of {recipe.epochs} in {folder}")
+        history = _read_history(folder, done)
+        checkpoint = _Checkpoint(folder, config)
+        with progress(f"training {config.detector}", recipe.epochs) as advance:
+            advance(done)
+            for epoch in range(done + 1, recipe.epochs + 1):
+                started = time.monotonic()
+                losses = _epoch(detector, optimiser, sampler, samples, config, epoch, device)
+                history.append(json.dumps({"epoch": epoch, **losses, "seconds": round(time.monotonic() - started, 3)}))
+                checkpoint.save(detector, optimiser, epoch, history)
+                advance(1, f"training {config.detector} loss {losses['loss']:.3f}")
+                if on_epoch is not None:
+                    on_epoch(epoch, losses)
+    _write_tensors(folder / MODEL, _state(detector), {})
+    write_text(folder / HISTORY, "\n".join(history) + "\n")
+    (folder / RESUME).unlink(missing_ok=True)
+    return Run.load(folder, device)
+
+
+def _cuda_devices(device: str) -> list[torch.device]:
+    return [torch.device(device)] if device.startswith("cuda") else []
+
+
+def _rows(samples: Sequence[Sample], device: str, most: int = 50_000) -> Tensor:
+    """Up to ``most`` training rows, evenly over the videos, for statistics."""
+    each = max(1, most // len(samples))
+    rows = []
+    for sample in samples:
+        step = max(1, math.ceil(len(sample.features) / each))
+        rows.append(np.asarray(sample.features[::step], dtype=np.float32))
+    return torch.from_numpy(np.concatenate(rows)).to(device)
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Rate of step ``step`` (0 is the first) of ``steps``: linear warm-up, then a half cosine down to 0."""
+    warm = round(recipe.warmup * steps)
+    if step < warm:
+        return recipe.learning_rate * (step + 1) / warm
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _epoch(
+    detector: Detector,
+    optimiser: torch.optim.Optimizer,
+    sampler: Sampler,
+    samples: Sequence[Sample],
+    config: RunConfig,
+    epoch: int,
+    device: str,
+) -> dict[str, float]:
+    recipe = config.recipe
+    torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
+    detector.train()
+    sums: dict[str, float] = {}
+    rate = 0.0
+    for step, chosen in enumerate(sampler.epoch(epoch)):
+        rate = learning_rate(recipe, (epoch - 1) * sampler.steps + step, recipe.epochs * sampler.steps)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        batch = collate([samples[number] for number in chosen], config.normal, recipe.max_length, device)
+        optimiser.zero_grad(set_to_none=True)
+        terms = backward(detector, batch, recipe.micro_batch)
+        if not all(math.isfinite(value) for value in terms.values()):
+            bad = next(name for name, value in terms.items() if not math.isfinite(value))
+            raise RunError(
+                f"{config.detector}: the loss {bad} is not a number in epoch {epoch}",
+                "lower the learning rate; the checkpoint of the epoch before is kept",
+            )
+        if recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(detector.parameters(), recipe.clip_norm)
+        optimiser.step()
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + value
+    means = {name: value / sampler.steps for name, value in sums.items()}
+    return {"loss": sum(means.values()), **means, "learning_rate": rate}
+
+
+def backward(detector: Detector, batch: Batch, micro_batch: int = 0) -> dict[str, float]:
+    """Gradients of the summed losses into the parameters; the losses by name.
+
+    With ``micro_batch`` videos in memory at once the gradients are those of the full batch, also for losses that
+    compare videos: outputs are computed without a graph, the losses' gradients with respect to them are kept, and each
+    micro-batch is run again to carry them back (Gao et al. 2021, gradient caching).
+    """
+    size = len(batch.lengths)
+    if not micro_batch or micro_batch >= size:
+        terms = detector.losses(detector(batch.features, batch.lengths, batch.text), batch)
+        torch.stack(list(terms.values())).sum().backward()
+        return {name: float(value.detach()) for name, value in terms.items()}
+    from kgvad.detector.micro import cached_backward
+
+    return cached_backward(detector, batch, micro_batch)
+
+
+def _state(detector: Detector) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+class _Checkpoint:
+    """Saves after the first epoch and then so seldom that saving takes at most a tenth of the time."""
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        self._folder, self._config = folder, config
+        self._next = 0.0
+
+    def save(self, detector: Detector, optimiser: torch.optim.Optimizer, epoch: int, history: list[str]) -> None:
+        started = time.monotonic()
+        if started < self._next:
+            return
+        tensors = {f"model.{name}": value for name, value in _state(detector).items()}
+        for number, state in optimiser.state_dict()["state"].items():
+            for name, value in state.items():
+                tensors[f"optimiser.{number}.{name}"] = value.detach().cpu().contiguous()
+        metadata = {"epoch": str(epoch), "config": self._config.model_dump_json(), "history": "\n".join(history)}
+        _write_tensors(self._folder / RESUME, tensors, metadata)
+        write_text(self._folder / HISTORY, "\n".join(history) + "\n")
+        ended = time.monotonic()
+        self._next = ended + 10 * (ended - started)
+
+
+def _finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
+    """Whether the folder holds this very run, trained to the end; other settings are an error or are removed."""
+    if not (folder / CONFIG).exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise RunError(f"{folder} exists and is not a run", "name another place with --run")
+        return False
+    try:
+        before: RunConfig | None = read_config(folder)
+    except RunError:
+        if not overwrite:
+            raise
+        before = None
+    if before == config:
+        return (folder / MODEL).is_file()
+    if not overwrite or (before is None and not overwrite):
+        assert before is not None
+        differs = [name for name in RunConfig.model_fields if getattr(before, name) != getattr(config, name)]
+        raise RunError(
+            f"{folder} holds a run with other settings ({', '.join(differs)})",
+            "name another place with --run, or give --overwrite",
+        )
+    for name in (MODEL, RESUME, HISTORY, METRICS, ANCHORS, CONFIG):  # the config last: a kill leaves a visible run
+        (folder / name).unlink(missing_ok=True)
+    return False
+
+
+def _resume(folder: Path, config: RunConfig, detector: Detector, optimiser: torch.optim.Optimizer) -> int:
+    """Load the checkpoint, if there is one, into detector and optimiser; the number of finished epochs."""
+    path = folder / RESUME
+    if not path.is_file():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        if RunConfig.model_validate_json(metadata["config"]) != config:
+            raise ValueError("it was made with other settings")
+        prefix = "model."
+        detector.load_state_dict({n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)})
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, number, field = name.split(".", 2)
+                state.setdefault(int(number), {})[field] = value
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        return int(metadata["epoch"])
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(f"{path} cannot be used: {reason}", "delete it to start this run anew") from error
+
+
+def _read_history(folder: Path, done: int) -> list[str]:
+    """Lines of the finished epochs; the checkpoint holds them too, so a cut file loses nothing."""
+    if done == 0:
+        return []
+    with safe_open(folder / RESUME, framework="pt") as file:
+        return str((file.metadata() or {})["history"]).split("\n")
