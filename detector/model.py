@@ -29,7 +29,7 @@ class AnchorAlignedConfig(BaseModel):
     heads: int = Field(default=2, ge=1)
     window: int = Field(default=8, ge=1)  # rows
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    scale: float = Field(default=4.0, gt=0)  # mean length of an input row after centring
+    scale: float = Field(default=20.0, gt=0)  # mean length of an input row after centring
     change_weight: float = Field(default=1.5, ge=0)  # logits per deviation of the features' movement
     video_head: bool = True
     anchors: bool = True  # False: free category vectors instead of anchors
@@ -84,6 +84,7 @@ class AnchorAligned(Detector):
             if config.layers
             else None
         )
+        self.context = nn.Parameter(torch.zeros(()))  # how much temporal context is added; training opens it
         self.max_rows = ROWS if config.layers else None
         self.row_head = nn.Sequential(nn.Linear(width, width // 2), nn.GELU(), self.drop, nn.Linear(width // 2, 1))
         self.video_head = nn.Linear(2 * width, 1)
@@ -116,10 +117,10 @@ class AnchorAligned(Detector):
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> AnchorOutput:
         options = self.options
         valid = valid_rows(lengths, features.shape[1])[..., None]
-        x = (features - self.centre) / self.spread * options.scale * valid
-        v0 = F.gelu(self.project(self.drop(x)))  # [B, T, m]
+        x = (features - self.centre) * (options.scale / self.spread)
+        v0 = F.gelu(self.project(self.drop(x))) * valid  # [B, T, m]
         pooled = self.drop(_pool(v0, valid, lengths))  # [B, 2 m]
-        v = v0 if self.temporal is None else v0 + self.temporal(v0, lengths)
+        v = v0 if self.temporal is None else v0 + self.context * self.temporal(v0, lengths)
         rows = self.drop(v)
         logits = self.row_head(rows)[..., 0]
         if options.video_head:

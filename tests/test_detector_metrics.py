@@ -1,0 +1,93 @@
+"""Frame metrics from rows equal the frame-by-frame definition."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from kgvad.detector.metrics import average_precision, make_track, measure, overlap, roc_auc, rows_of
+from kgvad.detector.scores import Scores
+from kgvad.errors import ScoresError
+
+
+def scored(video, values, frames=None, step=16, **more):
+    spans = np.arange(len(values) + 1) * step
+    return Scores(video, 30.0, frames or int(spans[-1]), np.stack([spans[:-1], spans[1:]], 1), values, **more)
+
+
+def test_four_frames_by_hand():
+    # scores .9 .8 .7 .6 with labels 1 0 1 0: of four pairs three are in order; precision 1 at the first hit, 2/3 at the next
+    scores, positives = np.array([0.9, 0.8, 0.7, 0.6]), np.array([1.0, 0, 1, 0])
+    assert roc_auc(scores, positives, 1 - positives) == pytest.approx(3 / 4)
+    assert average_precision(scores, positives, 1 - positives) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_ties_count_half():
+    assert roc_auc(np.array([0.5, 0.5]), np.array([1.0, 0]), np.array([0, 1.0])) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_equal_frames(seed):
+    random = np.random.default_rng(seed)
+    tracks, scores, labels = [], [], []
+    for number in range(6):
+        frames = int(random.integers(40, 400))
+        rows = frames // 16
+        values = random.integers(0, 6, rows) / 5  # many ties
+        a, b = sorted(random.integers(0, frames, 2))
+        truth = np.zeros(frames, int)
+        intervals = [(int(a), int(b) + 1)] if number % 2 else []
+        for start, end in intervals:
+            truth[start:end] = 1
+        one = scored(f"v{number}", values, frames)
+        tracks.append(make_track(one, ["x"] if intervals else [], intervals, frames))
+        scores.append(one.per_frame())
+        labels.append(truth)
+    rows = rows_of(tracks)
+    flat, truth = np.concatenate(scores), np.concatenate(labels)
+    assert roc_auc(rows.scores, rows.positives, rows.negatives) == pytest.approx(roc_auc_score(truth, flat), abs=1e-12)
+    ap = average_precision(rows.scores, rows.positives, rows.negatives)
+    assert ap == pytest.approx(average_precision_score(truth, flat), abs=1e-12)
+    assert (rows.positives + rows.negatives).sum() == len(flat)
+
+
+def test_overlapping_annotations_count_a_frame_once():
+    edges = np.array([0, 10, 20, 35])
+    assert overlap(edges, [(5, 15), (12, 22), (13, 14)]).tolist() == [5, 10, 2]
+    assert overlap(edges, []).tolist() == [0, 0, 0]
+
+
+def test_a_length_that_does_not_fit_names_the_video_and_both_lengths():
+    with pytest.raises(ScoresError, match=r"Arson009.*48 frames.*50"):
+        make_track(scored("Arson009", [0.1, 0.2, 0.3]), ["Arson"], [(0, 5)], 50)
+
+
+def test_an_annotation_beyond_the_end_is_cut():
+    track = make_track(scored("v", [0.1, 0.2]), ["x"], [(30, 99), (40, 50), (-4, 3)], 32)
+    assert track.intervals == ((0, 3), (30, 32))
+    assert track.positives.tolist() == [3, 2]
+
+
+def test_measure_by_hand():
+    names = ["Normal", "A", "B", "C", "D"]
+
+    def track(video, values, labels, intervals, rows):
+        one = scored(video, values)
+        return make_track(one, labels, intervals, 32, category_scores=np.array(rows, float))
+
+    tracks = [
+        track("n", [0.1, 0.2], [], [], [[9, 0, 0, 0, 0]] * 2),
+        # the second row has nearly all the weight and says A; Normal is larger and is left out
+        track("a", [0.0, 0.9], ["A"], [(16, 32)], [[9, 0, 5, 1, 1], [9, 3, 2, 1, 0]]),
+        track("d", [0.3, 0.05], ["D"], [(16, 32)], [[0, 4, 3, 2, 1]] * 2),
+    ]
+    figures = measure(tracks, names, 0)
+    # positives .9 .05, negatives .1 .2 .0 .3: .9 beats 4, .05 beats 1
+    assert figures.frame_auc == pytest.approx(5 / 8)
+    assert figures.ano_auc == pytest.approx((2 + 1) / 4)  # negatives .0 .3 only
+    assert figures.video_auc == 1.0
+    assert (figures.category_top1, figures.category_top3) == (0.5, 0.5)
+
+
+def test_what_cannot_be_computed_is_nan():
+    figures = measure([make_track(scored("n", [0.5]), [], [], 16)])
+    assert np.isnan([figures.frame_auc, figures.ano_auc, figures.video_auc, figures.category_top1]).all()
