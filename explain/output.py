@@ -10,6 +10,7 @@ from urllib.parse import quote
 from kgvad.errors import UsageError
 from kgvad.explain.pipeline import Explained
 from kgvad.explain.render import FORMATS, Renderer
+from kgvad.explain.report import Report
 from kgvad.files import write_text
 
 SUFFIXES = {".markdown": "md", ".htm": "html"} | {f".{form}": form for form in FORMATS}
@@ -52,19 +53,69 @@ class Outputs:
             raise UsageError("two outputs have the same name", "give each its own")
         self.renderer = Renderer(language, templates)
 
-    def write(self, explained: Explained) -> str | None:
-        """Write the files; without any, the text for stdout."""
-        if not self.targets:
-            return self.renderer.render(explained.report, self.form, pictures=explained.pictures)
-        texts = [
-            self.renderer.render(
-                explained.report, target.form, pictures=explained.pictures, player=_player(explained, target.path)
-            )
-            for target in self.targets
-        ]  # all of them, before the first is written
-        for target, text in zip(self.targets, texts, strict=True):
-            write_text(target.path, text)
-        return None
+    def write(self, explained: Explained, clips: Path | None = None) -> str | None:
+        """Write the files, and clips of the events into the folder ``clips``; without files, the text for stdout."""
+        if self.targets:
+            write_views(explained, [(target.path, target.form) for target in self.targets], self.renderer, clips)
+            return None
+        report = _with_clips(explained, clips) if clips is not None else explained.report
+        return self.renderer.render(report, self.form, pictures=explained.pictures)
+
+
+def write_views(
+    explained: Explained, targets: list[tuple[Path, str]], renderer: Renderer, clips: Path | None = None
+) -> Report:
+    """Write one analysis in several formats; all views are made before the first is written.
+
+    Parameters
+    ----------
+    explained
+        The analysis.
+    targets
+        Files and their formats.
+    renderer
+        Makes the views.
+    clips
+        Folder for clips of the events; none are cut without it.
+
+    Returns
+    -------
+    Report
+        As it was written.
+    """
+    report = _with_clips(explained, clips) if clips is not None else explained.report
+    texts = [
+        renderer.render(
+            report if clips is None else _clips_from(report, clips, path),
+            form,
+            pictures=explained.pictures,
+            player=None if explained.info is None else _relative(explained.info.path, path),
+        )
+        for path, form in targets
+    ]
+    for (path, _), text in zip(targets, texts, strict=True):
+        write_text(path, text)
+    return report
+
+
+def _with_clips(explained: Explained, folder: Path) -> Report:
+    """The report with the names of the clips, which are cut now."""
+    if explained.info is None:
+        raise UsageError("--clips needs the video", "name the video beside --scores")
+    from kgvad.explain.clips import cut_clips
+
+    clips = cut_clips(explained.info.path, explained.report, folder)
+    events = tuple(event.model_copy(update={"clip": clips[event.number].name}) for event in explained.report.events)
+    return explained.report.model_copy(update={"events": events})
+
+
+def _clips_from(report: Report, folder: Path, page: Path) -> Report:
+    """The report with addresses of the clips relative to the page."""
+    events = tuple(
+        event.model_copy(update={"clip": _relative(folder / event.clip, page)}) if event.clip else event
+        for event in report.events
+    )
+    return report.model_copy(update={"events": events})
 
 
 def _form_of(path: Path, form: str | None, single: bool) -> str:
@@ -78,12 +129,10 @@ def _form_of(path: Path, form: str | None, single: bool) -> str:
     return known or form or "md"
 
 
-def _player(explained: Explained, page: Path) -> str | None:
-    """Address of the video relative to the page, so that the two can be moved together."""
-    if explained.info is None:
-        return None
+def _relative(target: Path, page: Path) -> str | None:
+    """Address of a file relative to a page, so that the two can be moved together."""
     try:
-        relative = os.path.relpath(explained.info.path.absolute(), page.absolute().parent)
+        relative = os.path.relpath(target.absolute(), page.absolute().parent)
     except ValueError:  # another drive
         return None
     return quote(Path(relative).as_posix())

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.console import note, progress
+from kgvad.detector.scores import FORMATS as SCORE_FORMATS
 from kgvad.detector.scores import Scores
 from kgvad.errors import AnchorError, RunError, UsageError, WeightsError
 from kgvad.explain.compose import Context, Seen, compose
-from kgvad.explain.events import EventRule, find_events
+from kgvad.explain.events import EventRule, calibrate, find_events
 from kgvad.explain.frames import key_pictures
 from kgvad.explain.report import Report
 from kgvad.explain.severity import harm_of
@@ -22,6 +23,7 @@ from kgvad.files import sha256
 from kgvad.kg.tables import CategoryTable, load_table
 from kgvad.settings import default_bank, default_run
 from kgvad.video.decode import VideoInfo, probe
+from kgvad.video.extract import find_videos
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
@@ -133,6 +135,34 @@ class Explainer:
         pictures = key_pictures(video, report, info) if video is not None and options.images else {}
         return Explained(report, scores, info, pictures)
 
+    def calibrated(self, sources: list[Path], false_alarms_per_hour: float) -> Explainer:
+        """The same, with thresholds set on normal footage: videos, folders of videos, or files of scores.
+
+        Raises
+        ------
+        KgvadError
+            A source cannot be read or scored.
+        """
+        scores = []
+        for source in sources:
+            if source.suffix.lower() in SCORE_FORMATS:
+                scores.append(Scores.load(source))
+            else:
+                scores += [self._score(video, None)[0] for video in find_videos(source).values()]
+        rule = calibrate(scores, self.options.rule, false_alarms_per_hour)
+        note(f"on {len(scores)} normal videos the event threshold became {rule.high:.3f}")
+        return self._with(rule=rule, calibrated_on=len(scores), false_alarms_per_hour=false_alarms_per_hour)
+
+    def with_scores(self, path: Path) -> Explainer:
+        """The same, with the scores of another file; what was loaded is kept."""
+        return self._with(scores=path)
+
+    def _with(self, **changes: Any) -> Explainer:
+        other = Explainer(replace(self.options, **changes))
+        loaded = {key: value for key, value in vars(self).items() if key != "options"}
+        vars(other).update(loaded)
+        return other
+
     @cached_property
     def _table(self) -> CategoryTable:
         return load_table(self.options.dataset)
@@ -176,7 +206,7 @@ class Explainer:
 
     @cached_property
     def _bank(self) -> AnchorBank:
-        """The named bank, the default one, or one built from the bundled facts; fits the encoder where that is joint."""
+        """The named bank, the default one, or one built from the bundled facts; it fits a joint encoder."""
         from kgvad.anchors.bank import AnchorBank
 
         options = self.options
@@ -217,16 +247,19 @@ class Explainer:
 
     def _score(self, video: Path, captions: dict[int, str] | None) -> tuple[Scores, VideoInfo]:
         """Features, then scores: by the run, or without training."""
-        from kgvad.video.extract import extract_video
+        from kgvad.video.extract import entry_of, extract_video
 
-        encoder, run = self._encoder, self._run
+        options, encoder, run = self.options, self._encoder, self._run
         total = max(1, probe(video).frame_count // encoder.sampling.stride)
         with progress(f"looking at {video.name} with {encoder.name}", total) as advance:
             features, info = extract_video(video, encoder, advance=advance)
         if run is not None:
             from kgvad.detector.score import score_features
 
-            return score_features(run, features, info=info, video=video.name), info
+            entry = entry_of(info, features.shape[-2], encoder.sampling.stride)
+            return score_features(
+                run, features, entry, video=video.name, encoder_fingerprint=encoder.fingerprint, device=options.device
+            ), info
         from kgvad.detector.training_free import score_training_free
 
         joint = encoder.name in ("blip", "clip")

@@ -138,22 +138,33 @@ class Renderer:
             "rows": particulars(report, labels),
         }
         if form == "html":
-            context["figures"] = figures(report, labels, self.phrases.categories, pictures or {})
-            context |= self._page(context)
+            context["figures"] = drawn = figures(report, labels, self.phrases.categories, pictures or {})
+            context["poster"] = next(iter(drawn.pictures.values()), None)
+            context |= self._page(context, "player.js.j2", active=player is not None)
         return self._fill(f"report.{form}.j2", context)
+
+    def index(self, entries: list[dict[str, Any]]) -> str:
+        """The page over many reports; ``entries`` are the fields of :class:`~kgvad.explain.many.Entry`."""
+        categories = {
+            entry["category"]: self.phrases.categories.get(entry["category"], entry["category_text"])
+            for entry in entries
+            if entry["category"] is not None
+        }
+        context: dict[str, Any] = {"entries": entries, "labels": self.phrases.labels, "categories": categories}
+        return self._fill("index.html.j2", context | self._page(context, "index.js.j2", active=True))
 
     def _fill(self, name: str, context: dict[str, Any]) -> str:
         template = _guard(name, lambda: self._environment.get_template(name))
         return str(_guard(name, lambda: template.render(context)))
 
-    def _page(self, context: dict[str, Any]) -> dict[str, Any]:
+    def _page(self, context: dict[str, Any], script_name: str, *, active: bool) -> dict[str, Any]:
         """Style sheet, script and the content security policy that allows exactly these two by their hashes."""
-        style, script = (self._fill(name, context).strip() for name in ("style.css.j2", "player.js.j2"))
-        for name, text in (("style.css.j2", style), ("player.js.j2", script)):
+        style, script = (self._fill(name, context).strip() for name in ("style.css.j2", script_name))
+        for name, text in (("style.css.j2", style), (script_name, script)):
             if "</" in text:
                 raise ReportError(f"the template {name} contains '</'", "remove it: it would end its element")
         policy = f"default-src 'none'; style-src '{_hash(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
-        if context["player"]:
+        if active:
             policy += f"; media-src 'self' file:; script-src '{_hash(script)}'"
         return {"style": Markup(style), "script": Markup(script), "policy": policy}
 

@@ -10,7 +10,8 @@ import typer
 
 def explain(
     video: Annotated[
-        Path | None, typer.Argument(metavar="VIDEO", help="The video; may be left out with --scores.")
+        Path | None,
+        typer.Argument(metavar="VIDEO", help="A video, or a folder of videos; may be left out with --scores."),
     ] = None,
     form: Annotated[
         str | None,
@@ -46,6 +47,15 @@ def explain(
     ] = None,
     merge: Annotated[float, typer.Option("--merge", help="Events at most this many seconds apart are one.")] = 2.0,
     shortest: Annotated[float, typer.Option("--min", help="Shorter events, in seconds, are left out.")] = 1.0,
+    calibrate: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--calibrate", help="Normal footage that sets the threshold: video, folder or file of scores; repeatable."
+        ),
+    ] = None,
+    false_alarms: Annotated[
+        float, typer.Option("--false-alarms", min=0, help="What --calibrate may allow, events an hour.")
+    ] = 1.0,
     stride: Annotated[
         int, typer.Option(min=1, help="Frames a score; 1 for footage that keeps one frame of sixteen.")
     ] = 16,
@@ -53,6 +63,12 @@ def explain(
         bool, typer.Option("--actions/--no-actions", help="Look for known actions at the peaks (I3D).")
     ] = True,
     images: Annotated[bool, typer.Option("--images/--no-images", help="Show key frames.")] = True,
+    clips: Annotated[
+        Path | None, typer.Option("--clips", help="Cut each event out of the video, into this folder.")
+    ] = None,
+    save_scores: Annotated[
+        Path | None, typer.Option("--save-scores", help="Also keep the scores: npz, CSV or JSON, for --scores.")
+    ] = None,
     language: Annotated[str, typer.Option("--language", "-l", help="Language of the report: en or de.")] = "en",
     templates: Annotated[
         Path | None, typer.Option("--templates", help="Folder whose templates win over the built-in ones.")
@@ -60,13 +76,15 @@ def explain(
     device: Annotated[str | None, typer.Option(help="Torch device; default: of kgvad.toml, else cpu.")] = None,
 ) -> None:
     """Write a report about a video: when something abnormal happens, what it may be, and why."""
+    from kgvad.errors import UsageError
     from kgvad.explain.events import EventRule
+    from kgvad.explain.many import explain_folder
     from kgvad.explain.output import Outputs
     from kgvad.explain.pipeline import Explainer, Options
+    from kgvad.explain.render import Renderer
     from kgvad.settings import load_settings
 
     settings = load_settings()
-    outputs = Outputs(output or [], form, language, templates)
     options = Options(
         dataset=dataset or settings.dataset or "ucf",
         run=run or settings.run,
@@ -81,7 +99,26 @@ def explain(
         rule=EventRule(high, low if low is not None else 0.7 * high, merge, shortest),
         device=device or settings.device or "cpu",
     )
-    text = outputs.write(Explainer(options).explain(video))
+    if video is not None and video.is_dir():
+        if output is None or len(output) != 1:
+            raise UsageError(f"{video} is a folder", "name one folder for the reports with --output")
+        if save_scores is not None or clips is not None:
+            raise UsageError("--save-scores and --clips name one video's files", "leave them out for a folder")
+        explainer = Explainer(options)
+        if calibrate:
+            explainer = explainer.calibrated(calibrate, false_alarms)
+        renderer = Renderer(language, templates)
+        outcome = explain_folder(video, output[0], explainer, renderer, forms=(form,) if form else ())
+        print(outcome.index)
+        raise typer.Exit(1 if outcome.failed else 0)
+    outputs = Outputs(output or [], form, language, templates)
+    explainer = Explainer(options)
+    if calibrate:
+        explainer = explainer.calibrated(calibrate, false_alarms)
+    explained = explainer.explain(video)
+    if save_scores is not None:
+        explained.scores.save(save_scores)
+    text = outputs.write(explained, clips)
     if text is not None:
         print(text, end="")
 

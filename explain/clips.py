@@ -1,0 +1,103 @@
+"""Each event as a video of its own."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from kgvad.console import progress
+from kgvad.errors import ReportError
+from kgvad.explain.report import Report
+from kgvad.files import replacing
+
+MARGIN_S = 1.0  # kept before and after an event, so that its beginning is seen
+COPIED_SOUND = ("aac", "mp3")  # codecs that an MP4 holds as they are; other sound is left out
+
+
+def cut_clips(video: Path, report: Report, folder: Path) -> dict[int, Path]:
+    """Write one MP4 an event into ``folder`` and return them by event number.
+
+    Pictures are encoded anew, so that a clip begins where it should and not at the next key frame; AAC and MP3 sound
+    is copied. A clip has :data:`MARGIN_S` more at both ends.
+
+    Raises
+    ------
+    ReportError
+        The video cannot be read or cut.
+    KgvadError
+        The folder cannot be written.
+    """
+    stem = safe_name(video.stem)
+    clips = {}
+    with progress("cutting clips", len(report.events)) as advance:
+        for event in report.events:
+            target = folder / f"{stem}-event-{event.number}.mp4"
+            start = max(0.0, event.start_s - MARGIN_S)
+            end = min(report.video.duration_s, event.end_s + MARGIN_S)
+            try:
+                _cut(video, target, start, end)
+            except av.FFmpegError as error:
+                reason = getattr(error, "strerror", None) or error
+                raise ReportError(f"event {event.number} cannot be cut out of {video}: {reason}") from error
+            clips[event.number] = target
+            advance()
+    return clips
+
+
+def safe_name(name: str) -> str:
+    """``name`` as part of a file name anywhere: no separators, no leading dot, not empty."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:100] or "video"
+
+
+def _cut(video: Path, target: Path, start_s: float, end_s: float) -> None:
+    with (
+        replacing(target) as temporary,
+        av.open(str(video.absolute()), options={"protocol_whitelist": "file"}) as source,
+    ):
+        pictures = source.streams.video[0]
+        sound = next((s for s in source.streams.audio if s.codec_context.name in COPIED_SOUND), None)
+        first = float((pictures.start_time or 0) * pictures.time_base)
+        with av.open(str(temporary), "w", format="mp4") as clip:
+            rate = pictures.average_rate or Fraction(25)
+            out = clip.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
+            out.width, out.height = _even(pictures.width), _even(pictures.height)
+            out.pix_fmt = "yuv420p"
+            out.codec_context.time_base = Fraction(1, 90000)
+            out_sound = clip.add_stream_from_template(sound) if sound is not None else None
+            source.seek(int((first + start_s) / pictures.time_base), stream=pictures)
+            _copy(source, (pictures, sound), clip, (out, out_sound), first + start_s, first + end_s)
+
+
+def _copy(
+    source: Any, streams: tuple[Any, Any], clip: Any, outs: tuple[Any, Any], start_s: float, end_s: float
+) -> None:
+    (pictures, sound), (out, out_sound) = streams, outs
+    base = Fraction(1, 90000)
+    for packet in source.demux([s for s in (pictures, sound) if s is not None]):
+        if packet.stream is pictures:
+            for frame in packet.decode():
+                if frame.time is None or frame.time < start_s - 1e-6:
+                    continue
+                if frame.time >= end_s:
+                    clip.mux(out.encode(None))
+                    return
+                if (frame.width, frame.height) != (out.width, out.height) or frame.format.name != "yuv420p":
+                    frame = frame.reformat(out.width, out.height, "yuv420p")
+                frame.pts, frame.time_base = round((frame.time - start_s) / base), base
+                clip.mux(out.encode(frame))
+        elif packet.pts is not None and start_s <= float(packet.pts * packet.time_base) < end_s:
+            shift = round(start_s / packet.time_base)
+            packet.pts -= shift
+            packet.dts = packet.pts
+            packet.stream = out_sound
+            clip.mux(packet)
+    clip.mux(out.encode(None))
+
+
+def _even(pixels: int) -> int:
+    """H.264 with half-size colour needs even sides."""
+    return max(2, pixels // 2 * 2)

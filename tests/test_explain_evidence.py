@@ -1,0 +1,142 @@
+"""Categories, evidence and contrast, on numbers small enough to check by hand."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kgvad.detector.scores import Origin, Scores
+from kgvad.errors import AnchorError
+from kgvad.explain.events import EventRule, find_events
+from kgvad.explain.evidence import (
+    category_shares,
+    concept_rises,
+    contrast_of,
+    evidence_for,
+    quiet_rows,
+    softmax,
+    temperature,
+)
+
+sys.path.append(str(Path(__file__).parent))
+from explain_samples import bank
+
+NAMES = ["Normal", "A", "B"]
+
+
+def scored(values, alignment=None, concepts=None):
+    starts = np.arange(len(values)) * 16
+    return Scores(
+        "v",
+        16.0,
+        len(values) * 16,
+        np.stack([starts, starts + 16], 1),
+        np.array(values, np.float32),
+        alignment=None if alignment is None else np.array(alignment, np.float32),
+        categories=None if alignment is None else NAMES,
+        normal=None if alignment is None else 0,
+        concept_alignment=None if concepts is None else np.array(concepts, np.float32),
+        origin=Origin(names_categories="yes"),
+    )
+
+
+def small_bank():
+    def concept(text):
+        return SimpleNamespace(
+            text=text, relation="cue", qid=None, property=None, path=(), path_text="", source="", fetched_at=None
+        )
+
+    return SimpleNamespace(
+        categories=NAMES,
+        normal=0,
+        concepts=[concept(t) for t in ("calm", "a1", "a2", "a1", "b1")],
+        concept_category=np.array([0, 1, 1, 1, 2]),
+    )
+
+
+def event_of(scores):
+    [event] = find_events(scores, EventRule(min_s=0))
+    return event
+
+
+def test_shares_are_the_softmax_of_the_mean_over_the_event_without_normal():
+    scores = scored([0, 1, 1, 0], [[9, 0, 9], [9, 2, 0], [9, 2, 2], [9, 0, 9]])
+    first, second = category_shares(scores, event_of(scores), {"A": "an a"})
+    weights = np.exp([2.0, 1.0])
+    assert (first.name, first.text, second.name, second.text) == ("A", "an a", "B", "B")
+    assert first.probability == pytest.approx(weights[0] / weights.sum(), abs=1e-4)
+
+
+def test_rows_with_higher_scores_count_more():
+    scores = scored([0, 1.0, 0.5, 0], [[0, 0, 0], [0, 5, 0], [0, 0, 5], [0, 0, 0]])
+    first, _ = category_shares(scores, event_of(scores), {})
+    assert first.name == "A"
+    assert first.probability == pytest.approx(1 / (1 + np.exp(-(5 * 1.0 - 5 * 0.5) / 1.5)), abs=1e-4)
+
+
+def test_cosines_are_sharpened_and_logits_are_not():
+    assert temperature(np.array([0.3, -1.0])) < 1
+    assert temperature(np.array([0.3, 4.0])) == 1
+    assert softmax(np.array([0.0, np.log(3)])) == pytest.approx([0.25, 0.75])
+
+
+def test_evidence_is_what_rises_over_the_rest_and_over_normal():
+    concepts = [[0.1, 0.1, 0.1, 0.1, 0.1], [0.2, 0.5, 0.25, 0.4, 0.3], [0.1, 0.1, 0.1, 0.1, 0.1]]
+    scores = scored([0, 1, 0], concepts=concepts)
+    event, bank_ = event_of(scores), small_bank()
+    change = concept_rises(scores, bank_, event, quiet_rows(scores, [event]))
+    assert change.normal == pytest.approx(0.1)
+    assert change.rise == pytest.approx([0, 0.3, 0.05, 0.2, 0.1])
+    cited = evidence_for(bank_, change, "A", {})
+    assert [e.concept for e in cited] == ["a1", "a2"]  # the second a1 is the same text
+    assert cited[0].rise == pytest.approx(0.3, abs=1e-4)
+    assert (cited[0].inside, cited[0].outside) == (0.5, 0.1)
+    assert [e.contribution for e in cited] == pytest.approx([0.3 / 0.35, 0.05 / 0.35], abs=1e-4)
+
+
+def test_what_falls_is_never_cited():
+    scores = scored([0, 1, 0], concepts=[[0.1, 0.9, 0.9, 0.9, 0.9], [0.1, 0.2, 0.1, 0, 0.3], [0.1, 0.9, 0.9, 0.9, 0.9]])
+    event, bank_ = event_of(scores), small_bank()
+    change = concept_rises(scores, bank_, event, quiet_rows(scores, [event]))
+    assert evidence_for(bank_, change, "A", {}) == []
+
+
+def test_without_a_quiet_part_the_normal_concepts_are_the_measure():
+    scores = scored([1, 1], concepts=[[0.2, 0.5, 0.1, 0.1, 0.1]] * 2)
+    event, bank_ = event_of(scores), small_bank()
+    change = concept_rises(scores, bank_, event, quiet_rows(scores, [event]))
+    assert change.outside is None
+    [cited] = evidence_for(bank_, change, "A", {})
+    assert (cited.concept, cited.outside) == ("a1", None)
+    assert cited.rise == pytest.approx(0.3, abs=1e-4)
+
+
+def test_the_contrast_needs_a_concept_that_tells_the_two_apart():
+    concepts = [[0.0] * 5, [0, 0.3, 0, 0, 0.1], [0.0] * 5]
+    scores = scored([0, 1, 0], concepts=concepts)
+    event, bank_ = event_of(scores), small_bank()
+    change = concept_rises(scores, bank_, event, quiet_rows(scores, [event]))
+    found = contrast_of(bank_, change, "A", "B")
+    assert (found.concept, found.rival_concept) == ("a1", "b1")
+    assert (found.rise, found.rival_rise) == pytest.approx((0.3, 0.1), abs=1e-4)
+    assert contrast_of(bank_, change, "B", "A") is None
+
+
+def test_a_bank_of_another_size_is_refused():
+    scores = scored([0, 1, 0], concepts=[[0.0] * 4] * 3)
+    event = event_of(scores)
+    with pytest.raises(AnchorError, match="4 concepts"):
+        concept_rises(scores, small_bank(), event, quiet_rows(scores, [event]))
+
+
+def test_the_sample_of_the_other_tests_is_named_as_it_was_made():
+    from explain_samples import scores
+
+    from kgvad.explain.compose import Context, compose
+
+    report = compose(scores(names="yes", trained=True), Context(bank=bank()))
+    assert [event.categories[0].name for event in report.events] == ["Robbery", "Arson"]
+    assert {e.category for e in report.events[0].evidence} == {"Robbery"}
+    assert report.events[0].evidence[0].path or report.events[0].evidence[0].relation != "superclass"
