@@ -186,10 +186,13 @@ def _from_graph(
         primary = item.role == "primary"
         reach = limits.reach if primary else Reach(up=1, down=0, aside=0)
         for found in walk(store, item.qid, reach, {*ABSTRACT, *category.exclude}):
-            if found.qid in own:
+            if found.qid in own and not primary:
                 continue
             says = hierarchy.specificity(found.qid)
             if found.relation == "superclass" and says < limits.specificity:
+                continue
+            if found.qid in own:  # a related item that the graph too puts here: say how
+                reached.append((found, RELATED + 0.01))
                 continue
             weight = found.weight * STEP ** (len(found.path) - 1) * (0.5 + 0.5 * says)
             reached.append((found, weight if primary else weight * RELATED_ROOT))

@@ -23,7 +23,7 @@ from kgvad.kg.schema import (
     VisitRow,
 )
 from kgvad.kg.tables import qid_number
-from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 CHUNK = 500  # ids in one IN (...)
@@ -173,6 +173,18 @@ class Store:
                 found.update(connection.scalars(query))
         return found
 
+    def called(self, name: str) -> dict[str, str]:
+        """Items with a label, title or alias ``name`` (case does not matter): item id to the best of the three."""
+        query = select(TermRow.qid, TermRow.kind, TermRow.text).where(TermRow.kind != "description")
+        query = query.where(func.lower(TermRow.text).in_({name, name.lower()}))
+        found: dict[str, str] = {}
+        with self.database.read() as connection:
+            for row in connection.execute(query):
+                merit = ("label", "title", "alias")
+                if row.qid not in found or merit.index(row.kind) < merit.index(found[row.qid]):
+                    found[row.qid] = row.kind
+        return found
+
     def fetches(self) -> list[Fetch]:
         """Every fetch, sorted by name."""
         with self.database.read() as connection:
@@ -216,7 +228,7 @@ class Store:
         best: dict[tuple[str, str, str], tuple[Any, Fact]] = {}
         with self.database.read() as connection:
             for some in _chunks(qids):
-                query: Select[Any] = select(
+                query = select(
                     StatementRow.subject,
                     StatementRow.property,
                     StatementRow.object,
@@ -282,7 +294,12 @@ def _clear(connection: Connection, fetch_id: int) -> None:
 
 
 def _supersede(connection: Connection, fetch: Fetch, fetch_id: int, asked: Sequence[str]) -> None:
-    same = (FetchRow.endpoint == fetch.endpoint, FetchRow.kind == fetch.kind, FetchRow.id != fetch_id)
+    same = (
+        FetchRow.endpoint == fetch.endpoint,
+        FetchRow.kind == fetch.kind,
+        FetchRow.fetched_at <= fetch.fetched_at,  # an import may be older than what is here
+        FetchRow.id != fetch_id,
+    )
     touched: set[int] = set()
     for some in _chunks(asked):
         query = select(VisitRow.fetch_id).join(FetchRow, FetchRow.id == VisitRow.fetch_id)

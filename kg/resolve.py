@@ -1,0 +1,162 @@
+"""From names to items, and from a list of class names to a first category table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kgvad.kg.schema import Term
+from kgvad.kg.store import Store, label_of
+from kgvad.kg.tables import CategoryTable, ItemRef, is_qid, load_table, parse_table, qid_number
+from kgvad.kg.wikidata import WikidataClient, is_wikidata
+
+from kgvad.errors import CategoryTableError, UsageError
+
+MATCHES = ("label", "title", "alias", "search")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An item that a name may mean."""
+
+    qid: str
+    label: str
+    description: str
+    type: str  # label of what it is an instance or a kind of
+    match: str  # label, title, alias: what of the item is the name; search: the service found it
+    sources: str  # where its label was read
+
+
+def resolve(store: Store, name: str, client: WikidataClient | None = None) -> list[Candidate]:
+    """Items called ``name``, the best match first; without a client only those in the cache.
+
+    Raises
+    ------
+    UsageError
+        The name is empty or longer than any label.
+    FetchError
+        The service refused or cannot be reached.
+    """
+    name = " ".join(name.split())
+    if not name or len(name) > 250:
+        raise UsageError("a name to resolve has 1 to 250 characters")
+    found = [name] if is_qid(name) else []
+    if client is not None:
+        found += client.named(name)
+        if is_wikidata(client.endpoint):
+            found += client.search(name)
+        if found:
+            store.record(client.items(found))
+    matches = store.called(name)
+    qids = {*matches, *found}
+    terms = store.terms(qids)
+    types: dict[str, str] = {}
+    for pid in ("P31", "P279"):
+        for fact in store.facts(qids, [pid]):
+            types.setdefault(fact.subject, fact.object)
+    labels = store.labels(types.values())
+    candidates = [
+        Candidate(
+            qid=qid,
+            label=label_of(terms.get(qid, [])) or qid,
+            description=next((term.text for term in terms.get(qid, []) if term.kind == "description"), ""),
+            type=labels.get(types.get(qid, ""), ""),
+            match=matches.get(qid, "search"),
+            sources=_sources(store, terms.get(qid, [])),
+        )
+        for qid in qids
+        if qid in terms
+    ]
+    return sorted(
+        candidates,
+        key=lambda c: (MATCHES.index(c.match), found.index(c.qid) if c.qid in found else 99, qid_number(c.qid)),
+    )
+
+
+def pick(store: Store, name: str, qid: str, client: WikidataClient | None = None) -> Candidate:
+    """The item ``qid``, if it is called ``name``.
+
+    Raises
+    ------
+    CategoryTableError
+        It is called something else; the message shows both.
+    """
+    if not is_qid(qid):
+        raise UsageError(f"{qid[:40]!r} is not a Wikidata item id", "ids look like Q53706")
+    for candidate in resolve(store, name, client):
+        if candidate.qid == qid and candidate.match != "search":
+            return candidate
+    if client is not None:
+        store.record(client.items([qid]))
+    label = store.labels([qid]).get(qid)
+    if label is None:
+        raise CategoryTableError(f"nothing is known of {qid}", "check the id, or fetch it with a network")
+    raise CategoryTableError(f"{qid} is {label!r} in Wikidata, not {name!r}", "pick another, or give its own name")
+
+
+def item_row(candidate: Candidate, role: str = "primary") -> str:
+    """A candidate as a row of a category table."""
+    return (
+        f"{{ qid = {_toml(candidate.qid)}, label = {_toml(candidate.label)}, role = {_toml(role)}, "
+        f"verified_by = {_toml(candidate.sources)} }}"
+    )
+
+
+def first_table(
+    store: Store, dataset: str, names: Sequence[str], client: WikidataClient | None = None
+) -> tuple[str, CategoryTable, list[str]]:
+    """A first category table for some class names, with the items that bear those names.
+
+    ``Normal`` is added with the ordinary activity of the UCF-Crime table, unless it is among the names.
+
+    Returns
+    -------
+    (str, CategoryTable, list of str)
+        The TOML text, the same as a table, and the names for which no item was found.
+    """
+    normal = load_table("ucf").normal
+    parts = [
+        "# Written by kgvad kg init-dataset: check the items, and write two to six cues a category,",
+        "# short phrases of what a camera would see.",
+        "",
+        f"dataset = {_toml(dataset)}",
+        f"title = {_toml(dataset)}",
+    ]
+    unknown = []
+    for name in [name for name in names if name.casefold() != "normal"]:
+        candidates = resolve(store, name, client)
+        if not candidates:
+            unknown.append(name)
+        parts += ["", "[[category]]", f"name = {_toml(name)}", f"text = {_toml(name.lower())}"]
+        best = [candidate for candidate in candidates if candidate.match == candidates[0].match][:1]
+        parts += ["items = [", *(f"  {item_row(candidate)}," for candidate in best), "]"]
+        for other in candidates[1:6]:
+            parts.append(f"# or: {item_row(other)} # {_comment(other)}")
+        parts.append(f"cues = [{_toml(name.lower())}]")
+    parts += ["", "[[category]]", 'name = "Normal"', f"text = {_toml(normal.text)}", "normal = true", "items = ["]
+    parts += [f"  {_kept_row(item)}," for item in normal.items]
+    parts += ["]", "cues = [", *(f"  {_toml(cue)}," for cue in normal.cues), "]", ""]
+    text = "\n".join(parts)
+    return text, parse_table(text, dataset), unknown
+
+
+def _sources(store: Store, terms: Sequence[Term]) -> str:
+    for term in terms:
+        if term.kind in ("label", "title"):
+            return store.term_source(term)[0].removeprefix("urn:source:").split("#")[0]
+    return ""
+
+
+def _kept_row(item: ItemRef) -> str:
+    values = (("qid", item.qid), ("label", item.label), ("role", item.role), ("verified_by", item.verified_by))
+    return "{ " + ", ".join(f"{key} = {_toml(value)}" for key, value in values) + " }"
+
+
+def _comment(candidate: Candidate) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in candidate.description)[:100]
+
+
+def _toml(text: str) -> str:
+    """A TOML basic string. JSON's escapes are TOML's, but for U+007F and the surrogate pairs."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
