@@ -23,6 +23,7 @@ import random
 import re
 import time
 import urllib.error
+import urllib.request
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,8 +31,6 @@ from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
-
-from SPARQLWrapper.SPARQLExceptions import SPARQLWrapperException
 
 from kgvad.console import note
 from kgvad.errors import FetchError, UsageError
@@ -60,6 +59,19 @@ class ServiceSettings:
     budget_s: float = 45.0  # of the service's time within a minute; it grants 60
     largest_body: int = 64 << 20  # bytes
     seed: int = 0  # of the jitter
+
+
+class _StandStill(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: a POST would be sent on as a GET without its query."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def open_request(request: urllib.request.Request, timeout_s: float) -> HTTPResponse:
+    """Send a request; a redirect is an error like any other status."""
+    response: HTTPResponse = urllib.request.build_opener(_StandStill).open(request, timeout=timeout_s)
+    return response
 
 
 class Service:
@@ -199,14 +211,9 @@ def sent(call: Callable[[], HTTPResponse], endpoint: str) -> HTTPResponse:
         400, 403, a redirect, or another answer that asking again does not mend.
     """
     try:
-        response = call()
+        return call()
     except urllib.error.HTTPError as error:
         raise _status(error, endpoint, _text(error)) from error
-    except SPARQLWrapperException as error:
-        cause = error.__context__
-        if isinstance(cause, urllib.error.HTTPError):
-            raise _status(cause, endpoint, str(error)) from error
-        raise FetchError(f"{endpoint}: {_line(str(error))}") from error
     except (urllib.error.URLError, OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, TimeoutError):
@@ -214,10 +221,6 @@ def sent(call: Callable[[], HTTPResponse], endpoint: str) -> HTTPResponse:
         raise _Again(f"cannot be reached ({_reason(reason)})") from error
     except ValueError as error:
         raise FetchError(f"{endpoint} cannot be asked: {_line(str(error))}", "check the address") from error
-    if response.url.split("?")[0].rstrip("/") != endpoint.rstrip("/"):
-        response.close()
-        raise FetchError(f"{endpoint} has moved to {_line(response.url)}", "give the new address as --endpoint")
-    return response
 
 
 def _status(error: urllib.error.HTTPError, endpoint: str, body: str) -> Exception:

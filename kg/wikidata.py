@@ -11,13 +11,14 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
+from http.client import HTTPResponse
 from urllib.parse import urlencode
 
 from kgvad.kg import nquads
 from kgvad.kg.database import now
 from kgvad.kg.properties import INCOMING, TABLE
 from kgvad.kg.schema import Batch, Fetch, Statement, Term
-from kgvad.kg.service import WIKIDATA, CutAnswerError, Service, ServiceSettings, sent
+from kgvad.kg.service import WIKIDATA, CutAnswerError, Service, ServiceSettings, open_request, sent
 from kgvad.kg.tables import is_qid, qid_number
 from SPARQLWrapper import JSON, POST, SPARQLWrapper
 
@@ -35,6 +36,13 @@ LANGUAGE = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,8})*")
 NAMED = {"label": "rdfs:label", "alias": "skos:altLabel", "description": "schema:description"}
 
 Row = dict[str, dict[str, str]]
+
+
+class _Wrapper(SPARQLWrapper):
+    """SPARQLWrapper, but a failure keeps its headers (``Retry-After``), and a redirect is one."""
+
+    def _query(self) -> tuple[HTTPResponse, str]:
+        return open_request(self._createRequest(), float(self.timeout or 0)), self.returnFormat
 
 
 class WikidataClient:
@@ -86,7 +94,7 @@ class WikidataClient:
         FetchError
             The service refused, or cannot be reached.
         """
-        wrapper = SPARQLWrapper(self.endpoint, agent=self.service.user_agent)
+        wrapper = _Wrapper(self.endpoint, agent=self.service.user_agent)
         wrapper.setMethod(POST)
         wrapper.setReturnFormat(JSON)
         wrapper.setOnlyConneg(True)  # no "format=json" parameters, which only some services know
@@ -160,7 +168,7 @@ class WikidataClient:
             f"{api}?{urlencode(parameters)}", headers={"User-Agent": self.service.user_agent}
         )
         timeout = self.service.settings.timeout_s
-        answer, _ = self.service.ask(lambda: sent(lambda: urllib.request.urlopen(request, timeout=timeout), api))
+        answer, _ = self.service.ask(lambda: sent(lambda: open_request(request, timeout), api))
         hits = answer.get("search", []) if isinstance(answer, dict) else []
         return [hit["id"] for hit in hits if isinstance(hit, dict) and is_qid(str(hit.get("id", "")))]
 
