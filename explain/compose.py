@@ -79,7 +79,7 @@ class Context:
     scores_file, captions_file
         Names of files that the user gave.
     captions
-        Frame to caption.
+        Frame and caption, in the order of frames.
     times
         Start and end of every scored row in seconds, float64 [T, 2], where the frame rate varies.
     created
@@ -98,7 +98,7 @@ class Context:
     sha256: str | None = None
     scores_file: str | None = None
     captions_file: str | None = None
-    captions: dict[int, str] | None = None
+    captions: list[tuple[int, str]] | None = None
     times: NDArray[np.float64] | None = None
     created: datetime | None = None
 
@@ -259,9 +259,9 @@ def _caption(context: Context, scores: Scores, interval: Interval) -> str | None
     if not context.captions:
         return None
     middle = scores.spans[interval.peak_row].mean()
-    nearest = min(context.captions, key=lambda frame: (abs(frame - middle), frame))
+    nearest, caption = min(context.captions, key=lambda pair: (abs(pair[0] - middle), pair[0]))
     inside = scores.spans[interval.rows[0], 0] <= nearest < scores.spans[interval.rows[1] - 1, 1]
-    return plain(context.captions[nearest])[:400] if inside else None
+    return plain(caption)[:400] if inside else None
 
 
 def _method(scores: Scores, context: Context, actions_by: str | None) -> Method:

@@ -245,7 +245,7 @@ class Explainer:
             )
         return scores
 
-    def _score(self, video: Path, captions: dict[int, str] | None) -> tuple[Scores, VideoInfo]:
+    def _score(self, video: Path, captions: list[tuple[int, str]] | None) -> tuple[Scores, VideoInfo]:
         """Features, then scores: by the run, or without training."""
         from kgvad.video.extract import entry_of, extract_video
 
@@ -309,15 +309,15 @@ class Explainer:
             return {}, None
         return seen, RECOGNISER
 
-    def _captions(self, video: Path | None) -> dict[int, str] | None:
+    def _captions(self, video: Path | None) -> list[tuple[int, str]] | None:
         path = self.options.captions
         if path is None:
             return None
         if video is None:
             raise UsageError("--captions needs the video that they describe", "name the video")
-        from kgvad.detector.captions import load_captions
+        from kgvad.detector.captions import read_captions
 
-        return load_captions(path, video)
+        return read_captions(path, video.name)
 
 
 def _times(scores: Scores, info: VideoInfo | None) -> NDArray[np.float64] | None:

@@ -24,7 +24,7 @@ LANGUAGES = ["en", "de"]
 
 def everything():
     """A report of every kind that there is, by name."""
-    known = Context(bank=bank(), texts=TEXTS, harm=HARM, width=320, height=240, captions={1100: "a man *runs* away"})
+    known = Context(bank=bank(), texts=TEXTS, harm=HARM, width=320, height=240, captions=[(1100, "a man *runs* away")])
     named = compose(scores(names="yes", trained=True, scorer="anchor", run="runs/ucf", encoder="i3d"), known)
     seen = Seen((Action(name="sword fighting", probability=0.4, elsewhere=0.01),), named.events[0].evidence[:2])
     pixels = scores(encoder="efficientnet-lite0", aligned=False)
@@ -194,7 +194,7 @@ def hostile_report():
         concept.path_text = HOSTILE
         concept.fetched_at = HOSTILE
     given = scores(names="yes", name=HOSTILE, scorer=HOSTILE, encoder=HOSTILE, run=HOSTILE, notes=[HOSTILE])
-    return compose(given, Context(bank=evil, texts=dict.fromkeys(TEXTS, HOSTILE), captions={1100: HOSTILE}))
+    return compose(given, Context(bank=evil, texts=dict.fromkeys(TEXTS, HOSTILE), captions=[(1100, HOSTILE)]))
 
 
 def test_hostile_text_stays_text_in_html():

@@ -1,0 +1,319 @@
+"""From files to reports: the command, its outputs, folders, clips, and what happens when something is wrong."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from kgvad.detector.scores import Scores
+from kgvad.explain.clips import MARGIN_S, cut_clips, safe_name
+from kgvad.explain.pipeline import Explainer, Options
+from kgvad.explain.report import Report
+from kgvad.video.decode import probe
+
+FRAMES, FPS = 320, 20
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """Sixteen seconds, grey, with a white square that jumps about from 8 to 12 s."""
+    path = tmp_path_factory.mktemp("video") / "clip.mp4"
+    write_video(path)
+    return path
+
+
+def write_video(path, frames=FRAMES):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for index in range(frames):
+            picture = np.full((64, 96, 3), 110, np.uint8)
+            if 160 <= index < 240:
+                x = (index * 37) % 70
+                picture[20:40, x : x + 20] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """Scores of another program for that video: 20 rows, an event from row 10 to 14 (8 to 12 s)."""
+    path = tmp_path_factory.mktemp("scores") / "clip.json"
+    path.write_text(json.dumps({"scores": [0.1] * 10 + [0.9, 0.8, 0.7, 0.9, 0.6] + [0.1] * 5}))
+    return path
+
+
+@pytest.fixture
+def kgvad(monkeypatch, capsys):
+    """``kgvad("video.mp4", ...)``: what ``kgvad explain --no-actions`` with these arguments gives, in this process."""
+    from kgvad.cli import main
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["kgvad", "explain", "--no-actions", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=out, stderr=err)
+
+    return call
+
+
+def test_stdout_carries_the_report_and_nothing_else(video, given):
+    command = [sys.executable, "-m", "kgvad", "explain", video, "--scores", given, "--no-actions"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("# Report on `clip.mp4`\n")
+    assert "00:00:08 to 00:00:12" in done.stdout
+    assert done.stderr == ""
+
+
+def test_one_analysis_becomes_several_files(kgvad, video, given, tmp_path):
+    outputs = [tmp_path / f"report.{form}" for form in ("md", "html", "json", "srt", "vtt", "csv")]
+    done = kgvad(video, "--scores", given, *(x for path in outputs for x in ("--output", path)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert all(path.stat().st_size for path in outputs)
+    report = Report.from_json(outputs[2].read_text("utf-8"))
+    assert (report.video.width, report.video.height, report.video.frame_count) == (96, 64, FRAMES)
+    assert len(report.video.sha256) == 64
+    assert outputs[1].read_text("utf-8").count("data:image/jpeg;base64,") >= 4
+    assert 'src="' in outputs[1].read_text("utf-8")
+
+
+def test_pictures_are_of_the_moments_they_claim(video, given):
+    explained = Explainer(Options(scores=given, actions=False)).explain(video)
+    assert explained.pictures
+    for frame in explained.report.events[0].key_frames:
+        image = np.asarray(Image.open(io.BytesIO(explained.pictures[frame.frame])).convert("L"), float)
+        assert frame.frame == pytest.approx(frame.time_s * FPS, abs=1)
+        assert (image > 200).mean() > 0.03, "the white square is in every picture of the event"
+
+
+def test_pictures_can_be_left_out(kgvad, video, given, tmp_path):
+    page = tmp_path / "r.html"
+    assert kgvad(video, "--scores", given, "--no-images", "-o", page).returncode == 0
+    assert "data:image" not in page.read_text("utf-8")
+
+
+def test_scores_alone_make_a_report_too(kgvad, tmp_path):
+    path = tmp_path / "alone.json"
+    path.write_text(json.dumps({"scores": [0.1, 0.9, 0.9, 0.9, 0.1], "fps": 16.0}))
+    done = kgvad("--scores", path)
+    assert done.returncode == 0, done.stderr
+    assert "One abnormal event" in done.stdout
+    assert "alone.json" in done.stdout
+
+
+def test_a_report_in_german(kgvad, video, given):
+    done = kgvad(video, "--scores", given, "--language", "de")
+    assert "Ein auffälliges Ereignis" in done.stdout
+
+
+def test_scores_that_were_kept_give_the_same_report(kgvad, video, given, tmp_path):
+    kept = tmp_path / "kept.npz"
+    first = kgvad(video, "--scores", given, "--save-scores", kept)
+    assert first.returncode == 0, first.stderr
+    assert len(Scores.load(kept).scores) == 20
+    again = kgvad(video, "--scores", kept)
+    assert again.stdout.replace("kept.npz", "clip.json").split("| Made on")[0] == first.stdout.split("| Made on")[0]
+
+
+def test_clips_begin_and_end_with_the_events(video, given, tmp_path):
+    report = Explainer(Options(scores=given, images=False, actions=False)).explain(video).report
+    [clip] = cut_clips(video, report, tmp_path).values()
+    info = probe(clip, exact=True)
+    assert info.duration_s == pytest.approx(report.events[0].duration_s + 2 * MARGIN_S, abs=0.06)
+    with av.open(str(clip)) as container:
+        lit = [(frame.to_ndarray(format="gray") > 200).mean() > 0.03 for frame in container.decode(video=0)]
+    first = lit.index(True) / FPS
+    assert first == pytest.approx(MARGIN_S, abs=0.1)  # the square appears when the event begins
+
+
+def test_the_report_names_its_clips(kgvad, video, given, tmp_path):
+    done = kgvad(
+        video, "--scores", given, "--clips", tmp_path / "cuts", "-o", tmp_path / "r.html", "-o", tmp_path / "r.md"
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'href="cuts/clip-event-1.mp4"' in (tmp_path / "r.html").read_text("utf-8")
+    assert "`cuts/clip-event-1.mp4`" in (tmp_path / "r.md").read_text("utf-8")
+    assert (tmp_path / "cuts" / "clip-event-1.mp4").is_file()
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", ".hidden", "a b\nc", "", "..", "x" * 300, "räuber"])
+def test_names_of_clips_stay_in_their_folder(name, tmp_path):
+    safe = safe_name(name)
+    assert (tmp_path / safe).resolve().parent == tmp_path.resolve()
+    assert safe and not safe.startswith(".") and len(safe) <= 100
+
+
+def test_calibration_on_normal_scores_moves_the_threshold(kgvad, video, given, tmp_path):
+    normal = tmp_path / "normal.json"
+    normal.write_text(json.dumps({"scores": [0.1, 0.7, 0.2] * 50, "fps": FPS}))
+    done = kgvad(video, "--scores", given, "--calibrate", normal, "--false-alarms", "0", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    rule = json.loads(done.stdout)["method"]["rule"]
+    assert 0.7 < rule["high"] < 0.71
+    assert rule["calibrated_on"] == 1
+    assert "built_in_thresholds" not in json.loads(done.stdout)["limits"]
+
+
+@pytest.fixture
+def folder(video, given, tmp_path):
+    """Three good videos, one of them in a sub-folder, and one that is broken; and scores for all."""
+    videos, scores = tmp_path / "videos", tmp_path / "scores"
+    for name in ("a", "b", "sub/c"):
+        (videos / f"{name}.mp4").parent.mkdir(parents=True, exist_ok=True)
+        (scores / f"{name}.json").parent.mkdir(parents=True, exist_ok=True)
+        (videos / f"{name}.mp4").write_bytes(video.read_bytes())
+        (scores / f"{name}.json").write_text(given.read_text())
+    (videos / "broken.mp4").write_text("this is text")
+    (scores / "broken.json").write_text(given.read_text())
+    return videos, scores
+
+
+def test_a_folder_gets_an_index_and_one_bad_file_does_not_stop_the_rest(kgvad, folder, tmp_path):
+    videos, scores = folder
+    out = tmp_path / "out"
+    done = kgvad(videos, "--scores", scores, "-o", out, "--no-images")
+    assert done.returncode == 1  # one failed
+    assert done.stdout.strip() == str(out / "index.html")
+    assert "broken.mp4" in done.stderr
+    for name in ("a", "b", "sub/c"):
+        assert (out / f"{name}.html").is_file() and (out / f"{name}.json").is_file()
+    index = (out / "index.html").read_text("utf-8")
+    assert 'href="sub/c.html"' in index
+    assert "could not be read" in index
+    assert not (out / "broken.html").exists()
+
+
+def test_a_second_call_reuses_reports_and_a_changed_video_is_done_again(kgvad, folder, tmp_path):
+    videos, scores = folder
+    (videos / "broken.mp4").unlink()
+    out = tmp_path / "out"
+    assert kgvad(videos, "--scores", scores, "-o", out, "--no-images").returncode == 0
+    before = (out / "a.html").stat().st_mtime_ns
+    write_video(videos / "b.mp4", frames=FRAMES - 16)
+    again = kgvad(videos, "--scores", scores, "-o", out, "--no-images")
+    assert "2 of 3 reports were there already" in again.stderr
+    assert (out / "a.html").stat().st_mtime_ns == before
+    other = kgvad(videos, "--scores", scores, "-o", out, "--no-images", "--high", "0.95")
+    assert "already" not in other.stderr
+
+
+WRONG = {
+    "no video": ((), 2, "name a video"),
+    "missing": (("nowhere.mp4",), 1, "does not exist"),
+    "unknown format": (("{video}", "-f", "docx"), 2, "not a format"),
+    "suffix without format": (("{video}", "-o", "report.xyz"), 2, "names no format"),
+    "two outputs of one name": (("{video}", "-o", "r.md", "-o", "r.md"), 2, "same name"),
+    "thresholds crossed": (("{video}", "--low", "0.9", "--high", "0.5"), 2, "low 0.9"),
+    "language": (("{video}", "-l", "xx"), 2, "no phrases"),
+    "templates": (("{video}", "--templates", "nowhere"), 2, "not a folder"),
+    "scores missing": (("{video}", "--scores", "none.json"), 1, "none.json"),
+    "scores of another form": (("{video}", "--scores", "{video}"), 2, "form of scores"),
+    "folder without output": (("{folder}",), 2, "--output"),
+    "run that is none": (("{video}", "--run", "{folder}"), 1, "not a run"),
+    "bank that is none": (("{video}", "--scores", "{scores}", "--anchors", "{scores}"), 1, "anchor bank"),
+    "captions missing": (("{video}", "--captions", "none.json"), 2, "none.json"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_use_is_one_line_with_its_exit_code(kgvad, monkeypatch, case, video, given, tmp_path):
+    arguments, code, words = WRONG[case]
+    filled = [a.format(video=video, folder=video.parent, scores=given) for a in arguments]
+    monkeypatch.chdir(tmp_path)
+    done = kgvad(*filled)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ({"scores": []}, "no scores"),
+        ({"scores": [0.1, float("nan")]}, "finite"),
+        ({"scores": [0.1, 7]}, "outside 0..1"),
+        ({"scores": [0.5] * 400}, "do not fit"),
+        ({"scores": [0.5] * 20, "alignment": [[1]] * 3, "categories": ["A"]}, "rows"),
+    ],
+)
+def test_wrong_scores_are_one_line(kgvad, scores, words, video, tmp_path):
+    path = tmp_path / "wrong.json"
+    path.write_text(json.dumps(scores))
+    done = kgvad(video, "--scores", path)
+    assert done.returncode == 1
+    assert words in done.stderr and "wrong.json" in done.stderr
+
+
+def test_an_output_that_cannot_be_written_leaves_what_was_there(kgvad, video, given, tmp_path):
+    (tmp_path / "r.md").mkdir()
+    done = kgvad(video, "--scores", given, "-o", tmp_path / "r.md")
+    assert done.returncode == 1
+    assert "r.md" in done.stderr
+    assert os.listdir(tmp_path) == ["r.md"]
+
+
+def test_killed_half_way_nothing_half_written_stays(kgvad, folder, tmp_path):
+    videos, scores = folder
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "kgvad",
+        "explain",
+        "--no-actions",
+        str(videos),
+        "--scores",
+        str(scores),
+        "-o",
+        str(out),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(out.rglob("*.html")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for page in out.rglob("*.html"):
+        if not page.name.startswith("."):
+            assert page.read_text("utf-8").endswith("</html>\n")
+    for state in out.rglob("*.json"):
+        if not state.name.startswith("."):
+            json.loads(state.read_text("utf-8"))
+    assert kgvad(videos, "--scores", scores, "-o", out).returncode == 1  # broken.mp4, the rest is done
+    assert (out / "index.html").is_file()
+
+
+def test_a_broken_pipe_is_quiet(video, given):
+    done = subprocess.run(
+        f"{sys.executable} -m kgvad explain --no-actions {video} --scores {given} | head -c 10",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_a_name_with_everything_in_it_goes_through(kgvad, video, given, tmp_path):
+    name = tmp_path / "<b>a & 'b' \"c\" `d` [e](f) $(g) ä.mp4"
+    Path(name).write_bytes(video.read_bytes())
+    page = tmp_path / "r.html"
+    done = kgvad(name, "--scores", given, "-o", page, "-o", tmp_path / "r.md")
+    assert done.returncode == 0, done.stderr
+    assert "<b>a" not in page.read_text("utf-8")
+    assert "&lt;b&gt;a &amp;" in page.read_text("utf-8")
