@@ -213,8 +213,9 @@ class Sampler:
 def _category_shares(targets: NDArray[np.float32]) -> NDArray[np.float64]:
     """Chance of each sample under which its category is as likely as any other."""
     count = targets.sum(0)
-    weight = (targets / np.maximum(count, 1)).sum(1).astype(np.float64)
-    return weight / weight.sum()
+    weight: NDArray[np.float64] = (targets / np.maximum(count, 1)).sum(1).astype(np.float64)
+    weight /= weight.sum()
+    return weight
 
 
 def split_validation(

@@ -27,7 +27,8 @@ class VideoTruth(BaseModel):
     """What is known of one video.
 
     ``labels`` is empty for a normal video. ``intervals`` are abnormal frames [start, end); ``None`` where the
-    video has no frame labels. ``interval_labels`` names each interval where the video has several categories.
+    video has no frame labels. ``events`` are (category, start, end) where an annotation names the category of each
+    event (XD-Violence); elsewhere the intervals are events of the video's category.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,16 +36,15 @@ class VideoTruth(BaseModel):
     split: Split
     labels: tuple[str, ...] = ()
     intervals: tuple[tuple[int, int], ...] | None = None
-    interval_labels: tuple[str, ...] | None = None
+    events: tuple[tuple[str, int, int], ...] | None = None
     frame_count: int | None = None
     file: str | None = None  # path below the folder of the videos
 
     @model_validator(mode="after")
     def _consistent(self) -> VideoTruth:
-        if any(end <= start or start < 0 for start, end in self.intervals or ()):
+        spans = [*(self.intervals or ()), *((start, end) for _, start, end in self.events or ())]
+        if any(end <= start or start < 0 for start, end in spans):
             raise ValueError("an interval is not [start, end) in frames")
-        if self.interval_labels is not None and len(self.interval_labels) != len(self.intervals or ()):
-            raise ValueError("interval_labels must name every interval")
         return self
 
 
@@ -63,7 +63,7 @@ class Truth(BaseModel):
         if self.normal not in self.categories:
             raise ValueError(f"the categories do not include {self.normal!r}")
         for name, video in self.videos.items():
-            for label in (*video.labels, *(video.interval_labels or ())):
+            for label in (*video.labels, *(event[0] for event in video.events or ())):
                 if label not in self.categories or label == self.normal:
                     raise ValueError(f"{name} is labelled {label!r}, which is not an abnormal category")
         return self
@@ -211,26 +211,35 @@ def read_frame_counts(path: Path) -> dict[str, int]:
 
 def _read_xd(folder: Path) -> Truth:
     """Test split only: the published training list names features, not videos."""
-    path = folder / "annotations_multiclasses.txt"
-    marked: dict[str, list[tuple[str, int, int]]] = {}
-    for number, line in _lines(path):
+    marked: dict[str, tuple[tuple[int, int], ...]] = {}
+    for number, line in _lines(path := folder / "annotations.txt"):
         video, *fields = line.split()
         try:
-            triples = list(zip(fields[::3], map(int, fields[1::3]), map(int, fields[2::3]), strict=True))
-            marked[video] = [(XD_CODES[code], start, end) for code, start, end in triples if end > start]
+            marked[video] = tuple(
+                (start, end)
+                for start, end in zip(map(int, fields[::2]), map(int, fields[1::2]), strict=True)
+                if end > start
+            )
+        except ValueError:
+            raise _wrong(path, number, line, "VIDEO then START END pairs") from None
+    events: dict[str, tuple[tuple[str, int, int], ...]] = {}
+    for number, line in _lines(path := folder / "annotations_multiclasses.txt"):
+        video, *fields = line.split()
+        try:
+            triples = zip(fields[::3], map(int, fields[1::3]), map(int, fields[2::3]), strict=True)
+            events[video] = tuple((XD_CODES[code], start, end) for code, start, end in triples if end > start)
         except (ValueError, KeyError):
             raise _wrong(path, number, line, "VIDEO then CODE START END triples") from None
-    index = folder / "gt_xd_index_rebuilt.tsv"
-    videos = {}
-    for video, count in read_frame_counts(index).items():
-        spans = sorted(marked.get(video, ()), key=lambda span: span[1:])
-        videos[video] = VideoTruth(
+    videos = {
+        video: VideoTruth(
             split="test",
             labels=xd_labels(video.rpartition("label_")[2]),
-            intervals=tuple((start, end) for _, start, end in spans),
-            interval_labels=tuple(label for label, *_ in spans),
+            intervals=marked.get(video, ()),
+            events=events.get(video, ()),
             frame_count=count,
         )
+        for video, count in read_frame_counts(folder / "gt_xd_index_rebuilt.tsv").items()
+    }
     return Truth(dataset="xd", categories=XD_CATEGORIES, videos=videos)
 
 

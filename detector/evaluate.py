@@ -62,7 +62,7 @@ def tracks_of(scores: Sequence[Scores], truth: Truth) -> list[Track]:
                 known.intervals,
                 known.frame_count or one.frame_count,
                 category_scores=None if one.alignment is None else one.alignment.astype(np.float64),
-                interval_labels=known.interval_labels,
+                events=known.events,
             )
         )
     return tracks

@@ -135,7 +135,7 @@ def _rows(bundle: np.lib.npyio.NpzFile, archive: Path, name: str) -> NDArray[np.
     try:
         if f"{name}|q" in bundle.files:
             small, scale = bundle[f"{name}|q"], bundle[f"{name}|s"].astype(np.float32)
-            rows = (small.astype(np.float32) / 255) ** 2 * scale[:, None]
+            rows = np.asarray((small.astype(np.float32) / 255) ** 2 * scale[:, None], dtype=np.float32)
         else:
             rows = np.asarray(bundle[name], dtype=np.float32)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -191,7 +191,7 @@ def folder_table(truth: Truth) -> CategoryTable:
     for name in truth.categories:
         if name != NORMAL:
             rows.append(_category(name, known))
-    return CategoryTable(dataset=truth.dataset, title=truth.dataset, category=tuple(rows))
+    return CategoryTable.model_validate({"dataset": truth.dataset, "title": truth.dataset, "category": tuple(rows)})
 
 
 def _category(name: str, tables: list[CategoryTable]) -> Category:

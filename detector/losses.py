@@ -51,8 +51,8 @@ def mil_bce(
     logits: Tensor, lengths: Tensor, abnormal: Tensor, k: Tensor | None = None, noise: Tensor | None = None
 ) -> Tensor:
     """BCE( mean of the k largest p, y ), averaged over the batch (VadCLIP, eq. 9; PEL4VAD)."""
-    chosen = topk_mean(torch.sigmoid(logits), lengths, k, noise)
-    return F.binary_cross_entropy(chosen.clamp(1e-7, 1 - 1e-7), abnormal)
+    chosen = topk_mean(torch.sigmoid(logits), lengths, k, noise).clamp(1e-7, 1 - 1e-7)
+    return -(abnormal * chosen.log() + (1 - abnormal) * (1 - chosen).log()).mean()
 
 
 def mil_ranking(logits: Tensor, lengths: Tensor, abnormal: Tensor, margin: float = 1.0) -> Tensor:

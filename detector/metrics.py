@@ -39,8 +39,8 @@ class Track:
         Abnormal frames, sorted and disjoint.
     category_scores
         float64 [T, C], larger is likelier; ``None`` where the scorer names no categories.
-    interval_labels
-        Category of each interval where they differ (XD-Violence); otherwise ``labels[0]`` counts.
+    events
+        (category, start, end) of each abnormal event.
     """
 
     video: str
@@ -49,7 +49,7 @@ class Track:
     edges: Ints
     intervals: tuple[Interval, ...]
     category_scores: Floats | None = None
-    interval_labels: tuple[str, ...] | None = None
+    events: tuple[tuple[str, int, int], ...] = ()
 
     @property
     def frame_count(self) -> int:
@@ -77,7 +77,7 @@ def make_track(
     frame_count: int,
     *,
     category_scores: Floats | None = None,
-    interval_labels: Sequence[str] | None = None,
+    events: Sequence[tuple[str, int, int]] | None = None,
 ) -> Track:
     """Lay scores over the ground truth of the video.
 
@@ -91,6 +91,10 @@ def make_track(
         Abnormal frames [start, end); one that reaches over the end of the video is cut there.
     frame_count
         Frames of the video according to the ground truth.
+    category_scores
+        float64 [T, C].
+    events
+        (category, start, end); ``None``: every interval is an event of the first label.
 
     Raises
     ------
@@ -104,21 +108,23 @@ def make_track(
         )
     edges = np.append(scores.spans[:, 0], frame_count)
     edges[0] = 0  # frames before the first span take its score, frames after a span the score of that span
-    names = list(interval_labels) if interval_labels is not None else [None] * len(intervals)
-    kept = [
-        (max(0, start), min(end, frame_count), name)
-        for (start, end), name in sorted(zip(intervals, names, strict=True), key=lambda pair: pair[0])
-        if min(end, frame_count) > max(0, start)
-    ]
+    kept = _inside([("", start, end) for start, end in intervals], frame_count)
+    named = _inside(events, frame_count) if events is not None else [(labels[0], *e[1:]) for e in kept if labels]
     return Track(
         scores.video,
         tuple(labels),
         scores.scores.astype(np.float64),
         edges,
-        tuple((start, end) for start, end, _ in kept),
+        tuple((start, end) for _, start, end in kept),
         category_scores,
-        tuple(str(name) for *_, name in kept) if interval_labels is not None else None,
+        tuple(named),
     )
+
+
+def _inside(events: Sequence[tuple[str, int, int]], frame_count: int) -> list[tuple[str, int, int]]:
+    """Events cut to the video, in temporal order; one that lies outside is dropped."""
+    cut = [(name, max(0, start), min(end, frame_count)) for name, start, end in events]
+    return sorted((event for event in cut if event[2] > event[1]), key=lambda event: event[1:])
 
 
 def overlap(edges: Ints, intervals: Sequence[Interval]) -> Ints:
@@ -206,19 +212,41 @@ class Metrics:
     category_top3: float
 
 
+class Board:
+    """Test videos prepared for measuring many times with different weights of the videos (bootstrap)."""
+
+    def __init__(self, tracks: Sequence[Track], categories: Sequence[str] = (), normal: int | None = None) -> None:
+        self.count = len(tracks)
+        self._rows = rows_of(tracks)
+        self._order = np.argsort(-self._rows.scores, kind="stable")
+        self._abnormal = np.array([track.abnormal for track in tracks])
+        self._top = np.array([video_score(track) for track in tracks])
+        ranks = [category_rank(track, categories, normal) for track in tracks]
+        self._rank = np.array([np.nan if rank is None else rank for rank in ranks])
+
+    def figures(self, weights: NDArray[np.floating] | None = None) -> Metrics:
+        """All figures, each video counted ``weights`` times."""
+        weight = np.ones(self.count) if weights is None else np.asarray(weights, dtype=np.float64)
+        rows, order = self._rows, self._order
+        each = weight[rows.video]
+        scores, hits, alarms = rows.scores[order], (rows.positives * each)[order], (rows.negatives * each)[order]
+        inside = self._abnormal[rows.video][order]
+        label = self._abnormal.astype(np.float64) * weight
+        named = np.isfinite(self._rank)
+        total = weight[named].sum()
+        return Metrics(
+            roc_auc(scores, hits, alarms),
+            average_precision(scores, hits, alarms),
+            roc_auc(scores[inside], hits[inside], alarms[inside]),
+            roc_auc(self._top, label, weight - label),
+            float(weight[named][self._rank[named] < 1].sum() / total) if total else float("nan"),
+            float(weight[named][self._rank[named] < 3].sum() / total) if total else float("nan"),
+        )
+
+
 def measure(tracks: Sequence[Track], categories: Sequence[str] = (), normal: int | None = None) -> Metrics:
     """All figures of :class:`Metrics` for the scored test videos."""
-    rows, abnormal = rows_of(tracks), rows_of([track for track in tracks if track.abnormal])
-    labels = np.array([float(track.abnormal) for track in tracks])
-    top = np.array([video_score(track) for track in tracks])
-    return Metrics(
-        roc_auc(rows.scores, rows.positives, rows.negatives),
-        average_precision(rows.scores, rows.positives, rows.negatives),
-        roc_auc(abnormal.scores, abnormal.positives, abnormal.negatives),
-        roc_auc(top, labels, 1 - labels),
-        category_accuracy(tracks, categories, normal, 1),
-        category_accuracy(tracks, categories, normal, 3),
-    )
+    return Board(tracks, categories, normal).figures()
 
 
 def video_score(track: Track) -> float:
@@ -234,14 +262,10 @@ def video_categories(track: Track) -> Floats | None:
     return np.average(track.category_scores, axis=0, weights=track.scores + 1e-9)
 
 
-def category_accuracy(tracks: Sequence[Track], categories: Sequence[str], normal: int | None, best: int) -> float:
-    """Share of abnormal videos with a true category among the ``best`` highest, Normal left out."""
-    right, count = 0, 0
-    for track in tracks:
-        means = video_categories(track)
-        if not track.abnormal or means is None:
-            continue
-        order = [index for index in np.argsort(-means, kind="stable") if index != normal]
-        right += any(categories[index] in track.labels for index in order[:best])
-        count += 1
-    return right / count if count else float("nan")
+def category_rank(track: Track, categories: Sequence[str], normal: int | None) -> int | None:
+    """Place (0 is the first) of the video's best placed true category, Normal left out; ``None`` for a normal video."""
+    means = video_categories(track)
+    if not track.abnormal or means is None:
+        return None
+    order = [categories[index] for index in np.argsort(-means, kind="stable") if index != normal]
+    return min((order.index(label) for label in track.labels if label in order), default=len(order))

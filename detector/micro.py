@@ -22,7 +22,7 @@ def cached_backward(detector: Detector, batch: Batch, micro_batch: int) -> dict[
     after = _random_state(batch.features.device)
     whole, leaves = _join(outputs)
     terms = detector.losses(whole, batch)
-    torch.stack(list(terms.values())).sum().backward()
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     for part, state in zip(parts, states, strict=True):
         _set_random_state(state, batch.features.device)  # the second pass drops the same units
         output = _run(detector, batch, part)

@@ -28,10 +28,11 @@ class AnchorAlignedConfig(BaseModel):
     layers: int = Field(default=1, ge=0)  # of windowed attention; 0: no temporal encoder
     heads: int = Field(default=2, ge=1)
     window: int = Field(default=8, ge=1)  # rows
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+    dropout: float = Field(default=0.4, ge=0, lt=1)
     scale: float = Field(default=20.0, gt=0)  # mean length of an input row after centring
     change_weight: float = Field(default=1.5, ge=0)  # logits per deviation of the features' movement
     video_head: bool = True
+    context_scores: bool = False  # whether the anomaly score sees temporal context, or the alignment alone
     anchors: bool = True  # False: free category vectors instead of anchors
     guidance: bool = True
     temperature: float = Field(default=0.1, gt=0)
@@ -56,7 +57,7 @@ class AnchorAligned(Detector):
     Rows X are centred and scaled, projected (V0) and put in temporal context (V). The anomaly logit of a row is
     the sum of what the row shows, what the whole video shows, and how much the features move around it:
 
-        s_t = f(V_t) + g(mean V0, max V0) + lambda change_t
+        s_t = f(V0_t) + g(mean V0, max V0) + lambda change_t        (option: f(V_t))
 
     The guidance lets every anchor attend to the concepts of its category under the video's evidence
     e = sum_t softmax(s)_t V_t:
@@ -68,8 +69,13 @@ class AnchorAligned(Detector):
 
     name: ClassVar[str] = "anchor-aligned"
     Config: ClassVar[type[BaseModel]] = AnchorAlignedConfig
-    recipe: ClassVar[Recipe] = Recipe(epochs=20, learning_rate=1e-3, weight_decay=1e-2)
+    recipe: ClassVar[Recipe] = Recipe(epochs=15, learning_rate=1e-3, weight_decay=1e-2)
     source: ClassVar[str] = "kgvad"
+    centre: Tensor
+    spread: Tensor
+    anchors: Tensor
+    concepts: Tensor
+    member: Tensor
 
     def __init__(self, problem: Problem, config: AnchorAlignedConfig) -> None:
         super().__init__(problem, config)
@@ -111,8 +117,8 @@ class AnchorAligned(Detector):
     def prepare(self, rows: Tensor) -> None:
         """Centre of the training rows and mean length of what is left."""
         centre = rows.mean(0)
-        self.centre.copy_(centre)  # type: ignore[operator]
-        self.spread.copy_((rows - centre).norm(dim=-1).mean().clamp(min=1e-6))  # type: ignore[operator]
+        self.centre.copy_(centre)
+        self.spread.copy_((rows - centre).norm(dim=-1).mean().clamp(min=1e-6))
 
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> AnchorOutput:
         options = self.options
@@ -122,7 +128,7 @@ class AnchorAligned(Detector):
         pooled = self.drop(_pool(v0, valid, lengths))  # [B, 2 m]
         v = v0 if self.temporal is None else v0 + self.context * self.temporal(v0, lengths)
         rows = self.drop(v)
-        logits = self.row_head(rows)[..., 0]
+        logits = self.row_head(rows if options.context_scores else self.drop(v0))[..., 0]
         if options.video_head:
             logits = logits + self.video_head(pooled)
         if options.change_weight:
@@ -141,14 +147,16 @@ class AnchorAligned(Detector):
 
     def _anchors(self, evidence: Tensor) -> Tensor:
         if not self.uses_anchors:
-            return self.prompts.expand(len(evidence), -1, -1)
-        base = (self.text(self.anchors) + self.prompts).expand(len(evidence), -1, -1)
+            free: Tensor = self.prompts.expand(len(evidence), -1, -1)
+            return free
+        base: Tensor = (self.text(self.anchors) + self.prompts).expand(len(evidence), -1, -1)
         if not self.guided:
             return base
         keys = self.text(self.concepts)  # [P, m]
         match = evidence @ keys.T / math.sqrt(keys.shape[1])  # [B, P]
-        share = match[:, None].masked_fill(~self.member, -torch.inf).softmax(-1)  # type: ignore[operator]
-        return base + self.gate * (share.nan_to_num() @ keys)  # a category without concepts keeps its anchor
+        share = match[:, None].masked_fill(~self.member, -torch.inf).softmax(-1)
+        guide: Tensor = share.nan_to_num() @ keys  # a category without concepts keeps its anchor
+        return base + self.gate * guide
 
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Named losses of the design: MIL, alignment of rows and of the video, separation, agreement, smoothness."""

@@ -95,7 +95,8 @@ class Run:
                 f"{folder / ANCHORS} is not the anchor bank that the run was trained with",
                 "restore the file, or train again",
             )
-        detector = build(config.detector, make_problem(config, bank), config.options)
+        with torch.random.fork_rng(devices=[]):  # the first parameters are random and thrown away
+            detector = build(config.detector, make_problem(config, bank), config.options)
         try:
             detector.load_state_dict(load_file(folder / MODEL))
         except (SafetensorError, RuntimeError, OSError, ValueError) as error:

@@ -68,7 +68,8 @@ class WindowAttention(nn.Module):
             mask = keys | ~keys.any(-1, keepdim=True)  # a fully padded window attends to itself: no NaN
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
         y = y.transpose(1, 2).reshape(batch, size + fill, width)[:, :size]
-        return self.out(y)
+        attended: Tensor = self.out(y)
+        return attended
 
 
 def distance_graph(size: int, scale: float = math.e, normalise: bool = False) -> Tensor:
@@ -121,6 +122,8 @@ class LocalGlobalAdapter(nn.Module):
         VadCLIP's treatment of padding: padded rows act inside windows, in convolutions and in the distance graph.
     """
 
+    distance: Tensor
+
     def __init__(
         self,
         width: int,
@@ -151,7 +154,7 @@ class LocalGlobalAdapter(nn.Module):
         if not self.legacy:
             x = x * keep
         similar = similarity_graph(x, lengths)
-        near = self.distance[:size, :size]  # type: ignore[index]
+        near = self.distance[:size, :size]
         a = self.act(self.similar1(x, similar))
         b = self.act(self.near1(x, near))
         if not self.legacy:

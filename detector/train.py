@@ -189,7 +189,7 @@ def backward(detector: Detector, batch: Batch, micro_batch: int = 0) -> dict[str
     size = len(batch.lengths)
     if not micro_batch or micro_batch >= size:
         terms = detector.losses(detector(batch.features, batch.lengths, batch.text), batch)
-        torch.stack(list(terms.values())).sum().backward()
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         return {name: float(value.detach()) for name, value in terms.items()}
     from kgvad.detector.micro import cached_backward
 

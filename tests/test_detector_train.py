@@ -1,0 +1,196 @@
+"""Training: an interrupted run ends as an uninterrupted one, and nothing that exists is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from kgvad.detector.api import Batch, Problem, Recipe, build
+from kgvad.detector.data import Sample
+from kgvad.detector.run import Run, RunConfig
+from kgvad.detector.train import backward, learning_rate, train
+from kgvad.errors import RunError
+
+EPOCHS = 4
+
+
+def samples(dim=6, kinds=3, each=8):
+    random = np.random.default_rng(0)
+    found = []
+    for kind in range(kinds):
+        for number in range(each):
+            x = random.normal(size=(int(random.integers(3, 20)), dim)).astype(np.float32)
+            x[: len(x) // 2, kind] += 2.0 * (kind > 0)
+            found.append(Sample(f"{kind}-{number}", np.eye(kinds, dtype=np.float32)[kind], x))
+    return found
+
+
+def config(**changes):
+    fields = {
+        "detector": "anchor-aligned",
+        "options": {"width": 8, "anchors": False, "layers": 1},
+        "recipe": Recipe(epochs=EPOCHS, normal_batch=4, abnormal_batch=4),
+        "seed": 1,
+        "dataset": "toy",
+        "categories": ("Normal", "A", "B"),
+        "normal": 0,
+        "dim": 6,
+        "encoder": "toy",
+        "features_fingerprint": "f",
+        "videos": 24,
+        "abnormal_videos": 16,
+    }
+    return RunConfig(**(fields | changes))
+
+
+def same(one, other):
+    a, b = one.detector.state_dict(), other.detector.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def stop_after(epoch):
+    def report(number, losses):
+        if number == epoch:
+            raise KeyboardInterrupt
+
+    return report
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_interrupted_equals_uninterrupted_bit_for_bit(tmp_path, epoch):
+    whole = train(samples(), config(), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(samples(), config(), tmp_path / "cut", on_epoch=stop_after(epoch))
+    with pytest.raises(RunError, match="not trained to the end"):
+        Run.load(tmp_path / "cut")
+    torch.rand(17)  # the caller's random state is not part of a run
+    resumed = train(samples(), config(), tmp_path / "cut")
+    assert same(whole, resumed)
+    lines = [json.loads(line) for line in (tmp_path / "cut" / "history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
+    assert not (tmp_path / "cut" / "resume.safetensors").exists()
+
+
+def test_training_learns_and_leaves_the_callers_random_state(tmp_path):
+    before = torch.get_rng_state()
+    run = train(samples(), config(recipe=Recipe(epochs=20, normal_batch=8, abnormal_batch=8)), tmp_path / "run")
+    assert torch.equal(before, torch.get_rng_state())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert lines[-1]["mil"] < 0.8 * lines[0]["mil"]
+    assert run.config.seed == 1
+
+
+def test_seeds_differ(tmp_path):
+    assert not same(train(samples(), config(), tmp_path / "a"), train(samples(), config(seed=2), tmp_path / "b"))
+
+
+def test_kill_leaves_a_run_that_goes_on(tmp_path):
+    script = f"""
+        import sys, time
+        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        from test_detector_train import *
+        from pathlib import Path
+        train(samples(), config(), Path(sys.argv[1]), on_epoch=lambda epoch, losses: (print(epoch, flush=True), time.sleep(0.3)))
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "cut")], stdout=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.strip() == "2":
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "cut" / "resume.safetensors").is_file()
+    started = time.monotonic()
+    resumed = train(samples(), config(), tmp_path / "cut")
+    assert time.monotonic() - started < 20
+    assert same(resumed, train(samples(), config(), tmp_path / "whole"))
+
+
+def test_a_finished_run_is_kept_and_other_settings_need_overwrite(tmp_path):
+    first = train(samples(), config(), tmp_path / "run")
+    assert train(samples(), config(), tmp_path / "run").fingerprint == first.fingerprint
+    with pytest.raises(RunError, match=r"other settings \(seed\).*--overwrite"):
+        train(samples(), config(seed=9), tmp_path / "run")
+    assert Run.load(tmp_path / "run").fingerprint == first.fingerprint
+    assert train(samples(), config(seed=9), tmp_path / "run", overwrite=True).config.seed == 9
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match="is not a run"):
+        train(samples(), config(), tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.safetensors", b"", "damaged"),
+        ("model.safetensors", b"\x00" * 64, "damaged"),
+        ("config.json", b"{", "config.json"),
+        ("config.json", b"{}", "detector: Field required"),
+    ],
+)
+def test_damaged_runs_are_one_line(tmp_path, name, content, message):
+    train(samples(), config(recipe=Recipe(epochs=1)), tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(content)
+    with pytest.raises(RunError, match=message) as caught:
+        Run.load(tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cut_checkpoint_says_what_to_do(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(samples(), config(), tmp_path / "run", on_epoch=stop_after(1))
+    path = tmp_path / "run" / "resume.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RunError, match=r"resume\.safetensors cannot be used.*delete it"):
+        train(samples(), config(), tmp_path / "run")
+
+
+def test_no_run_there(tmp_path):
+    with pytest.raises(RunError, match="is not a run"):
+        Run.load(tmp_path / "none")
+
+
+def test_a_loss_that_explodes_stops_with_one_line(tmp_path):
+    bad = samples()
+    bad[0] = Sample("0-0", bad[0].target, np.full((4, 6), np.finfo(np.float32).max, np.float32))
+    with pytest.raises(RunError, match="not a number"):
+        train(bad, config(), tmp_path / "run")
+
+
+def test_micro_batches_give_the_gradients_of_the_whole_batch():
+    torch.manual_seed(0)
+    options = {"width": 8, "layers": 1, "dropout": 0.0}
+    anchors = torch.nn.functional.normalize(torch.randn(3, 4), dim=-1)
+    problem = Problem(6, ("Normal", "A", "B"), 0, anchors, torch.randn(5, 4), torch.tensor([0, 1, 1, 2, 2]))
+    detector = build("anchor-aligned", problem, options)
+    torch.nn.init.ones_(detector.context)
+    lengths = torch.tensor([9, 4, 7, 9, 2])
+    batch = Batch(torch.randn(5, 9, 6), lengths, torch.eye(3)[[0, 1, 2, 0, 1]], 0)
+    whole = backward(detector, batch)
+    expected = {name: p.grad.clone() for name, p in detector.named_parameters() if p.grad is not None}
+    detector.zero_grad()
+    parts = backward(detector, batch, micro_batch=2)
+    assert parts == pytest.approx(whole, rel=1e-5)
+    for name, parameter in detector.named_parameters():
+        if name in expected:
+            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    recipe = Recipe(learning_rate=1.0, warmup=0.1)
+    rates = [learning_rate(recipe, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == 1.0
+    assert rates[-1] < 0.001
+    assert rates[55] == pytest.approx(0.5)
