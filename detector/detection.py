@@ -10,6 +10,7 @@ comparison, ``corrected`` does not:
     an empty class    makes the whole result 0                 has AP 0
     a score that      gives no proposal                        is one proposal, the whole video
     never moves
+    runs of a frame   left out                                 kept
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def proposals(video: int, values: Floats, edges: Ints, mode: Mode = "corrected") -> list[Proposal]:
-    """Maximal runs of rows above max - 0.6 (max - min), at least two frames long.
+    """Maximal runs of rows above max - 0.6 (max - min).
 
     The confidence of a run is its largest value plus 0.7 times the mean of the F // 16 largest frames of the video.
     """
@@ -66,7 +67,7 @@ def proposals(video: int, values: Floats, edges: Ints, mode: Mode = "corrected")
     return [
         Proposal(video, int(edges[a]), int(edges[b]), float(values[a:b].max()) + 0.7 * level)
         for a, b in turns
-        if edges[b] - edges[a] >= 2
+        if edges[b] - edges[a] >= (2 if mode == "legacy" else 1)
     ]
 
 

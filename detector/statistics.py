@@ -30,7 +30,7 @@ def _weights(videos: int, draws: int, seed: int) -> Iterator[Floats]:
 
 
 def bootstrap(board: Board, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> dict[str, Interval]:
-    """Intervals of all figures; videos, not frames, are drawn with replacement because frames of a video belong together.
+    """Intervals of all figures; videos, not frames, are drawn: the frames of a video belong together.
 
     A draw without, say, abnormal videos says nothing about a figure and is left out of its interval.
     """

@@ -1,5 +1,7 @@
 """Training videos: resampling, batches, labels, official lists."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def test_short_videos_stay_as_they_are(rows):
 def test_long_videos_are_averaged_between_linspace_edges(rows):
     x = np.random.default_rng(0).normal(size=(rows, 2)).astype(np.float32)
     edges = np.floor(np.linspace(0, rows, 257)).astype(int)
-    expected = [x[a:b].mean(0) if a < b else x[a] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    expected = [x[a:b].mean(0) if a < b else x[a] for a, b in pairwise(edges)]
     np.testing.assert_allclose(resample(x, 256), expected, atol=1e-6)
 
 

@@ -15,7 +15,7 @@ def scored(video, values, frames=None, step=16, **more):
 
 
 def test_four_frames_by_hand():
-    # scores .9 .8 .7 .6 with labels 1 0 1 0: of four pairs three are in order; precision 1 at the first hit, 2/3 at the next
+    # labels 1 0 1 0: of four pairs three are in order; precision is 1 at the first hit, 2/3 at the next
     scores, positives = np.array([0.9, 0.8, 0.7, 0.6]), np.array([1.0, 0, 1, 0])
     assert roc_auc(scores, positives, 1 - positives) == pytest.approx(3 / 4)
     assert average_precision(scores, positives, 1 - positives) == pytest.approx((1 + 2 / 3) / 2)

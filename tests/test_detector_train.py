@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,10 +95,13 @@ def test_seeds_differ(tmp_path):
 def test_kill_leaves_a_run_that_goes_on(tmp_path):
     script = f"""
         import sys, time
-        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_detector_train import *
         from pathlib import Path
-        train(samples(), config(), Path(sys.argv[1]), on_epoch=lambda epoch, losses: (print(epoch, flush=True), time.sleep(0.3)))
+        def report(epoch, losses):
+            print(epoch, flush=True)
+            time.sleep(0.3)
+        train(samples(), config(), Path(sys.argv[1]), on_epoch=report)
     """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "cut")], stdout=subprocess.PIPE, text=True
