@@ -1,11 +1,14 @@
 """Servers for the tests of ``kg``: a real SPARQL service on loopback, and a stub in front of it that fails."""
 
 import http.server
+import os
 import shutil
+import signal
 import socket
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -174,3 +177,38 @@ class Clock:
     def __call__(self):
         self.time += self.a_request
         return self.time
+
+
+@contextmanager
+def postgresql():
+    """A PostgreSQL server of an ordinary user on a free port; yields an SQLAlchemy URL."""
+    psycopg = pytest.importorskip(
+        "psycopg", reason="the PostgreSQL driver is not installed (pip install 'psycopg[binary]')"
+    )
+    found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), shutil.which("initdb")]
+    programs = [Path(path).resolve().parent for path in found if path]
+    if not programs:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    # The server refuses to run as root.
+    other = {"user": "nobody"} if os.geteuid() == 0 else {}
+    folder = Path(tempfile.mkdtemp(prefix="kgvad-pg-"))
+    if other:
+        shutil.chown(folder, **other)
+    data, port = folder / "data", free_port()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, **other}
+    initdb = [programs[-1] / "initdb", "-D", data, "-U", "kgvad", "-A", "trust", "--no-sync", "-E", "UTF8"]
+    subprocess.run([*map(str, initdb), "--locale=C.UTF-8"], check=True, **quiet)
+    command = [programs[-1] / "postgres", "-D", data, "-p", port, "-h", "127.0.0.1", "-k", "", "-F"]
+    with subprocess.Popen([str(part) for part in command], **quiet) as server:
+        try:
+            for _ in range(200):
+                try:
+                    psycopg.connect(f"host=127.0.0.1 port={port} user=kgvad dbname=postgres").close()
+                    break
+                except psycopg.OperationalError:
+                    time.sleep(0.1)
+            yield f"postgresql+psycopg://kgvad@127.0.0.1:{port}/postgres"
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(30)
+            shutil.rmtree(folder, ignore_errors=True)
