@@ -1,21 +1,23 @@
 """Text encoders: sentences in, unit vectors out.
 
 MiniLM needs no model hub. BLIP and CLIP live in one space with their image encoders (``joint``), so that frames can be
-compared with anchors directly.
+compared with anchors directly. Every encoder of this file also takes token embeddings in place of tokens, with gradients,
+which is what learnable prompts need.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kgvad import weights
@@ -23,7 +25,12 @@ from kgvad.console import note
 from kgvad.errors import UsageError, WeightsError
 from kgvad.files import sha256
 
-PUBLISHED = {"blip": "blip-itm-base-coco", "clip": "clip-vit-base-patch16", "minilm": "minilm-l6"}
+PUBLISHED = {
+    "blip": "blip-itm-base-coco",
+    "blip-cls": "blip-itm-base-coco",
+    "clip": "clip-vit-base-patch16",
+    "minilm": "minilm-l6",
+}
 BATCH = 64  # sentences encoded at once
 MINILM_TOKENS = 256  # the length all-MiniLM-L6-v2 was trained for
 
@@ -41,17 +48,84 @@ class TextEncoder(Protocol):
         ...
 
 
+def _mean(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state  # [N, L, d]
+    pooled: Tensor = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    return pooled
+
+
+def _blip_cls(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    first: Tensor = model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+    return first
+
+
+def _blip(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    projected: Tensor = model.text_proj(_blip_cls(model, ids, mask))
+    return projected
+
+
+def _clip(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    embedded: Tensor = model(input_ids=ids, attention_mask=mask).text_embeds
+    return embedded
+
+
+def _siglip(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    pooled: Tensor = model.text_model(input_ids=ids).pooler_output  # trained without a mask, on padded sentences
+    return pooled
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One way from token ids and mask to vectors."""
+
+    architecture: str  # class of transformers
+    pool: Callable[[Any, Tensor, Tensor], Tensor]
+    dim: str  # where the configuration says it
+    joint: str | None = None
+    image_side: tuple[str, ...] = ()  # parts that text does not need
+    padding: bool | str = True
+
+
+_KINDS = {
+    "minilm": _Kind("AutoModel", _mean, "hidden_size"),
+    "blip": _Kind(
+        "BlipForImageTextRetrieval",
+        _blip,
+        "image_text_hidden_size",
+        "blip",
+        ("vision_model", "vision_proj", "itm_head"),
+    ),
+    "blip-cls": _Kind(
+        "BlipForImageTextRetrieval",
+        _blip_cls,
+        "text_config.hidden_size",
+        None,
+        ("vision_model", "vision_proj", "itm_head", "text_proj"),
+    ),
+    "clip": _Kind("CLIPTextModelWithProjection", _clip, "projection_dim", "clip"),
+    "siglip": _Kind("AutoModel", _siglip, "text_config.projection_size", None, ("vision_model",), padding="max_length"),
+}
+_MODEL_TYPES = {
+    "blip": "blip",
+    "clip": "clip",
+    "clip_text_model": "clip",
+    "siglip": "siglip",
+    "siglip2": "siglip",
+    **dict.fromkeys(("bert", "roberta", "mpnet", "xlm-roberta", "distilbert", "modernbert"), "minilm"),
+}
+
+
 class HubEncoder:
-    """MiniLM (mean of the last hidden states), BLIP ([CLS] and text projection) or CLIP (text projection).
+    """MiniLM and other sentence encoders (mean of the last hidden states), BLIP, CLIP or SigLIP (text projection).
 
     Parameters
     ----------
     kind
-        ``"minilm"``, ``"blip"`` or ``"clip"``.
+        ``"minilm"``, ``"blip"``, ``"blip-cls"`` (the state of [CLS] before the projection), ``"clip"`` or ``"siglip"``.
     folder
         Model in the Transformers layout.
     device
-        torch device.
+        torch device; on a GPU the model runs in mixed precision.
     """
 
     def __init__(self, kind: str, folder: Path, device: str = "cpu") -> None:
@@ -59,64 +133,102 @@ class HubEncoder:
 
         self.kind = kind
         self.name = kind
-        self.joint = kind if kind in ("blip", "clip") else None
-        self.device = torch.device(device)
+        self._how = how = _KINDS[kind]
+        self.joint = how.joint
         self.fingerprint = sha256(_weights_file(folder))[:16]
+        if kind == "blip-cls":  # same file, other vectors
+            self.fingerprint = f"c{self.fingerprint[1:]}"
         try:
+            self.device = torch.device(device)
             with _quiet(transformers):
                 self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-                self._model: Any = _ARCHITECTURE[kind](transformers).from_pretrained(folder, local_files_only=True)
+                self._model: Any = getattr(transformers, how.architecture).from_pretrained(
+                    folder, local_files_only=True
+                )
+            for part in how.image_side:
+                delattr(self._model, part)
+            self._model = self._model.to(self.device).eval().requires_grad_(False)
         except Exception as error:  # transformers raises many unrelated types for a damaged folder
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
             raise WeightsError(f"the text encoder in {folder} cannot be loaded ({reason})", "copy it again") from error
-        if kind == "blip":
-            del self._model.vision_model, self._model.vision_proj, self._model.itm_head
-        self._model = self._model.to(self.device).eval().requires_grad_(False)
-        config = self._model.config
-        self.dim: int = {
-            "minilm": lambda: config.hidden_size,
-            "blip": lambda: config.image_text_hidden_size,
-            "clip": lambda: config.projection_dim,
-        }[kind]()
-        text_config = getattr(config, "text_config", config)
-        self.context = min(int(text_config.max_position_embeddings), MINILM_TOKENS if kind == "minilm" else 1 << 30)
+        config: Any = self._model.config
+        self.dim = _dig(config, how.dim)
+        positions = int(getattr(config, "text_config", config).max_position_embeddings)
+        self.context = min(positions, MINILM_TOKENS) if kind == "minilm" else positions  # tokens at most
 
-    @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors of sentences, float32 [N, dim]; the order of ``texts`` and its batching do not matter."""
         vectors = np.zeros((len(texts), self.dim), np.float32)
         by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding in each batch
         for start in range(0, len(texts), BATCH):
             rows = by_length[start : start + BATCH]
-            tokens = self._tokenizer(
-                [texts[i] for i in rows], padding=True, truncation=True, max_length=self.context, return_tensors="pt"
-            ).to(self.device)
-            vectors[rows] = F.normalize(self._pool(tokens).float(), dim=-1).cpu().numpy()
+            with torch.inference_mode():
+                vectors[rows] = self._vectors(*self.tokens([texts[i] for i in rows])).cpu().numpy()
         return vectors
 
-    def _pool(self, tokens: Any) -> Tensor:
-        ids, mask = tokens["input_ids"], tokens["attention_mask"]
-        if self.kind == "clip":
-            embedded: Tensor = self._model(input_ids=ids, attention_mask=mask).text_embeds
-            return embedded
-        if self.kind == "blip":
-            hidden = self._model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-            projected: Tensor = self._model.text_proj(hidden[:, 0])
-            return projected
-        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state  # [N, L, d]
-        pooled: Tensor = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        return pooled
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and mask, int64 [N, L]; what is longer than the context is cut, its end token is kept."""
+        found = self._tokenizer(
+            list(texts), padding=self._how.padding, truncation=True, max_length=self.context, return_tensors="pt"
+        )
+        ids: Tensor = found["input_ids"].to(self.device)
+        mask = found["attention_mask"] if "attention_mask" in found else torch.ones_like(ids)
+        return ids, mask.to(self.device)
 
+    def words(self, text: str) -> list[int]:
+        """Token ids of a text without start and end token."""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
-_ARCHITECTURE: dict[str, Any] = {
-    "minilm": lambda t: t.AutoModel,
-    "blip": lambda t: t.BlipForImageTextRetrieval,
-    "clip": lambda t: t.CLIPTextModelWithProjection,
-}
+    def frame(self) -> tuple[int, int]:
+        """Ids of the start and the end token."""
+        ids = self._tokenizer("")["input_ids"]
+        return int(ids[0]), int(ids[-1])
+
+    @property
+    def table(self) -> nn.Embedding:
+        """Embeddings of the tokens, before positions are added."""
+        tower = getattr(self._model, "text_encoder", getattr(self._model, "text_model", self._model))
+        table: nn.Embedding = tower.get_input_embeddings()
+        return table
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers of the text tower."""
+        tower = getattr(self._model, "text_encoder", getattr(self._model, "text_model", self._model))
+        found: nn.ModuleList = getattr(tower.encoder, "layer", None) or tower.encoder.layers
+        return found
+
+    def encode_embeddings(self, ids: Tensor, mask: Tensor, embeddings: Tensor) -> Tensor:
+        """Unit vectors of token embeddings, with gradients.
+
+        Parameters
+        ----------
+        ids, mask
+            int64 [N, L]; the ids only tell where the end token is, their own embeddings are not used.
+        embeddings
+            float32 [N, L, width], before positions are added.
+
+        Returns
+        -------
+        Tensor
+            float32 [N, dim], unit rows.
+        """
+        # A hook on the embedding table reaches every architecture alike; few take embeddings. BLIP adds to them in place.
+        handle = self.table.register_forward_hook(lambda module, inputs, output: embeddings.clone())
+        try:
+            return self._vectors(ids, mask)
+        finally:
+            handle.remove()
+
+    def _vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+            pooled = self._how.pool(self._model, ids, mask)
+        return F.normalize(pooled.float(), dim=-1)
 
 
 def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
-    """The text encoder ``minilm``, ``blip`` or ``clip``, or the model in a folder.
+    """The text encoder ``minilm``, ``blip``, ``blip-cls`` or ``clip``, or the model in a folder.
 
     Parameters
     ----------
@@ -154,11 +266,17 @@ def _kind(folder: Path) -> str:
         kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     except (ValueError, AttributeError) as error:
         raise WeightsError(f"{folder / 'config.json'} is damaged ({error})", "copy it again") from error
-    if kind in ("blip", "clip"):
-        return str(kind)
-    if kind in ("bert", "roberta", "mpnet", "xlm-roberta", "distilbert", "nomic_bert", "modernbert"):
-        return "minilm"  # any sentence encoder that is pooled by the mean
-    raise UsageError(f"{folder} holds a model of type {kind!r}", "use a sentence encoder (BERT family), BLIP or CLIP")
+    if kind not in _MODEL_TYPES:
+        raise UsageError(
+            f"{folder} holds a model of type {kind!r}", "use a sentence encoder (BERT family), BLIP, CLIP or SigLIP"
+        )
+    return _MODEL_TYPES[kind]
+
+
+def _dig(config: Any, path: str) -> int:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return int(config)
 
 
 def _weights_file(folder: Path) -> Path:
