@@ -126,7 +126,7 @@ def category_graph(
     networkx.MultiDiGraph
         Nodes are item ids with ``label``, ``description``, ``role`` ("primary", "related" or "") and
         ``distance`` (steps from the nearest item of the category). Edges run as in Wikidata; their key
-        is the property id, with ``words``, ``source``, ``fetched_at`` and ``inferred``.
+        is the property id, with ``words``, ``provenance``, ``fetched_at`` and ``inferred``.
     """
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph(category=category.name)
     distance = {item.qid: 0 for item in category.items}
@@ -153,7 +153,7 @@ def category_graph(
                 fact.object,
                 key=fact.property,
                 words=TABLE[fact.property].words,
-                source=fact.source,
+                provenance=fact.source,
                 fetched_at=fact.fetched_at,
                 inferred=fact.inferred,
             )

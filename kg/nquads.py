@@ -87,7 +87,7 @@ def parse_line(line: str, where: str) -> Quad | None:
             language=(language or "").lower(),
             graph=_unescape(graph) if graph is not None else (blank_g or ""),
         )
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OverflowError) as error:
         raise StoreError(f"{where} has an escape that N-Quads does not know", "correct the line") from error
 
 

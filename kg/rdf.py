@@ -94,7 +94,7 @@ def everything(store: Store) -> nx.MultiDiGraph[str]:
                 s.object,
                 key=s.property,
                 words=words,
-                source=fetch.name,
+                provenance=fetch.name,
                 fetched_at=fetch.fetched_at,
                 inferred=fetch.inferred,
             )

@@ -27,9 +27,9 @@ else:
 QID = re.compile(r"Q[1-9][0-9]{0,18}")
 
 # One line of text: something to see, no control characters, no line break, no lone surrogate.
-Line = Annotated[
-    str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\u2028\u2029]*\S[^\x00-\x1f\x7f\u2028\u2029]*$", max_length=300)
-]
+_KEPT = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]"
+_SEEN = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029]"
+Line = Annotated[str, StringConstraints(pattern=f"^{_KEPT}*{_SEEN}{_KEPT}*$", max_length=300)]
 
 
 Qid = Annotated[str, StringConstraints(pattern=r"^Q[1-9][0-9]{0,18}$")]
