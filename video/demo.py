@@ -23,6 +23,7 @@ FPS = 25
 DURATION_S = 32.0
 COLLISION_S = 16.0
 FIRE_OUT_S = 27.0
+_BURSTS_S = (0.0, 1.9, 4.3, 6.2)  # flashes after the collision
 CRASH_X, ROAD_Y = 250.0, 214.0  # where the cars meet, pixels
 CAPTION = "RENDERED SCENE - not real footage"
 
@@ -110,30 +111,33 @@ def _draw_car(
 
 
 def _fire(image: Image.Image, time_s: float, rng: np.random.Generator) -> Image.Image:
-    """Flames, smoke and, at the moment of the crash, a flash."""
+    """Flames, smoke that drifts across the street, and flashes as the tanks burst."""
     since = time_s - COLLISION_S
     if since < 0 or time_s > FIRE_OUT_S + 3:
         return image
     strength = min(1.0, since / 0.8) * min(1.0, max(0.0, (FIRE_OUT_S - time_s) / 3.0))
+    smoke = min(1.0, since / 1.5) * min(1.0, max(0.0, (FIRE_OUT_S + 3 - time_s) / 4.0))
     layer = Image.new("RGBA", image.size, (0, 0, 0, 0))
     draw = ImageDraw.Draw(layer)
-    smoke = min(1.0, since / 2.0) * min(1.0, max(0.0, (FIRE_OUT_S + 3 - time_s) / 4.0))
-    for _ in range(int(46 * smoke)):
-        rise = rng.uniform(0, 190)
-        x = CRASH_X + rng.normal(0, 9 + 0.22 * rise) + 0.22 * rise
-        size = 7 + 0.13 * rise
-        grey = int(rng.uniform(28, 74))
-        draw.ellipse((x - size, 196 - rise - size, x + size, 196 - rise + size), fill=(grey, grey, grey, 120))
-    for _ in range(int(64 * strength)):
-        rise = abs(rng.normal(0, 26))
-        x = CRASH_X + rng.normal(0, 19 - 0.18 * min(rise, 80))
-        size = max(1.5, 11 - 0.14 * rise) * rng.uniform(0.6, 1.2)
+    gust = np.random.default_rng([16, int(time_s * 1.6)])  # the wind turns now and then and the smoke with it
+    lean, spread, dark = gust.uniform(-1.1, 1.3), gust.uniform(0.3, 0.9), gust.uniform(10, 70)
+    for _ in range(int(gust.uniform(60, 150) * smoke)):
+        rise = gust.uniform(0, 200) + 12 * (time_s * 1.6 % 1)
+        x = CRASH_X + gust.normal(0, 16 + spread * rise) + lean * rise
+        size = 12 + 0.26 * rise
+        grey = int(dark + gust.uniform(0, 30))
+        draw.ellipse((x - size, 196 - rise - size, x + size, 196 - rise + size), fill=(grey, grey, grey, 190))
+    for _ in range(int(110 * strength)):
+        rise = abs(rng.normal(0, 44))
+        x = CRASH_X + rng.normal(0, 34 - 0.2 * min(rise, 120))
+        size = max(2.0, 19 - 0.15 * rise) * rng.uniform(0.6, 1.2)
         colour = ((255, 226, 120), (255, 168, 44), (238, 92, 24))[int(rng.integers(3))]
-        draw.ellipse((x - size, 208 - rise - size, x + size, 208 - rise + size), fill=(*colour, 205))
+        draw.ellipse((x - size, 212 - rise - size, x + size, 212 - rise + size), fill=(*colour, 205))
     layer = layer.filter(ImageFilter.GaussianBlur(2.2))
     image = Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")
-    glow = 0.9 * math.exp(-since * 5) + 0.1 * strength * rng.uniform(0.5, 1)
-    return Image.blend(image, Image.new("RGB", image.size, (255, 214, 150)), min(0.6, glow))
+    flash = sum(math.exp(-(since - burst) * 4) for burst in _BURSTS_S if since >= burst)
+    glow = 0.8 * flash + 0.16 * strength * rng.uniform(0.3, 1)
+    return Image.blend(image, Image.new("RGB", image.size, (255, 214, 150)), min(0.7, glow))
 
 
 def frames() -> Iterator[NDArray[np.uint8]]:
