@@ -1,0 +1,169 @@
+"""The feature store: what it keeps, what it refuses, and how it names damage."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kgvad.errors import FeatureError
+from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+
+
+def manifest(**changes):
+    return Manifest(**({"encoder": "toy", "dim": 4, "weights": "ab", "temporal": "mean16"} | changes))
+
+
+def entry(**changes):
+    return VideoEntry(**({"frame_count": 50, "fps": 25.0, "rows": 3} | changes))
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = FeatureStore.create(tmp_path, manifest())
+    made.add("Fighting/f1", np.arange(12.0).reshape(3, 4), entry())
+    return made
+
+
+def test_round_trip(store, tmp_path):
+    again = FeatureStore.open(tmp_path)
+    assert again.root == tmp_path / "toy"
+    assert again.ids() == ["Fighting/f1"]
+    features = again.load("Fighting/f1")
+    assert isinstance(features, np.memmap)
+    assert features.dtype == np.float16
+    np.testing.assert_array_equal(features, np.arange(12).reshape(3, 4))
+    assert again.info("Fighting/f1") == entry()
+    assert again.fingerprint == store.fingerprint
+    assert not [p for p in (tmp_path / "toy").rglob(".*")]  # no temporary file stays
+
+
+def test_uniform_spans_and_the_tail():
+    assert entry().spans().tolist() == [[0, 16], [16, 32], [32, 50]]
+    assert entry(stride=1, frame_count=3).spans().tolist() == [[0, 1], [1, 2], [2, 3]]
+
+
+def test_segment_spans_and_the_tail():
+    # 1,000 frames are 62 snippets; 3 segments of 62 // 3 = 20 snippets cover 960 frames; the tail is the last one's
+    spans = entry(frame_count=1000, layout="segments", segment_snippets=20).spans()
+    assert spans.tolist() == [[0, 320], [320, 640], [640, 1000]]
+
+
+def test_ten_crops(tmp_path):
+    store = FeatureStore.create(tmp_path, manifest(crop="ten", crops=10))
+    store.add("a", np.ones((10, 3, 4)), entry())
+    assert store.load("a").shape == (10, 3, 4)
+    with pytest.raises(FeatureError, match=r"shape \[3, 4\] instead of \[10, 3, 4\]"):
+        store.add("b", np.ones((3, 4)), entry())
+
+
+@pytest.mark.parametrize("change", [{"weights": "cd"}, {"temporal": "first"}, {"stride": 8}, {"crop": "centre"}])
+def test_fingerprints_never_mix(store, tmp_path, change):
+    with pytest.raises(FeatureError, match=rf"made otherwise \({next(iter(change))} "):
+        FeatureStore.create(tmp_path, manifest(**change))
+    assert FeatureStore.open(tmp_path).ids() == ["Fighting/f1"]
+
+
+def test_same_fingerprint_continues(store, tmp_path):
+    again = FeatureStore.create(tmp_path, manifest())
+    again.add("g", np.zeros((3, 4)), entry())
+    assert FeatureStore.open(tmp_path).ids() == ["Fighting/f1", "g"]
+
+
+@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "infinity"), (1e6, "infinity")])
+def test_values_that_float16_cannot_hold_are_refused(store, value, word):
+    features = np.zeros((3, 4))
+    features[1, 2] = value
+    with pytest.raises(FeatureError, match=f"features of bad.*row 1 holds {word}"):
+        store.add("bad", features, entry())
+    assert not store.path("bad").exists()
+    assert store.ids() == ["Fighting/f1"]
+
+
+def test_damage_names_the_file(store):
+    path = store.path("Fighting/f1")
+    good = path.read_bytes()
+    for content, message in (
+        (good[:100], "damaged"),
+        (b"", "damaged"),
+        (b"hello" * 40, "damaged"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(FeatureError, match=rf"f1\.npy is {message}") as error:
+            store.load("Fighting/f1")
+        assert "\n" not in str(error.value)
+    path.unlink()
+    with pytest.raises(FeatureError, match=r"f1\.npy is missing"):
+        store.load("Fighting/f1")
+
+
+def test_arrays_that_do_not_fit_the_manifest(store):
+    path = store.path("Fighting/f1")
+    np.save(path, np.full((3, 4), np.nan, np.float16))
+    with pytest.raises(FeatureError, match="row 0 holds NaN"):
+        store.load("Fighting/f1")
+    np.save(path, np.zeros((2, 4), np.float16))
+    with pytest.raises(FeatureError, match=r"shape \[2, 4\] instead of \[3, 4\]"):
+        store.load("Fighting/f1")
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(FeatureError, match="damaged"):  # a pickle inside is never loaded
+        store.load("Fighting/f1")
+
+
+def test_unknown_video(store):
+    with pytest.raises(FeatureError, match="no features of other"):
+        store.load("other")
+
+
+@pytest.mark.parametrize("name", ["../out", "/etc/x", "a/../../b", "", "a\nb"])
+def test_identifiers_stay_inside_the_store(store, tmp_path, name):
+    with pytest.raises(FeatureError, match="cannot be the name"):
+        store.add(name, np.zeros((3, 4)), entry())
+    path = tmp_path / "toy" / "manifest.json"
+    data = json.loads(path.read_text())
+    data["videos"][name] = data["videos"]["Fighting/f1"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(FeatureError, match="cannot be the name"):
+        FeatureStore.open(tmp_path)
+
+
+def test_damaged_and_newer_manifest(store, tmp_path):
+    path = tmp_path / "toy" / "manifest.json"
+    good = json.loads(path.read_text())
+    for content, message in (
+        ("", "damaged"),
+        ("[1]", "manifest.json"),
+        (json.dumps(good | {"version": 2}), "newer version"),
+        (json.dumps({k: v for k, v in good.items() if k != "dim"}), "dim"),
+        (json.dumps(good | {"surprise": 1}), "surprise"),
+    ):
+        path.write_text(content)
+        with pytest.raises(FeatureError, match=message) as error:
+            FeatureStore.open(tmp_path)
+        assert "\n" not in str(error.value)
+
+
+def test_opening_nothing_and_several(tmp_path):
+    with pytest.raises(FeatureError, match="no features in"):
+        FeatureStore.open(tmp_path / "none")
+    with pytest.raises(FeatureError, match=r"holds no manifest\.json"):
+        FeatureStore.open(tmp_path)
+    FeatureStore.create(tmp_path, manifest())
+    FeatureStore.create(tmp_path, manifest(encoder="other"))
+    with pytest.raises(FeatureError, match=r"several encoders \(other, toy\)"):
+        FeatureStore.open(tmp_path)
+    assert FeatureStore.open(tmp_path, "toy").manifest.encoder == "toy"
+
+
+def test_adding_writes_the_manifest_once_even_if_it_fails(tmp_path):
+    store = FeatureStore.create(tmp_path, manifest())
+    with pytest.raises(KeyboardInterrupt), store.adding():
+        store.add("a", np.zeros((3, 4)), entry())
+        assert FeatureStore.open(tmp_path).ids() == []
+        raise KeyboardInterrupt
+    assert FeatureStore.open(tmp_path).ids() == ["a"]
+
+
+def test_entry_refuses_nonsense():
+    for wrong in ({"rows": 0}, {"fps": float("nan")}, {"layout": "segments"}, {"times_s": [0.0]}):
+        with pytest.raises(ValueError):
+            entry(**wrong)
