@@ -85,7 +85,7 @@ class Fetcher:
                 frontier = above - seen
                 seen |= frontier
                 self._ask("item", frontier, advance)
-            frontier = first
+            frontier, expanded = first, set(first)
             for depth in range(max(reach.down, reach.aside)):
                 self._ask("incoming", frontier, advance)
                 properties = INCOMING if depth < reach.aside else ("P279",)
@@ -93,7 +93,8 @@ class Fetcher:
                 below = {fact.subject for fact in found} - seen
                 seen |= below
                 self._ask("item", below, advance)
-                frontier = {fact.subject for fact in found if fact.property == "P279"} & below
+                frontier = {fact.subject for fact in found if fact.property == "P279"} - expanded
+                expanded |= frontier
                 if depth + 1 >= reach.down:
                     break
         self.report.requests = self.client.service.requests

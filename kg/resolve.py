@@ -55,6 +55,8 @@ def resolve(store: Store, name: str, client: WikidataClient | None = None) -> li
     for pid in ("P31", "P279"):
         for fact in store.facts(qids, [pid]):
             types.setdefault(fact.subject, fact.object)
+    if client is not None and (unnamed := set(types.values()) - set(store.labels(types.values()))):
+        store.record(client.items(unnamed))
     labels = store.labels(types.values())
     candidates = [
         Candidate(

@@ -9,6 +9,7 @@ from typing import Any
 from kgvad.kg import bundled
 from kgvad.kg.database import Database, now
 from kgvad.kg.schema import (
+    AnyText,
     Batch,
     BundleRow,
     CategoryRow,
@@ -23,7 +24,7 @@ from kgvad.kg.schema import (
     VisitRow,
 )
 from kgvad.kg.tables import qid_number
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 CHUNK = 500  # ids in one IN (...)
@@ -176,7 +177,8 @@ class Store:
     def called(self, name: str) -> dict[str, str]:
         """Items with a label, title or alias ``name`` (case does not matter): item id to the best of the three."""
         query = select(TermRow.qid, TermRow.kind, TermRow.text).where(TermRow.kind != "description")
-        query = query.where(func.lower(TermRow.text).in_({name, name.lower()}))
+        low = func.lower(TermRow.text, type_=AnyText)
+        query = query.where(or_(TermRow.text == name, low.in_({name, name.lower()})))
         found: dict[str, str] = {}
         with self.database.read() as connection:
             for row in connection.execute(query):

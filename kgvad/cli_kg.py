@@ -28,6 +28,7 @@ ContactOption = Annotated[
     str | None, typer.Option("--contact", help="Your e-mail address or page, sent to the service.")
 ]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Ask no service; fail where something is missing.")]
+TriesOption = Annotated[int, typer.Option("--tries", min=1, help="Of one request, before giving up.")]
 FormatOption = Annotated[str | None, typer.Option("--format", "-f", help="nq, ttl, graphml or json.")]
 
 
@@ -38,6 +39,7 @@ def fetch(
     endpoint: EndpointOption = None,
     contact: ContactOption = None,
     offline: OfflineOption = False,
+    tries: TriesOption = 6,
     max_age: Annotated[
         float | None, typer.Option("--max-age", min=0, help="Days; ask again about older facts.")
     ] = None,
@@ -60,7 +62,7 @@ def fetch(
                 require(opened, table)
                 print(f"{table.dataset}: all {len(table.qids)} items are in the cache")
             else:
-                client = _client(endpoint, contact, language)
+                client = _client(endpoint, contact, tries, language)
                 settings = FetchSettings(batch=batch, budget=budget, max_age_days=max_age, refresh=refresh)
                 report = Fetcher(opened, client, settings).table(table)
                 print(
@@ -187,13 +189,14 @@ def resolve(
     endpoint: EndpointOption = None,
     contact: ContactOption = None,
     offline: OfflineOption = False,
+    tries: TriesOption = 6,
 ) -> None:
     """List the items that a name may mean: label, description, type."""
     from kgvad.errors import KnowledgeGraphError
     from kgvad.kg import draw
     from kgvad.kg import resolve as names
 
-    client = None if offline else _client(endpoint, contact)
+    client = None if offline else _client(endpoint, contact, tries)
     with _open(store) as opened:
         if pick is not None:
             print(names.item_row(names.pick(opened, name, pick, client)))
@@ -218,6 +221,7 @@ def init_dataset(
     endpoint: EndpointOption = None,
     contact: ContactOption = None,
     offline: OfflineOption = False,
+    tries: TriesOption = 6,
 ) -> None:
     """Write a first category table for a dataset of your own, with the items that bear the classes' names."""
     from kgvad.console import note
@@ -228,7 +232,7 @@ def init_dataset(
     file = output or Path(f"{name}.toml")
     if file.exists() and not force:
         raise UsageError(f"{file} exists", "name another --output, or replace it with --force")
-    client = None if offline else _client(endpoint, contact)
+    client = None if offline else _client(endpoint, contact, tries)
     with _open(store) as opened:
         text, _, unknown = first_table(opened, name, category, client)
     write_text(file, text)
@@ -249,7 +253,9 @@ def _open(url: str | None) -> Store:
     return Store.open(url or _settings().store)
 
 
-def _client(endpoint: str | None, contact: str | None, languages: list[str] | None = None) -> WikidataClient:
+def _client(
+    endpoint: str | None, contact: str | None, tries: int, languages: list[str] | None = None
+) -> WikidataClient:
     import os
 
     from kgvad.kg.service import WIKIDATA, ServiceSettings
@@ -259,6 +265,7 @@ def _client(endpoint: str | None, contact: str | None, languages: list[str] | No
     settings = ServiceSettings(
         endpoint=endpoint or given.endpoint or WIKIDATA,
         contact=contact or given.contact or os.environ.get("KGVAD_CONTACT"),
+        tries=tries,
     )
     return WikidataClient(settings, languages or ("en", "mul"))
 

@@ -1,0 +1,151 @@
+"""The commands ``kgvad kg ...`` as a user types them."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from kgvad.cli import main
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture
+def kg(home, monkeypatch, capsys):
+    """Run ``kgvad kg``: exit code, stdout, stderr."""
+    monkeypatch.setenv("KGVAD_CACHE", str(home / "cache"))
+    monkeypatch.delenv("KGVAD_CONTACT", raising=False)
+    monkeypatch.chdir(home)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["kgvad", "kg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr()
+        return caught.value.code or 0, said.out, said.err
+
+    return run
+
+
+def test_show_prints_a_tree(kg):
+    code, out, err = kg("show", "Explosion")
+    assert code == 0 and err == ""
+    assert out.startswith("explosion\n├─ is\n│  └─ explosion (Q179057)\n")
+    assert "gas explosion (Q1362483)" in out and "looks like" in out
+    assert "hazard" not in out and "hazard (Q1132455)" in kg("show", "Explosion", "--abstract")[1]
+
+
+def test_show_concepts_with_reasons(kg):
+    code, out, _ = kg("show", "robbery", "--concepts")
+    assert code == 0 and re.search(r"^0\.56 theft \[superclass\] robbery is a kind of theft$", out, re.MULTILINE)
+
+
+def test_show_draws_a_legible_picture(kg, home):
+    code, out, _ = kg("show", "Robbery", "--svg", "robbery.svg")
+    assert code == 0 and out == "robbery.svg\n"
+    picture = ElementTree.parse(home / "robbery.svg").getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    boxes = []
+    for group in picture.iter(space + "g"):
+        box = group.find(space + "rect")
+        x, y, width, height = (float(box.get(key)) for key in ("x", "y", "width", "height"))
+        text = group.find(space + "text")
+        assert x <= float(text.get("x")) and len(text.text) * 6.5 <= width  # the text fits into its box
+        boxes.append((x, y, x + width, y + height))
+    assert len(boxes) > 20
+    for number, (left, top, right, bottom) in enumerate(boxes):
+        assert left >= 0 and right <= float(picture.get("width")) and bottom <= float(picture.get("height"))
+        for other in boxes[number + 1 :]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top, "boxes overlap"
+
+
+def test_stats_tell_the_sources(kg):
+    code, out, _ = kg("stats")
+    assert code == 0
+    assert re.search(r"^\d+ items, \d+ terms, \d+ statements, \d+ fetches$", out, re.MULTILINE)
+    assert "2022-07-07  urn:source:kgtk-arnold  usc-isi-i2/kgtk-tutorial-files@e654c8f" in out
+    assert "urn:source:vise-edge (property inferred)" in out
+
+
+def test_path_in_words(kg):
+    code, out, _ = kg("path", "robbery", "property crime")
+    assert (code, out) == (0, "robbery is a kind of theft; theft is a kind of property crime\n")
+    code, _, err = kg("path", "robbery", "zeppelin")
+    assert code == 1 and "no item called 'zeppelin'; try kgvad kg resolve" in err
+
+
+def test_export_and_import(kg, home):
+    code, out, _ = kg("export", "--output", "all.nq")
+    assert code == 0 and out == "all.nq\n"
+    assert kg("export")[1] == (home / "all.nq").read_text("utf-8")
+    code, out, _ = kg("import", "all.nq", "--store", f"sqlite:///{home}/other.sqlite")
+    assert code == 0 and re.fullmatch(r"all\.nq: \d{4} facts\n", out)
+    assert kg("export", "--store", f"sqlite:///{home}/other.sqlite")[1] == (home / "all.nq").read_text("utf-8")
+    assert kg("export", "-c", "Robbery", "-f", "json")[0] == 0
+    data = json.loads(kg("export", "-c", "Robbery", "-f", "json")[1])
+    assert "Q53706" in {node["id"] for node in data["nodes"]}
+
+
+def test_offline(kg, home):
+    for name in ("ucf", "xd", "shanghaitech", "ubnormal", "msad"):
+        code, out, _ = kg("fetch", "--offline", "--dataset", name)
+        assert code == 0 and out.startswith(f"{name}: all ")
+    assert "labels of ucf compared with the graph: " in kg("stats")[1]
+    code, out, _ = kg("resolve", "stealing", "--offline")
+    assert code == 0 and out.startswith("Q2727213 theft [property crime]: act of taking")
+    assert kg("resolve", "theft", "--offline", "--pick", "Q2727213")[1].startswith(
+        '{ qid = "Q2727213", label = "theft"'
+    )
+
+
+def test_init_dataset_and_its_table_in_use(kg, home):
+    code, out, err = kg("init-dataset", "mine", "-c", "Robbery", "-c", "dog attack", "--offline")
+    assert code == 0 and out == "mine.toml\n" and "no item is called 'dog attack'" in err
+    assert "robbery (Q53706)" in kg("show", "robbery", "--dataset", "mine.toml")[1]
+    code, _, err = kg("init-dataset", "mine", "-c", "Robbery", "--offline")
+    assert code == 2 and "mine.toml exists; name another --output, or replace it with --force" in err
+    assert kg("init-dataset", "mine", "-c", "Arson", "--offline", "--force")[0] == 0
+
+
+NOWHERE = ["--endpoint", "http://127.0.0.1:9/q", "--contact", "a@b.org"]
+WRONG = {
+    "no contact": (["fetch", "-d", "ucf"], 2, "use --contact you@example.org"),
+    "a bad contact": (["fetch", "-d", "ucf", "--contact", "me"], 2, "'me' is neither"),
+    "an unknown dataset": (["fetch", "-d", "nope", "--offline"], 2, "unknown dataset 'nope'; known are"),
+    "an unknown category": (["show", "Parade"], 2, "ucf has no category 'Parade'"),
+    "a bad store": (["stats", "--store", "nonsense"], 2, "'nonsense' is not a database URL"),
+    "an unknown format": (["export", "-f", "docx"], 2, "not a format"),
+    "quads of a category": (["export", "-c", "Arson", "-f", "nq"], 2, "N-Quads hold the whole cache"),
+    "no file": (["import", "none.nq"], 2, "there is no file none.nq"),
+    "an unknown name": (["resolve", "zzz", "--offline"], 1, "no item is called 'zzz'"),
+    "another label": (["resolve", "theft", "--offline", "--pick", "Q53706"], 1, "'robbery' in Wikidata, not 'theft'"),
+    "no id": (["resolve", "theft", "--offline", "--pick", "Q1} UNION {"], 2, "not a Wikidata item id"),
+    "no network": (["resolve", "x", *NOWHERE, "--tries", "1"], 1, "cannot be reached"),
+    "a batch of none": (["fetch", "--batch", "0"], 2, "--batch"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_use_is_one_line(kg, name):
+    arguments, expected, message = WRONG[name]
+    code, out, err = kg(*arguments)
+    assert (code, out) == (expected, "") and message in err
+    assert err.startswith("kgvad: error: ") and err.count("\n") == 1
+
+
+def test_a_damaged_cache_is_told_with_the_command_that_rebuilds_it(kg, home):
+    path = home / "damaged.sqlite"
+    path.write_bytes(b"x" * 9000)
+    code, _, err = kg("stats", "--store", f"sqlite:///{path}")
+    assert code == 1
+    command = re.search(r"it can be built again: (mv .*) && kgvad kg fetch$", err.strip())[1]
+    subprocess.run(command, shell=True, check=True)
+    assert kg("stats", "--store", f"sqlite:///{path}")[0] == 0
+    assert Path(f"{path}.damaged").read_bytes() == b"x" * 9000
