@@ -22,6 +22,12 @@ from kgvad.errors import KgvadError, UsageError
 GROUP = "kgvad.detectors"
 _OWN = {
     "anchor-aligned": "kgvad.detector.model:AnchorAligned",
+    "sultani": "kgvad.detector.zoo.sultani:Sultani",
+    "rtfm": "kgvad.detector.zoo.rtfm:Rtfm",
+    "clip_tsa": "kgvad.detector.zoo.clip_tsa:ClipTsa",
+    "vadclip": "kgvad.detector.zoo.vadclip:VadClip",
+    "dsanet": "kgvad.detector.zoo.dsanet:Dsanet",
+    "semvad": "kgvad.detector.zoo.semvad:Semvad",
 }
 
 

@@ -116,3 +116,68 @@ def agreement(logits: Tensor, alignment: Tensor, lengths: Tensor, normal: int) -
     valid = valid_rows(lengths, logits.shape[1])
     gap = (torch.sigmoid(logits) - (1.0 - alignment.softmax(-1)[..., normal])) ** 2
     return (gap * valid).sum() / valid.sum().clamp(min=1)
+
+
+def calm_rows(rows: Tensor, logits: Tensor, lengths: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The ``share`` of each video's valid rows with the lowest logits (at least one), and which of them count.
+
+    Returns
+    -------
+    [B, k, m] and bool [B, k] (DSANet, section 3.2: 80 percent of the rows).
+    """
+    size = rows.shape[1]
+    count = (lengths * share).long().clamp(min=1)
+    most = int(count.max())
+    order = logits.masked_fill(~valid_rows(lengths, size), torch.inf).topk(most, dim=1, largest=False).indices
+    return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[-1])), valid_rows(count, most)
+
+
+def compactness(rows: Tensor, keep: Tensor, prototypes: Tensor) -> Tensor:
+    """Mean over a video's calm rows of min_j (1 - cos(f, P_j)), [B] (DSANet's gather loss)."""
+    cosine = F.normalize(rows, dim=-1) @ F.normalize(prototypes, dim=-1).transpose(1, 2)
+    gap = (1 - cosine.amax(-1)) * keep
+    return gap.sum(1) / keep.sum(1).clamp(min=1)
+
+
+def consistency(logits: Tensor, rows: Tensor, rebuilt: Tensor, lengths: Tensor) -> Tensor:
+    """Mean over valid rows of (p_t - (1 - cos(V_t, r_t)) / 2)^2: badly rebuilt rows are abnormal ones (DSANet)."""
+    valid = valid_rows(lengths, logits.shape[1])
+    error = (1 - F.cosine_similarity(rows, rebuilt, dim=-1)) / 2
+    return (((torch.sigmoid(logits) - error) ** 2) * valid).sum() / valid.sum().clamp(min=1)
+
+
+def event_background(rows: Tensor, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Event and background of each video, [B, m] each: rows weighted by w and w', both of sum 1 (DSANet, PEL4VAD).
+
+    w_t ~ exp(10 p_t) - 1 and w'_t ~ exp(10 (1 - p_t)) - 1 over valid rows.
+    """
+    valid = valid_rows(lengths, logits.shape[1])
+    score = torch.sigmoid(logits)
+    pooled = []
+    for value in (score, 1 - score):
+        weight = torch.expm1(10 * value) * valid
+        weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
+        pooled.append((weight[..., None] * rows).sum(1))
+    return pooled[0], pooled[1]
+
+
+def smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy with (1 - e) q + e / C, q = targets / sum(targets) (DSANet's decoupled alignment, e = 0.1)."""
+    share = targets / targets.sum(-1, keepdim=True).clamp(min=1e-12)
+    share = (1 - smoothing) * share + smoothing / targets.shape[-1]
+    return -(share * logits.log_softmax(-1)).sum(-1).mean()
+
+
+def semantic_alignment(cosine: Tensor, logits: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
+    """1 - cosine of the video's most anomalous rows with its own categories, averaged over the batch (SemVAD).
+
+    The k rows of largest logits are chosen; their cosines with the category's text are averaged.
+    """
+    k = default_k(lengths)
+    most = int(k.max())
+    order = logits.detach().masked_fill(~valid_rows(lengths, logits.shape[1]), -torch.inf).topk(most, dim=1).indices
+    chosen = cosine.gather(1, order[..., None].expand(-1, -1, cosine.shape[-1]))  # [B, k, C]
+    use = valid_rows(k, most)[..., None]
+    mean = (chosen * use).sum(1) / k[:, None]
+    share = targets / targets.sum(-1, keepdim=True).clamp(min=1e-12)
+    return (1 - (mean * share).sum(-1)).mean()

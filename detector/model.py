@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.temporal import LocalGlobalAdapter, change
+from kgvad.detector.temporal import LocalGlobalAdapter, change, novelty, standardise
 
-ROWS = 256  # length of the position table
+ROWS = 4096  # at once: the graphs are quadratic in the rows of a video
 
 
 class AnchorAlignedConfig(BaseModel):
@@ -30,8 +30,10 @@ class AnchorAlignedConfig(BaseModel):
     window: int = Field(default=8, ge=1)  # rows
     dropout: float = Field(default=0.4, ge=0, lt=1)
     scale: float = Field(default=20.0, gt=0)  # mean length of an input row after centring
-    change_weight: float = Field(default=1.5, ge=0)  # logits per deviation of the features' movement
-    video_head: bool = True
+    video_scale: float = Field(default=8.0, ge=0)  # logits between a surely normal and a surely abnormal video
+    row_weight: float = Field(default=1.0, ge=0)  # logits per deviation of what a row shows
+    change_weight: float = Field(default=1.0, ge=0)  # of how much the features move around it
+    novelty_weight: float = Field(default=1.0, ge=0)  # of how unlike the rest of its video it is
     context_scores: bool = False  # whether the anomaly score sees temporal context, or the alignment alone
     anchors: bool = True  # False: free category vectors instead of anchors
     guidance: bool = True
@@ -46,18 +48,24 @@ class AnchorAlignedConfig(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class AnchorOutput(Output):
-    """Output with the guided anchors [B, C, m] that the separation loss reads."""
+    """Output with what the losses read: row logits f [B, T], video logits g [B], guided anchors [B, C, m]."""
 
+    rows: Tensor | None = None
+    whole: Tensor | None = None
     guided: Tensor | None = None
 
 
 class AnchorAligned(Detector):
     """Weakly supervised detector whose categories are anchors from a knowledge graph.
 
-    Rows X are centred and scaled, projected (V0) and put in temporal context (V). The anomaly logit of a row is
-    the sum of what the row shows, what the whole video shows, and how much the features move around it:
+    Rows X are centred and scaled, projected (V0) and put in temporal context (V). Whether a video is abnormal and
+    where in it are asked separately, because the first is easy to learn from weak labels and would drown the second:
 
-        s_t = f(V0_t) + g(mean V0, max V0) + lambda change_t        (option: f(V_t))
+        s_t = G (sigmoid(g) - 1/2) + z(f_t) + z(change_t) + z(novelty_t)
+
+    g reads the pooled video (mean V0, max V0) and f a row V0_t (option: V_t); both learn from the video's label, f by
+    top-k MIL. change is how much the features move around a row, novelty how unlike the rest of the video it is, and z
+    standardises within the video.
 
     The guidance lets every anchor attend to the concepts of its category under the video's evidence
     e = sum_t softmax(s)_t V_t:
@@ -86,7 +94,7 @@ class AnchorAligned(Detector):
         self.drop = nn.Dropout(config.dropout)
         self.project = nn.Linear(problem.dim, width)
         self.temporal = (
-            LocalGlobalAdapter(width, config.layers, config.heads, config.window, ROWS, config.dropout)
+            LocalGlobalAdapter(width, config.layers, config.heads, config.window, 0, config.dropout)
             if config.layers
             else None
         )
@@ -128,11 +136,15 @@ class AnchorAligned(Detector):
         pooled = self.drop(_pool(v0, valid, lengths))  # [B, 2 m]
         v = v0 if self.temporal is None else v0 + self.context * self.temporal(v0, lengths)
         rows = self.drop(v)
-        logits = self.row_head(rows if options.context_scores else self.drop(v0))[..., 0]
-        if options.video_head:
-            logits = logits + self.video_head(pooled)
+        found = self.row_head(rows if options.context_scores else self.drop(v0))[..., 0]  # f [B, T]
+        whole = self.video_head(pooled)[:, 0]  # g [B]
+        logits = options.video_scale * (torch.sigmoid(whole) - 0.5)[:, None] + options.row_weight * standardise(
+            found, lengths
+        )
         if options.change_weight:
-            logits = logits + options.change_weight * change(features, lengths)
+            logits = logits + options.change_weight * standardise(change(features, lengths), lengths)
+        if options.novelty_weight:
+            logits = logits + options.novelty_weight * standardise(novelty(features, lengths), lengths)
         weights = logits.detach().masked_fill(~valid[..., 0], -torch.inf).softmax(-1)
         evidence = (weights[..., None] * rows).sum(1)  # [B, m]
         anchors = F.normalize(self._anchors(evidence), dim=-1)  # [B, C, m]
@@ -143,7 +155,7 @@ class AnchorAligned(Detector):
         concepts = None
         if self.guided:
             concepts = queries @ F.normalize(self.text(self.concepts), dim=-1).T
-        return AnchorOutput(logits, alignment, video, concepts, guided=anchors)
+        return AnchorOutput(logits, alignment, video, concepts, found, whole, anchors)
 
     def _anchors(self, evidence: Tensor) -> Tensor:
         if not self.uses_anchors:
@@ -162,8 +174,10 @@ class AnchorAligned(Detector):
         """Named losses of the design: MIL, alignment of rows and of the video, separation, agreement, smoothness."""
         options, lengths = self.options, batch.lengths
         assert isinstance(output, AnchorOutput) and output.alignment is not None and output.video is not None
+        assert output.rows is not None and output.whole is not None
         terms = {
-            "mil": options.mil_weight * loss.mil_bce(output.logits, lengths, batch.abnormal),
+            "mil": options.mil_weight * loss.mil_bce(output.rows, lengths, batch.abnormal),
+            "whole": options.mil_weight * F.binary_cross_entropy_with_logits(output.whole, batch.abnormal),
             "align": options.align_weight * loss.mil_align(output.alignment, lengths, batch.targets),
             "video": options.video_weight * loss.soft_cross_entropy(output.video, batch.targets),
         }

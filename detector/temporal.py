@@ -117,7 +117,7 @@ class LocalGlobalAdapter(nn.Module):
     layers, heads, window
         Of the windowed attention.
     positions
-        Length of the learned position table; longer inputs are a caller's error.
+        Length of the learned position table; longer inputs are a caller's error. 0: no table and no limit.
     legacy
         VadCLIP's treatment of padding: padded rows act inside windows, in convolutions and in the distance graph.
     """
@@ -136,7 +136,7 @@ class LocalGlobalAdapter(nn.Module):
     ) -> None:
         super().__init__()
         self.legacy = legacy
-        self.positions = nn.Parameter(torch.randn(positions, width) * 0.01)
+        self.positions = nn.Parameter(torch.randn(positions, width) * 0.01) if positions else None
         self.local = nn.ModuleList(WindowAttention(width, heads, window, dropout, legacy) for _ in range(layers))
         half = width // 2
         self.similar1, self.similar2 = GraphConvolution(width, half), GraphConvolution(half, half)
@@ -148,13 +148,14 @@ class LocalGlobalAdapter(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         size = x.shape[1]
         keep = valid_rows(lengths, size)[..., None]
-        x = x + self.positions[:size]
+        if self.positions is not None:
+            x = x + self.positions[:size]
         for layer in self.local:
             x = layer(x, lengths)
         if not self.legacy:
             x = x * keep
         similar = similarity_graph(x, lengths)
-        near = self.distance[:size, :size]
+        near = self.distance[:size, :size] if self.positions is not None else distance_graph(size).to(x)
         a = self.act(self.similar1(x, similar))
         b = self.act(self.near1(x, near))
         if not self.legacy:
@@ -164,11 +165,23 @@ class LocalGlobalAdapter(nn.Module):
         return y if self.legacy else y * keep
 
 
+def standardise(x: Tensor, lengths: Tensor, shrink: float = 8.0) -> Tensor:
+    """Values of each video minus their mean, over their deviation, times n / (n + shrink); [B, T], 0 at padding.
+
+    The factor keeps the few rows of a short video from standing out by chance.
+    """
+    valid = valid_rows(lengths, x.shape[1])
+    number = lengths[:, None].clamp(min=1)
+    centred = (x - (x * valid).sum(1, keepdim=True) / number) * valid
+    spread = centred.pow(2).sum(1, keepdim=True).div(number).add(1e-12).sqrt()
+    return centred / (spread + 1e-6) * (number / (number + shrink))
+
+
 def change(x: Tensor, lengths: Tensor, smooth: int = 2) -> Tensor:
-    """How much the features move around each row, standardised within the video; [B, T], 0 at padding.
+    """How much the features move around each row; [B, T], 0 at padding.
 
     d_t = |x_t - x_(t-1)|; a row takes the mean of the steps before and after it, then the mean over ``smooth``
-    rows to each side; minus the video's mean, over its deviation.
+    rows to each side.
     """
     size = x.shape[1]
     valid = valid_rows(lengths, size)
@@ -178,12 +191,23 @@ def change(x: Tensor, lengths: Tensor, smooth: int = 2) -> Tensor:
         step = (x[:, 1:] - x[:, :-1]).float().norm(dim=-1) * valid[:, 1:]  # [B, T - 1], 0 where it leaves the video
         both = F.pad(step, (1, 0)) + F.pad(step, (0, 1))
         counts = F.pad(valid[:, 1:].float(), (1, 0)) + F.pad(valid[:, 1:].float(), (0, 1))
-        level = both / counts.clamp(min=1)
-        level = masked_smooth(level * valid, lengths, smooth)
-        number = lengths[:, None].clamp(min=1)
-        centre = (level * valid).sum(1, keepdim=True) / number
-        spread = (((level - centre) * valid) ** 2).sum(1, keepdim=True).div(number).sqrt()
-        return (level - centre) / (spread + 1e-6) * valid
+        return masked_smooth(both / counts.clamp(min=1) * valid, lengths, smooth)
+
+
+def novelty(x: Tensor, lengths: Tensor, nearest: int = 5, smooth: int = 2) -> Tensor:
+    """Mean distance of each row to the ``nearest`` most similar rows of its own video, smoothed; [B, T]."""
+    size = x.shape[1]
+    valid = valid_rows(lengths, size)
+    with torch.no_grad():
+        x = x.float()
+        squares = x.pow(2).sum(-1)
+        gap = (squares[:, :, None] + squares[:, None, :] - 2 * (x @ x.transpose(1, 2))).clamp(min=0).sqrt()
+        gap = gap + torch.diag(torch.full((size,), torch.inf, device=x.device))
+        gap = gap.masked_fill(~valid[:, None, :], torch.inf)
+        close = gap.topk(min(nearest, size), dim=-1, largest=False).values
+        found = torch.isfinite(close)
+        mean = torch.where(found, close, torch.zeros_like(close)).sum(-1) / found.sum(-1).clamp(min=1)
+        return masked_smooth(mean * valid, lengths, smooth)
 
 
 def masked_smooth(x: Tensor, lengths: Tensor, reach: int) -> Tensor:

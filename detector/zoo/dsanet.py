@@ -1,0 +1,183 @@
+"""DSANet: disentangled semantic alignment on VadCLIP's two branches, AAAI 2026 (arXiv 2511.10334)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kgvad.detector import losses as loss
+from kgvad.detector.api import Batch, Output, Problem, Recipe
+from kgvad.detector.zoo.vadclip import TextOutput, VadClip, VadClipConfig, feed_forward
+
+
+class DsanetConfig(VadClipConfig):
+    """Values of the published code for UCF-Crime; XD-Violence: adapter_layers 1, adapter_share 0.6, align_weight 5."""
+
+    separation_weight: float = Field(default=1.0, ge=0)
+    align_weight: float = Field(default=1.1, ge=0)
+    adapter_layers: int = Field(default=3, ge=0)
+    adapter_share: float = Field(default=0.1, ge=0, le=1)
+    prototypes: int = Field(default=16, ge=1)
+    blocks: int = Field(default=8, ge=0)  # of the reconstruction
+    prototype_heads: int = Field(default=8, ge=1)
+    normal_share: float = Field(default=0.8, gt=0, le=1)  # of the rows, lowest scores first
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+
+
+@dataclass(frozen=True, eq=False)
+class DsanetOutput(TextOutput):
+    """VadCLIP's output with V, reconstruction, prototypes, scores of the normal rows, and pooled alignments."""
+
+    visual: Tensor | None = None  # [B, T, m]
+    rebuilt: Tensor | None = None  # [B, T, m]
+    compact: Tensor | None = None  # [B]: compactness of each video
+    event: Tensor | None = None  # [B, C]
+    background: Tensor | None = None  # [B, C]
+
+
+class _Attention(nn.Module):
+    """Multi-head attention of queries on a memory; ``gated`` replaces softmax by relu(gain * cosine)."""
+
+    def __init__(self, width: int, heads: int, gated: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.gain = nn.Parameter(torch.ones(heads)) if gated else None
+
+    def forward(self, x: Tensor, memory: Tensor, keep: Tensor | None = None) -> Tensor:
+        def split(y: Tensor) -> Tensor:
+            return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        q, k, v = split(self.q(x)), split(self.k(memory)), split(self.v(memory))
+        if self.gain is not None:
+            weights = F.relu(
+                self.gain[:, None, None] * (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(2, 3))
+            )
+        else:
+            scores = q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
+            if keep is not None:
+                scores = scores.masked_fill(~keep[:, None, None], -torch.inf)
+            weights = scores.softmax(-1)
+        y: Tensor = self.out((weights @ v).transpose(1, 2).flatten(2))
+        return y
+
+
+class _Block(nn.Module):
+    """Attention on a memory and a two-layer network; the reconstruction has no residual around its attention."""
+
+    def __init__(self, width: int, heads: int, rebuild: bool) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-8), nn.LayerNorm(width, eps=1e-8)
+        self.attention = _Attention(width, heads, gated=rebuild)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.rebuild = rebuild
+
+    def forward(self, x: Tensor, memory: Tensor, keep: Tensor | None = None) -> Tensor:
+        y = self.attention(self.norm1(x), self.norm1(memory), keep)
+        x = y if self.rebuild else x + y
+        y = x + self.mlp(self.norm2(x))
+        return y
+
+
+class NormalityModel(nn.Module):
+    """Self-guided normality modelling: prototypes of the calm rows of a video, and its rows rebuilt from them.
+
+    30,479,424 parameters at width 512.
+    """
+
+    def __init__(self, width: int, options: DsanetConfig) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(options.prototypes, width))
+        self.gather = _Block(width, options.prototype_heads, rebuild=False)
+        self.bottleneck = feed_forward(width)
+        self.rebuild = nn.ModuleList(
+            _Block(width, options.prototype_heads, rebuild=True) for _ in range(options.blocks)
+        )
+        self.share = options.normal_share
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.01, a=-0.03, b=0.03)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, v: Tensor, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows rebuilt [B, T, m], and compactness of each video [B]."""
+        normal, keep = loss.calm_rows(v, logits.detach(), lengths, self.share)
+        prototypes = self.gather(self.queries.expand(len(v), -1, -1), normal, keep)
+        r = self.bottleneck(v)
+        for block in self.rebuild:
+            r = block(r, prototypes)
+        return r, loss.compactness(normal, keep, prototypes)
+
+
+class Dsanet(VadClip):
+    """VadCLIP with a text adapter, self-guided normality modelling, and alignment of event and background apart.
+
+    Here the adapter acts on the anchors (the published one on the tokens inside CLIP's text tower), all parameters share
+    one AdamW, and calm rows are chosen among valid rows. 44,091,458 parameters in compatible mode without the prompt table.
+    """
+
+    name: ClassVar[str] = "dsanet"
+    Config = DsanetConfig
+    recipe: ClassVar[Recipe] = Recipe(
+        epochs=10, learning_rate=7e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
+    )
+    source: ClassVar[str] = "DSANet 2026"
+
+    def __init__(self, problem: Problem, config: DsanetConfig) -> None:
+        super().__init__(problem, config)
+        self.choice = config
+        self.adapter = nn.ModuleList(
+            nn.Linear(config.width, config.width, bias=False) for _ in range(config.adapter_layers)
+        )
+        self.adapter_out = nn.Linear(config.width, config.width, bias=False)
+        for layer in (*self.adapter, self.adapter_out):
+            nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
+        self.normality = NormalityModel(config.width, config)
+
+    def text_features(self) -> Tensor:
+        t = super().text_features()
+        for layer in self.adapter:
+            a = F.leaky_relu(layer(t))
+            a = a * t.norm(dim=-1, keepdim=True) / (a.norm(dim=-1, keepdim=True) + 1e-6)
+            t = (1 - self.choice.adapter_share) * t + self.choice.adapter_share * a
+        return F.normalize(F.leaky_relu(self.adapter_out(t)), dim=-1)
+
+    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> DsanetOutput:
+        v = self.encode(features, lengths, text)
+        base = self.branches(v, lengths)
+        assert base.text is not None
+        rebuilt, compact = self.normality(v, base.logits, lengths) if self.training else (None, None)
+        event, background = loss.event_background(v, base.logits, lengths)
+        t = F.normalize(base.text, dim=-1).transpose(1, 2)
+        scale = 1 / self.options.temperature
+        return DsanetOutput(
+            base.logits,
+            base.alignment,
+            text=base.text,
+            visual=v,
+            rebuilt=rebuilt,
+            compact=compact,
+            event=(F.normalize(event, dim=-1)[:, None] @ t)[:, 0] * scale,
+            background=(F.normalize(background, dim=-1)[:, None] @ t)[:, 0] * scale,
+        )
+
+    def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
+        assert isinstance(output, DsanetOutput)
+        assert output.event is not None and output.background is not None
+        terms = dict(super().losses(output, batch))
+        terms["align"] = terms["align"] * self.choice.align_weight
+        smooth = self.choice.label_smoothing
+        terms["event"] = loss.smoothed_cross_entropy(output.event, batch.targets, smooth)
+        quiet = torch.full_like(batch.targets, 0.01)
+        quiet[:, batch.normal] = 1.0
+        terms["background"] = loss.smoothed_cross_entropy(output.background, quiet, smooth)
+        if output.rebuilt is not None and output.compact is not None and output.visual is not None:
+            terms["consistency"] = loss.consistency(output.logits, output.visual, output.rebuilt, batch.lengths)
+            terms["compactness"] = output.compact.mean()
+        return terms

@@ -1,0 +1,95 @@
+"""Tian et al.: Weakly-supervised Video Anomaly Detection with Robust Temporal Feature Magnitude Learning, ICCV 2021."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from kgvad.detector import losses as loss
+from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
+from kgvad.detector.multiscale import MultiScale
+
+
+class RtfmConfig(BaseModel):
+    """Defaults of the paper, section 4.2, and its code."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: int = Field(default=3, ge=1)  # rows of largest magnitude
+    margin: float = Field(default=100.0, gt=0)
+    dropout: float = Field(default=0.7, ge=0, lt=1)
+    magnitude_weight: float = Field(default=1e-4, ge=0)
+    smooth_weight: float = Field(default=8e-4, ge=0)
+    sparse_weight: float = Field(default=8e-3, ge=0)
+    width: int | None = Field(default=None, ge=8)  # project wider features first; None: as wide as they are
+
+
+@dataclass(frozen=True, eq=False)
+class MagnitudeOutput(Output):
+    """Output with the temporal features [B, T, D] whose length the loss looks at."""
+
+    temporal: Tensor | None = None
+
+
+class Rtfm(Detector):
+    """Rows are chosen by the length of their temporal features; abnormal videos should have long ones.
+
+    24,718,849 parameters for 2048-d features. It names no category.
+    """
+
+    name: ClassVar[str] = "rtfm"
+    Config: ClassVar[type[BaseModel]] = RtfmConfig
+    recipe: ClassVar[Recipe] = Recipe(
+        epochs=20, learning_rate=1e-3, weight_decay=5e-3, max_length=32, warmup=0.0, schedule="constant"
+    )
+    source: ClassVar[str] = "Tian et al. 2021"
+
+    def __init__(self, problem: Problem, config: RtfmConfig) -> None:
+        super().__init__(problem, config)
+        self.options = config
+        width = config.width or problem.dim
+        self.visual = nn.Identity() if config.width is None else nn.Linear(problem.dim, width)
+        self.temporal = MultiScale(width, width // 4, config.dropout)
+        drop = nn.Dropout(config.dropout)
+        self.head = nn.Sequential(
+            nn.Linear(width, 512), nn.ReLU(), drop, nn.Linear(512, 128), nn.ReLU(), drop, nn.Linear(128, 1)
+        )
+
+    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> MagnitudeOutput:
+        y = self.temporal(self.visual(features), lengths)
+        return MagnitudeOutput(self.head(y)[..., 0], temporal=y)
+
+    def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
+        assert isinstance(output, MagnitudeOutput) and output.temporal is not None
+        return rtfm_losses(output.logits, output.temporal, batch, self.options)
+
+
+def rtfm_losses(logits: Tensor, temporal: Tensor, batch: Batch, options: RtfmConfig) -> dict[str, Tensor]:
+    """BCE of the chosen rows, magnitude margin, smoothness and sparsity of abnormal videos (equations 5 to 8)."""
+    keep = valid_rows(batch.lengths, logits.shape[1])
+    k = torch.full_like(batch.lengths, options.k)
+    length = temporal.norm(dim=-1).masked_fill(~keep, -1.0)
+    most = min(options.k, logits.shape[1])
+    places = length.topk(most, dim=1).indices
+    count = torch.minimum(k, batch.lengths)
+    use = (torch.arange(most, device=k.device)[None] < count[:, None]).to(logits.dtype)
+    scores = torch.sigmoid(logits)
+    chosen = ((scores.gather(1, places) * use).sum(1) / count).clamp(1e-7, 1 - 1e-7)
+    abnormal = batch.abnormal
+    terms = {"bce": -(abnormal * chosen.log() + (1 - abnormal) * (1 - chosen).log()).mean()}
+    rows = temporal.gather(1, places[..., None].expand(-1, -1, temporal.shape[-1]))
+    mean = (rows * use[..., None]).sum(1) / count[:, None]  # [B, D]
+    high, low = mean[abnormal > 0.5].norm(dim=-1), mean[abnormal < 0.5].norm(dim=-1)
+    if len(high) and len(low):
+        gap = (options.margin - high).abs()[:, None] + low[None, :]
+        terms["magnitude"] = options.magnitude_weight * gap.pow(2).mean()
+    if len(high):
+        lengths = batch.lengths[abnormal > 0.5]
+        terms["smooth"] = options.smooth_weight * loss.smoothness(scores[abnormal > 0.5], lengths)
+        terms["sparse"] = options.sparse_weight * loss.sparsity(scores[abnormal > 0.5], lengths)
+    return terms

@@ -1,0 +1,178 @@
+"""Wu et al.: VadCLIP: Adapting Vision-Language Models for Weakly Supervised Video Anomaly Detection, AAAI 2024."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kgvad.detector import losses as loss
+from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
+from kgvad.detector.temporal import LocalGlobalAdapter, QuickGELU
+from kgvad.errors import RunError
+
+
+class VadClipConfig(BaseModel):
+    """Values of the published code for UCF-Crime; XD-Violence: layers 1, window 64, separation_weight 1e-4."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(default=512, ge=2, multiple_of=2)
+    layers: int = Field(default=2, ge=0)
+    heads: int = Field(default=1, ge=1)
+    window: int = Field(default=8, ge=1)
+    positions: int = Field(default=256, ge=1)
+    prompt_rows: int = Field(default=77, ge=1)  # of the learned prompt table
+    temperature: float = Field(default=0.07, gt=0)
+    separation_weight: float = Field(default=0.1, ge=0)
+    compatible: bool = False  # the published module to the parameter; features and anchors must be `width` wide
+    legacy: bool = False  # padding leaks as in the published code
+
+
+@dataclass(frozen=True, eq=False)
+class TextOutput(Output):
+    """Output with the text features [B, C, d] before the visual prompt, which the separation loss reads."""
+
+    text: Tensor | None = None
+
+
+def feed_forward(width: int) -> nn.Sequential:
+    """Two layers with four times the width inside and QuickGELU."""
+    return nn.Sequential(nn.Linear(width, 4 * width), QuickGELU(), nn.Linear(4 * width, width))
+
+
+class VadClip(Detector):
+    """Two branches over local-global features V: an anomaly logit per row, and cosines with text features.
+
+    The text features are lifted by the visual prompt v = norm(sum_t logit_t V_t): T' = t + v + FFN(t + v).
+
+    Here the text features are the anchors of the bank plus learned vectors; the paper runs learned prompt tokens through
+    CLIP's text tower. ``compatible`` gives the published module: 12,642,306 parameters for UCF-Crime and 9,489,922 for
+    XD-Violence. Its prompt table acts only inside CLIP's text tower (not part of it), so text features come in as anchors.
+    """
+
+    name: ClassVar[str] = "vadclip"
+    Config: ClassVar[type[BaseModel]] = VadClipConfig
+    recipe: ClassVar[Recipe] = Recipe(
+        epochs=10, learning_rate=2e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
+    )
+    needs_anchors: ClassVar[bool] = True
+    source: ClassVar[str] = "Wu et al. 2024"
+    anchors: Tensor
+
+    def __init__(self, problem: Problem, config: VadClipConfig) -> None:
+        super().__init__(problem, config)
+        assert problem.anchors is not None
+        self.options, width = config, config.width
+        self.max_rows = config.positions
+        self.register_buffer("anchors", problem.anchors.clone(), persistent=False)
+        self.temporal = LocalGlobalAdapter(
+            width, config.layers, config.heads, config.window, config.positions, legacy=config.legacy
+        )
+        self.text_mlp, self.row_mlp = feed_forward(width), feed_forward(width)
+        self.classifier = nn.Linear(width, 1)
+        if config.compatible:
+            if (problem.dim, problem.anchors.shape[1]) != (width, width):
+                raise RunError(f"vadclip: compatible mode needs {width}-d features and anchors", "use CLIP ViT-B/16")
+            self.prompt_table = nn.Parameter(torch.randn(config.prompt_rows, width) * 0.01)
+            self.sigma = nn.Parameter(torch.ones(1))  # registered and unused in the published code
+            self.visual: nn.Module = nn.Identity()
+            self.text: nn.Module = nn.Identity()
+        else:
+            self.visual = nn.Linear(problem.dim, width) if problem.dim != width else nn.Identity()
+            dim = problem.anchors.shape[1]
+            self.text = nn.Linear(dim, width, bias=False) if dim != width else nn.Identity()
+            self.prompts = nn.Parameter(torch.zeros(len(problem.categories), width))
+
+    def text_features(self) -> Tensor:
+        """t [C, width]."""
+        t: Tensor = self.text(self.anchors)
+        return t if self.options.compatible else t + self.prompts
+
+    def encode(self, features: Tensor, lengths: Tensor, text: Tensor | None) -> Tensor:
+        """V [B, T, width]."""
+        v: Tensor = self.temporal(self.visual(features), lengths)
+        return v
+
+    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> TextOutput:
+        return self.branches(self.encode(features, lengths, text), lengths)
+
+    def branches(self, v: Tensor, lengths: Tensor) -> TextOutput:
+        """Both branches over V [B, T, width]."""
+        logits = self.classifier(v + self.row_mlp(v))[..., 0]
+        weights = logits if self.options.legacy else logits * valid_rows(lengths, v.shape[1])
+        prompt = F.normalize((weights[..., None] * v).sum(1), dim=-1)  # [B, width]
+        t = self.text_features()
+        lifted = t[None] + prompt[:, None]
+        lifted = lifted + self.text_mlp(lifted)  # [B, C, width]
+        alignment = F.normalize(v, dim=-1) @ F.normalize(lifted, dim=-1).transpose(1, 2) / self.options.temperature
+        return TextOutput(logits, alignment, text=t.expand(len(v), -1, -1))
+
+    def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
+        assert isinstance(output, TextOutput) and output.alignment is not None and output.text is not None
+        return {
+            "bce": loss.mil_bce(output.logits, batch.lengths, batch.abnormal),
+            "align": loss.mil_align(output.alignment, batch.lengths, batch.targets),
+            "separation": self.options.separation_weight * loss.text_separation(output.text[0], batch.normal),
+        }
+
+    def load_released(self, state: Mapping[str, Tensor]) -> None:
+        """Take the parameters of a published checkpoint (its ``model_state_dict``), names mapped; CLIP's are left out.
+
+        Raises
+        ------
+        RunError
+            The detector is not in compatible mode, or a name or shape is unknown.
+        """
+        if not self.options.compatible:
+            raise RunError("vadclip: only the compatible mode takes published parameters", "set compatible=true")
+        own = self.state_dict()
+        mapped = {}
+        for name, value in state.items():
+            if name.startswith("clipmodel."):
+                continue
+            target = released_name(name)
+            if target not in own or own[target].shape != value.shape:
+                raise RunError(
+                    f"vadclip: the published parameter {name} {list(value.shape)} fits nothing", "check the file"
+                )
+            mapped[target] = value
+        missing = sorted(set(own) - set(mapped))
+        if missing:
+            raise RunError(f"vadclip: the checkpoint lacks {missing[0]}", "check the file and the layers option")
+        self.load_state_dict(mapped)
+
+
+_RELEASED = {
+    "text_prompt_embeddings.weight": "prompt_table",
+    "frame_position_embeddings.weight": "temporal.positions",
+    "disAdj.sigma": "sigma",
+    "gc1": "temporal.similar1",
+    "gc2": "temporal.similar2",
+    "gc3": "temporal.near1",
+    "gc4": "temporal.near2",
+    "linear": "temporal.out",
+    "mlp1": "text_mlp",
+    "mlp2": "row_mlp",
+    "c_fc": "0",
+    "c_proj": "2",
+    "attn.in_proj_weight": "qkv.weight",
+    "attn.in_proj_bias": "qkv.bias",
+    "attn.out_proj": "out",
+    "ln_1": "norm1",
+    "ln_2": "norm2",
+}
+
+
+def released_name(name: str) -> str:
+    """Our name of a parameter of the published module."""
+    name = re.sub(r"^temporal\.resblocks\.(\d+)\.", r"temporal.local.\1.", name)
+    for theirs, ours in _RELEASED.items():
+        name = re.sub(rf"(^|\.){re.escape(theirs)}(?=\.|$)", rf"\g<1>{ours}", name)
+    return name
