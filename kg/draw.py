@@ -14,7 +14,7 @@ from kgvad.kg.store import Store
 from kgvad.kg.tables import Category
 
 ROW, CHAR, GAP, PAD = 26, 7.2, 44, 9  # pixels: line height, width of a character, between columns, inside a box
-LONGEST = 46  # characters of a name before it is cut
+LONGEST = 64  # characters of a name before it is cut
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -34,7 +34,9 @@ def category_tree(store: Store, category: Category, abstract: bool = False) -> N
     without = {*category.exclude, *(() if abstract else ABSTRACT)}
     for item in category.items:
         reach = Reach() if item.role == "primary" else Reach(up=1, down=0, aside=0)
-        found = walk(store, item.qid, reach, without)
+        # What a related item shares with the category is said once, on the category's own branch.
+        others = {other.qid for other in category.items} if item.role == "related" else set()
+        found = walk(store, item.qid, reach, without | others)
         labels = store.labels({item.qid, *(f.qid for f in found)})
         node = Node(labels.get(item.qid, item.label), item.qid)
         _grow(node, found, labels)

@@ -58,10 +58,10 @@ class Fetcher:
         self._size = {"item": max(1, self.settings.batch), "incoming": max(1, self.settings.batch)}
         self._items: set[str] = set()
 
-    def table(self, table: CategoryTable) -> Report:
-        """Fetch the subgraphs of a table's categories; see :meth:`subgraphs`."""
-        primary = {item.qid for category in table.categories for item in category.primary}
-        return self.subgraphs(primary, set(table.qids) - primary)
+    def tables(self, *tables: CategoryTable) -> Report:
+        """Fetch the subgraphs of the categories of some tables together; see :meth:`subgraphs`."""
+        primary = {item.qid for table in tables for category in table.categories for item in category.primary}
+        return self.subgraphs(primary, {qid for table in tables for qid in table.qids} - primary)
 
     def subgraphs(self, primary: Iterable[str], related: Iterable[str] = ()) -> Report:
         """Fetch everything around ``primary`` items, and what lies above ``related`` ones.
@@ -153,7 +153,7 @@ def require(store: Store, table: CategoryTable) -> None:
     if missing:
         names = {item.qid: item.label for category in table.categories for item in category.items}
         shown = ", ".join(f"{qid} ({names[qid]})" for qid in missing[:8]) + (", ..." if len(missing) > 8 else "")
-        remedy = f"fetch them once with a network: kgvad kg fetch --dataset {table.dataset}"
+        remedy = f"fetch them with a network (kgvad kg fetch --dataset {table.dataset}), or correct the ids"
         raise OfflineError(f"the cache does not have {shown}", remedy)
 
 

@@ -57,19 +57,21 @@ def fetch(
     name = dataset or _settings().dataset
     tables = [load_table(one) for one in ([name] if name else bundled_tables())]
     with _open(store) as opened:
+        if not offline:
+            client = _client(endpoint, contact, tries, language)
+            settings = FetchSettings(batch=batch, budget=budget, max_age_days=max_age, refresh=refresh)
+            report = Fetcher(opened, client, settings).tables(*tables)
+            print(
+                f"asked about {report.asked} items in {report.requests} requests, {report.rows} rows; "
+                f"{report.cached} were in the cache"
+            )
         for table in tables:
-            if offline:
-                require(opened, table)
-                print(f"{table.dataset}: all {len(table.qids)} items are in the cache")
-            else:
-                client = _client(endpoint, contact, tries, language)
-                settings = FetchSettings(batch=batch, budget=budget, max_age_days=max_age, refresh=refresh)
-                report = Fetcher(opened, client, settings).table(table)
-                print(
-                    f"{table.dataset}: asked about {report.asked} items in {report.requests} requests, "
-                    f"{report.rows} rows; {report.cached} were in the cache"
-                )
-            opened.record_categories(check_labels(opened, table, dataset), table.dataset)
+            require(opened, table)
+            rows = check_labels(opened, table, dataset)
+            opened.record_categories(rows, table.dataset)
+            print(
+                f"{table.dataset}: all {len(table.qids)} items are in the cache, under the names the table gives them"
+            )
 
 
 @kg_app.command()

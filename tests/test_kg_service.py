@@ -243,7 +243,7 @@ def fetch_all(stub, path):
     table = load_table("xd")
     client, _ = client_of(stub)
     with Store.open(f"sqlite:///{path}", facts=False) as store:
-        Fetcher(store, client, FetchSettings(batch=50)).table(table)
+        Fetcher(store, client, FetchSettings(batch=50)).tables(table)
         return {
             (fact.subject, fact.property, fact.object) for batch in store.contents() for fact in batch.statements
         } | {term for batch in store.contents() for term in batch.terms}

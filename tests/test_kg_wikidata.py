@@ -79,17 +79,17 @@ def test_what_is_no_id_is_not_asked(endpoint, qid):
 
 def test_a_subgraph_and_a_second_time_nothing_is_asked(endpoint, store):
     table = load_table("ucf")
-    report = Fetcher(store, client_of(endpoint)).table(table)
+    report = Fetcher(store, client_of(endpoint)).tables(table)
     assert report.requests < 15 and report.asked > 200 and report.cached == 0
     before = list(store.contents())
-    again = Fetcher(store, client_of(endpoint)).table(table)
+    again = Fetcher(store, client_of(endpoint)).tables(table)
     assert (again.requests, again.asked) == (0, 0) and again.cached >= 200
     assert list(store.contents()) == before
 
 
 def test_concepts_of_a_fetched_cache_are_those_of_the_bundled_facts(endpoint, store, tmp_path):
     table = load_table("ucf")
-    Fetcher(store, client_of(endpoint)).table(table)
+    Fetcher(store, client_of(endpoint)).tables(table)
     with Store.open(f"sqlite:///{tmp_path}/bundled.sqlite") as bundled:
         for row in table.categories:
             fetched = {c.text for c in category_concepts(store, row)}
@@ -106,7 +106,7 @@ def test_the_shared_subset_is_fetched_and_its_labels_match(shared, tmp_path):
     ):
         for name in ("ucf", "xd", "ubnormal", "msad"):
             table = load_table(name)
-            Fetcher(store, client_of(url)).table(table)
+            Fetcher(store, client_of(url)).tables(table)
             rows = fetching.check_labels(store, table)
             known = set(store.terms(table.qids))
             assert {row["qid"] for row in rows} == known and len(known) > 0.95 * len(table.qids)
@@ -131,13 +131,13 @@ class Interrupted(WikidataClient):
 def test_an_interrupted_fetch_goes_on_where_it_stopped(endpoint, tmp_path):
     settings = FetchSettings(batch=20)
     with Store.open(f"sqlite:///{tmp_path}/whole.sqlite", facts=False) as whole:
-        requests = Fetcher(whole, client_of(endpoint), settings).table(load_table("xd")).requests
+        requests = Fetcher(whole, client_of(endpoint), settings).tables(load_table("xd")).requests
         expected = whole.counts()
     with Store.open(f"sqlite:///{tmp_path}/parts.sqlite", facts=False) as parts:
         with pytest.raises(KeyboardInterrupt):
-            Fetcher(parts, Interrupted(endpoint, 4), settings).table(load_table("xd"))
+            Fetcher(parts, Interrupted(endpoint, 4), settings).tables(load_table("xd"))
         assert len(parts.fetches()) == 4
-        rest = Fetcher(parts, client_of(endpoint), settings).table(load_table("xd"))
+        rest = Fetcher(parts, client_of(endpoint), settings).tables(load_table("xd"))
         assert rest.requests == requests - 4
         assert parts.counts() == expected
 
@@ -168,7 +168,7 @@ def test_other_languages_are_asked_for_though_the_item_is_known(endpoint, store)
 
 
 def test_the_budget_of_items(endpoint, store, capsys):
-    report = Fetcher(store, client_of(endpoint), FetchSettings(budget=10)).table(load_table("ucf"))
+    report = Fetcher(store, client_of(endpoint), FetchSettings(budget=10)).tables(load_table("ucf"))
     assert report.left_out > 0
     assert "items were left out: the budget is 10 (--budget)" in capsys.readouterr().err
 
@@ -181,7 +181,7 @@ def test_offline_names_what_is_missing(store):
         '[[category]]\nname = "Normal"\ntext = "n"\nnormal = true\ncues = ["walking"]\n',
         "mine",
     )
-    with pytest.raises(OfflineError, match=r"does not have Q5 \(human\); fetch them .* kgvad kg fetch --dataset mine"):
+    with pytest.raises(OfflineError, match=r"does not have Q5 \(human\); fetch them with a network .kgvad kg fetch --dataset mine., or correct the ids"):
         require(store, table)
 
 
