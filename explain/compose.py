@@ -320,6 +320,8 @@ def _limits(scores: Scores, context: Context, duration: float, quiet: bool) -> t
         limits.append("hint_only")
     if origin.names_categories != "no":
         limits.append("closed_list")
+    if origin.trained and scores.concept_alignment is not None and context.bank is not None:
+        limits.append("concepts_go_along")
     if origin.scorer == "unknown":
         limits.append("scores_unknown")
     if not origin.trained:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.scores import Scores
+from kgvad.detector.scores import Origin, Scores
 from kgvad.errors import ScoresError, UsageError
 
 
@@ -49,6 +49,36 @@ class EventRule:
             raise UsageError(
                 f"merge_s is {self.merge_s:g} and min_s is {self.min_s:g}", "both must be seconds, 0 or more"
             )
+
+
+TRAINING_FREE = EventRule(high=0.2, low=0.125)
+"""For the scorer without training, whose score is r^2 / (r^2 + 4^2) at r times the video's quiet level: an event begins
+at about twice the quiet level (0.2) and lasts while the video stays at one and a half times (0.125)."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the user chose of an :class:`EventRule`; ``None`` takes what suits the scorer."""
+
+    high: float | None = None
+    low: float | None = None
+    merge_s: float | None = None
+    min_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.high is not None:  # what is wrong for any scorer is said before any work is done
+            self.rule(Origin())
+
+    def rule(self, origin: Origin) -> EventRule:
+        """The whole rule for scores of this origin; a new ``high`` keeps the ratio of the thresholds."""
+        usual = TRAINING_FREE if origin.scorer == "training-free" else EventRule()
+        high = usual.high if self.high is None else self.high
+        return EventRule(
+            high=high,
+            low=high * usual.low / usual.high if self.low is None else self.low,
+            merge_s=usual.merge_s if self.merge_s is None else self.merge_s,
+            min_s=usual.min_s if self.min_s is None else self.min_s,
+        )
 
 
 @dataclass(frozen=True)

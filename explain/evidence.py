@@ -140,16 +140,15 @@ def evidence_for(
 
     ``contribution`` is the share of a concept's rise in the sum of the cited rises.
     """
-    chosen: list[int] = []
-    seen: set[str] = set()
+    return evidence_at(bank, change, distinct(bank, change, category, most), labels, "alignment")
+
+
+def distinct(bank: AnchorBank, change: Rises, category: str, most: int) -> list[int]:
+    """The first ``most`` of :func:`ranked`, each text once."""
+    chosen: dict[str, int] = {}
     for index in ranked(bank, change, category):
-        text = bank.concepts[index].text.casefold()
-        if text not in seen:
-            seen.add(text)
-            chosen.append(index)
-        if len(chosen) == most:
-            break
-    return evidence_at(bank, change, chosen, labels, "alignment")
+        chosen.setdefault(bank.concepts[index].text.casefold(), index)
+    return list(chosen.values())[:most]
 
 
 def evidence_at(

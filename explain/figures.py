@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
+from kgvad.explain.graph import draw
 from kgvad.explain.report import Report
 from kgvad.explain.text import clock, words
 
@@ -33,6 +34,8 @@ class Figures:
     ----------
     timeline, heat
         Drawings; ``heat`` is ``None`` where no category is known.
+    graphs
+        Event number to a drawing of the graph behind its evidence or hints.
     pictures
         Frame number to ``data:`` URI.
     css
@@ -41,6 +44,7 @@ class Figures:
 
     timeline: Markup
     heat: Markup | None
+    graphs: dict[int, Markup]
     pictures: dict[int, str]
     rules: list[str] = field(default_factory=list)
 
@@ -55,7 +59,21 @@ def figures(report: Report, labels: dict[str, Any], categories: dict[str, str], 
     timeline = _timeline(report, labels, rules)
     heat = _heat(report, categories)
     images = {frame: "data:image/jpeg;base64," + base64.b64encode(data).decode() for frame, data in pictures.items()}
-    return Figures(timeline, heat, images, rules)
+    return Figures(timeline, heat, _graphs(report, labels, categories), images, rules)
+
+
+def _graphs(report: Report, labels: dict[str, Any], categories: dict[str, str]) -> dict[int, Markup]:
+    drawings = {}
+    for event in report.events:
+        cited = event.evidence or event.hints
+        names = {item.category for item in cited}
+        if len(names) != 1:  # hints may point to several categories; one root would be wrong
+            continue
+        root = str(_category(report, names.pop(), categories).unescape())
+        drawing = draw(cited, root, f"{labels['graph']}: {root}")
+        if drawing is not None:
+            drawings[event.number] = drawing
+    return drawings
 
 
 def pooled(report: Report, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

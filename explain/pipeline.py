@@ -15,7 +15,7 @@ from kgvad.detector.scores import FORMATS as SCORE_FORMATS
 from kgvad.detector.scores import Scores
 from kgvad.errors import AnchorError, RunError, UsageError, WeightsError
 from kgvad.explain.compose import Context, Seen, compose
-from kgvad.explain.events import EventRule, calibrate, find_events
+from kgvad.explain.events import Interval, Thresholds, calibrate, find_events
 from kgvad.explain.frames import key_pictures
 from kgvad.explain.report import Report
 from kgvad.explain.severity import harm_of
@@ -55,7 +55,7 @@ class Options:
         Whether the action recogniser may look at the peaks.
     images
         Whether key frames are read.
-    rule, calibrated_on, false_alarms_per_hour
+    thresholds, calibrated_on, false_alarms_per_hour
         How events are found, and how the thresholds were set.
     device
         Torch device.
@@ -71,7 +71,7 @@ class Options:
     stride: int = 16
     actions: bool = True
     images: bool = True
-    rule: EventRule = field(default_factory=EventRule)
+    thresholds: Thresholds = field(default_factory=Thresholds)
     calibrated_on: int = 0
     false_alarms_per_hour: float | None = None
     device: str = "cpu"
@@ -114,8 +114,9 @@ class Explainer:
             scores, info = self._score(video, captions)
         bank = self._bank_for(scores)
         times = _times(scores, info)
+        rule = options.thresholds.rule(scores.origin)
         context = Context(
-            rule=options.rule,
+            rule=rule,
             calibrated_on=options.calibrated_on,
             false_alarms_per_hour=options.false_alarms_per_hour,
             bank=bank,
@@ -130,7 +131,7 @@ class Explainer:
             captions=captions,
             times=times,
         )
-        seen, by = self._actions(video, scores, info, times)
+        seen, by = self._actions(video, scores, info, find_events(scores, rule, times))
         report = compose(scores, context, seen, by)
         pictures = key_pictures(video, report, info) if video is not None and options.images else {}
         return Explained(report, scores, info, pictures)
@@ -149,9 +150,11 @@ class Explainer:
                 scores.append(Scores.load(source))
             else:
                 scores += [self._score(video, None)[0] for video in find_videos(source).values()]
-        rule = calibrate(scores, self.options.rule, false_alarms_per_hour)
+        usual = self.options.thresholds.rule(scores[0].origin) if scores else None
+        rule = calibrate(scores, usual, false_alarms_per_hour)
         note(f"on {len(scores)} normal videos the event threshold became {rule.high:.3f}")
-        return self._with(rule=rule, calibrated_on=len(scores), false_alarms_per_hour=false_alarms_per_hour)
+        found = Thresholds(rule.high, rule.low, rule.merge_s, rule.min_s)
+        return self._with(thresholds=found, calibrated_on=len(scores), false_alarms_per_hour=false_alarms_per_hour)
 
     def with_scores(self, path: Path) -> Explainer:
         """The same, with the scores of another file; what was loaded is kept."""
@@ -288,13 +291,12 @@ class Explainer:
         return {name: known[name] for name in scores.categories if name in known}
 
     def _actions(
-        self, video: Path | None, scores: Scores, info: VideoInfo | None, times: NDArray[np.float64] | None
+        self, video: Path | None, scores: Scores, info: VideoInfo | None, intervals: list[Interval]
     ) -> tuple[dict[int, Seen], str | None]:
         """Hints by recognised actions, where nothing names categories; one line on stderr where they cannot be had."""
         options = self.options
         if video is None or info is None or not options.actions or scores.origin.names_categories != "no":
             return {}, None
-        intervals = find_events(scores, options.rule, times)
         if not intervals or options.stride != 16:  # a recogniser of movement needs every frame
             return {}, None
         from kgvad.anchors.text import load_text_encoder

@@ -235,6 +235,7 @@ LimitKey = Literal[
     "short_video",
     "no_sound",
     "closed_list",
+    "concepts_go_along",
     "not_a_judgement",
 ]
 

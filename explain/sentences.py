@@ -133,6 +133,10 @@ def _event(report: Report, index: int) -> list[tuple[str, str, Pointers]]:
         sentences.append((f"subtitle/{event.number}", said, number | fields))
     else:
         sentences.append((f"subtitle/{event.number}", "subtitle_unknown", number | {"peak_score": f"{at}/peak_score"}))
+    if event.evidence:
+        fields = {"name": f"{at}/categories/0/name", "text": f"{at}/categories/0/text", "evidence": f"{at}/evidence"}
+        key = "explanation" if report.method.names_categories == "yes" else "explanation_hint"
+        sentences.append((f"{place}/explanation", key, fields))
     for i in range(len(event.evidence)):
         sentences.append((f"{place}/evidence/{i}", "evidence", _evidence_fields(f"{at}/evidence/{i}")))
     if event.contrast is not None:
@@ -196,6 +200,7 @@ def _limit_fields(key: str) -> Pointers:
         "built_in_thresholds": {"high": "/method/rule/high", "calibrated_on": "/method/rule/calibrated_on"},
         "all_abnormal": {"share": "/summary/abnormal_share"},
         "short_video": {"duration_s": "/video/duration_s"},
+        "concepts_go_along": {"trained": "/method/trained"},
         "closed_list": {"names_categories": "/method/names_categories"},
     }.get(key, {"limits": "/limits"})
 

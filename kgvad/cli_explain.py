@@ -41,12 +41,18 @@ def explain(
         typer.Option("--captions", help="Captions of the video by frame, JSON: they let categories be named."),
     ] = None,
     scores: Annotated[Path | None, typer.Option("--scores", help="Scores of any program: npz, CSV or JSON.")] = None,
-    high: Annotated[float, typer.Option("--high", help="A score from here on starts an event.")] = 0.5,
+    high: Annotated[
+        float | None, typer.Option("--high", help="A score from here on starts an event; default: as suits the scorer.")
+    ] = None,
     low: Annotated[
         float | None, typer.Option("--low", help="An event lasts while the score stays above; default 0.7 x high.")
     ] = None,
-    merge: Annotated[float, typer.Option("--merge", help="Events at most this many seconds apart are one.")] = 2.0,
-    shortest: Annotated[float, typer.Option("--min", help="Shorter events, in seconds, are left out.")] = 1.0,
+    merge: Annotated[
+        float | None, typer.Option("--merge", help="Events at most this many seconds apart are one; default 2.")
+    ] = None,
+    shortest: Annotated[
+        float | None, typer.Option("--min", help="Shorter events, in seconds, are left out; default 1.")
+    ] = None,
     calibrate: Annotated[
         list[Path] | None,
         typer.Option(
@@ -77,7 +83,7 @@ def explain(
 ) -> None:
     """Write a report about a video: when something abnormal happens, what it may be, and why."""
     from kgvad.errors import UsageError
-    from kgvad.explain.events import EventRule
+    from kgvad.explain.events import Thresholds
     from kgvad.explain.many import explain_folder
     from kgvad.explain.output import Outputs
     from kgvad.explain.pipeline import Explainer, Options
@@ -96,7 +102,7 @@ def explain(
         stride=stride,
         actions=actions,
         images=images,
-        rule=EventRule(high, low if low is not None else 0.7 * high, merge, shortest),
+        thresholds=Thresholds(high, low, merge, shortest),
         device=device or settings.device or "cpu",
     )
     if video is not None and video.is_dir():
@@ -123,6 +129,42 @@ def explain(
         print(text, end="")
 
 
+def explain_eval(
+    reports: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="REPORTS", help="Reports as JSON, or folders of them, to compare as text."),
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option("--references", help="Sentences that people wrote, JSON: {video: [text, ...]}.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Trained run whose explanations are tested by deletion.")
+    ] = None,
+    features: Annotated[Path | None, typer.Option("--features", help="Feature store for --run.")] = None,
+    videos: Annotated[
+        Path | None, typer.Option("--videos", help="File with one video a line: only these are tested with --run.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the random deletions and the bootstrap.")] = 0,
+) -> None:
+    """Measure explanations: as text against references, and by taking away what they cite."""
+    from kgvad.errors import UsageError
+    from kgvad.explain.evaluate import deletion_table, text_table
+
+    if (
+        (references is None) != (not reports)
+        or (run is None) != (features is None)
+        or (references is None and run is None)
+    ):
+        raise UsageError(
+            "there is nothing to measure", "give REPORTS with --references FILE, or --run RUN with --features STORE"
+        )
+    if reports and references is not None:
+        print(text_table(reports, references, seed), end="")
+    if run is not None and features is not None:
+        print(deletion_table(run, features, videos, seed), end="")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(explain)
+    app.command("explain-eval")(explain_eval)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from kgvad.detector.scores import Scores
+from kgvad.detector.scores import Origin, Scores
 from kgvad.errors import ScoresError, UsageError
-from kgvad.explain.events import EventRule, calibrate, find_events
+from kgvad.explain.events import EventRule, Thresholds, calibrate, find_events
 
 
 def curve(values, fps=16.0, step=16):
@@ -118,3 +118,12 @@ def test_calibration_goes_as_low_as_it_may():
 def test_calibration_without_footage_is_an_error():
     with pytest.raises(ScoresError, match="no normal footage"):
         calibrate([])
+
+
+def test_the_rule_suits_the_scorer_and_the_user_wins():
+    free, other = Origin(scorer="training-free"), Origin(scorer="mine")
+    twice = 2**2 / (2**2 + 4**2)  # the score at twice the quiet level
+    assert Thresholds().rule(free).high == pytest.approx(twice)
+    assert Thresholds().rule(other) == EventRule()
+    assert Thresholds(high=0.8).rule(other).low == pytest.approx(0.8 * 0.7)
+    assert Thresholds(high=0.8, low=0.1, min_s=0).rule(free) == EventRule(0.8, 0.1, 2.0, 0)

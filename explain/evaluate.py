@@ -1,0 +1,121 @@
+"""``kgvad explain-eval``: tables of the quality of explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from kgvad.console import note, track
+from kgvad.errors import ReportError, UsageError
+from kgvad.explain.events import EventRule
+from kgvad.explain.faithfulness import Faithfulness, examine
+from kgvad.explain.quality import Figure, TextQuality, read_references, text_quality
+from kgvad.explain.report import Report
+
+RESAMPLES = 1000
+PAIRS = (  # what is compared with chance
+    ("score", "score_fall", "score_fall_random"),
+    ("category", "category_fall", "category_fall_random"),
+    ("category, concepts dropped", "concept_fall", "concept_fall_random"),
+    ("score kept", "kept", "kept_random"),
+)
+
+
+def text_table(sources: Sequence[Path], references: Path, seed: int = 0) -> str:
+    """Markdown table: explanation sentences of JSON reports against references of the same videos.
+
+    Raises
+    ------
+    UsageError, ReportError
+        A source is missing or no report, or no report has a reference.
+    """
+    known = read_references(references)
+    candidates, targets = [], []
+    for path in _report_files(sources):
+        report = Report.from_json(path.read_text("utf-8"), str(path))
+        text = explanation(report)
+        if text and Path(report.video.name).stem in known:
+            candidates.append(text)
+            targets.append(known[Path(report.video.name).stem])
+    if not candidates:
+        raise ReportError("no report with an event has a reference text", "check the names of the videos")
+    return quality_table({"reports": text_quality(candidates, targets, seed=seed)})
+
+
+def explanation(report: Report) -> str:
+    """The sentences that say what the events are: explanation, category and caption."""
+    keys = ("explanation", "explanation_hint", "event_category", "event_category_hint", "caption")
+    return " ".join(sentence.text for sentence in report.sentences if sentence.key in keys)
+
+
+def _report_files(sources: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for source in sources:
+        if not source.exists():
+            raise UsageError(f"{source} does not exist", "name reports as JSON, or folders of them")
+        found += sorted(p for p in source.rglob("*.json") if p.name != "index.json") if source.is_dir() else [source]
+    return found
+
+
+def quality_table(rows: dict[str, TextQuality]) -> str:
+    """Markdown table, one line a method."""
+    lines = ["| text | n | BLEU-4 | ROUGE-L | METEOR | cosine |", "|---|--:|---|---|---|---|"]
+    for name, row in rows.items():
+        cosine = "–" if row.cosine is None else str(row.cosine)
+        lines.append(f"| {name} | {row.texts} | {row.bleu4} | {row.rouge_l} | {row.meteor} | {cosine} |")
+    return "\n".join(lines) + "\n"
+
+
+def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0, rule: EventRule | None = None) -> str:
+    """Markdown table: fall of score and category when what is cited is taken away, against chance.
+
+    Raises
+    ------
+    KgvadError
+        The run or the store cannot be read, or no video has both an event and a quiet part.
+    """
+    from kgvad.detector.run import Run
+    from kgvad.video.store import FeatureStore
+
+    loaded = Run.load(run)
+    store = FeatureStore.open(features, None if (features / "manifest.json").is_file() else loaded.config.encoder)
+    chosen = store.ids()
+    if videos is not None:
+        wanted = {Path(line.split()[0]).stem for line in videos.read_text("utf-8").splitlines() if line.split()}
+        chosen = [video for video in chosen if Path(video).stem in wanted]
+    found: list[Faithfulness] = []
+    for number, video in enumerate(track(chosen, "examining")):
+        result = examine(loaded, store.load(video), store.info(video), video, rule or EventRule(), seed=seed + number)
+        if result is not None:
+            found.append(result)
+    if not found:
+        raise ReportError("no video has both an event and a quiet part", "name other videos")
+    note(f"{len(found)} of {len(chosen)} videos have both an event and a quiet part")
+    return faithfulness_table(found, seed)
+
+
+def faithfulness_table(found: Sequence[Faithfulness], seed: int = 0) -> str:
+    """Markdown table over the videos, with 95 % bootstrap intervals."""
+    values = {f.name: [getattr(one, f.name) for one in found] for f in fields(Faithfulness)}
+    lines = ["| | n | cited | random | difference |", "|---|--:|---|---|---|"]
+    for name, cited, random in PAIRS:
+        pairs = [(a, b) for a, b in zip(values[cited], values[random], strict=True) if a is not None and b is not None]
+        if pairs:
+            a, b = np.array(pairs, float).T
+            lines.append(f"| {name} | {len(a)} | {_mean(a, seed)} | {_mean(b, seed)} | {_mean(a - b, seed)} |")
+    same = np.array([value for value in values["same_category"] if value is not None], float)
+    lines.append(
+        f"| events after noise, overlap | {len(found)} | {_mean(np.array(values['overlap'], float), seed)} | | |"
+    )
+    if len(same):
+        lines.append(f"| category after noise, the same | {len(same)} | {_mean(same, seed)} | | |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean(values: np.ndarray, seed: int) -> Figure:  # type: ignore[type-arg]
+    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
+    return Figure(float(values.mean()), float(low), float(high))

@@ -1,0 +1,114 @@
+"""The part of the knowledge graph behind an event, drawn: category, items and concepts with the properties between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+from kgvad.explain.report import Evidence
+
+BOX_W, BOX_H, GAP_X, GAP_Y = 190, 44, 90, 14  # user units of the drawing
+MOST_LETTERS = 26  # of a label in a box
+
+Node = tuple[str, str]  # QID (or the text itself), label
+
+
+def draw(evidence: Sequence[Evidence], category: str, title: str) -> Markup | None:
+    """A drawing of the statements behind ``evidence``; ``None`` where no concept has a path in the graph.
+
+    Columns are steps away from the category's items; an arrow carries its property. Boxes with the item's number are
+    links in nothing: the list beside the drawing has them as text for every reader.
+
+    Parameters
+    ----------
+    evidence
+        Cited concepts.
+    category
+        The category in words, drawn as the root.
+    title
+        Read out in place of the drawing.
+    """
+    columns: list[list[Node]] = [[("", category)]]
+    edges: list[tuple[Node, Node, str]] = []
+
+    def place(node: Node, column: int) -> Node:
+        for nodes in columns:
+            for other in nodes:
+                if other[0] == node[0] and node[0]:
+                    return other
+        while len(columns) <= column:
+            columns.append([])
+        columns[column].append(node)
+        return node
+
+    for item in evidence:
+        if not item.path:
+            if item.qid:  # an item that the category table names beside the category's own
+                _once(edges, (columns[0][0], place((item.qid, item.concept), 1), ""))
+            continue
+        start = place((item.path[0].subject, item.path[0].subject_label or category), 1)
+        _once(edges, (columns[0][0], start, ""))
+        for depth, step in enumerate(item.path):
+            last = depth == len(item.path) - 1
+            before = place((step.subject, step.subject_label or step.subject), depth + 1)
+            label = item.concept if last and item.qid == step.object else step.object_label or step.object
+            after = place((step.object, label), depth + 2)
+            _once(edges, (before, after, step.property))
+    return _svg(columns, edges, title) if edges else None
+
+
+def _once(edges: list[tuple[Node, Node, str]], edge: tuple[Node, Node, str]) -> None:
+    if edge not in edges and edge[0] != edge[1]:
+        edges.append(edge)
+
+
+def _svg(columns: list[list[Node]], edges: list[tuple[Node, Node, str]], title: str) -> Markup:
+    tallest = max(len(nodes) for nodes in columns)
+    width = len(columns) * BOX_W + (len(columns) - 1) * GAP_X
+    height = tallest * BOX_H + (tallest - 1) * GAP_Y
+    corner: dict[Node, tuple[float, float]] = {}
+    for x, nodes in enumerate(columns):
+        top = (height - len(nodes) * BOX_H - (len(nodes) - 1) * GAP_Y) / 2
+        for y, node in enumerate(nodes):
+            corner[node] = (x * (BOX_W + GAP_X), top + y * (BOX_H + GAP_Y))
+    parts = [_edge(corner[a], corner[b], name) for a, b, name in edges]
+    parts += [_box(corner[node], node, x == 0) for x, nodes in enumerate(columns) for node in nodes]
+    return Markup('<svg class="graph" viewBox="-2 -2 {w} {h}" role="img" aria-label="{title}">{parts}</svg>').format(
+        w=f"{width + 4:g}", h=f"{height + 4:g}", title=title, parts=Markup("").join(parts)
+    )
+
+
+def _edge(start: tuple[float, float], end: tuple[float, float], name: str) -> Markup:
+    x1, y1 = start[0] + BOX_W, start[1] + BOX_H / 2
+    x2, y2 = end[0], end[1] + BOX_H / 2
+    if x2 <= start[0]:  # back to an earlier column: from the left side
+        x1, x2 = start[0], end[0] + BOX_W
+    middle = (x1 + x2) / 2
+    line = f"M{x1:g},{y1:g}C{middle:g},{y1:g} {middle:g},{y2:g} {x2:g},{y2:g}"
+    return Markup('<path class="edge" d="{}"/><text class="prop" x="{}" y="{}">{}</text>').format(
+        line, f"{middle:g}", f"{(y1 + y2) / 2 - 5:g}", name
+    )
+
+
+def _box(corner: tuple[float, float], node: Node, root: bool) -> Markup:
+    x, y = corner
+    qid, label = node
+    short = label if len(label) <= MOST_LETTERS else label[: MOST_LETTERS - 1] + "…"
+    center = x + BOX_W / 2
+    number = (
+        Markup('<text class="qid" x="{}" y="{}">{}</text>').format(f"{center:g}", f"{y + 35:g}", qid) if qid else ""
+    )
+    return Markup(
+        '<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="6"/><text x="{}" y="{}">{}</text>{}'
+    ).format(
+        "root" if root else "node",
+        f"{x:g}",
+        f"{y:g}",
+        BOX_W,
+        BOX_H,
+        f"{center:g}",
+        f"{y + (20 if qid else 27):g}",
+        escape(short),
+        number,
+    )
