@@ -34,7 +34,7 @@ def test_round_trip(store, tmp_path):
     np.testing.assert_array_equal(features, np.arange(12).reshape(3, 4))
     assert again.info("Fighting/f1") == entry()
     assert again.fingerprint == store.fingerprint
-    assert not [p for p in (tmp_path / "toy").rglob(".*")]  # no temporary file stays
+    assert not list((tmp_path / "toy").rglob(".*"))  # no temporary file stays
 
 
 def test_uniform_spans_and_the_tail():

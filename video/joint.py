@@ -31,7 +31,7 @@ class JointEncoder(FrameEncoder):
     def __init__(self, name: str, network: nn.Module, folder: Path, weights_hash: str, sampling: Sampling, device: str):
         config: Any = network.config
         self.name = name
-        self.side = config.vision_config.image_size if hasattr(config, "vision_config") else config.image_size
+        self.side = config.vision_config.image_size
         self.dim = config.image_text_hidden_size if name == "blip" else config.projection_dim
         super().__init__(network, weights_hash, sampling, device)
         settings = _preprocessing(folder)
@@ -45,7 +45,7 @@ class JointEncoder(FrameEncoder):
         network: Any = self.network
         x = (pixels / 255 - self._mean) / self._std
         if self.name == "clip":
-            embedded: Tensor = network(pixel_values=x).image_embeds
+            embedded: Tensor = network.visual_projection(network.vision_model(pixel_values=x).pooler_output)
             return embedded
         projected: Tensor = network.vision_proj(network.vision_model(pixel_values=x).last_hidden_state[:, 0])
         return projected
@@ -97,17 +97,16 @@ def _kind(folder: Path) -> str:
 def _network(kind: str, folder: Path) -> nn.Module:
     import transformers
 
-    architecture = (
-        transformers.CLIPVisionModelWithProjection if kind == "clip" else transformers.BlipForImageTextRetrieval
-    )
+    architecture = transformers.CLIPModel if kind == "clip" else transformers.BlipForImageTextRetrieval
     try:
         with _quiet(transformers):
             network: Any = architecture.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises many unrelated types for a damaged folder
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise WeightsError(f"the model in {folder} cannot be loaded ({reason})", "copy it again") from error
-    if kind == "blip":  # the text side and the matching head are not needed
-        del network.text_encoder, network.text_proj, network.itm_head
+    # the text side and the matching head are not needed
+    for part in ("text_model", "text_projection") if kind == "clip" else ("text_encoder", "text_proj", "itm_head"):
+        delattr(network, part)
     module: nn.Module = network
     return module
 

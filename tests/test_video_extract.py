@@ -1,0 +1,198 @@
+"""Extraction of one video and of folders: resumable, parallel, and never stopped by one bad file."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from kgvad.cli import app
+from kgvad.errors import FeatureError, UsageError, VideoError
+from kgvad.video.encoders import load_visual_encoder
+from kgvad.video.extract import entry_of, extract_folder, extract_video, find_videos
+from kgvad.video.sampling import Sampling
+from kgvad.video.store import FeatureStore
+from kgvad.video.write import write_video
+
+
+def moving(count, seed=0):
+    rng = np.random.default_rng(seed)
+    base = rng.integers(0, 256, (48, 64, 3), np.uint8)
+    return [np.roll(base, index, axis=1) for index in range(count)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("videos")
+    for name, count in (("Fighting/f1", 40), ("Fighting/f2", 35), ("Normal/n1", 50)):
+        (root / name).parent.mkdir(exist_ok=True)
+        write_video(root / f"{name}.mp4", moving(count, count), 25)
+    return root
+
+
+@pytest.fixture
+def encoder(weights):
+    weights("efficientnet-lite0")
+    return load_visual_encoder("efficientnet-lite0")
+
+
+class Brightness:
+    """A real encoder of one number a snippet, to see what extraction itself does."""
+
+    name = "brightness"
+    dim = 1
+    weights = "none"
+    batch = 2
+    fingerprint = "b"
+    sampling = Sampling(temporal="mean16")
+
+    def decode_size(self, width, height):
+        return width // 2, height // 2
+
+    def encode(self, snippets):
+        assert snippets.shape[1:] == (16, 24, 32, 3)
+        assert len(snippets) <= self.batch
+        return snippets.mean((1, 2, 3, 4), dtype=np.float32)[:, None]
+
+
+def test_rows_are_in_order_across_batches(tmp_path):
+    pictures = [np.full((48, 64, 3), 10 * (i // 16), np.uint8) for i in range(16 * 7 + 3)]
+    path = write_video(tmp_path / "steps.mp4", pictures, 25)
+    seen = []
+    features, info = extract_video(path, Brightness(), advance=lambda units=1, description=None: seen.append(units))
+    np.testing.assert_allclose(features[:, 0], np.arange(7) * 10, atol=2)
+    assert info.frame_count == 115
+    assert seen == [2, 2, 2, 1]
+
+
+def test_a_failing_encoder_does_not_hang(tmp_path):
+    class Failing(Brightness):
+        def encode(self, snippets):
+            raise FeatureError("no")
+
+    path = write_video(tmp_path / "long.mp4", moving(400), 25)
+    with pytest.raises(FeatureError):
+        extract_video(path, Failing())
+
+
+def test_nan_from_an_encoder_is_an_error(tmp_path):
+    class Broken(Brightness):
+        def encode(self, snippets):
+            return np.full((len(snippets), 1), np.nan, np.float32)
+
+    path = write_video(tmp_path / "v.mp4", moving(16), 25)
+    with pytest.raises(FeatureError, match=r"v\.mp4: row 0 holds NaN"):
+        extract_video(path, Broken())
+
+
+def test_errors_of_decoding_arrive(tmp_path):
+    path = write_video(tmp_path / "short.mp4", moving(5), 25)
+    with pytest.raises(VideoError, match="fewer than one snippet"):
+        extract_video(path, Brightness())
+
+
+def test_variable_rate_keeps_row_times(tmp_path):
+    times = [0.04 * i for i in range(16)] + [0.64 + 0.5 * i for i in range(24)]
+    path = write_video(tmp_path / "vfr.mp4", moving(40), 25, times_s=times)
+    _, info = extract_video(path, Brightness())
+    entry = entry_of(info, 2, 16)
+    np.testing.assert_allclose(entry.times_s[:2], [0, 0.64], atol=2e-3)
+    assert (
+        entry_of(extract_video(write_video(tmp_path / "c.mp4", moving(40), 25), Brightness())[1], 2, 16).times_s is None
+    )
+
+
+def test_identifiers(tmp_path):
+    for name in ("a.mp4", "a.avi", "b/c.MKV", ".hidden.mp4", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert sorted(find_videos(tmp_path)) == ["a.avi", "a.mp4", "b/c"]
+    assert list(find_videos(tmp_path / "notes.txt")) == ["notes"]  # named outright
+    with pytest.raises(UsageError, match="does not exist"):
+        find_videos(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no video"):
+        find_videos(tmp_path / "empty")
+
+
+def test_folder_equals_single_videos(folder, tmp_path, encoder):
+    done = extract_folder(folder, tmp_path, encoder, workers=1)
+    assert sorted(done.made) == ["Fighting/f1", "Fighting/f2", "Normal/n1"]
+    store = FeatureStore.open(tmp_path)
+    assert store.fingerprint == encoder.fingerprint
+    features, info = extract_video(folder / "Normal/n1.mp4", encoder)
+    np.testing.assert_allclose(store.load("Normal/n1"), features, atol=2e-3)
+    assert store.info("Normal/n1").frame_count == info.frame_count == 50
+    assert store.load("Normal/n1").shape == (3, 1280)
+
+
+def test_processes_give_the_same_features(folder, tmp_path, encoder):
+    one = extract_folder(folder, tmp_path / "one", encoder, workers=1).store
+    two = extract_folder(folder, tmp_path / "two", encoder, workers=2).store
+    assert one.ids() == two.ids()
+    for video in one.ids():
+        np.testing.assert_allclose(one.load(video), two.load(video), atol=5e-3)
+
+
+def test_resumes_and_notices_changes(folder, tmp_path, encoder):
+    extract_folder(folder, tmp_path / "out", encoder, workers=1)
+    store = FeatureStore.open(tmp_path / "out")
+    before = {video: store.path(video).stat().st_mtime_ns for video in store.ids()}
+    store.path("Fighting/f2").unlink()  # as if killed before it was written
+    time.sleep(0.01)
+    again = extract_folder(folder, tmp_path / "out", encoder, workers=1)
+    assert again.made == ["Fighting/f2"]
+    assert again.reused == ["Fighting/f1", "Normal/n1"]
+    assert store.path("Fighting/f1").stat().st_mtime_ns == before["Fighting/f1"]
+    os.utime(folder / "Normal/n1.mp4")
+    assert extract_folder(folder, tmp_path / "out", encoder, workers=1).made == ["Normal/n1"]
+
+
+def test_interrupted_extraction_keeps_what_is_done(folder, tmp_path, encoder, monkeypatch):
+    """Ctrl-C after the first video: the store stays whole and the next call makes only the rest."""
+    from kgvad.video import extract
+
+    real = extract.extract_video
+    calls = []
+
+    def interrupted(*args, **options):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(extract, "extract_video", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        extract_folder(folder, tmp_path, encoder, workers=1)
+    monkeypatch.setattr(extract, "extract_video", real)
+    assert len(FeatureStore.open(tmp_path).ids()) == 1
+    assert len(extract_folder(folder, tmp_path, encoder, workers=1).made) == 2
+
+
+def test_command_goes_on_past_bad_files_and_exits_1(folder, tmp_path, weights):
+    import shutil
+
+    weights("efficientnet-lite0")
+    videos = tmp_path / "videos"
+    shutil.copytree(folder, videos)
+    (videos / "text.mp4").write_text("no video")
+    (videos / "zero.mp4").touch()
+    write_video(videos / "short.mp4", moving(3), 25)
+    arguments = ["extract", str(videos), "--encoder", "efficientnet-lite0", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*arguments, "--workers", "1"])
+    assert result.exit_code == 1
+    assert result.stdout == f"{tmp_path / 'out' / 'efficientnet-lite0'}\n"
+    lines = result.stderr.splitlines()
+    assert "failed: short, text, zero" in lines[-1]
+    assert sum("warning" in line for line in lines) == 3
+    assert FeatureStore.open(tmp_path / "out").ids() == ["Fighting/f1", "Fighting/f2", "Normal/n1"]
+
+
+def test_command_refuses_another_fingerprint(folder, tmp_path, weights):
+    weights("efficientnet-lite0")
+    arguments = ["extract", str(folder / "Fighting/f1.mp4"), "-e", "efficientnet-lite0", "-o", str(tmp_path)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    result = CliRunner().invoke(app, [*arguments, "--temporal", "first"])
+    assert isinstance(result.exception, FeatureError)
+    assert "made otherwise (temporal mean4 there, first here)" in str(result.exception)
