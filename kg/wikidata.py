@@ -116,11 +116,13 @@ class WikidataClient:
         items = " ".join(f"wd:{qid}" for qid in asked)
         what = " ".join([*NAMED.values(), *(f"wdt:{pid}" for pid in self.properties)])
         languages = ", ".join(f'"{language}"' for language in self.languages)
+        # VALUES in each branch: Oxigraph joins a VALUES before a UNION only after it, three times as slow.
         query = f"""SELECT ?item ?what ?value WHERE {{
-  VALUES ?item {{ {items} }}
-  {{ VALUES ?what {{ {what} }} ?item ?what ?value .
+  {{ VALUES ?item {{ {items} }} VALUES ?what {{ {what} }} ?item ?what ?value .
     FILTER(ISIRI(?value) || LANG(?value) IN ({languages})) }}
-  UNION {{ ?page schema:about ?item ; schema:isPartOf <{WIKIPEDIA}> ; schema:name ?value . BIND(schema:name AS ?what) }}
+  UNION
+  {{ VALUES ?item {{ {items} }} ?page schema:about ?item ; schema:isPartOf <{WIKIPEDIA}> ; schema:name ?value .
+    BIND(schema:name AS ?what) }}
 }}"""
         return self._batch("item", query, asked)
 

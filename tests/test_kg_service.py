@@ -229,7 +229,7 @@ def test_the_budget_of_query_time(stub):
 
 def test_a_cut_answer_halves_the_batch_and_nothing_is_lost(stub, tmp_path):
     def cut_large(handler, body):
-        (servers.cut if body.count(b"wd%3AQ") > 12 else servers.passed_on)(handler, body)
+        (servers.cut if body.count(b"wd%3AQ") > 24 else servers.passed_on)(handler, body)
 
     stub.default = cut_large
     whole = fetch_all(stub, tmp_path / "halved.sqlite")
