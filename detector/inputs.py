@@ -114,6 +114,11 @@ def load_truth(dataset: str, root: Path, lists: Path | None) -> Truth:
     return Truth.load(root)
 
 
+def open_store(root: Path, encoder: str) -> FeatureStore:
+    """The store of ``encoder`` in ``root``; where there is none the one that is there, for the caller to refuse."""
+    return FeatureStore.open(root / encoder if (root / encoder / "manifest.json").is_file() else root)
+
+
 def _folder_inputs(folder: Path, choices: Choices, settings: Settings, needs_anchors: bool) -> Inputs:
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-.") or "videos"
     truth = folder_truth(folder, name)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.temporal import LocalGlobalAdapter, change, novelty, standardise
+from kgvad.detector.temporal import LocalGlobalAdapter, change, distances, novelty, standardise
 
 ROWS = 4096  # at once: the graphs are quadratic in the rows of a video
 
@@ -30,7 +30,7 @@ class AnchorAlignedConfig(BaseModel):
     window: int = Field(default=8, ge=1)  # rows
     dropout: float = Field(default=0.4, ge=0, lt=1)
     scale: float = Field(default=20.0, gt=0)  # mean length of an input row after centring
-    video_scale: float = Field(default=8.0, ge=0)  # logits between a surely normal and a surely abnormal video
+    video_scale: float = Field(default=4.0, ge=0)  # logits between a surely normal and a surely abnormal video
     row_weight: float = Field(default=1.0, ge=0)  # logits per deviation of what a row shows
     change_weight: float = Field(default=1.0, ge=0)  # of how much the features move around it
     novelty_weight: float = Field(default=1.0, ge=0)  # of how unlike the rest of its video it is
@@ -42,6 +42,7 @@ class AnchorAlignedConfig(BaseModel):
     align_weight: float = Field(default=1.0, ge=0)
     video_weight: float = Field(default=1.0, ge=0)
     separation_weight: float = Field(default=0.1, ge=0)
+    prior: bool = True  # learn categories as if all were equally frequent (logit adjustment, Menon et al. 2021)
     agreement_weight: float = Field(default=0.1, ge=0)
     smooth_weight: float = Field(default=0.0, ge=0)
 
@@ -77,9 +78,10 @@ class AnchorAligned(Detector):
 
     name: ClassVar[str] = "anchor-aligned"
     Config: ClassVar[type[BaseModel]] = AnchorAlignedConfig
-    recipe: ClassVar[Recipe] = Recipe(epochs=15, learning_rate=1e-3, weight_decay=1e-2)
+    recipe: ClassVar[Recipe] = Recipe(epochs=12, learning_rate=1e-3, weight_decay=0.3)
     source: ClassVar[str] = "kgvad"
     centre: Tensor
+    seen: Tensor
     spread: Tensor
     anchors: Tensor
     concepts: Tensor
@@ -91,6 +93,7 @@ class AnchorAligned(Detector):
         width = config.width
         self.register_buffer("centre", torch.zeros(problem.dim))
         self.register_buffer("spread", torch.ones(()))
+        self.register_buffer("seen", torch.ones(len(problem.categories)))  # training samples of each category so far
         self.drop = nn.Dropout(config.dropout)
         self.project = nn.Linear(problem.dim, width)
         self.temporal = (
@@ -131,8 +134,7 @@ class AnchorAligned(Detector):
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> AnchorOutput:
         options = self.options
         valid = valid_rows(lengths, features.shape[1])[..., None]
-        x = (features - self.centre) * (options.scale / self.spread)
-        v0 = F.gelu(self.project(self.drop(x))) * valid  # [B, T, m]
+        v0 = F.gelu(self._project(features)) * valid  # [B, T, m]
         pooled = self.drop(_pool(v0, valid, lengths))  # [B, 2 m]
         v = v0 if self.temporal is None else v0 + self.context * self.temporal(v0, lengths)
         rows = self.drop(v)
@@ -141,10 +143,10 @@ class AnchorAligned(Detector):
         logits = options.video_scale * (torch.sigmoid(whole) - 0.5)[:, None] + options.row_weight * standardise(
             found, lengths
         )
-        if options.change_weight:
-            logits = logits + options.change_weight * standardise(change(features, lengths), lengths)
-        if options.novelty_weight:
-            logits = logits + options.novelty_weight * standardise(novelty(features, lengths), lengths)
+        if options.change_weight or options.novelty_weight:
+            gap = distances(features)
+            logits = logits + options.change_weight * standardise(change(gap, lengths), lengths)
+            logits = logits + options.novelty_weight * standardise(novelty(gap, lengths), lengths)
         weights = logits.detach().masked_fill(~valid[..., 0], -torch.inf).softmax(-1)
         evidence = (weights[..., None] * rows).sum(1)  # [B, m]
         anchors = F.normalize(self._anchors(evidence), dim=-1)  # [B, C, m]
@@ -156,6 +158,12 @@ class AnchorAligned(Detector):
         if self.guided:
             concepts = queries @ F.normalize(self.text(self.concepts), dim=-1).T
         return AnchorOutput(logits, alignment, video, concepts, found, whole, anchors)
+
+    def _project(self, features: Tensor) -> Tensor:
+        """W k (x - centre) + b. Centring, scaling and dropout of inputs act on W: features are much larger than W."""
+        weight = self.project.weight * (self.options.scale / self.spread)
+        weight = self.drop(torch.ones_like(self.centre)) * weight
+        return F.linear(features, weight, self.project.bias - weight @ self.centre)
 
     def _anchors(self, evidence: Tensor) -> Tensor:
         if not self.uses_anchors:
@@ -175,11 +183,15 @@ class AnchorAligned(Detector):
         options, lengths = self.options, batch.lengths
         assert isinstance(output, AnchorOutput) and output.alignment is not None and output.video is not None
         assert output.rows is not None and output.whole is not None
+        share = torch.zeros_like(self.seen)
+        if options.prior and self.training:
+            self.seen += batch.targets.sum(0)
+            share = (self.seen / self.seen.sum()).log()
         terms = {
             "mil": options.mil_weight * loss.mil_bce(output.rows, lengths, batch.abnormal),
             "whole": options.mil_weight * F.binary_cross_entropy_with_logits(output.whole, batch.abnormal),
-            "align": options.align_weight * loss.mil_align(output.alignment, lengths, batch.targets),
-            "video": options.video_weight * loss.soft_cross_entropy(output.video, batch.targets),
+            "align": options.align_weight * loss.mil_align(output.alignment + share, lengths, batch.targets),
+            "video": options.video_weight * loss.soft_cross_entropy(output.video + share, batch.targets),
         }
         if options.separation_weight and output.guided is not None:
             terms["separation"] = options.separation_weight * loss.text_separation(output.guided, batch.normal)

@@ -27,7 +27,8 @@ class NonLocal(nn.Module):
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         q, k, v = self.query(x), self.key(x) * keep, self.value(x) * keep  # [B, m/2, T]
         weights = q.transpose(1, 2) @ k / keep.sum(-1, keepdim=True).clamp(min=1)
-        return x + self.out((weights @ v.transpose(1, 2)).transpose(1, 2))
+        y: Tensor = x + self.out((weights @ v.transpose(1, 2)).transpose(1, 2))
+        return y
 
 
 class MultiScale(nn.Module):
@@ -59,7 +60,7 @@ class MultiScale(nn.Module):
         x = x.transpose(1, 2) * keep
         parts = [layer(x) * keep for layer in self.dilated]
         parts.append(self.non_local(F.relu(self.reduce(x)), keep) * keep)
-        y = self.drop(self.fuse(torch.cat(parts, dim=1)) + x) * keep
+        y: Tensor = self.drop(self.fuse(torch.cat(parts, dim=1)) + x) * keep
         return y.transpose(1, 2)
 
 

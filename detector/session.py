@@ -16,7 +16,7 @@ from kgvad.detector.api import check_options, detector_class
 from kgvad.detector.data import load_samples
 from kgvad.detector.datasets import Truth
 from kgvad.detector.evaluate import score_split, tracks_of
-from kgvad.detector.inputs import Inputs, load_truth
+from kgvad.detector.inputs import Inputs, load_truth, open_store
 from kgvad.detector.metrics import Metrics, measure
 from kgvad.detector.run import CONFIG, METRICS, Run, RunConfig
 from kgvad.detector.score import score_features
@@ -24,7 +24,6 @@ from kgvad.detector.train import train
 from kgvad.errors import FeatureError, RunError, UsageError
 from kgvad.files import write_json
 from kgvad.settings import default_features
-from kgvad.video.store import FeatureStore
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -212,7 +211,7 @@ def evaluate_runs(paths: Sequence[Path], features: Path | None, lists: Path | No
     present: set[str] = set()
     tracks = []
     for run in runs:
-        store = FeatureStore.open(root, None if (root / "manifest.json").is_file() else run.config.encoder)
+        store = open_store(root, run.config.encoder)
         truth = load_truth(datasets[0], root, lists)
         tracks = tracks_of(score_split(run, store, truth), truth)
         present = {label for one in tracks for label in one.labels}
@@ -233,7 +232,7 @@ def score_videos(
     if suffix not in (".npz", ".csv", ".json"):
         raise UsageError(f"--format {form!r} is unknown", "use npz, csv or json")
     loaded = Run.load(run, device)
-    store = FeatureStore.open(features, None if (features / "manifest.json").is_file() else loaded.config.encoder)
+    store = open_store(features, loaded.config.encoder)
     for video in track(videos or store.ids(), "scoring"):
         scores = score_features(
             loaded, store.load(video), store.info(video), video=video, encoder_fingerprint=store.fingerprint

@@ -177,37 +177,38 @@ def standardise(x: Tensor, lengths: Tensor, shrink: float = 8.0) -> Tensor:
     return centred / (spread + 1e-6) * (number / (number + shrink))
 
 
-def change(x: Tensor, lengths: Tensor, smooth: int = 2) -> Tensor:
+def distances(x: Tensor) -> Tensor:
+    """Euclidean distances between the rows of each video, [B, T, T], through one product; no gradient."""
+    with torch.no_grad():
+        product = x.float() @ x.float().transpose(1, 2)
+        squares = product.diagonal(dim1=1, dim2=2)
+        gap = (squares[:, :, None] + squares[:, None, :] - 2 * product).clamp(min=0).sqrt()
+        return gap
+
+
+def change(gap: Tensor, lengths: Tensor, smooth: int = 2) -> Tensor:
     """How much the features move around each row; [B, T], 0 at padding.
 
     d_t = |x_t - x_(t-1)|; a row takes the mean of the steps before and after it, then the mean over ``smooth``
-    rows to each side.
+    rows to each side. ``gap`` is what :func:`distances` gives.
     """
-    size = x.shape[1]
-    valid = valid_rows(lengths, size)
-    if size < 2:
-        return torch.zeros(x.shape[:2], device=x.device)
-    with torch.no_grad():
-        step = (x[:, 1:] - x[:, :-1]).float().norm(dim=-1) * valid[:, 1:]  # [B, T - 1], 0 where it leaves the video
-        both = F.pad(step, (1, 0)) + F.pad(step, (0, 1))
-        counts = F.pad(valid[:, 1:].float(), (1, 0)) + F.pad(valid[:, 1:].float(), (0, 1))
-        return masked_smooth(both / counts.clamp(min=1) * valid, lengths, smooth)
+    valid = valid_rows(lengths, gap.shape[1])
+    pair = valid[:, 1:].to(gap.dtype)
+    step = gap.diagonal(offset=1, dim1=1, dim2=2) * pair  # [B, T - 1], 0 where it leaves the video
+    counts = F.pad(pair, (1, 0)) + F.pad(pair, (0, 1))
+    level = (F.pad(step, (1, 0)) + F.pad(step, (0, 1))) / counts.clamp(min=1)
+    return masked_smooth(level * valid, lengths, smooth)
 
 
-def novelty(x: Tensor, lengths: Tensor, nearest: int = 5, smooth: int = 2) -> Tensor:
+def novelty(gap: Tensor, lengths: Tensor, nearest: int = 5, smooth: int = 2) -> Tensor:
     """Mean distance of each row to the ``nearest`` most similar rows of its own video, smoothed; [B, T]."""
-    size = x.shape[1]
+    size = gap.shape[1]
     valid = valid_rows(lengths, size)
-    with torch.no_grad():
-        x = x.float()
-        squares = x.pow(2).sum(-1)
-        gap = (squares[:, :, None] + squares[:, None, :] - 2 * (x @ x.transpose(1, 2))).clamp(min=0).sqrt()
-        gap = gap + torch.diag(torch.full((size,), torch.inf, device=x.device))
-        gap = gap.masked_fill(~valid[:, None, :], torch.inf)
-        close = gap.topk(min(nearest, size), dim=-1, largest=False).values
-        found = torch.isfinite(close)
-        mean = torch.where(found, close, torch.zeros_like(close)).sum(-1) / found.sum(-1).clamp(min=1)
-        return masked_smooth(mean * valid, lengths, smooth)
+    other = valid[:, None, :] & ~torch.eye(size, dtype=torch.bool, device=gap.device)
+    close = gap.masked_fill(~other, torch.inf).topk(min(nearest, size), dim=-1, largest=False).values
+    found = torch.isfinite(close)
+    mean = torch.where(found, close, torch.zeros_like(close)).sum(-1) / found.sum(-1).clamp(min=1)
+    return masked_smooth(mean * valid, lengths, smooth)
 
 
 def masked_smooth(x: Tensor, lengths: Tensor, reach: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Joo et al.: CLIP-TSA: CLIP-Assisted Temporal Self-Attention for Weakly-Supervised Video Anomaly Detection, ICIP 2023."""
+"""Joo et al.: CLIP-TSA: CLIP-Assisted Temporal Self-Attention for Weakly-Supervised VAD, ICIP 2023."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ClipTsa(Detector):
         k = int(wanted.max())
         used = valid_rows(wanted, k)
         choice = features.new_zeros(len(lengths), k, size)
-        for rows in lengths.unique().tolist():  # videos of one length choose together
+        for rows in sorted(set(lengths.tolist())):  # videos of one length choose together
             group = lengths == rows
             choice[group, : int(wanted[group][0]), :rows] = self._choose(interest[group, :rows], int(wanted[group][0]))
         chosen = self.temporal(choice @ self.visual(features), wanted)  # [B, k, D]

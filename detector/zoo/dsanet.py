@@ -52,7 +52,7 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, keep: Tensor | None = None) -> Tensor:
         def split(y: Tensor) -> Tensor:
-            return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            return y.reshape(*y.shape[:2], self.heads, -1).transpose(1, 2)
 
         q, k, v = split(self.q(x)), split(self.k(memory)), split(self.v(memory))
         if self.gain is not None:
@@ -82,6 +82,7 @@ class _Block(nn.Module):
         y = self.attention(self.norm1(x), self.norm1(memory), keep)
         x = y if self.rebuild else x + y
         y = x + self.mlp(self.norm2(x))
+        assert isinstance(y, Tensor)
         return y
 
 
@@ -118,8 +119,9 @@ class NormalityModel(nn.Module):
 class Dsanet(VadClip):
     """VadCLIP with a text adapter, self-guided normality modelling, and alignment of event and background apart.
 
-    Here the adapter acts on the anchors (the published one on the tokens inside CLIP's text tower), all parameters share
-    one AdamW, and calm rows are chosen among valid rows. 44,091,458 parameters in compatible mode without the prompt table.
+    Here the adapter acts on the anchors (the published one on the tokens inside CLIP's text tower), all parameters
+    share one AdamW, and calm rows are chosen among valid rows. In compatible mode it has 44,130,882 parameters besides
+    VadCLIP's prompt table, which the published one lacks.
     """
 
     name: ClassVar[str] = "dsanet"
@@ -137,7 +139,7 @@ class Dsanet(VadClip):
         )
         self.adapter_out = nn.Linear(config.width, config.width, bias=False)
         for layer in (*self.adapter, self.adapter_out):
-            nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
+            nn.init.xavier_uniform_(layer.weight)
         self.normality = NormalityModel(config.width, config)
 
     def text_features(self) -> Tensor:

@@ -52,9 +52,10 @@ class VadClip(Detector):
 
     The text features are lifted by the visual prompt v = norm(sum_t logit_t V_t): T' = t + v + FFN(t + v).
 
-    Here the text features are the anchors of the bank plus learned vectors; the paper runs learned prompt tokens through
-    CLIP's text tower. ``compatible`` gives the published module: 12,642,306 parameters for UCF-Crime and 9,489,922 for
-    XD-Violence. Its prompt table acts only inside CLIP's text tower (not part of it), so text features come in as anchors.
+    Here the text features are the anchors of the bank plus learned vectors; the paper runs learned prompt tokens
+    through CLIP's text tower. ``compatible`` gives the published module: 12,642,306 parameters for UCF-Crime and
+    9,489,922 for XD-Violence. Its prompt table acts inside CLIP's text tower only, which is not part of this module;
+    text features come in as anchors.
     """
 
     name: ClassVar[str] = "vadclip"

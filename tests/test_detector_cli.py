@@ -1,0 +1,196 @@
+"""The commands of the detector room, as a user types them."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from kgvad.cli import app
+from kgvad.detector.inputs import folder_table, folder_truth, is_normal
+from kgvad.detector.scores import Scores
+from kgvad.detector.session import parse_options
+from kgvad.errors import FeatureError, KgvadError, RunError, UsageError
+
+DIM = 12
+
+
+def kgvad(*arguments):
+    """Run a command; its errors are raised, its stdout is returned."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, KgvadError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A small archive with the official form: lists, annotations, frame counts, 4-segment features."""
+    random = np.random.default_rng(0)
+    kinds = ["Arson", "Fighting", "Normal"]
+    arrays, train, test, notes, counts = {}, [], [], [], ["video,n_frames"]
+    for number in range(18):
+        kind = kinds[number % 3]
+        name = f"{kind}{number:03d}_x264"
+        rows = random.uniform(size=(4, DIM)).astype(np.float32)
+        if kind != "Normal":
+            rows[1:3, number % 3] += 2
+        scale = rows.max(1)
+        arrays[f"{name}|q"] = (np.sqrt(rows / scale[:, None]) * 255).round().astype(np.uint8)
+        arrays[f"{name}|s"] = scale.astype(np.float16)
+        folder = "Training_Normal_Videos_Anomaly" if kind == "Normal" else kind
+        if number < 12:
+            train.append(f"{folder}/{name}.mp4")
+        else:
+            test.append(f"{folder}/{name}.mp4")
+            notes.append(f"{name}.mp4  {kind}  {'-1 -1' if kind == 'Normal' else '20 70'}  -1  -1")
+        counts.append(f"{name},135")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    np.savez(folder / "c3d.npz", **arrays)
+    (folder / "Anomaly_Train.txt").write_text("\n".join(train))
+    (folder / "Anomaly_Test.txt").write_text("\n".join(test))
+    (folder / "Temporal_Anomaly_Annotation.txt").write_text("\n".join(notes))
+    (folder / "gt_ucf_index_rebuilt.csv").write_text("\n".join(counts))
+    return folder / "c3d.npz"
+
+
+@pytest.fixture
+def features(archive, tmp_path):
+    kgvad("import-features", archive, "--dataset", "ucf", "--output", tmp_path / "features")
+    return tmp_path / "features"
+
+
+def train(features, run, *more):
+    options = ["--set", "anchors=false", "--set", "width=8", "--epochs", 2]
+    return kgvad("train", "--dataset", "ucf", "--features", features, "--run", run, *options, *more)
+
+
+def test_from_an_archive_to_figures_and_scores(features, tmp_path):
+    run = tmp_path / "run"
+    assert train(features, run).split() == [str(run)]
+    table = kgvad("evaluate", run, "--features", features, "--json", tmp_path / "figures.json")
+    assert "6 test videos, 4 abnormal, 2 categories present" in table
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert 0 <= figures["runs"][0]["frame_auc"] <= 1
+    assert json.loads((run / "metrics.json").read_text())["videos"] == 6
+    printed = kgvad("score", features, "--run", run, "--output", tmp_path / "scores", "--format", "csv").split()
+    assert len(printed) == 18
+    scores = Scores.load(tmp_path / "scores" / "Arson012_x264.csv")
+    assert scores.spans.tolist() == [[0, 32], [32, 64], [64, 96], [96, 135]]
+    assert scores.origin.trained and scores.origin.encoder == "c3d"
+    assert scores.categories[0] == "Normal" and scores.alignment.shape == (4, 14)
+
+
+def test_several_seeds(features, tmp_path):
+    folders = train(features, tmp_path / "runs", "--seeds", 2).split()
+    assert [folder.rsplit("/", 1)[1] for folder in folders] == ["seed-0", "seed-1"]
+    assert "standard deviation of 2" in kgvad("evaluate", tmp_path / "runs", "--features", features)
+
+
+def test_features_of_another_encoder_are_refused(features, archive, tmp_path):
+    train(features, tmp_path / "run")
+    kgvad("import-features", archive, "--dataset", "ucf", "--output", tmp_path / "other", "--encoder", "slowfast")
+    with pytest.raises(FeatureError, match="not of the encoder"):
+        kgvad("score", tmp_path / "other", "--run", tmp_path / "run", "--output", tmp_path / "scores")
+
+
+def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features, archive, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="nothing says which dataset"):
+        kgvad("train")
+    with pytest.raises(FeatureError, match=r"kgvad extract VIDEOS .*kgvad import-features"):
+        kgvad("train", "--dataset", "ucf")
+    kgvad("import-features", archive, "--dataset", "ucf")
+    with pytest.raises(UsageError, match="kgvad build-anchors --dataset ucf"):
+        kgvad("train")
+    (tmp_path / "kgvad.toml").write_text('dataset = "ucf"\nfeatures = "features"\nrun = "my-run"\n')
+    kgvad("train", "--set", "anchors=false", "--epochs", 1)
+    assert (tmp_path / "my-run" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--dataset", "nowhere"], "there are no features of nowhere"),
+        (["train", "--set", "width"], "is not NAME=VALUE"),
+        (["train", "--detector", "magic"], "no detector is called 'magic'"),
+        (["evaluate", "nothing"], "is not a run"),
+        (["import-features", "nothing.npz", "--dataset", "ucf"], "Temporal_Anomaly_Annotation.txt is missing"),
+        (["import-features", "nothing.npz", "--dataset", "avenue"], "known: ucf"),
+    ],
+)
+def test_wrong_use_is_one_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KgvadError, match=message) as caught:
+        kgvad(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_archive_names_the_video(archive, tmp_path):
+    data = bytearray(archive.read_bytes())
+    (archive.parent / "cut.npz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(FeatureError, match=r"cut\.npz cannot be read"):
+        kgvad("import-features", archive.parent / "cut.npz", "--dataset", "ucf", "--output", tmp_path / "f")
+    np.savez(archive.parent / "other.npz", stranger=np.ones((4, 3)))
+    with pytest.raises(FeatureError, match="no video of the lists"):
+        kgvad("import-features", archive.parent / "other.npz", "--dataset", "ucf", "--output", tmp_path / "f")
+
+
+def test_an_unfinished_run_is_not_evaluated(features, tmp_path):
+    train(features, tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    with pytest.raises(RunError, match="not trained to the end"):
+        kgvad("evaluate", tmp_path / "run", "--features", features)
+
+
+def test_all_normal_training_is_refused(features, tmp_path):
+    truth = json.loads((features / "dataset.json").read_text())
+    for video in truth["videos"].values():
+        video["labels"] = []
+    (features / "dataset.json").write_text(json.dumps(truth))
+    with pytest.raises(FeatureError, match="all 12 training videos of ucf are normal"):
+        train(features, tmp_path / "run")
+
+
+def test_options():
+    assert parse_options(["width=8", "guidance=false", "name=abc", "x=0.5"]) == {
+        "width": 8,
+        "guidance": False,
+        "name": "abc",
+        "x": 0.5,
+    }
+
+
+def test_folder_datasets(tmp_path):
+    for name in ("Fighting/a.mp4", "Fighting/b.mp4", "Normal/c.mp4", "SlipAndFall/d.avi"):
+        path = tmp_path / "shop" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    truth = folder_truth(tmp_path / "shop", "shop")
+    assert truth.categories == ("Normal", "Fighting", "SlipAndFall")
+    assert sorted(video.labels for video in truth.videos.values()) == [
+        (),
+        ("Fighting",),
+        ("Fighting",),
+        ("SlipAndFall",),
+    ]
+    table = folder_table(truth)
+    assert table.names == ["Normal", "Fighting", "SlipAndFall"]
+    assert table.category("Fighting").items  # the bundled table knows it
+    assert table.category("SlipAndFall").text == "slip and fall"
+    (tmp_path / "shop" / "Normal" / "c.mp4").rename(tmp_path / "shop" / "stray.mp4")
+    with pytest.raises(UsageError, match="is in no category"):
+        folder_truth(tmp_path / "shop", "shop")
+    (tmp_path / "shop" / "stray.mp4").unlink()
+    with pytest.raises(UsageError, match="no sub-folder for Normal"):
+        folder_truth(tmp_path / "shop", "shop")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("Normal", True), ("normal_videos", True), ("Training_Normal_Videos_Anomaly", True), ("Abnormal", False)],
+)
+def test_which_folder_is_normal(name, expected):
+    assert is_normal(name) is expected
