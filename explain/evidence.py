@@ -37,7 +37,8 @@ class Rises:
     normal
         Mean over the Normal concepts of the same difference (of ``inside`` where there is no outside).
     rise
-        ``inside - outside - normal`` float64 [P]: what counts as evidence.
+        ``inside - outside``, less ``normal`` where that rises too, float64 [P]: what counts as evidence. (Where
+        Normal falls, nothing gains by it: a concept must itself come closer to be cited.)
     """
 
     inside: NDArray[np.float64]
@@ -119,7 +120,7 @@ def rises(
     change = inside if outside is None else inside - outside
     normal_concepts = bank.concept_category == bank.normal
     normal = float(change[normal_concepts].mean()) if normal_concepts.any() else 0.0
-    return Rises(inside, outside, normal, change - normal)
+    return Rises(inside, outside, normal, change - max(0.0, normal))
 
 
 def _weights(scores: Scores, event: Interval) -> NDArray[np.float64]:
