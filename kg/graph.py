@@ -139,7 +139,7 @@ def explain_path(store: Store, concept: Concept) -> str:
         return f"{name} is described as: {concept.text}"
     if concept.relation == "related":
         return f"{concept.category} is related to {concept.text} in the category table"
-    return f"{concept.category} is {name or concept.text}"
+    return f"{concept.category} is {name} in Wikidata" if name else f"name of {concept.category}"
 
 
 def _from_table(category: Category) -> list[Concept]:

@@ -132,7 +132,7 @@ def first_table(
             unknown.append(name)
         parts += ["", "[[category]]", f"name = {_toml(name)}", f"text = {_toml(name.lower())}"]
         best = [candidate for candidate in candidates if candidate.match == candidates[0].match][:1]
-        parts += ["items = [", *(f"  {item_row(candidate)}," for candidate in best), "]"]
+        parts += ["items = [", *(f"  {item_row(candidate)}," for candidate in best), "]"] if best else ["items = []"]
         for other in candidates[1:6]:
             parts.append(f"# or: {item_row(other)} # {_comment(other)}")
         parts.append(f"cues = [{_toml(name.lower())}]")
