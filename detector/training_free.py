@@ -10,7 +10,7 @@ Pixels. Two signals, both cosine distances between rows of features:
 Both are divided by the video's quiet level: the median of the signal, pulled towards what is typical for the
 encoder, because a video that is busy all over has no quiet part to learn from. The result is a ratio r, how many
 times the quiet level a snippet is, and the score is r^2 / (r^2 + 5^2): 0.5 at five times the quiet level,
-0.2 at two and a half times, 0.8 at ten times. A video in which nothing happens stays low, however its scores are ranked.
+0.2 at two and a half times, 0.8 at ten times. A video in which nothing happens stays low throughout.
 
 Words. Where a bank of anchors shares the space of the features (BLIP, CLIP), or captions are given, the margin of
 the abnormal categories over Normal joins as evidence (sum of log-odds), and the alignment hints at categories.
@@ -151,7 +151,7 @@ def _views(features: NDArray[np.floating]) -> NDArray[np.float64]:
         )
     check_finite(array, "the features")
     array = array if array.ndim == 3 else array[None]
-    return array / np.maximum(np.linalg.norm(array, axis=2, keepdims=True), 1e-12)
+    return np.asarray(array / np.maximum(np.linalg.norm(array, axis=2, keepdims=True), 1e-12))
 
 
 def log_ratio(views: NDArray[np.float64], typical: float | None, rule: TrainingFreeRule) -> NDArray[np.float64]:

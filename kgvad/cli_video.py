@@ -75,6 +75,55 @@ def extract(
         raise typer.Exit(1)
 
 
+def compare(
+    a: Annotated[Path, typer.Argument(help="Feature store, folder of .npy files, or one .npy file.")],
+    b: Annotated[Path, typer.Argument(help="The same, to compare with.")],
+) -> None:
+    """Say whether two sets of features are the same, video by video."""
+    from kgvad.video.compare import compare_features
+
+    print("video\trows\tmean_cosine\tmin_cosine\tworst_row\tlength_ratio\tverdict")
+    for one in compare_features(a, b):
+        rows = str(one.rows_a) if one.rows_a == one.rows_b else f"{one.rows_a}/{one.rows_b}"
+        print(
+            f"{one.video}\t{rows}\t{one.mean_cosine:.4f}\t{one.min_cosine:.4f}\t{one.worst_row}"
+            f"\t{one.length_ratio:.3f}\t{one.verdict}"
+        )
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of .npy files.")],
+    encoder: Annotated[str, typer.Option("--encoder", "-e", help="Name for what made them, e.g. vadclip-vit-b16.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Root of the feature stores.")],
+    listing: Annotated[
+        Path | None, typer.Option("--list", help="VadCLIP's CSV, or the .list file of RTFM and DeepMIL.")
+    ] = None,
+    fps: Annotated[float, typer.Option(min=0.1, help="Frames a second of the videos.")] = 30.0,
+    stride: Annotated[int, typer.Option(min=1, help="Frames per row.")] = 16,
+) -> None:
+    """Take features of another program into a feature store."""
+    from kgvad.video.importer import import_features
+
+    print(import_features(source, output, encoder, listing=listing, fps=fps, stride=stride).root)
+
+
+def info(store: Annotated[Path, typer.Argument(help="Feature store.")]) -> None:
+    """Say how the features of a store were made, and check every array."""
+    from kgvad.video.store import FeatureStore
+
+    opened = FeatureStore.open(store)
+    made = opened.manifest
+    rows = sum(opened.load(video).shape[-2] for video in opened.ids())
+    for name in ("encoder", "dim", "crop", "crops", "temporal", "stride", "weights", "fingerprint", "made_by", "note"):
+        print(f"{name}: {getattr(made, name)}")
+    print(f"videos: {len(opened.ids())}\nrows: {rows}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(extract)
+    features = typer.Typer(no_args_is_help=True, help="Look at, compare and import stored features.")
+    features.command()(compare)
+    features.command("import")(import_)
+    features.command()(info)
+    app.add_typer(features, name="features")

@@ -10,25 +10,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from kgvad.console import warn
 from kgvad.errors import VideoError
 from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.container import (
+    NO_TIMESTAMPS,
+    Converter,
+    declared_fps,
+    decoded_frames,
+    open_video,
+    packet_times,
+    rotation_of,
+)
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
 """What counts as a video when a folder is searched; a file named outright may have any suffix."""
-
-_NO_TIMESTAMPS = {"avi"}  # containers that number frames and do not time them; what FFmpeg then guesses is wrong
-_NOT_VIDEO = {"tty", "image2", "png_pipe", "jpeg_pipe"}  # containers that make a "video" of a text or a picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,17 +103,17 @@ def probe(path: str | os.PathLike[str], *, exact: bool = False) -> VideoInfo:
     VideoError
         Missing, a folder, empty, not a video, no video stream, or no frame can be decoded.
     """
-    with _open(path) as (container, stream):
+    with open_video(path) as (container, stream):
         return _describe(Path(path), container, stream, exact=exact)
 
 
 def _describe(path: Path, container: Any, stream: Any, *, exact: bool) -> VideoInfo:
-    first = next((frame for frame in _frames(container, stream, path)), None)
+    first = next((frame for frame in decoded_frames(container, stream, path)), None)
     if first is None:
         raise VideoError(f"{path} holds no frame that can be decoded", "the file is damaged; use another copy")
-    rotation = _rotation(first)
+    rotation = rotation_of(first)
     width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
-    fps = _declared_fps(stream)
+    fps = declared_fps(stream)
     duration = (
         float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / av.time_base
     )
@@ -117,33 +121,10 @@ def _describe(path: Path, container: Any, stream: Any, *, exact: bool) -> VideoI
     info = VideoInfo(path, fps, count, width, height, duration or count / fps, rotation, stream.codec_context.name)
     if exact:
         container.seek(0)
-        times = _packet_times(container, stream)
+        times = packet_times(container, stream)
         if times is not None:
             info = _timed(info, times)
     return info
-
-
-def _declared_fps(stream: Any) -> float:
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and 0 < float(rate) <= 1000:
-            return float(rate)
-    return 25.0  # a container without any rate: the frames' own timestamps correct this
-
-
-def _packet_times(container: Any, stream: Any) -> NDArray[np.float64] | None:
-    """Sorted presentation times of all packets; ``None`` where the container does not give them (AVI)."""
-    if container.format.name in _NO_TIMESTAMPS:
-        return None
-    stamps = []
-    try:
-        for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:
-                if packet.pts is None:
-                    return None
-                stamps.append(packet.pts)
-    except av.FFmpegError:
-        return None
-    return np.sort(np.array(stamps, np.float64)) * float(stream.time_base) if stamps else None
 
 
 def _timed(info: VideoInfo, times: Sequence[float] | NDArray[np.float64]) -> VideoInfo:
@@ -158,65 +139,6 @@ def _timed(info: VideoInfo, times: Sequence[float] | NDArray[np.float64]) -> Vid
     return replace(
         info, fps=fps, frame_count=len(shown), duration_s=span + 1 / fps, start_s=float(times[0]), frame_times=shown
     )
-
-
-@contextmanager
-def _open(path: str | os.PathLike[str], threads: int = 0) -> Iterator[tuple[Any, Any]]:
-    """The container and its video stream, every failure as one line."""
-    path = Path(path)
-    if path.is_dir():
-        raise VideoError(f"{path} is a folder, not a video", "name a file, or use 'kgvad extract' for a folder")
-    if not path.exists():
-        raise VideoError(f"{path} does not exist", "check the name")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path} is empty (0 bytes)", "copy or download it again")
-    try:
-        # absolute, so that a colon in the name is no protocol; files only, so that a playlist cannot reach the network
-        container = av.open(os.path.abspath(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")  # noqa: PTH100
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path} cannot be opened as a video ({_reason(error)})", _open_remedy(path)) from error
-    with container:
-        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-        if not streams or container.format.name in _NOT_VIDEO:
-            what = "has sound but no picture" if container.streams.audio else "is not a video"
-            raise VideoError(f"{path} {what}", "name a video file")
-        stream = streams[0]
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
-        yield container, stream
-
-
-def _open_remedy(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(64)
-    if b"ftyp" in head[:12]:
-        return "its index is missing, so it was probably cut off while it was copied or recorded; copy it again"
-    return "it is damaged or no video; use another file"
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _frames(container: Any, stream: Any, path: Path) -> Iterator[Any]:
-    """Decoded frames in order of presentation; damaged packets are skipped with one warning at the end."""
-    damaged = 0
-    try:
-        for packet in container.demux(stream):
-            try:
-                yield from packet.decode()
-            except av.FFmpegError:
-                damaged += 1
-    except av.EOFError:
-        pass
-    except av.FFmpegError as error:  # the container itself breaks off
-        warn(f"{path} breaks off ({_reason(error)}); using what could be read")
-    if damaged:
-        warn(f"{path}: {damaged} damaged packets were skipped")
-
-
-def _rotation(frame: Any) -> int:
-    return round(frame.rotation / 90) * 90 % 360
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,12 +182,12 @@ class VideoReader:
     def frames(self, period: int = 1, wanted: Sequence[int] = (0,)) -> Iterator[Frame]:
         """Frames whose index modulo ``period`` is in ``wanted``; only these are converted to pictures."""
         declared = self.info.frame_count
-        convert = _Converter(self.size, self.info.rotation)
+        convert = Converter(self.size, self.info.rotation)
         times: list[float] = []
         keep = frozenset(wanted)
-        with _open(self.path, self._threads) as (container, stream):
-            timed = container.format.name not in _NO_TIMESTAMPS
-            for index, frame in enumerate(_frames(container, stream, self.path)):
+        with open_video(self.path, self._threads) as (container, stream):
+            timed = container.format.name not in NO_TIMESTAMPS
+            for index, frame in enumerate(decoded_frames(container, stream, self.path)):
                 guess = times[-1] + 1 / self.info.fps if times else 0.0
                 times.append(frame.time if timed and frame.time is not None else guess)
                 if index % period in keep:
@@ -309,21 +231,6 @@ class VideoReader:
                 f"{self.path} has {self.info.frame_count} frames, fewer than one snippet of {stride}",
                 "use a longer video",
             )
-
-
-class _Converter:
-    """Decoded frames to upright RGB pictures of one size; keeps libswscale's tables from frame to frame."""
-
-    def __init__(self, size: tuple[int, int], rotation: int) -> None:
-        self._size = size[::-1] if rotation % 180 else size
-        self._turns = rotation // 90
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: Any) -> NDArray[np.uint8]:
-        width, height = self._size
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC)
-        picture: NDArray[np.uint8] = rgb.to_ndarray()
-        return np.rot90(picture, self._turns) if self._turns else picture
 
 
 def iter_snippets(
@@ -373,9 +280,9 @@ def read_frames(
     if wanted and (wanted[0] < 0 or (info.frame_times is not None and wanted[-1] >= info.frame_count)):
         bad = wanted[0] if wanted[0] < 0 else wanted[-1]
         raise VideoError(f"{path} has no frame {bad}", f"its frames are 0 to {info.frame_count - 1}")
-    convert = _Converter(size or (info.width, info.height), info.rotation)
+    convert = Converter(size or (info.width, info.height), info.rotation)
     found: dict[int, NDArray[np.uint8]] = {}
-    with _open(path) as (container, stream):
+    with open_video(path) as (container, stream):
         for index, frame in _indexed(container, stream, Path(path), info, wanted):
             found[index] = convert(frame)
     missing = [index for index in wanted if index not in found]
@@ -389,10 +296,10 @@ def _indexed(
 ) -> Iterator[tuple[int, Any]]:
     """The wanted frames with their index; one seek for each run of frames that lie close together."""
     times = info.frame_times
-    if times is None or container.format.name in _NO_TIMESTAMPS or len(np.unique(times)) < len(times):
+    if times is None or container.format.name in NO_TIMESTAMPS or len(np.unique(times)) < len(times):
         # frames cannot be told by their time: count from the start
         left = set(wanted)
-        for index, frame in enumerate(_frames(container, stream, path)):
+        for index, frame in enumerate(decoded_frames(container, stream, path)):
             if index in left:
                 yield index, frame
                 left.discard(index)
@@ -405,7 +312,7 @@ def _indexed(
     for run in runs:
         container.seek(int((times[run[0]] + start) / base), stream=stream)
         left = set(run.tolist())
-        for frame in _frames(container, stream, path):
+        for frame in decoded_frames(container, stream, path):
             if frame.time is None:
                 continue
             index = int(np.abs(times - (frame.time - start)).argmin())

@@ -7,7 +7,7 @@ TensorFlow's "same" padding, which pads one side more where the padding is odd.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +69,8 @@ class _Block(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else self.expand(x)
-        y = self.project(self.depthwise(y))
+        inner: Tensor = x if self.expand is None else self.expand(x)
+        y: Tensor = self.project(self.depthwise(inner))
         return y + x if self.residual else y
 
 
@@ -109,7 +109,8 @@ class EfficientNetLite0(nn.Module):
             A tensor is missing or has another shape.
         """
         self._fold(self.stem, state, "_conv_stem", "_bn0")
-        for index, block in enumerate(self.blocks):
+        blocks: Any = self.blocks
+        for index, block in enumerate(blocks):
             prefix = f"_blocks.{index}."
             if block.expand is not None:
                 self._fold(block.expand, state, f"{prefix}_expand_conv", f"{prefix}_bn0")

@@ -37,7 +37,7 @@ from kgvad.console import note
 from kgvad.errors import FeatureError, UsageError, WeightsError
 from kgvad.files import replacing
 from kgvad.settings import cache_dir
-from kgvad.video import efficientnet, i3d
+from kgvad.video import SNIPPET_FRAMES, efficientnet, i3d
 from kgvad.video.sampling import SCALED, CropRule, Sampling, TemporalRule, cut
 
 NAMES = ("efficientnet-lite0", "i3d", "clip", "blip")
@@ -166,7 +166,7 @@ class FrameEncoder(_Encoder):
 
     def _embed(self, frames: Tensor) -> Tensor:
         batch, count = frames.shape[:2]
-        rows = [self.embed_frames(part) for part in frames.flatten(0, 1).split(self.chunk)]
+        rows = [self.embed_frames(part) for part in torch.split(frames.flatten(0, 1), self.chunk)]
         return torch.cat(rows).view(batch, count, -1).mean(1)
 
     def embed_frames(self, frames: Tensor) -> Tensor:
@@ -258,7 +258,7 @@ def load_visual_encoder(
     *,
     crop: CropRule = "plain",
     temporal: TemporalRule | None = None,
-    stride: int | None = None,
+    stride: int = SNIPPET_FRAMES,
 ) -> VisualEncoder:
     """Load an encoder with its pretrained weights.
 
@@ -274,7 +274,7 @@ def load_visual_encoder(
     temporal
         Temporal rule; by default ``mean4`` for EfficientNet, ``mean16`` for CLIP and BLIP, ``clip`` for I3D.
     stride
-        Frames per row of features; 16 by default.
+        Frames per row of features.
 
     Raises
     ------
@@ -284,7 +284,7 @@ def load_visual_encoder(
         The weights of a named encoder are missing or damaged.
     """
     _check_device(device)
-    sampling = Sampling(crop=crop, **({"stride": stride} if stride is not None else {}))
+    sampling = Sampling(crop=crop, stride=stride)
     if name is None:
         try:
             return load_visual_encoder("blip", device, crop=crop, temporal=temporal, stride=stride)

@@ -134,7 +134,8 @@ class I3D(nn.Module):
         for name, unit in self.stem.items():
             _fold(unit, params[name], stats[name])
         for name, block in self.mixed.items():
-            for path, unit in block.units.items():
+            units: Any = block.units
+            for path, unit in units.items():
                 _fold(unit, params[name][path], stats[name][path])
         head = params["Logits/Conv3d_0c_1x1"]["Conv_0"]
         with torch.no_grad():
@@ -142,7 +143,7 @@ class I3D(nn.Module):
             self.classifier.bias.copy_(torch.from_numpy(np.array(head["bias"])))
 
 
-def _fold(unit: nn.Module, params: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
+def _fold(unit: Any, params: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
     """Kernel [kt, kh, kw, in, out] to [out, in, kt, kh, kw]; the batch norm has no scale (weight 1)."""
     kernel = torch.from_numpy(np.array(params["Conv_0"]["kernel"])).permute(4, 3, 0, 1, 2)
     mean = torch.from_numpy(np.array(stats["BatchNorm_0"]["mean"])).flatten()
@@ -150,5 +151,5 @@ def _fold(unit: nn.Module, params: Mapping[str, Any], stats: Mapping[str, Any]) 
     bias = torch.from_numpy(np.array(params["BatchNorm_0"]["bias"])).flatten()
     scale = 1 / torch.sqrt(variance + 1e-3)
     with torch.no_grad():
-        unit.weight.copy_(kernel * scale[:, None, None, None, None])  # type: ignore[operator, union-attr]
-        unit.bias.copy_(bias - mean * scale)  # type: ignore[operator, union-attr]
+        unit.weight.copy_(kernel * scale[:, None, None, None, None])
+        unit.bias.copy_(bias - mean * scale)

@@ -1,0 +1,120 @@
+"""PyAV's containers: opened with every failure as one line, read past damage, frames turned into pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from kgvad.console import warn
+from kgvad.errors import VideoError
+
+NO_TIMESTAMPS = {"avi"}  # containers that number frames and do not time them; what FFmpeg then guesses is wrong
+_NOT_VIDEO = {"tty", "image2", "png_pipe", "jpeg_pipe"}  # containers that make a "video" of a text or a picture
+
+
+@contextmanager
+def open_video(path: str | os.PathLike[str], threads: int = 0) -> Iterator[tuple[Any, Any]]:
+    """The container and its video stream, every failure as one line."""
+    path = Path(path)
+    if path.is_dir():
+        raise VideoError(f"{path} is a folder, not a video", "name a file, or use 'kgvad extract' for a folder")
+    if not path.exists():
+        raise VideoError(f"{path} does not exist", "check the name")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path} is empty (0 bytes)", "copy or download it again")
+    try:
+        # absolute, so that a colon in the name is no protocol; files only, so that a playlist cannot reach the network
+        container = av.open(os.path.abspath(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")  # noqa: PTH100
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(f"{path} cannot be opened as a video ({_reason(error)})", _open_remedy(path)) from error
+    with container:
+        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not streams or container.format.name in _NOT_VIDEO:
+            what = "has sound but no picture" if container.streams.audio else "is not a video"
+            raise VideoError(f"{path} {what}", "name a video file")
+        stream = streams[0]
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        yield container, stream
+
+
+def _open_remedy(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(64)
+    if b"ftyp" in head[:12]:
+        return "its index is missing, so it was probably cut off while it was copied or recorded; copy it again"
+    return "it is damaged or no video; use another file"
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def decoded_frames(container: Any, stream: Any, path: Path) -> Iterator[Any]:
+    """Decoded frames in order of presentation; damaged packets are skipped with one warning at the end."""
+    damaged = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                yield from packet.decode()
+            except av.FFmpegError:
+                damaged += 1
+    except av.EOFError:
+        pass
+    except av.FFmpegError as error:  # the container itself breaks off
+        warn(f"{path} breaks off ({_reason(error)}); using what could be read")
+    if damaged:
+        warn(f"{path}: {damaged} damaged packets were skipped")
+
+
+def rotation_of(frame: Any) -> int:
+    """Degrees counter-clockwise by which a decoded frame is turned for display: 0, 90, 180 or 270."""
+    return int(round(frame.rotation / 90) * 90 % 360)
+
+
+def declared_fps(stream: Any) -> float:
+    """Frames a second that the container declares."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and 0 < float(rate) <= 1000:
+            return float(rate)
+    return 25.0  # a container without any rate: the frames' own timestamps correct this
+
+
+def packet_times(container: Any, stream: Any) -> NDArray[np.float64] | None:
+    """Sorted presentation times of all packets; ``None`` where the container does not give them (AVI)."""
+    if container.format.name in NO_TIMESTAMPS:
+        return None
+    stamps = []
+    try:
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                if packet.pts is None:
+                    return None
+                stamps.append(packet.pts)
+    except av.FFmpegError:
+        return None
+    return np.sort(np.array(stamps, np.float64)) * float(stream.time_base) if stamps else None
+
+
+class Converter:
+    """Decoded frames to upright RGB pictures of one size; keeps libswscale's tables from frame to frame."""
+
+    def __init__(self, size: tuple[int, int], rotation: int) -> None:
+        self._size = size[::-1] if rotation % 180 else size
+        self._turns = rotation // 90
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: Any) -> NDArray[np.uint8]:
+        width, height = self._size
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC)
+        picture: Any = rgb.to_ndarray()
+        upright: NDArray[np.uint8] = np.rot90(picture, self._turns) if self._turns else picture
+        return upright
