@@ -7,10 +7,10 @@ Pixels. Two signals, both cosine distances between rows of features:
 * novelty: from each snippet to the snippets of the quiet half of the video, so that a scene that stays
   different without moving counts too.
 
-Both are divided by the video's quiet level: the median of the signal, pulled towards what is typical for the
+Both are divided by the video's quiet level: the lower quartile of the signal, pulled towards what is typical for the
 encoder, because a video that is busy all over has no quiet part to learn from. The result is a ratio r, how many
-times the quiet level a snippet is, and the score is r^2 / (r^2 + 5^2): 0.5 at five times the quiet level,
-0.2 at two and a half times, 0.8 at ten times. A video in which nothing happens stays low throughout.
+times the quiet level a snippet is, and the score is r^2 / (r^2 + 3.5^2): 0.5 at three and a half times the quiet
+level, 0.2 at half of that, 0.8 at twice that. A still scene stays low throughout; a busy one need not.
 
 Words. Where a bank of anchors shares the space of the features (BLIP, CLIP), or captions are given, the margin of
 the abnormal categories over Normal joins as evidence (sum of log-odds), and the alignment hints at categories.
@@ -48,7 +48,7 @@ class TrainingFreeRule:
     windows: tuple[int, ...] = (9, 31)  # snippets that the change is averaged over
     novelty_share: float = 0.2  # of novelty in the ratio, in log space; the rest is change
     own_quiet: float = 0.25  # weight of the video's own quiet level against the encoder's typical one, in log space
-    half_at: float = 5.0  # ratio to the quiet level that is scored 0.5
+    half_at: float = 3.5  # ratio to the quiet level that is scored 0.5
     words_share: float = 2.0  # weight of the log-odds from words
     margin_spread: float = 3.0  # robust deviations of the image-text margin over which its log-odds rise by one
 
@@ -187,7 +187,7 @@ def _log(signal: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _above_quiet(signal: NDArray[np.float64], typical: float | None, rule: TrainingFreeRule) -> NDArray[np.float64]:
     usual = np.median(signal) if typical is None else np.log(typical)
-    return signal - rule.own_quiet * np.median(signal) - (1 - rule.own_quiet) * usual
+    return signal - rule.own_quiet * np.quantile(signal, 0.25) - (1 - rule.own_quiet) * usual
 
 
 @dataclass(frozen=True)

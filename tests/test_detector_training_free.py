@@ -73,10 +73,10 @@ def test_the_ratio_is_the_change_over_the_quiet_level():
     np.testing.assert_allclose(log_ratio(views, None, rule), 0, atol=1e-9)  # no typical level: its own median
 
 
-def test_the_score_is_one_half_at_five_times_the_quiet_level(monkeypatch):
-    monkeypatch.setattr("kgvad.detector.training_free.log_ratio", lambda *_: np.log([1.0, 2.5, 5.0, 10.0]))
+def test_the_score_is_one_half_at_three_and_a_half_times_the_quiet_level(monkeypatch):
+    monkeypatch.setattr("kgvad.detector.training_free.log_ratio", lambda *_: np.log([0.7, 1.75, 3.5, 7.0]))
     found = score(walk(4, 0.1)).scores
-    np.testing.assert_allclose(found, [1 / 26, 0.2, 0.5, 0.8], rtol=1e-6)  # r^2 / (r^2 + 25)
+    np.testing.assert_allclose(found, [1 / 26, 0.2, 0.5, 0.8], rtol=1e-6)  # with r / 3.5 = 1/5, 1/2, 1, 2: x^2 / (x^2 + 1)
 
 
 def test_novelty_finds_a_still_scene_that_differs():
