@@ -2,7 +2,7 @@
 
     python benchmarks/kg_facts.py SUBSET.nq TITLES.tsv > kg/facts/wikidata.nq
 
-Kept is what lies around the items of the bundled category tables: two levels down, six levels up, and one
+Kept is what lies around the items of the bundled category tables: two levels down, four levels up, and one
 step over every other property, with all terms. A fact that several sources state keeps the best of them
 (``PRECEDENCE``); an item keeps one label and one description. ``TITLES.tsv`` lists witnesses of items that
 the collection does not have itself, such as ``GF-WordNet enwiki "Cart"``; only the titles in it are used.
@@ -24,7 +24,7 @@ PRECEDENCE = [
     "kgtk-arnold", "codex-types", "wikicausal", "vise", "villmow", "vandycite", "gf-wordnet", "wd50k",
     "vise-edge", "wikicausal-edge",
 ]  # fmt: skip
-UP, DOWN = 6, 2
+UP, DOWN = 4, 2
 
 
 def read(path: Path) -> dict[Term | Statement, set[str]]:

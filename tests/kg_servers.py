@@ -209,6 +209,6 @@ def postgresql():
                     time.sleep(0.1)
             yield f"postgresql+psycopg://kgvad@127.0.0.1:{port}/postgres"
         finally:
-            server.send_signal(signal.SIGINT)
+            server.send_signal(signal.SIGQUIT)  # at once; nothing is to be kept
             server.wait(30)
             shutil.rmtree(folder, ignore_errors=True)
