@@ -1,8 +1,8 @@
 """Training-free scores from captions: how much closer a caption is to the abnormal anchors than to Normal.
 
-The captions of a video are compared with every concept of the bank. A category's similarity at a snippet is the soft
-maximum over its concepts, so one concept that fits is enough; the margin of the abnormal categories over Normal,
-smoothed over time and joined with the video's own level, gives the anomaly score.
+The captions of a video are compared with every concept of the bank. A category's closeness at a snippet is the soft
+maximum over its concepts; the margin of the abnormal categories over Normal, smoothed over time and joined with the
+video's own level, gives the anomaly score. What the event is, is told by the anchors themselves.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.text import TextEncoder
+from kgvad.video import SNIPPET_FRAMES
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.special import expit, logsumexp
 
-from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.text import TextEncoder
 from kgvad.errors import AnchorError, ScoresError, UsageError
-from kgvad.video import SNIPPET_FRAMES
 
 MOST_CHARACTERS = 2000  # of one caption; an encoder reads far fewer
 
@@ -31,11 +31,12 @@ MOST_CHARACTERS = 2000  # of one caption; an encoder reads far fewer
 class CaptionRule:
     """How similarities become scores. The defaults were chosen on training videos; see docs/anchors.md."""
 
-    temperature: float = 0.05  # of the soft maximum over concepts
+    temperature: float = 0.4  # of the soft maximum over concepts and categories
     window: int = 25  # snippets that the margin is averaged over
-    video_share: float = 0.3  # of the video's mean margin in the score
-    middle: float = 0.0  # margin that is scored 0.5
-    scale: float = 0.05  # margin over which the score rises from 0.5 to 0.73
+    video_share: float = 0.7  # of the video's own level in the score
+    top: int = 8  # the video's own level is the mean of its highest 1 / top of the smoothed margins
+    middle: float = 0.02  # margin that is scored 0.5
+    scale: float = 0.03  # margin over which the score rises from 0.5 to 0.73
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class CaptionScores:
     scores
         Anomaly scores, float32 [T], 0..1.
     alignment
-        Similarity to each category of the bank, float32 [T, C], cosines.
+        Similarity to each anchor of the bank, float32 [T, C], cosines.
     concept_alignment
         Similarity to each concept of the bank, float32 [T, P], cosines.
     captions
@@ -164,10 +165,9 @@ def score_captions(
     vectors = encoder.encode(distinct)[[row[text] for text in texts]]  # [T, d]
     concepts = np.asarray(vectors @ bank.concept_vectors.T, np.float32)  # [T, P]
     rule = rule or CaptionRule()
-    alignment = category_similarity(concepts, bank, rule.temperature)
-    margin = smoothed_margin(alignment, bank.normal, rule)
+    margin = smoothed_margin(category_similarity(concepts, bank, rule.temperature), bank.normal, rule)
     scores = expit((margin - rule.middle) / rule.scale).astype(np.float32)
-    return CaptionScores(scores, alignment, concepts, texts)
+    return CaptionScores(scores, np.asarray(vectors @ bank.anchors.T, np.float32), concepts, texts)
 
 
 def category_similarity(concepts: NDArray[np.float32], bank: AnchorBank, temperature: float) -> NDArray[np.float32]:
@@ -182,6 +182,8 @@ def category_similarity(concepts: NDArray[np.float32], bank: AnchorBank, tempera
 def smoothed_margin(alignment: NDArray[np.float32], normal: int, rule: CaptionRule) -> NDArray[np.float64]:
     """Soft maximum of the abnormal categories minus Normal, smoothed, with the video's own level mixed in; [T]."""
     abnormal = np.delete(alignment, normal, axis=1).astype(np.float64) / rule.temperature
-    margin = rule.temperature * logsumexp(abnormal, axis=1) - alignment[:, normal]
+    highest = rule.temperature * (logsumexp(abnormal, axis=1) - np.log(abnormal.shape[1]))
+    margin = highest - alignment[:, normal]
     smooth = uniform_filter1d(margin, min(rule.window, len(margin)), mode="nearest")
-    return np.asarray((1 - rule.video_share) * smooth + rule.video_share * smooth.mean())
+    level = np.sort(smooth)[-max(1, len(smooth) // rule.top) :].mean()
+    return np.asarray((1 - rule.video_share) * smooth + rule.video_share * level)

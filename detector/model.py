@@ -30,7 +30,7 @@ class AnchorAlignedConfig(BaseModel):
     window: int = Field(default=8, ge=1)  # rows
     dropout: float = Field(default=0.4, ge=0, lt=1)
     scale: float = Field(default=20.0, gt=0)  # mean length of an input row after centring
-    video_scale: float = Field(default=4.0, ge=0)  # logits between a surely normal and a surely abnormal video
+    video_scale: float = Field(default=6.0, ge=0)  # logits between a surely normal and a surely abnormal video
     row_weight: float = Field(default=1.0, ge=0)  # logits per deviation of what a row shows
     change_weight: float = Field(default=1.0, ge=0)  # of how much the features move around it
     novelty_weight: float = Field(default=1.0, ge=0)  # of how unlike the rest of its video it is
@@ -62,7 +62,7 @@ class AnchorAligned(Detector):
     Rows X are centred and scaled, projected (V0) and put in temporal context (V). Whether a video is abnormal and
     where in it are asked separately, because the first is easy to learn from weak labels and would drown the second:
 
-        s_t = G (sigmoid(g) - 1/2) + z(f_t) + z(change_t) + z(novelty_t)
+        s_t = G (sigmoid((g + mean of the k largest f) / 2) - 1/2) + z(f_t) + z(change_t) + z(novelty_t)
 
     g reads the pooled video (mean V0, max V0) and f a row V0_t (option: V_t); both learn from the video's label, f by
     top-k MIL. change is how much the features move around a row, novelty how unlike the rest of the video it is, and z
@@ -140,9 +140,9 @@ class AnchorAligned(Detector):
         rows = self.drop(v)
         found = self.row_head(rows if options.context_scores else self.drop(v0))[..., 0]  # f [B, T]
         whole = self.video_head(pooled)[:, 0]  # g [B]
-        logits = options.video_scale * (torch.sigmoid(whole) - 0.5)[:, None] + options.row_weight * standardise(
-            found, lengths
-        )
+        both = (whole + loss.topk_mean(found, lengths)) / 2  # two answers to whether the video is abnormal
+        logits = options.video_scale * (torch.sigmoid(both) - 0.5)[:, None]
+        logits = logits + options.row_weight * standardise(found, lengths)
         if options.change_weight or options.novelty_weight:
             gap = distances(features)
             logits = logits + options.change_weight * standardise(change(gap, lengths), lengths)
