@@ -1,0 +1,99 @@
+"""Make the features of the text track: human sentences to train on, a model's captions to test on.
+
+    python benchmarks/text_track.py SHARED OUTPUT [--every 4] [--vectors FOLDER]
+
+Training videos are the official ones with UCA sentences: a row takes the mean of the sentences whose times cover its
+middle, or the sentence nearest in time. Test videos take every EVERY-th caption, so a row covers 16 x EVERY frames.
+The store is trained on with: kgvad train --dataset ucf --features OUTPUT
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+
+from kgvad.anchors.text import load_text_encoder
+from kgvad.console import note, track
+from kgvad.detector.datasets import read_truth
+from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+
+FPS = 30.0
+
+
+def encode(texts: list[str], folder: Path | None) -> dict[str, np.ndarray]:
+    """Vectors of the texts; those in FOLDER/*.json and *.npy (lists of texts and their vectors) are reused."""
+    known: dict[str, np.ndarray] = {}
+    for path in sorted(folder.glob("*.json")) if folder else []:
+        vectors = np.load(path.with_suffix(".npy"), mmap_mode="r")
+        for text, vector in zip(json.loads(path.read_text()), vectors, strict=True):
+            if vector.any():
+                known[text] = np.asarray(vector)
+    missing = sorted({text for text in texts if text not in known}, key=len)
+    note(f"{len(missing)} of {len(set(texts))} texts are encoded now")
+    encoder = load_text_encoder("minilm")
+    for start in track(range(0, len(missing), 512), "encoding"):
+        part = missing[start : start + 512]
+        known.update(zip(part, encoder.encode(part).astype(np.float16), strict=True))
+    return known
+
+
+def sentence_rows(times: np.ndarray, vectors: np.ndarray, rows: int, row_s: float) -> np.ndarray:
+    """Features [rows, d] of a training video from its sentences' times [S, 2] in seconds and vectors [S, d]."""
+    middle = (np.arange(rows) + 0.5) * row_s
+    before = np.maximum(times[None, :, 0] - middle[:, None], 0)
+    after = np.maximum(middle[:, None] - times[None, :, 1], 0)
+    away = before + after
+    chosen = away <= away.min(axis=1, keepdims=True) + 1e-9
+    mean = chosen @ vectors / chosen.sum(axis=1, keepdims=True)
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--vectors", type=Path)
+    options = parser.parse_args()
+    data = options.shared / "data"
+    truth = read_truth("ucf", data / "ucf")
+    train_videos = set(truth.split("train"))
+    human = {}
+    for name in ("Train", "Val", "Test"):
+        human |= json.loads((data / "refs" / f"uca_{name}.json").read_text("utf-8"))
+    human = {video: entry for video, entry in human.items() if video in train_videos and entry["sentences"]}
+    with gzip.open(data / "captions" / "ucf_test_videollama3.json.gz", "rt", encoding="utf-8") as file:
+        captions = json.load(file)
+    stride = SNIPPET_FRAMES * options.every
+    kept = {}
+    for video, entry in captions.items():
+        by_row: dict[int, str] = {}
+        for frame in sorted(entry, key=int):
+            by_row.setdefault(int(frame) // stride, entry[frame])
+        rows = max(1, (truth.videos[video].frame_count or 0) // stride)
+        last = ""
+        kept[video] = [last := by_row.get(row, last) for row in range(rows)]
+    texts = [text for entry in human.values() for text in entry["sentences"]]
+    vectors = encode([*texts, *(text for rows in kept.values() for text in rows)], options.vectors)
+    manifest = Manifest(encoder="minilm-text", dim=384, temporal=f"text, {options.every}", stride=stride)
+    with FeatureStore.create(options.output, manifest).adding() as store:
+        for video, entry in track(human.items(), "training videos"):
+            frames = max(stride, round(entry["duration"] * FPS))
+            matrix = np.stack([vectors[text] for text in entry["sentences"]]).astype(np.float32)
+            rows = sentence_rows(np.array(entry["timestamps"]), matrix, max(1, frames // stride), stride / FPS)
+            store.add(video, rows, VideoEntry(frame_count=frames, fps=FPS, rows=len(rows), stride=stride))
+        for video, lines in track(kept.items(), "test videos"):
+            matrix = np.stack([vectors[text] for text in lines]).astype(np.float32)
+            count = truth.videos[video].frame_count or 1
+            store.add(video, matrix, VideoEntry(frame_count=count, fps=FPS, rows=len(matrix), stride=stride))
+    truth.save(options.output)
+    print(store.root)
+
+
+if __name__ == "__main__":
+    main()
