@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -19,17 +20,18 @@ from typing import Any
 import numpy as np
 from kgvad.anchors.pool import DEFAULT_POOLING, pooling
 from kgvad.anchors.prompts import prompt
+from kgvad.anchors.select import select
 from kgvad.anchors.text import TextEncoder
 from kgvad.kg.database import now
-from kgvad.kg.graph import Hierarchy, category_concepts, explain_path
+from kgvad.kg.graph import Concept, Hierarchy, category_concepts, explain_path
 from kgvad.kg.store import Store
-from kgvad.kg.tables import CategoryTable
+from kgvad.kg.tables import Category, CategoryTable, ItemRef, is_qid
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from kgvad.errors import AnchorError
+from kgvad.errors import AnchorError, UsageError
 from kgvad.files import replacing
 
 VERSION = 1
@@ -197,7 +199,14 @@ class AnchorBank:
 
 
 def build_bank(
-    table: CategoryTable, store: Store, encoder: TextEncoder, pooling_name: str = DEFAULT_POOLING
+    table: CategoryTable,
+    store: Store,
+    encoder: TextEncoder,
+    pooling_name: str = DEFAULT_POOLING,
+    *,
+    contrast: bool = False,
+    languages: Sequence[str] = ("en", "mul"),
+    explain: Callable[[str], None] | None = None,
 ) -> AnchorBank:
     """Build the anchor bank of a category table.
 
@@ -211,47 +220,39 @@ def build_bank(
         Makes the vectors.
     pooling_name
         How concepts become an anchor; see :data:`kgvad.anchors.pool.POOLINGS`.
+    contrast
+        Keep only the concepts that separate a category from what it is confused with (:mod:`kgvad.anchors.select`).
+    languages
+        Of labels and aliases, in order of preference.
+    explain
+        Called with one line for each concept that says why contrast kept or dropped it.
 
     Raises
     ------
     AnchorError
         A category has no concept at all.
     """
-    pool = pooling(pooling_name)
+    pooling(pooling_name)  # a wrong name is told before anything is encoded
     hierarchy = Hierarchy.of(store)
     concepts: list[BankConcept] = []
     owner: list[int] = []
     weight: list[float] = []
     for index, category in enumerate(table.categories):
-        found = category_concepts(store, category, hierarchy=hierarchy)
+        found = category_concepts(store, category, hierarchy=hierarchy, languages=tuple(languages))
         if not found:
             raise AnchorError(
                 f"the category {category.name} of {table.dataset} has no concept", "give it cues or items"
             )
         for concept in found:
-            concepts.append(
-                BankConcept(
-                    text=concept.text,
-                    prompt=prompt(concept, category.text),
-                    relation=concept.relation,
-                    qid=concept.qid,
-                    property=concept.property,
-                    path=concept.path,
-                    path_text=explain_path(store, concept),
-                    source=concept.source,
-                    fetched_at=concept.fetched_at,
-                )
-            )
+            concepts.append(_bank_concept(store, concept, category.text))
             owner.append(index)
             weight.append(concept.weight)
     vectors = encoder.encode([concept.prompt for concept in concepts])
     owners, weights = np.array(owner, np.int64), np.array(weight, np.float32)
-    anchors = np.stack(
-        [
-            pool(vectors[own], weights[own], [concepts[i].relation for i in np.flatnonzero(own)])
-            for own in (owners == index for index in range(len(table.categories)))
-        ]
-    )
+    if contrast:
+        kept = _contrast(table, concepts, vectors, owners, explain)
+        concepts = [concepts[row] for row in kept]
+        vectors, owners, weights = vectors[kept], owners[kept], weights[kept]
     header = _Header(
         version=VERSION,
         dataset=table.dataset,
@@ -265,7 +266,114 @@ def build_bank(
         facts_date=max((concept.fetched_at for concept in concepts if concept.fetched_at), default=""),
         made_by=f"kgvad {version('kgvad')}",
     )
+    return _assemble(header, vectors, owners, weights)
+
+
+def open_vocabulary(bank: AnchorBank, encoder: TextEncoder, store: Store, queries: Sequence[str]) -> AnchorBank:
+    """The bank with one more category for each query, without any training.
+
+    Parameters
+    ----------
+    bank
+        Made with ``encoder``; it is not changed.
+    encoder
+        Text encoder.
+    store
+        Knowledge graph, for queries that are items.
+    queries
+        Words (``"a dog attacks a person"``) or items (``"Q4654740"``).
+
+    Raises
+    ------
+    AnchorError
+        The bank was made with another encoder, or the knowledge graph knows nothing of an item.
+    UsageError
+        A query is empty, or the bank has such a category.
+    """
+    if bank.encoder.fingerprint != encoder.fingerprint:
+        raise AnchorError(
+            f"the anchor bank was made with {bank.encoder.name} ({bank.encoder.fingerprint}), not with {encoder.name} "
+            f"({encoder.fingerprint})",
+            "use the encoder of the bank",
+        )
+    header = bank._header.model_copy(deep=True)
+    names, owners, weights, new = list(bank.categories), list(bank.concept_category), list(bank.concept_weight), []
+    for query in (" ".join(query.split()) for query in queries):
+        if is_qid(query):
+            label = store.labels([query]).get(query)
+            if label is None:
+                raise AnchorError(f"the knowledge graph has no item {query}", f"fetch it: kgvad kg fetch {query}")
+            category = Category(name=label, text=label, items=(ItemRef(qid=query, label=label),))
+        elif query:
+            category = Category(name=query[:300], text=query[:300], cues=(query[:300],))
+        else:
+            raise UsageError("--open needs words or an item", 'for example --open "a dog attacks a person"')
+        if category.name.casefold() in (name.casefold() for name in names):
+            raise UsageError(f"the bank has a category {category.name!r} already", "leave it out")
+        for concept in category_concepts(store, category):
+            new.append(_bank_concept(store, concept, category.text))
+            owners.append(np.int64(len(names)))
+            weights.append(np.float32(concept.weight))
+        names.append(category.name)
+    header.categories, header.concepts = names, [*bank.concepts, *new]
+    vectors = np.concatenate([bank.concept_vectors, encoder.encode([concept.prompt for concept in new])])
+    return _assemble(header, vectors, np.array(owners, np.int64), np.array(weights, np.float32), bank.anchors)
+
+
+def _assemble(
+    header: _Header,
+    vectors: NDArray[np.float32],
+    owners: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    anchors: NDArray[np.float32] | None = None,
+) -> AnchorBank:
+    """The bank; ``anchors`` are the first categories' where they are there already."""
+    pool = pooling(header.pooling)
+    rows = [] if anchors is None else list(anchors)
+    for index in range(len(rows), len(header.categories)):
+        own = np.flatnonzero(owners == index)
+        rows.append(pool(vectors[own], weights[own], [header.concepts[i].relation for i in own]))
     return AnchorBank(
         header,
-        {"anchors": anchors, "concept_vectors": vectors, "concept_category": owners, "concept_weight": weights},
+        {"anchors": np.stack(rows), "concept_vectors": vectors, "concept_category": owners, "concept_weight": weights},
     )
+
+
+def _bank_concept(store: Store, concept: Concept, category: str) -> BankConcept:
+    return BankConcept(
+        text=concept.text,
+        prompt=prompt(concept, category),
+        relation=concept.relation,
+        qid=concept.qid,
+        property=concept.property,
+        path=concept.path,
+        path_text=explain_path(store, concept),
+        source=concept.source,
+        fetched_at=concept.fetched_at,
+    )
+
+
+def _contrast(
+    table: CategoryTable,
+    concepts: list[BankConcept],
+    vectors: NDArray[np.float32],
+    owners: NDArray[np.int64],
+    explain: Callable[[str], None] | None,
+) -> list[int]:
+    """Rows of the concepts that are kept; a category that would lose all keeps its first."""
+    names = table.names
+    rivals = [[names.index(other) for other in category.confused_with] for category in table.categories]
+    decisions = select(vectors, owners, [concept.relation for concept in concepts], rivals)
+    kept = {decision.index for decision in decisions if decision.kept}
+    for index in range(len(names)):
+        own = np.flatnonzero(owners == index)
+        if not kept.intersection(own.tolist()):
+            kept.add(int(own[0]))
+    if explain is not None:
+        for decision in decisions:
+            by = "" if decision.rival_category is None else f" (nearest rival {names[decision.rival_category]})"
+            explain(
+                f"{'kept' if decision.index in kept else 'dropped'}\t{names[owners[decision.index]]}\t"
+                f"{concepts[decision.index].prompt}\t{decision.reason}{by}"
+            )
+    return sorted(kept)

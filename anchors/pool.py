@@ -2,40 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.errors import UsageError
 
-Pooling = Callable[[NDArray[np.float32], NDArray[np.float32], list[str]], NDArray[np.float32]]
+Floats = NDArray[np.float32]
+Pooling = Callable[[Floats, Floats, Sequence[str]], Floats]
+
+# What a relation counts in ``balanced``: chosen on one half of the training descriptions, see docs/anchors.md.
+SHARE = {"cue": 1.0, "label": 0.5, "related": 0.5}
+OTHER_SHARE = 0.1
+ATTENTION_TEMPERATURE = 0.1
+GRAPH_TEMPERATURE = 0.1
+RESTART = 0.5  # of the walk over the concepts, towards the graph's own weights
+STEPS = 20  # RESTART ** 20 is below what float32 tells apart
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(vectors: Floats) -> Floats:
     """Rows (or the one vector) divided by their length; a zero vector stays zero."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)
 
 
-def mean(vectors: NDArray[np.float32], weights: NDArray[np.float32], relations: list[str]) -> NDArray[np.float32]:
-    """Normalise, mean, normalise (the prompt ensemble of Radford et al. 2021)."""
-    return unit(vectors.mean(0))
-
-
-def weighted(vectors: NDArray[np.float32], weights: NDArray[np.float32], relations: list[str]) -> NDArray[np.float32]:
-    """Mean weighted by what the graph says of each concept (:attr:`kgvad.kg.graph.Concept.weight`)."""
-    return unit(weights @ vectors)
-
-
-def label(vectors: NDArray[np.float32], weights: NDArray[np.float32], relations: list[str]) -> NDArray[np.float32]:
+def label(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
     """Labels only, where the category has one: the baseline that knows no graph."""
     own = [i for i, relation in enumerate(relations) if relation == "label"]
     return mean(vectors[own] if own else vectors, weights, relations)
 
 
-POOLINGS: dict[str, Pooling] = {"weighted": weighted, "mean": mean, "label": label}
-DEFAULT_POOLING = "weighted"
+def mean(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
+    """Normalise, mean, normalise (the prompt ensemble of Radford et al. 2021)."""
+    return unit(vectors.mean(0))
+
+
+def weighted(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
+    """Mean weighted by what the graph says of each concept (:attr:`kgvad.kg.graph.Concept.weight`)."""
+    return unit(weights @ vectors)
+
+
+def balanced(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
+    """Mean within each relation first, then over the relations by :data:`SHARE`.
+
+    A category with ten aliases and one label is then not its aliases: many facts of one kind count as one.
+    """
+    total = np.zeros(vectors.shape[1], np.float32)
+    for relation in dict.fromkeys(relations):
+        own = [i for i, other in enumerate(relations) if other == relation]
+        total += SHARE.get(relation, OTHER_SHARE) * mean(vectors[own], weights[own], [relation] * len(own))
+    return unit(total)
+
+
+def attention(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
+    """Softmax attention of the label over all concepts: what is far from the label counts little.
+
+    ``A = sum_p softmax_p(l . e_p / t + log w_p) e_p`` with the label anchor l and the temperature t.
+    """
+    query = label(vectors, weights, relations)
+    logits = vectors @ query / ATTENTION_TEMPERATURE + np.log(np.maximum(weights, 1e-6))
+    share = np.exp(logits - logits.max())
+    return unit((share / share.sum()).astype(np.float32) @ vectors)
+
+
+def graph(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
+    """Propagation over the category's concepts: a walk that prefers similar ones and restarts at the graph's weights.
+
+    Concepts that agree with others gain, loners lose (personalised PageRank, Page et al. 1999, on the graph whose edges
+    are ``exp(cos / t)``).
+    """
+    start = weights / max(float(weights.sum()), 1e-12)
+    if len(vectors) == 1:
+        return unit(vectors[0])
+    edges = np.exp((vectors @ vectors.T - 1) / GRAPH_TEMPERATURE)
+    np.fill_diagonal(edges, 0)
+    step = edges / np.maximum(edges.sum(0, keepdims=True), 1e-12)  # columns sum to one
+    mass = start
+    for _ in range(STEPS):
+        mass = RESTART * start + (1 - RESTART) * (step @ mass)
+    return unit(mass.astype(np.float32) @ vectors)
+
+
+POOLINGS: dict[str, Pooling] = {
+    "balanced": balanced,
+    "weighted": weighted,
+    "mean": mean,
+    "attention": attention,
+    "graph": graph,
+    "label": label,
+}
+DEFAULT_POOLING = "balanced"
 
 
 def pooling(name: str) -> Pooling:

@@ -1,8 +1,8 @@
 """Text encoders: sentences in, unit vectors out.
 
 MiniLM needs no model hub. BLIP and CLIP live in one space with their image encoders (``joint``), so that frames can be
-compared with anchors directly. Every encoder of this file also takes token embeddings in place of tokens, with gradients,
-which is what learnable prompts need.
+compared with anchors directly. Every encoder of this file also takes token embeddings in place of tokens, with
+gradients, which is what learnable prompts need.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class HubEncoder:
         Tensor
             float32 [N, dim], unit rows.
         """
-        # A hook on the embedding table reaches every architecture alike; few take embeddings. BLIP adds to them in place.
+        # A hook on the embedding table reaches every architecture alike; few take embeddings, and BLIP adds in place.
         handle = self.table.register_forward_hook(lambda module, inputs, output: embeddings.clone())
         try:
             return self._vectors(ids, mask)

@@ -1,4 +1,4 @@
-"""Commands of the anchors room: ``build-anchors``."""
+"""Commands of the anchors room: ``build-anchors`` and ``anchors show|compare|export|plot``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ import typer
 def build_anchors(
     dataset: Annotated[str | None, typer.Option(help="Name of a category table, or the path of one (.toml).")] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="minilm, blip, clip, or a model folder. Default: BLIP where it can be had.")
+        str | None,
+        typer.Option(help="minilm, blip, blip-cls, clip, or a model folder. Default: BLIP where it can be had."),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="File to write.", dir_okay=False)] = None,
-    pooling: Annotated[str | None, typer.Option(help="How concepts become an anchor: weighted, mean, label.")] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(help="How concepts become an anchor: balanced, weighted, mean, attention, graph, label."),
+    ] = None,
     store: Annotated[str | None, typer.Option(help="Knowledge graph: SQLAlchemy URL or SQLite file.")] = None,
     device: Annotated[str, typer.Option(help="torch device.")] = "cpu",
+    language: Annotated[str, typer.Option(help="Languages of labels and aliases, in order: zh,en.")] = "en",
+    contrast: Annotated[bool, typer.Option(help="Keep only concepts that separate confused categories.")] = False,
+    explain_selection: Annotated[
+        bool, typer.Option(help="Say on stderr why each concept was kept or dropped; implies --contrast.")
+    ] = False,
+    open_: Annotated[
+        list[str] | None, typer.Option("--open", help="Add a category: words, or an item such as Q4654740.")
+    ] = None,
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Leave a bank that is already there.")] = False,
 ) -> None:
     """Turn the knowledge graph into an anchor bank and print its path."""
@@ -31,7 +43,7 @@ def build_anchors(
         print(path)
         return
 
-    from kgvad.anchors.bank import build_bank
+    from kgvad.anchors.bank import build_bank, open_vocabulary
     from kgvad.anchors.pool import DEFAULT_POOLING
     from kgvad.anchors.pool import pooling as known_pooling
     from kgvad.anchors.text import load_text_encoder
@@ -39,7 +51,18 @@ def build_anchors(
 
     known_pooling(pooling or DEFAULT_POOLING)
     text = load_text_encoder(encoder, device)
-    bank = build_bank(table, Store.open(store or settings.store), text, pooling or DEFAULT_POOLING)
+    graph = Store.open(store or settings.store)
+    bank = build_bank(
+        table,
+        graph,
+        text,
+        pooling or DEFAULT_POOLING,
+        contrast=contrast or explain_selection,
+        languages=(*(part.strip() for part in language.split(",") if part.strip()), "mul"),
+        explain=note if explain_selection else None,
+    )
+    if open_:
+        bank = open_vocabulary(bank, text, graph, open_)
     bank.save(path)
     note(
         f"{len(bank.categories)} categories, {len(bank.concepts)} concepts, encoder {bank.encoder.name}, "
@@ -48,6 +71,64 @@ def build_anchors(
     print(path)
 
 
+def show(bank: Annotated[Path, typer.Argument(help="Anchor bank.")]) -> None:
+    """Print what a bank holds: its header, then every concept by category."""
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.anchors.describe import describe
+
+    print(describe(AnchorBank.load(bank)), end="")
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="Anchor bank.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Print how two banks differ: encoders, categories, concepts and how far each anchor moved."""
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.anchors.describe import differences
+
+    print(differences(AnchorBank.load(first), AnchorBank.load(second)), end="")
+
+
+def export(
+    bank: Annotated[Path, typer.Argument(help="Anchor bank.")],
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV, which is the only form and the default.")] = True,
+    output: Annotated[Path | None, typer.Option(help="File to write; stdout if left out.")] = None,
+) -> None:
+    """Write the concepts with prompts and provenance as a table."""
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.anchors.describe import as_csv
+    from kgvad.files import write_text
+
+    text = as_csv(AnchorBank.load(bank))
+    if output is None:
+        print(text, end="")
+    else:
+        write_text(output, text)
+        print(output)
+
+
+def plot(
+    bank: Annotated[Path, typer.Argument(help="Anchor bank.")],
+    output: Annotated[Path | None, typer.Option(help="SVG to write; default: beside the bank.")] = None,
+) -> None:
+    """Draw the similarity of the anchors and a map of anchors and concepts (SVG); print the file's path."""
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.anchors.plot import picture
+    from kgvad.errors import UsageError
+    from kgvad.files import write_text
+
+    path = output or bank.with_suffix(".svg")
+    if path.suffix.lower() != ".svg":
+        raise UsageError(f"{path} is no .svg", "pictures are written as SVG")
+    write_text(path, picture(AnchorBank.load(bank)))
+    print(path)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(build_anchors)
+    group = typer.Typer(help="Look at anchor banks.", no_args_is_help=True)
+    for command in (show, compare, export, plot):
+        group.command()(command)
+    app.add_typer(group, name="anchors")
