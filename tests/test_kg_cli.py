@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -149,3 +150,21 @@ def test_a_damaged_cache_is_told_with_the_command_that_rebuilds_it(kg, home):
     subprocess.run(command, shell=True, check=True)
     assert kg("stats", "--store", f"sqlite:///{path}")[0] == 0
     assert Path(f"{path}.damaged").read_bytes() == b"x" * 9000
+
+
+def shown_in_the_docs():
+    """Commands of docs/knowledge-graph.md that need no service and are printed whole, with what they print."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "knowledge-graph.md"
+    blocks = re.findall(r"^    \$ kgvad kg (.*)\n((?:^    (?!\$ ).*\n)*)", page.read_text("utf-8"), re.MULTILINE)
+    plain = [(command, "".join(line[4:] + "\n" for line in said.splitlines())) for command, said in blocks]
+    return [(command, said) for command, said in plain if "--endpoint" not in command and "..." not in said]
+
+
+@pytest.mark.parametrize(("command", "said"), shown_in_the_docs(), ids=lambda value: value.split("\n")[0][:40])
+def test_the_docs_show_what_is_printed(kg, command, said, tmp_path):
+    _, out, err = kg(*shlex.split(command), "--store", f"sqlite:///{tmp_path}/fresh.sqlite")
+    assert out + err == said
+
+
+def test_the_docs_show_enough():
+    assert len(shown_in_the_docs()) >= 5
