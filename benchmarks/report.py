@@ -2,9 +2,9 @@
 
     python benchmarks/report.py VIDEO [--repeats 3]
 
-Each stage is a command of its own in a fresh process; a stage of `explain` is what the longer command takes more than the
-shorter one. The reference of the same run decodes every frame with PyAV to RGB and does nothing else. Weights must be on
-this machine (`kgvad weights fetch --offline-set`); everything else is made in a temporary folder.
+Each stage is a command of its own in a fresh process; a stage of `explain` is what the longer command takes more than
+the shorter one. The reference of the same run decodes every frame with PyAV to RGB and does nothing else. Weights must
+be on this machine (`kgvad weights fetch --offline-set`); everything else is made in a temporary folder.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The rooms import only rooms to their left."""
 
 import ast
+import importlib
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,17 @@ def test_ground_floor_imports_no_room():
     root = Path(kgvad.__file__).parent
     for name in GROUND:
         assert imported(root / f"{name}.py") <= GROUND, name
+
+
+def test_every_package_is_installed():
+    """A folder of modules that pyproject.toml does not list would be left out of the wheel."""
+    listed = {f"kgvad.{room}" for room in ORDER}
+    for room, root in ROOTS.items():
+        for folder in root.rglob("__init__.py"):
+            parts = folder.parent.relative_to(root).parts
+            listed.add(".".join(("kgvad", room, *parts)))
+    for name in listed:
+        assert importlib.import_module(name), name
+    for name in ("kgvad.kg", "kgvad.templates", "kgvad.video"):  # data files that the code reads
+        data = {"kgvad.kg": "facts", "kgvad.templates": "report.md.j2", "kgvad.video": "labels"}[name]
+        assert (files(name) / data).is_dir() or (files(name) / data).is_file(), (name, data)
