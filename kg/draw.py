@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -145,7 +146,8 @@ def _centre(row: float) -> float:
 
 
 def _width(node: Node) -> float:
-    return len(_short(node.text)) * CHAR + 2 * PAD
+    letters = sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in _short(node.text))
+    return letters * CHAR + 2 * PAD
 
 
 def _short(text: str) -> str:
