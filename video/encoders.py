@@ -157,11 +157,13 @@ class _Encoder(ABC):
 class FrameEncoder(_Encoder):
     """An encoder of single frames; the features of a snippet's frames are averaged."""
 
-    chunk = 32  # frames per forward pass: more gains nothing on a CPU
+    chunk = 8  # frames per forward pass: on a CPU, larger ones leave the cache (32: twice the time and the memory)
 
     def __init__(self, network: nn.Module, weights_hash: str, sampling: Sampling, device: str) -> None:
         super().__init__(weights_hash, sampling, device)
         self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.device.type != "cpu":
+            self.chunk = 128
         self.batch = max(1, self.chunk // len(sampling.positions))
 
     def _embed(self, frames: Tensor) -> Tensor:
