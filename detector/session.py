@@ -15,11 +15,13 @@ from kgvad.console import note, track
 from kgvad.detector.api import check_options, detector_class
 from kgvad.detector.data import load_samples
 from kgvad.detector.datasets import Truth
+from kgvad.detector.detection import THRESHOLDS, alarms, category_auc, confusion, detection_map
 from kgvad.detector.evaluate import score_split, tracks_of
 from kgvad.detector.inputs import Inputs, load_truth, open_store
-from kgvad.detector.metrics import Metrics, measure
+from kgvad.detector.metrics import Board, Metrics, Track, measure
 from kgvad.detector.run import CONFIG, METRICS, Run, RunConfig
 from kgvad.detector.score import score_features
+from kgvad.detector.statistics import bootstrap
 from kgvad.detector.train import train
 from kgvad.errors import FeatureError, RunError, UsageError
 from kgvad.files import write_json
@@ -142,12 +144,13 @@ class Evaluation:
     categories: int
     runs: tuple[str, ...]
     metrics: tuple[Metrics, ...]
+    details: tuple[dict[str, Any], ...]  # of each run, for the JSON
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; what cannot be computed is ``None``."""
         rows = [
-            {"run": run} | {key: None if math.isnan(value) else value for key, value in asdict(metrics).items()}
-            for run, metrics in zip(self.runs, self.metrics, strict=True)
+            _plain({"run": run} | asdict(metrics) | details)
+            for run, metrics, details in zip(self.runs, self.metrics, self.details, strict=True)
         ]
         summary = {
             field.name: {"mean": values.mean(), "std": values.std(ddof=1) if len(values) > 1 else 0.0}
@@ -180,6 +183,33 @@ class Evaluation:
         return "\n".join(lines) + "\n"
 
 
+def _plain(value: Any) -> Any:
+    """``value`` for JSON, which has no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def describe_tracks(tracks: Sequence[Track], config: RunConfig, draws: int) -> dict[str, Any]:
+    """Detection mAP (corrected and legacy), alarms, AUC and confusion by category; intervals where ``draws`` > 0."""
+    details: dict[str, Any] = {}
+    if all(one.category_scores is not None for one in tracks):
+        for mode in ("corrected", "legacy"):
+            found = detection_map(
+                tracks, config.categories, config.normal, mode, normal_has_events=config.dataset == "xd"
+            )
+            details[f"map_{mode}"] = {"iou": THRESHOLDS, "map": found.maps, "mean": found.average}
+        details["confusion"] = confusion(tracks, config.categories, config.normal)
+    details["alarms"] = asdict(alarms(tracks))
+    details["category_auc"] = category_auc(tracks, config.categories)
+    if draws:
+        board = Board(tracks, config.categories, config.normal)
+        details["intervals"] = {name: asdict(value) for name, value in bootstrap(board, draws=draws).items()}
+    return details
+
+
 def _figure(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{value:.4f}"
 
@@ -193,7 +223,9 @@ def expand_runs(paths: Iterable[Path]) -> list[Path]:
     return folders
 
 
-def evaluate_runs(paths: Sequence[Path], features: Path | None, lists: Path | None, device: str) -> Evaluation:
+def evaluate_runs(
+    paths: Sequence[Path], features: Path | None, lists: Path | None, device: str, draws: int = 0
+) -> Evaluation:
     """Score the test videos with each run, write its ``metrics.json`` and collect the figures.
 
     Raises
@@ -208,6 +240,7 @@ def evaluate_runs(paths: Sequence[Path], features: Path | None, lists: Path | No
         raise RunError(f"the runs are of different datasets ({', '.join(datasets)})", "evaluate them one by one")
     root = features or default_features(datasets[0])
     found = []
+    details = []
     present: set[str] = set()
     tracks = []
     for run in runs:
@@ -216,11 +249,19 @@ def evaluate_runs(paths: Sequence[Path], features: Path | None, lists: Path | No
         tracks = tracks_of(score_split(run, store, truth), truth)
         present = {label for one in tracks for label in one.labels}
         metrics = measure(tracks, run.config.categories, run.config.normal)
-        single = Evaluation(len(tracks), sum(t.abnormal for t in tracks), len(present), (str(run.folder),), (metrics,))
+        details.append(describe_tracks(tracks, run.config, draws))
+        single = Evaluation(
+            len(tracks), sum(t.abnormal for t in tracks), len(present), (str(run.folder),), (metrics,), (details[-1],)
+        )
         write_json(run.folder / METRICS, single.as_json())
         found.append(metrics)
     return Evaluation(
-        len(tracks), sum(t.abnormal for t in tracks), len(present), tuple(str(f) for f in folders), tuple(found)
+        len(tracks),
+        sum(t.abnormal for t in tracks),
+        len(present),
+        tuple(str(f) for f in folders),
+        tuple(found),
+        tuple(details),
     )
 
 

@@ -69,6 +69,10 @@ def evaluate(
     lists: Lists = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table as Markdown.")] = None,
+    draws: Annotated[
+        int,
+        typer.Option("--draws", min=0, help="Bootstrap draws over videos for the intervals in the JSON, e.g. 1000."),
+    ] = 0,
     device: Device = None,
 ) -> None:
     """Measure runs on the test videos of their dataset."""
@@ -77,7 +81,7 @@ def evaluate(
     from kgvad.settings import load_settings
 
     settings = load_settings()
-    report = evaluate_runs(runs, features or settings.features, lists, device or settings.device or "cpu")
+    report = evaluate_runs(runs, features or settings.features, lists, device or settings.device or "cpu", draws)
     if json_file is not None:
         write_json(json_file, report.as_json())
     if markdown is not None:

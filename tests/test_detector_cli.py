@@ -70,10 +70,13 @@ def train(features, run, *more):
 def test_from_an_archive_to_figures_and_scores(features, tmp_path):
     run = tmp_path / "run"
     assert train(features, run).split() == [str(run)]
-    table = kgvad("evaluate", run, "--features", features, "--json", tmp_path / "figures.json")
+    table = kgvad("evaluate", run, "--features", features, "--json", tmp_path / "figures.json", "--draws", 20)
     assert "6 test videos, 4 abnormal, 2 categories present" in table
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert 0 <= figures["runs"][0]["frame_auc"] <= 1
+    low, high = figures["runs"][0]["intervals"]["frame_auc"].values()
+    assert low <= figures["runs"][0]["frame_auc"] <= high
+    assert len(figures["runs"][0]["map_corrected"]["map"]) == 5
     assert json.loads((run / "metrics.json").read_text())["videos"] == 6
     printed = kgvad("score", features, "--run", run, "--output", tmp_path / "scores", "--format", "csv").split()
     assert len(printed) == 18
