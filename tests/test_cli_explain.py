@@ -1,0 +1,111 @@
+"""What a stranger types: `kgvad explain FILE` on every kind of file, good and bad, with nothing trained."""
+
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from kgvad.video.write import write_video
+
+KGVAD = Path(sys.executable).with_name("kgvad")
+
+
+def explain(folder, *arguments, **environment):
+    """Run the command in ``folder``; BLIP is out of reach."""
+    return subprocess.run(
+        [KGVAD, "explain", *map(str, arguments)],
+        env={**os.environ, "KGVAD_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
+def moving(count, height=64, width=96):
+    """A square that wanders over noise."""
+    rng = np.random.default_rng(0)
+    ground = rng.integers(0, 255, (height, width, 3), np.uint8)
+    for index in range(count):
+        picture = ground.copy()
+        picture[10:30, index % (width - 20) :][:, :20] = 200
+        yield picture
+
+
+def audio_only(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+        frame.rate, frame.pts, frame.time_base = 44100, 0, Fraction(1, 44100)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def truncated(path):
+    write_video(path, moving(64), 25)
+    path.write_bytes(path.read_bytes()[:900])
+
+
+BAD = {
+    "missing": lambda path: None,
+    "zero bytes": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("this is no video\n" * 100),
+    "audio only": audio_only,
+    "truncated": truncated,
+    "shorter than a snippet": lambda path: write_video(path, moving(9), 25),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_is_one_line_and_nothing_is_written(case, tmp_path):
+    path = tmp_path / "clip.mp4"
+    BAD[case](path)
+    before = sorted(tmp_path.iterdir())
+    done = explain(tmp_path, "clip.mp4", "--output", "report.md")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if "error" in line]
+    assert len(errors) == 1
+    assert errors[0].startswith("kgvad: error: ") and "clip.mp4" in errors[0]
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_no_weights_and_no_network(tmp_path):
+    write_video(tmp_path / "clip.mp4", moving(32), 25)
+    done = explain(tmp_path, "clip.mp4", KGVAD_WEIGHTS="", KGVAD_CACHE=str(tmp_path / "cache"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith("kgvad: error: the weights efficientnet-lite0")
+    assert "kgvad weights fetch efficientnet-lite0" in done.stderr
+
+
+def test_a_named_encoder_is_never_replaced(tmp_path):
+    write_video(tmp_path / "clip.mp4", moving(32), 25)
+    done = explain(tmp_path, "clip.mp4", "--encoder", "clip")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "clip-vit-base-patch16" in done.stderr
+
+
+def test_unknown_dataset_lists_the_known_ones(tmp_path, weights):
+    weights("efficientnet-lite0")
+    write_video(tmp_path / "clip.mp4", moving(32), 25)
+    done = explain(tmp_path, "clip.mp4", "--dataset", "nothing", "--captions", "c.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    (tmp_path / "c.json").write_text('{"0": "a man walks"}')
+    done = explain(tmp_path, "clip.mp4", "--dataset", "nothing", "--captions", "c.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ucf" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("height", "width", "rate"), [(47, 61, 25), (64, 96, Fraction(7, 2))])
+def test_odd_sizes_and_odd_rates_are_explained(tmp_path, weights, height, width, rate):
+    weights("efficientnet-lite0")
+    weights("minilm-l6")
+    write_video(tmp_path / "clip.mp4", moving(50, height, width), rate)
+    done = explain(tmp_path, "clip.mp4", "--no-actions")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("# Report on `clip.mp4`")
+    assert "What this report cannot know" in done.stdout
