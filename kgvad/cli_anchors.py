@@ -19,7 +19,7 @@ def build_anchors(
         str | None,
         typer.Option(help="How concepts become an anchor: balanced, weighted, mean, attention, graph, label."),
     ] = None,
-    store: Annotated[str | None, typer.Option(help="Knowledge graph: SQLAlchemy URL or SQLite file.")] = None,
+    store: Annotated[str | None, typer.Option(help="Knowledge graph: SQLAlchemy URL.")] = None,
     device: Annotated[str, typer.Option(help="torch device.")] = "cpu",
     language: Annotated[str, typer.Option(help="Languages of labels and aliases, in order: zh,en.")] = "en",
     contrast: Annotated[bool, typer.Option(help="Keep only concepts that separate confused categories.")] = False,
