@@ -76,6 +76,52 @@ def test_agreement_by_hand():
     assert float(loss) == pytest.approx((1 / 36 + 1 / 36) / 2)
 
 
+def test_calm_rows_are_the_lowest_valid_ones():
+    rows = torch.arange(4.0)[None, :, None].repeat(2, 1, 1)
+    logits = torch.tensor([[3.0, 1, 2, -9], [0, 5, -7, -8]])
+    found, keep = losses.calm_rows(rows, logits, torch.tensor([3, 2]), 0.7)
+    assert found[0, :2, 0].tolist() == [1, 2]
+    assert found[1, 0, 0] == 0
+    assert keep.tolist() == [[True, True], [True, False]]
+
+
+def test_compactness_by_hand():
+    # cosines with the nearest prototype: 1 and 0.6; the third row does not count
+    rows, prototypes = torch.tensor([[[2.0, 0], [3, 4], [-1, -1]]]), torch.tensor([[[1.0, 0], [-1, 0]]])
+    keep = torch.tensor([[True, True, False]])
+    assert losses.compactness(rows, keep, prototypes).tolist() == [pytest.approx((0 + 0.4) / 2)]
+
+
+def test_consistency_by_hand():
+    # p = .5; errors (1 - cos) / 2 are 0 and 1; the third row is padding
+    rows, rebuilt = torch.tensor([[[1.0, 0], [1, 0], [1, 0]]]), torch.tensor([[[2.0, 0], [-3, 0], [0, 1]]])
+    assert float(losses.consistency(torch.zeros(1, 3), rows, rebuilt, torch.tensor([2]))) == pytest.approx(0.25)
+
+
+def test_event_and_background_by_hand():
+    # p = 1/2 and 1/2 weigh equally; padding does not
+    rows = torch.tensor([[[2.0], [4], [99]]])
+    event, background = losses.event_background(rows, torch.zeros(1, 3), torch.tensor([2]))
+    assert (float(event), float(background)) == (pytest.approx(3), pytest.approx(3))
+    a, b = math.expm1(8), math.expm1(2)
+    event, background = losses.event_background(rows[:, :2], logit([[0.8, 0.2]]).float(), torch.tensor([2]))
+    assert float(event) == pytest.approx((2 * a + 4 * b) / (a + b), rel=1e-5)
+    assert float(background) == pytest.approx((2 * b + 4 * a) / (a + b), rel=1e-5)
+
+
+def test_smoothed_cross_entropy_by_hand():
+    # target .9 + .05 and .05, softmax 3/4 and 1/4
+    found = losses.smoothed_cross_entropy(torch.tensor([[math.log(3), 0]]), torch.tensor([[1.0, 0]]), 0.1)
+    assert float(found) == pytest.approx(-(0.95 * math.log(3 / 4) + 0.05 * math.log(1 / 4)))
+
+
+def test_semantic_alignment_by_hand():
+    # k = 1: the row of the largest logit has cosine .6 with the first and .2 with the second of two true categories
+    cosine = torch.tensor([[[0.9, 0.9, 0.9], [0.0, 0.6, 0.2]]])
+    found = losses.semantic_alignment(cosine, torch.tensor([[0.0, 1]]), torch.tensor([2]), torch.tensor([[0.0, 1, 1]]))
+    assert float(found) == pytest.approx(1 - 0.4)
+
+
 LENGTHS = torch.tensor([5, 3, 4])
 ABNORMAL = torch.tensor([1.0, 0, 1], dtype=D)
 TARGETS = torch.tensor([[0.0, 1, 1], [1, 0, 0], [0, 0, 1]], dtype=D)
@@ -91,6 +137,15 @@ TARGETS = torch.tensor([[0.0, 1, 1], [1, 0, 0], [0, 0, 1]], dtype=D)
         ("soft_cross_entropy", lambda x: losses.soft_cross_entropy(x, TARGETS), [(3, 3)]),
         ("mil_align", lambda x: losses.mil_align(x, LENGTHS, TARGETS), [(3, 5, 3)]),
         ("text_separation", lambda x: losses.text_separation(x, 1), [(4, 6)]),
+        ("compactness", lambda r, q: losses.compactness(r, torch.ones(3, 5).bool(), q).sum(), [(3, 5, 4), (3, 2, 4)]),
+        ("consistency", lambda s, r, q: losses.consistency(s, r, q, LENGTHS), [(3, 5), (3, 5, 4), (3, 5, 4)]),
+        ("event", lambda r, s: torch.cat(losses.event_background(r, s, LENGTHS)), [(3, 5, 4), (3, 5)]),
+        ("smoothed_cross_entropy", lambda x: losses.smoothed_cross_entropy(x, TARGETS, 0.1), [(3, 3)]),
+        (
+            "semantic",
+            lambda x: losses.semantic_alignment(x, ABNORMAL[:, None].expand(3, 5), LENGTHS, TARGETS),
+            [(3, 5, 3)],
+        ),
         ("agreement", lambda s, m: losses.agreement(s, m, LENGTHS, 0), [(3, 5), (3, 5, 3)]),
     ],
 )

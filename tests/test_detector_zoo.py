@@ -73,7 +73,7 @@ def test_a_released_state_dict_fits():
     state["clipmodel.visual.conv1.weight"] = torch.zeros(1)
     ours.load_released(state)
     assert torch.equal(ours.temporal.near2.weight, state["gc4.weight"])
-    with pytest.raises(RunError, match="lacks classifier.bias"):
+    with pytest.raises(RunError, match=r"lacks classifier\.bias"):
         ours.load_released({name: value for name, value in state.items() if name != "classifier.bias"})
     with pytest.raises(RunError, match="fits nothing"):
         ours.load_released(state | {"extra": torch.zeros(1)})

@@ -69,8 +69,8 @@ class Fusion(nn.Module):
 class Semvad(VadClip):
     """VadCLIP's two branches over fused features, with a cosine loss that ties abnormal rows to their category's text.
 
-    The sigma-greedy selection of its section 5 is the recipe's ``sigma_greedy``. What the facts at hand leave open (the
-    mixer's depth and kernel) is an option here.
+    What the facts at hand leave open (the mixer's depth and kernel) is an option here; its sigma-greedy selection is
+    not part of the loop yet.
     """
 
     name: ClassVar[str] = "semvad"
