@@ -145,10 +145,16 @@ def evidence_for(
 
 
 def distinct(bank: AnchorBank, change: Rises, category: str, most: int) -> list[int]:
-    """The first ``most`` of :func:`ranked`, each text once."""
-    chosen: dict[str, int] = {}
+    """The first ``most`` of :func:`ranked`, each text once, and one name of each item."""
+    chosen: dict[tuple[str, str], int] = {}
+    texts: set[str] = set()
     for index in ranked(bank, change, category):
-        chosen.setdefault(bank.concepts[index].text.casefold(), index)
+        concept = bank.concepts[index]
+        text = concept.text.casefold()
+        key = ("item", concept.qid) if concept.qid and concept.relation in ("label", "alias") else ("text", text)
+        if text not in texts:
+            texts.add(text)
+            chosen.setdefault(key, index)
     return list(chosen.values())[:most]
 
 

@@ -43,6 +43,8 @@ def draw(evidence: Sequence[Evidence], category: str, title: str) -> Markup | No
         return node
 
     for item in evidence:
+        if item.relation == "description":  # a sentence, not a node
+            continue
         if not item.path:
             if item.qid:  # an item that the category table names beside the category's own
                 _once(edges, (columns[0][0], place((item.qid, item.concept), 1), ""))

@@ -23,7 +23,6 @@ from kgvad.files import sha256
 from kgvad.kg.tables import CategoryTable, load_table
 from kgvad.settings import default_bank, default_run
 from kgvad.video.decode import VideoInfo, probe
-from kgvad.video.extract import find_videos
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
@@ -144,6 +143,8 @@ class Explainer:
         KgvadError
             A source cannot be read or scored.
         """
+        from kgvad.video.extract import find_videos
+
         scores = []
         for source in sources:
             if source.suffix.lower() in SCORE_FORMATS:

@@ -115,13 +115,14 @@ def _event(report: Report, index: int) -> list[tuple[str, str, Pointers]]:
         sentences.append((place, "event_strength_alone", strength))
     else:
         sentences.append((place, "event_strength", strength | {"elsewhere": f"{at}/elsewhere_score"}))
-    sentences.append(
-        (
-            place,
-            f"event_certainty_{event.certainty.scale}",
-            number | {"level": f"{at}/certainty/level", "value": f"{at}/certainty/value"},
+    if event.elsewhere_score is not None or event.certainty.scale == "probability":
+        sentences.append(
+            (
+                place,
+                f"event_certainty_{event.certainty.scale}",
+                number | {"level": f"{at}/certainty/level", "value": f"{at}/certainty/value"},
+            )
         )
-    )
     sentences += _what(report, index)
     if event.categories:
         fields = {

@@ -48,7 +48,7 @@ def markdown(text: object) -> str:
     line = re.sub(r"[&<>]", lambda match: _ENTITIES[match[0]], line)
     line = line.replace("://", ":\\/\\/").replace("!\\[", "\\!\\[")
     line = re.sub(r"\b(www|mailto|xmpp)([.:])", r"\1\\\2", line, flags=re.IGNORECASE)
-    return re.sub(r"^(\d+)([.)])", r"\1\\\2", re.sub(r"^([-+=])", r"\\\1", line))
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", re.sub(r"^([-+=])", r"\\\1", line))
 
 
 def code(text: object, table: bool = False) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kgvad.detector.scores import Origin, Scores
+from kgvad.detector.training_free import TrainingFreeRule
 from kgvad.errors import ScoresError, UsageError
 from kgvad.explain.events import EventRule, Thresholds, calibrate, find_events
 
@@ -121,9 +122,9 @@ def test_calibration_without_footage_is_an_error():
 
 
 def test_the_rule_suits_the_scorer_and_the_user_wins():
-    free, other = Origin(scorer="training-free"), Origin(scorer="mine")
-    twice = 2**2 / (2**2 + 4**2)  # the score at twice the quiet level
-    assert Thresholds().rule(free).high == pytest.approx(twice)
-    assert Thresholds().rule(other) == EventRule()
-    assert Thresholds(high=0.8).rule(other).low == pytest.approx(0.8 * 0.7)
-    assert Thresholds(high=0.8, low=0.1, min_s=0).rule(free) == EventRule(0.8, 0.1, 2.0, 0)
+    pixels, words = (Origin(scorer="training-free", names_categories=n) for n in ("no", "hint"))
+    half = TrainingFreeRule().half_at
+    assert Thresholds().rule(pixels).high == pytest.approx(1.75**2 / (1.75**2 + half**2), abs=1e-3)
+    assert Thresholds().rule(words) == Thresholds().rule(Origin(scorer="mine")) == EventRule()
+    assert Thresholds(high=0.8).rule(words).low == pytest.approx(0.8 * 0.7)
+    assert Thresholds(high=0.8, low=0.1, min_s=0).rule(pixels) == EventRule(0.8, 0.1, 2.0, 0)
