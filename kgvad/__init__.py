@@ -1,1 +1,64 @@
-"""kgvad: find abnormal events in video and explain them with knowledge-graph concepts."""
+"""kgvad: find abnormal events in video and explain them with knowledge-graph concepts.
+
+The names below are the public interface; everything else may change. They are imported on first use, so that
+``import kgvad`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kgvad.anchors.bank import AnchorBank as AnchorBank
+    from kgvad.anchors.bank import build_bank as build_bank
+    from kgvad.anchors.text import load_text_encoder as load_text_encoder
+    from kgvad.detector.run import Run as Run
+    from kgvad.detector.score import score_features as score_features
+    from kgvad.detector.scores import Scores as Scores
+    from kgvad.detector.training_free import score_training_free as score_training_free
+    from kgvad.errors import KgvadError as KgvadError
+    from kgvad.explain.pipeline import Explainer as Explainer
+    from kgvad.explain.pipeline import Options as ExplainOptions  # noqa: F401
+    from kgvad.explain.render import Renderer as Renderer
+    from kgvad.explain.report import Report as Report
+    from kgvad.kg.graph import category_concepts as category_concepts
+    from kgvad.kg.store import Store as Store
+    from kgvad.kg.tables import load_table as load_table
+    from kgvad.video.encoders import load_visual_encoder as load_visual_encoder
+    from kgvad.video.extract import extract_video as extract_video
+    from kgvad.video.store import FeatureStore as FeatureStore
+
+_WHERE = {
+    "AnchorBank": "anchors.bank",
+    "ExplainOptions": "explain.pipeline:Options",
+    "Explainer": "explain.pipeline",
+    "FeatureStore": "video.store",
+    "KgvadError": "errors",
+    "Renderer": "explain.render",
+    "Report": "explain.report",
+    "Run": "detector.run",
+    "Scores": "detector.scores",
+    "Store": "kg.store",
+    "build_bank": "anchors.bank",
+    "category_concepts": "kg.graph",
+    "extract_video": "video.extract",
+    "load_table": "kg.tables",
+    "load_text_encoder": "anchors.text",
+    "load_visual_encoder": "video.encoders",
+    "score_features": "detector.score",
+    "score_training_free": "detector.training_free",
+}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'kgvad' has no attribute {name!r}")
+    module, _, other = _WHERE[name].partition(":")
+    return getattr(import_module(f"kgvad.{module}"), other or name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_WHERE]
