@@ -24,7 +24,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 from scipy.special import expit
 
 from kgvad.anchors.bank import AnchorBank
@@ -178,7 +177,11 @@ def _novelty(views: NDArray[np.float64], change: NDArray[np.float64], neighbours
 
 
 def _mean(signal: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    return np.asarray(uniform_filter1d(signal, min(window, len(signal)), mode="nearest"))
+    """Moving mean over ``window`` rows; at the ends the window stays inside, so one jump there is not counted twice."""
+    window = min(window, len(signal))
+    total = np.concatenate([[0.0], np.cumsum(signal)])
+    first = np.clip(np.arange(len(signal)) - window // 2, 0, len(signal) - window)
+    return np.asarray((total[first + window] - total[first]) / window)
 
 
 def _log(signal: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -76,7 +76,9 @@ def test_the_ratio_is_the_change_over_the_quiet_level():
 def test_the_score_is_one_half_at_three_and_a_half_times_the_quiet_level(monkeypatch):
     monkeypatch.setattr("kgvad.detector.training_free.log_ratio", lambda *_: np.log([0.7, 1.75, 3.5, 7.0]))
     found = score(walk(4, 0.1)).scores
-    np.testing.assert_allclose(found, [1 / 26, 0.2, 0.5, 0.8], rtol=1e-6)  # with r / 3.5 = 1/5, 1/2, 1, 2: x^2 / (x^2 + 1)
+    np.testing.assert_allclose(
+        found, [1 / 26, 0.2, 0.5, 0.8], rtol=1e-6
+    )  # with r / 3.5 = 1/5, 1/2, 1, 2: x^2 / (x^2 + 1)
 
 
 def test_novelty_finds_a_still_scene_that_differs():
@@ -88,6 +90,14 @@ def test_novelty_finds_a_still_scene_that_differs():
     both = log_ratio(views, typical, TrainingFreeRule(novelty_share=0.5, windows=(1,)))
     assert change[155:175].mean() - change[:140].mean() < 1  # far from the two cuts nothing moves
     assert both[155:175].mean() - both[:140].mean() > 2
+
+
+def test_a_jump_at_the_very_start_is_counted_once():
+    features = walk(120, 0.05)
+    features[0] = walk(1, 0.9, seed=4)[0]  # a title picture
+    middle = walk(120, 0.05)
+    middle[60] = features[0]
+    assert score(features).scores.max() <= score(middle).scores.max() + 0.05
 
 
 def test_short_videos():

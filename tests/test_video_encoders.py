@@ -88,6 +88,7 @@ def test_folding_the_batch_norm_changes_nothing():
     torch.testing.assert_close(conv(x), y.clamp(0, 6), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_i3d_recognises_cricket(shared, weights):
     from kgvad.video.actions import recognise_actions
 

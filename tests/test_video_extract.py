@@ -127,6 +127,7 @@ def test_folder_equals_single_videos(folder, tmp_path, encoder):
     assert store.load("Normal/n1").shape == (3, 1280)
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_features(folder, tmp_path, encoder):
     one = extract_folder(folder, tmp_path / "one", encoder, workers=1).store
     two = extract_folder(folder, tmp_path / "two", encoder, workers=2).store
