@@ -5,7 +5,8 @@
 Features are extracted once into CACHE. All labelled footage is official UCF-Crime *test* footage, so the scorer's few
 settings, and TYPICAL, were chosen on half of the one-frame-a-snippet videos (SHA-256 of the name even) and both halves
 are reported. Two things were settled after both halves had been seen: the point that is scored 0.5 (half_at and the
-quantile of the quiet level), which moves the number of events and hardly the ranking, and the moving mean at the ends of a video.
+quantile of the quiet level), which moves the number of events and hardly the ranking, and the moving mean at the ends
+of a video.
 """
 
 from __future__ import annotations
