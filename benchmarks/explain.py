@@ -2,8 +2,8 @@
 
     python benchmarks/explain.py SHARED [--videos N]
 
-SHARED is the folder of research data (see docs/reports.md): captions of the test videos by a model, human sentences with
-times (UCA), event summaries (HIVAU, partly by a model) and PEL4VAD's concept lists. For every annotated event the same
+SHARED is the folder of research data (see docs/reports.md): captions of the test videos by a model, human sentences
+with times (UCA), event summaries (HIVAU, partly by a model) and PEL4VAD's concept lists. For every annotated event the same
 protocol makes one sentence a method; the event's place in time is given (oracle), the category is given or predicted
 from the captions. Prints Markdown tables.
 """
@@ -147,7 +147,8 @@ def main() -> None:
     draws = rng.integers(0, len(cited), (1000, len(cited)))
     low, high = np.quantile((cited - chance)[draws].mean(axis=1), [0.025, 0.975])
     print(
-        f"Deletion of the cited concepts (similarity of the named category, n = {len(cited)}): falls by {cited.mean():.4f}, "
+        f"Deletion of the cited concepts (similarity of the named category, n = {len(cited)}): "
+        f"falls by {cited.mean():.4f}, "
         f"by {chance.mean():.4f} for random concepts of the category; difference {(cited - chance).mean():.4f} "
         f"({low:.4f} to {high:.4f})"
     )

@@ -60,7 +60,8 @@ def _cut(video: Path, target: Path, start_s: float, end_s: float) -> None:
     ):
         pictures = source.streams.video[0]
         sound = next((s for s in source.streams.audio if s.codec_context.name in COPIED_SOUND), None)
-        first = float((pictures.start_time or 0) * pictures.time_base)
+        base = pictures.time_base or Fraction(1, 90000)
+        first = float((pictures.start_time or 0) * base)
         with av.open(str(temporary), "w", format="mp4") as clip:
             rate = pictures.average_rate or Fraction(25)
             out = clip.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
@@ -68,7 +69,7 @@ def _cut(video: Path, target: Path, start_s: float, end_s: float) -> None:
             out.pix_fmt = "yuv420p"
             out.codec_context.time_base = Fraction(1, 90000)
             out_sound = clip.add_stream_from_template(sound) if sound is not None else None
-            source.seek(int((first + start_s) / pictures.time_base), stream=pictures)
+            source.seek(int((first + start_s) / base), stream=pictures)
             _copy(source, (pictures, sound), clip, (out, out_sound), first + start_s, first + end_s)
 
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kgvad.console import note, track
 from kgvad.errors import ReportError, UsageError
@@ -115,7 +116,7 @@ def faithfulness_table(found: Sequence[Faithfulness], seed: int = 0) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mean(values: np.ndarray, seed: int) -> Figure:  # type: ignore[type-arg]
+def _mean(values: NDArray[np.float64], seed: int) -> Figure:
     draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
     low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
     return Figure(float(values.mean()), float(low), float(high))

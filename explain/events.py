@@ -52,7 +52,7 @@ class EventRule:
 
 
 START_RATIO, LAST_RATIO = 1.75, 1.4
-"""Where nothing but pixels was looked at, an event begins at this many times the video's quiet level and lasts above the
+"""Where nothing but pixels was looked at, an event begins at so many times the video's quiet level and lasts above the
 second. On half of the labelled footage (25 abnormal, 18 normal videos) the overlap with the truth is the same, .21 to
 .24, for ratios of 1.3 to 2.3; higher ones miss events, lower ones gain nothing. See docs/reports.md."""
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.score import infer, score_features
 from kgvad.detector.run import Run
+from kgvad.detector.score import infer, score_features
 from kgvad.detector.scores import Scores
 from kgvad.errors import RunError
 from kgvad.explain.events import EventRule, Interval, find_events

@@ -89,10 +89,14 @@ class Renderer:
     def __init__(self, language: str = "en", templates: Path | None = None) -> None:
         self._environment = _environment(templates)
         self.phrases = phrases = Phrases(language, self._environment)
-        self._environment.filters |= {
-            "category": lambda share: phrases.categories.get(share["name"], share["text"]),
-            "decimal": lambda value, digits=2: f"{value:.{digits}f}".replace(".", phrases.labels["decimal"]),
-        }
+
+        def category(share: dict[str, str]) -> str:
+            return phrases.categories.get(share["name"], share["text"])
+
+        def decimal(value: float, digits: int = 2) -> str:
+            return f"{value:.{digits}f}".replace(".", phrases.labels["decimal"])
+
+        self._environment.filters |= {"category": category, "decimal": decimal}
 
     def render(self, report: Report, form: str, *, pictures: Pictures | None = None, player: str | None = None) -> str:
         """The report as text in one of :data:`FORMATS`.
@@ -127,7 +131,7 @@ class Renderer:
         for sentence in data["sentences"]:
             said.setdefault(sentence["place"], []).append(sentence)
         labels = self.phrases.labels
-        context = {
+        context: dict[str, Any] = {
             "report": data,
             "said": said,
             "labels": labels,

@@ -141,9 +141,9 @@ def _event(report: Report, index: int) -> list[tuple[str, str, Pointers]]:
     for i in range(len(event.evidence)):
         sentences.append((f"{place}/evidence/{i}", "evidence", _evidence_fields(f"{at}/evidence/{i}")))
     if event.contrast is not None:
-        fields = ("category", "rival", "concept", "rise", "rival_concept", "rival_rise")
+        names = ("category", "rival", "concept", "rise", "rival_concept", "rival_rise")
         texts = {"category_text": f"{at}/categories/0/text", "rival_text": f"{at}/categories/1/text"}
-        sentences.append((f"{place}/contrast", "contrast", {n: f"{at}/contrast/{n}" for n in fields} | texts))
+        sentences.append((f"{place}/contrast", "contrast", {n: f"{at}/contrast/{n}" for n in names} | texts))
     if event.actions:
         sentences.append((f"{place}/actions", "actions_intro", {"peak_s": f"{at}/peak_s", "by": "/method/actions_by"}))
     for i in range(len(event.actions)):
