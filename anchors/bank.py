@@ -18,21 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kgvad.anchors.pool import DEFAULT_POOLING, pooling
-from kgvad.anchors.prompts import prompt
-from kgvad.anchors.select import select
-from kgvad.anchors.text import TextEncoder
-from kgvad.kg.database import now
-from kgvad.kg.graph import Concept, Hierarchy, category_concepts, explain_path
-from kgvad.kg.store import Store
-from kgvad.kg.tables import Category, CategoryTable, ItemRef, is_qid
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from kgvad.anchors.pool import DEFAULT_POOLING, pooling
+from kgvad.anchors.prompts import prompt
+from kgvad.anchors.select import select
+from kgvad.anchors.text import TextEncoder
 from kgvad.errors import AnchorError, UsageError
 from kgvad.files import replacing
+from kgvad.kg.database import now
+from kgvad.kg.graph import Concept, Hierarchy, category_concepts, explain_path
+from kgvad.kg.store import Store
+from kgvad.kg.tables import Category, CategoryTable, ItemRef, is_qid
 
 VERSION = 1
 TENSORS = ("anchors", "concept_vectors", "concept_category", "concept_weight")

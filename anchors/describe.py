@@ -6,8 +6,9 @@ import csv
 import io
 
 import numpy as np
-from kgvad.anchors.bank import AnchorBank
 from numpy.typing import NDArray
+
+from kgvad.anchors.bank import AnchorBank
 
 
 def describe(bank: AnchorBank) -> str:
@@ -55,7 +56,8 @@ def differences(first: AnchorBank, second: AnchorBank) -> str:
 
 
 def _anchor(bank: AnchorBank, name: str) -> NDArray[np.float32]:
-    return bank.anchors[bank.categories.index(name)]
+    anchor: NDArray[np.float32] = bank.anchors[bank.categories.index(name)]
+    return anchor
 
 
 def as_csv(bank: AnchorBank) -> str:

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from kgvad.anchors.text import HubEncoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kgvad.anchors.text import HubEncoder
 from kgvad.errors import UsageError
 
 PREFIX = POSTFIX = 10  # VadCLIP's
@@ -50,6 +50,10 @@ class PromptLearner(nn.Module):
     UsageError
         A prompt does not fit the encoder's context; the message names it.
     """
+
+    ids: Tensor
+    mask: Tensor
+    slot: Tensor
 
     def __init__(
         self,
@@ -98,8 +102,8 @@ class PromptLearner(nn.Module):
     def embeddings(self) -> Tensor:
         """Token embeddings with the context in its places, float32 [C, L, width]."""
         device = self._encoder.device
-        ids, slot = self.ids.to(device), self.slot.to(device)  # type: ignore[operator]
-        words = self._encoder.table(ids).detach()
+        ids, slot = self.ids.to(device), self.slot.to(device)
+        words: Tensor = self._encoder.table(ids).detach()
         if self.context.shape[1] == 0:
             return words
         context = self.context.to(device).expand(len(ids), -1, -1)
@@ -109,7 +113,7 @@ class PromptLearner(nn.Module):
     def forward(self) -> Tensor:
         """Unit vectors of the categories, float32 [C, d]."""
         device = self._encoder.device
-        ids, mask = self.ids.to(device), self.mask.to(device)  # type: ignore[operator]
+        ids, mask = self.ids.to(device), self.mask.to(device)
         return self._encoder.encode_embeddings(ids, mask, self.embeddings())
 
 
@@ -176,7 +180,8 @@ class TextAdapter(nn.Module):
         """State ``x`` [N, L, width] after layer ``index`` with its adapter mixed in."""
         a = F.leaky_relu(self.adapters[index](x))
         a = a * x.norm(dim=-1, keepdim=True) / (a.norm(dim=-1, keepdim=True) + 1e-6)
-        return (1 - self.weight) * x + self.weight * a
+        mixed: Tensor = (1 - self.weight) * x + self.weight * a
+        return mixed
 
     def forward(self) -> Tensor:
         """Unit vectors of the categories, float32 [C, d]."""

@@ -6,8 +6,9 @@ import colorsys
 from html import escape
 
 import numpy as np
-from kgvad.anchors.bank import AnchorBank
 from numpy.typing import NDArray
+
+from kgvad.anchors.bank import AnchorBank
 
 CELL, MARGIN, MAP = 30, 130, 520  # pixels
 

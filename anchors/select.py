@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from kgvad.anchors.pool import unit
 from numpy.typing import NDArray
+
+from kgvad.anchors.pool import unit
 
 ALWAYS = ("label",)  # a category never loses its name
 
@@ -63,13 +64,13 @@ def select(
     decisions: dict[int, Decision] = {}
     for c in range(count):
         against = list(rivals[c]) or [other for other in range(count) if other != c]
-        rows = np.flatnonzero(category == c)
+        rows: list[int] = np.flatnonzero(category == c).tolist()
         measured = []
         for row in rows:
             rest = sums[c] - vectors[row]
             own = float(vectors[row] @ unit(rest)) if len(rows) > 1 else 1.0
             far = centres[against] @ vectors[row]
-            measured.append((own - float(far.max()), own, float(far.max()), against[int(far.argmax())], int(row)))
+            measured.append((own - float(far.max()), own, float(far.max()), against[int(far.argmax())], row))
         kept: list[int] = []
         # labels first, then the most telling; ties by row
         for gain, own, rival, by, row in sorted(measured, key=lambda m: (relations[m[4]] not in ALWAYS, -m[0], m[4])):

@@ -24,6 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
 from kgvad.anchors.bank import AnchorBank, build_bank
 from kgvad.anchors.pool import POOLINGS, unit
 from kgvad.anchors.text import HubEncoder, load_text_encoder
@@ -31,8 +34,6 @@ from kgvad.detector.captions import CaptionRule, per_snippet, smoothed_margin
 from kgvad.detector.metrics import roc_auc
 from kgvad.kg.store import Store
 from kgvad.kg.tables import CategoryTable, bundled_tables, load_table
-from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 Floats = NDArray[np.float32]
 SNIPPET = 16

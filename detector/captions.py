@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.text import TextEncoder
-from kgvad.video import SNIPPET_FRAMES
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.special import expit, logsumexp
 
+from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.text import TextEncoder
 from kgvad.errors import AnchorError, ScoresError, UsageError
+from kgvad.video import SNIPPET_FRAMES
 
 MOST_CHARACTERS = 2000  # of one caption; an encoder reads far fewer
 

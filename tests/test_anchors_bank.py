@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+
 from kgvad.anchors.bank import AnchorBank, build_bank, open_vocabulary
 from kgvad.anchors.describe import as_csv, describe, differences
 from kgvad.anchors.plot import picture
@@ -13,12 +15,10 @@ from kgvad.anchors.pool import POOLINGS, balanced, pooling
 from kgvad.anchors.prompts import prompt
 from kgvad.anchors.select import select
 from kgvad.anchors.text import load_text_encoder
+from kgvad.errors import AnchorError, UsageError
 from kgvad.kg.graph import Concept
 from kgvad.kg.store import Store
 from kgvad.kg.tables import parse_table
-from safetensors import safe_open
-
-from kgvad.errors import AnchorError, UsageError
 
 sys.path.append(str(Path(__file__).parent))
 from anchors_samples import TABLE, checkpoint

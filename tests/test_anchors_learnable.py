@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from kgvad.anchors.learnable import LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter
 from kgvad.anchors.text import load_text_encoder
-
 from kgvad.errors import UsageError
 
 sys.path.append(str(Path(__file__).parent))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from kgvad.anchors.text import HubEncoder, load_text_encoder
 
+from kgvad.anchors.text import HubEncoder, load_text_encoder
 from kgvad.errors import UsageError, WeightsError
 
 sys.path.append(str(Path(__file__).parent))

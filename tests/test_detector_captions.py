@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from kgvad.anchors.bank import build_bank
 from kgvad.anchors.text import load_text_encoder
 from kgvad.detector.captions import CaptionRule, per_snippet, read_captions, score_captions, smoothed_margin
+from kgvad.errors import AnchorError, ScoresError, UsageError
 from kgvad.kg.store import Store
 from kgvad.kg.tables import load_table, parse_table
-
-from kgvad.errors import AnchorError, ScoresError, UsageError
 
 sys.path.append(str(Path(__file__).parent))
 from anchors_samples import TABLE, checkpoint
