@@ -128,7 +128,6 @@ class Recipe(BaseModel):
     schedule: str = Field(default="cosine", pattern="^(cosine|constant)$")
     balance_categories: bool = False  # draw abnormal categories equally often
     clip_norm: float = Field(default=0.0, ge=0)  # 0: no clipping
-    sigma_greedy: float = Field(default=0.0, ge=0)  # SemVAD's selection noise at the first step; 0: plain top-k
 
 
 class Detector(nn.Module, ABC):

@@ -216,21 +216,3 @@ def _category_shares(targets: NDArray[np.float32]) -> NDArray[np.float64]:
     weight: NDArray[np.float64] = (targets / np.maximum(count, 1)).sum(1).astype(np.float64)
     weight /= weight.sum()
     return weight
-
-
-def split_validation(
-    samples: Sequence[Sample], normal: int, share: float, seed: int
-) -> tuple[list[Sample], list[Sample]]:
-    """Training and validation samples, split by video and as evenly as possible within each category."""
-    videos = {sample.video: int(sample.target.argmax()) for sample in samples}
-    random = np.random.default_rng([seed, 7])
-    held: set[str] = set()
-    for category in sorted(set(videos.values())):
-        names = sorted(name for name, index in videos.items() if index == category)
-        count = round(share * len(names))
-        held.update(names[place] for place in random.permutation(len(names))[:count])
-    if not held or len(held) == len(videos):
-        raise FeatureError(
-            f"a validation share of {share:g} of {len(videos)} videos is empty or everything", "change it"
-        )
-    return [s for s in samples if s.video not in held], [s for s in samples if s.video in held]

@@ -49,7 +49,6 @@ class RunConfig(BaseModel):
     bank_fingerprint: str | None = None
     videos: int  # training videos
     abnormal_videos: int
-    validation_share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kgvad.detector.data import Sample, Sampler, checked, collate, load_samples, resample, split_validation
+from kgvad.detector.data import Sampler, checked, collate, load_samples, resample
 from kgvad.detector.datasets import Truth, VideoTruth, read_truth, runs, xd_labels
 from kgvad.errors import FeatureError, UsageError
 
@@ -102,20 +102,6 @@ def test_one_kind_alone_still_makes_batches():
     assert {len(b) for b in Sampler(targets(5), 0, 2, 2, 0).epoch(0)} == {2}
     with pytest.raises(FeatureError, match="no training video"):
         Sampler(targets(5), 0, 0, 2, 0)
-
-
-def test_validation_is_split_by_video_within_categories():
-    samples = [
-        Sample(f"{kind}{number}", targets(1, 1)[kind], np.ones((1, 1)))
-        for kind in (0, 1)
-        for number in range(10)
-        for _ in range(3)
-    ]
-    train, held = split_validation(samples, 0, 0.2, 0)
-    assert {s.video for s in train}.isdisjoint({s.video for s in held})
-    assert sorted(s.video[0] for s in held) == ["0"] * 6 + ["1"] * 6
-    with pytest.raises(FeatureError, match="empty or everything"):
-        split_validation(samples, 0, 0.01, 0)
 
 
 def test_runs():
