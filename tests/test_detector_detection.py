@@ -1,5 +1,7 @@
 """mAP@IoU by intervals equals the definition with sets of frames; alarms by hand."""
 
+import gzip
+import json
 import time
 
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 
 from kgvad.detector.datasets import read_truth
 from kgvad.detector.detection import alarms, calibration_error, category_auc, confusion, detection_map, iou, recall_at
-from kgvad.detector.metrics import Track, measure, video_score
+from kgvad.detector.metrics import Track, make_track, measure, video_score
+from kgvad.detector.scores import Scores
 
 NAMES = ("Normal", "A", "B")
 
@@ -199,3 +202,21 @@ def test_category_auc_and_confusion():
     assert category_auc(tracks, NAMES[1:]) == {"A": 1.0, "B": 0.0}
     assert confusion(tracks, NAMES, 0) == {"A": {"A": 1}, "B": {"A": 1}}
     assert video_score(tracks[1]) == 0.9
+
+
+def test_published_scores_of_a_language_model_give_the_known_figures(shared):
+    """A training-free method's raw scores: .712 frame AUC and .629 Ano-AUC against these frame labels."""
+    truth = read_truth("ucf", shared / "data" / "ucf")
+    with gzip.open(shared / "data" / "scores" / "ucf_test_llm_scores.json.gz", "rt") as file:
+        published = json.load(file)
+    tracks = []
+    for video in truth.split("test"):
+        known = truth.videos[video]
+        frames = sorted((int(frame), score) for frame, score in published[video].items())
+        starts = [frame for frame, _ in frames if frame < known.frame_count]
+        spans = list(zip(starts, [*starts[1:], known.frame_count], strict=True))
+        one = Scores(video, 30.0, known.frame_count, spans, np.clip([s for f, s in frames[: len(starts)]], 0, 1))
+        tracks.append(make_track(one, known.labels, known.intervals, known.frame_count))
+    figures = measure(tracks)
+    assert figures.frame_auc == pytest.approx(0.712, abs=0.002)
+    assert figures.ano_auc == pytest.approx(0.629, abs=0.002)
