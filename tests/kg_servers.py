@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from kgvad.kg import bundled, nquads
 from kgvad.kg.schema import Term
 

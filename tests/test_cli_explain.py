@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+
 from kgvad.video.write import write_video
 
 KGVAD = Path(sys.executable).with_name("kgvad")

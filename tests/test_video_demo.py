@@ -3,6 +3,7 @@ from itertools import islice
 import av
 import numpy as np
 import pytest
+
 from kgvad.video import demo
 
 
