@@ -9,12 +9,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from kgvad.kg.schema import Base, MigrationRow
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from kgvad.errors import StoreError, UsageError
+from kgvad.kg.schema import Base, MigrationRow
 from kgvad.settings import cache_dir
 
 BUSY_TIMEOUT_S = 60  # how long a writer waits for another process's batch

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
+from kgvad.console import Advance, note, progress, warn
+from kgvad.errors import CategoryTableError, OfflineError
 from kgvad.kg.network import Reach
 from kgvad.kg.properties import INCOMING, TABLE
 from kgvad.kg.schema import Batch, Term
@@ -17,9 +19,6 @@ from kgvad.kg.service import CutAnswerError
 from kgvad.kg.store import Store, label_of
 from kgvad.kg.tables import CategoryTable, qid_number
 from kgvad.kg.wikidata import WikidataClient
-
-from kgvad.console import Advance, note, progress, warn
-from kgvad.errors import CategoryTableError, OfflineError
 
 UP = ("P279", "P31")
 SINGLE_TRIES = 3  # of a question about one item whose answer is cut

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import networkx as nx
+
 from kgvad.kg.properties import TABLE
 from kgvad.kg.schema import Fact
 from kgvad.kg.store import Store

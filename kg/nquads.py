@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import NamedTuple
 
+from kgvad.errors import StoreError
 from kgvad.kg.properties import TABLE
 from kgvad.kg.schema import Fetch, Statement, Term
 from kgvad.kg.tables import is_qid
-
-from kgvad.errors import StoreError
 
 ENTITY = "http://www.wikidata.org/entity/"
 DIRECT = "http://www.wikidata.org/prop/direct/"

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
+
+from kgvad.errors import StoreError, UsageError
+from kgvad.files import replacing
 from kgvad.kg import nquads
 from kgvad.kg.database import now
 from kgvad.kg.properties import TABLE
 from kgvad.kg.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.store import Store, label_of
-
-from kgvad.errors import StoreError, UsageError
-from kgvad.files import replacing
 
 FORMATS = ("nq", "ttl", "graphml", "json")
 _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -6,6 +6,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
 from kgvad.kg import bundled
 from kgvad.kg.database import Database, now
 from kgvad.kg.schema import (
@@ -24,8 +27,6 @@ from kgvad.kg.schema import (
     VisitRow,
 )
 from kgvad.kg.tables import qid_number
-from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 CHUNK = 500  # ids in one IN (...)
 

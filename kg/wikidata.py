@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from http.client import HTTPResponse
 from urllib.parse import urlencode
 
+from SPARQLWrapper import JSON, POST, SPARQLWrapper
+
+from kgvad.errors import FetchError, UsageError
 from kgvad.kg import nquads
 from kgvad.kg.database import now
 from kgvad.kg.properties import INCOMING, TABLE
 from kgvad.kg.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.service import WIKIDATA, CutAnswerError, Service, ServiceSettings, open_request, sent
 from kgvad.kg.tables import is_qid, qid_number
-from SPARQLWrapper import JSON, POST, SPARQLWrapper
-
-from kgvad.errors import FetchError, UsageError
 
 SEARCH_API = "https://www.wikidata.org/w/api.php"
 WIKIPEDIA = "https://en.wikipedia.org/"

@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
+from kgvad.errors import CategoryTableError, KgvadError, StoreError
 from kgvad.kg import draw, nquads, rdf
 from kgvad.kg.resolve import first_table
 from kgvad.kg.schema import Batch, Fetch, Statement, Term
@@ -15,8 +17,6 @@ from kgvad.kg.service import ServiceSettings
 from kgvad.kg.store import Store
 from kgvad.kg.tables import is_qid, parse_table
 from kgvad.kg.wikidata import WikidataClient
-
-from kgvad.errors import CategoryTableError, KgvadError, StoreError
 
 spec = importlib.util.spec_from_file_location("kg_servers", Path(__file__).with_name("kg_servers.py"))
 servers = importlib.util.module_from_spec(spec)

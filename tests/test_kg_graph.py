@@ -4,6 +4,7 @@ import math
 
 import networkx as nx
 import pytest
+
 from kgvad.kg.abstract import ABSTRACT
 from kgvad.kg.graph import (
     Hierarchy,

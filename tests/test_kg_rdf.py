@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 import networkx as nx
 import pytest
 import rdflib
+
+from kgvad.errors import StoreError, UsageError
 from kgvad.kg import nquads, rdf
 from kgvad.kg.graph import category_graph
 from kgvad.kg.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.store import Store
 from kgvad.kg.tables import load_table
-
-from kgvad.errors import StoreError, UsageError
 
 HOSTILE = [
     'say "no"',

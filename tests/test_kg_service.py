@@ -7,13 +7,13 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+
+from kgvad.errors import FetchError, UsageError
 from kgvad.kg.fetch import Fetcher, FetchSettings
 from kgvad.kg.service import CutAnswerError, Service, ServiceSettings
 from kgvad.kg.store import Store
 from kgvad.kg.tables import load_table
 from kgvad.kg.wikidata import WikidataClient
-
-from kgvad.errors import FetchError, UsageError
 
 spec = importlib.util.spec_from_file_location("kg_servers", Path(__file__).with_name("kg_servers.py"))
 servers = importlib.util.module_from_spec(spec)

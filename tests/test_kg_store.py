@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+
+from kgvad.errors import StoreError, UsageError
 from kgvad.kg import database
 from kgvad.kg.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.store import Store, label_of
-
-from kgvad.errors import StoreError, UsageError
 
 spec = importlib.util.spec_from_file_location("kg_servers", Path(__file__).with_name("kg_servers.py"))
 servers = importlib.util.module_from_spec(spec)

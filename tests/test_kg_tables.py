@@ -3,12 +3,12 @@
 import csv
 
 import pytest
+
+from kgvad.errors import CategoryTableError, UsageError
 from kgvad.kg.abstract import ABSTRACT
 from kgvad.kg.fetch import check_labels, require
 from kgvad.kg.store import Store, label_of
 from kgvad.kg.tables import bundled_tables, is_qid, load_table, parse_table
-
-from kgvad.errors import CategoryTableError, UsageError
 
 UCF = [
     "Abuse", "Arrest", "Arson", "Assault", "Burglary", "Explosion", "Fighting", "RoadAccidents", "Robbery",

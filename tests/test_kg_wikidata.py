@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
+
+from kgvad.errors import CategoryTableError, FetchError, OfflineError, UsageError
 from kgvad.kg import fetch as fetching
 from kgvad.kg.fetch import Fetcher, FetchSettings, require
 from kgvad.kg.graph import category_concepts
@@ -15,8 +17,6 @@ from kgvad.kg.service import CutAnswerError, ServiceSettings
 from kgvad.kg.store import Store
 from kgvad.kg.tables import load_table, parse_table
 from kgvad.kg.wikidata import WikidataClient
-
-from kgvad.errors import CategoryTableError, FetchError, OfflineError, UsageError
 
 spec = importlib.util.spec_from_file_location("kg_servers", Path(__file__).with_name("kg_servers.py"))
 servers = importlib.util.module_from_spec(spec)
