@@ -49,15 +49,26 @@ def draw(evidence: Sequence[Evidence], category: str, title: str) -> Markup | No
             if item.qid:  # an item that the category table names beside the category's own
                 _once(edges, (columns[0][0], place((item.qid, item.concept), 1), ""))
             continue
-        start = place((item.path[0].subject, item.path[0].subject_label or category), 1)
-        _once(edges, (columns[0][0], start, ""))
+        near = _category_side(item)
         for depth, step in enumerate(item.path):
-            last = depth == len(item.path) - 1
-            before = place((step.subject, step.subject_label or step.subject), depth + 1)
-            label = item.concept if last and item.qid == step.object else step.object_label or step.object
-            after = place((step.object, label), depth + 2)
-            _once(edges, (before, after, step.property))
+            names = {step.subject: step.subject_label, step.object: step.object_label}
+            far = step.object if near == step.subject else step.subject
+            label = item.concept if far == item.qid else names[far] or far
+            before = place((near, names[near] or near), depth + 1)
+            after = place((far, label), depth + 2)
+            if depth == 0:
+                _once(edges, (columns[0][0], before, ""))
+            forward = near == step.subject
+            _once(edges, (before, after, step.property) if forward else (after, before, step.property))
+            near = far
     return _svg(columns, edges, title) if edges else None
+
+
+def _category_side(item: Evidence) -> str:
+    """The end of the first statement that is the category's own item; a narrower term stands as its subject."""
+    first = item.path[0]
+    beyond = {item.path[1].subject, item.path[1].object} if len(item.path) > 1 else {item.qid}
+    return first.object if first.subject in beyond else first.subject
 
 
 def _once(edges: list[tuple[Node, Node, str]], edge: tuple[Node, Node, str]) -> None:

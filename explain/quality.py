@@ -107,7 +107,7 @@ def _packages() -> tuple[Any, Any, Any]:
         from nltk.stem.porter import PorterStemmer
         from nltk.translate.meteor_score import meteor_score
     except ImportError as error:
-        raise KgvadError(f"{error.name} is not installed", "run: pip install 'kgvad[eval]'") from error
+        raise KgvadError(f"{error.name} is not installed", "run: pip install 'kgvad[quality]'") from error
     return sacrebleu, meteor_score, PorterStemmer()
 
 
