@@ -61,7 +61,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_file_is_one_line_and_nothing_is_written(case, tmp_path):
+def test_a_bad_file_is_one_line_and_nothing_is_written(case, tmp_path, weights):
+    weights("efficientnet-lite0")
     path = tmp_path / "clip.mp4"
     BAD[case](path)
     before = sorted(tmp_path.iterdir())
