@@ -24,8 +24,12 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path_factory, monkeypatch):
-    """No test reads or writes the user's own folders, except cached weights, which are read-only input."""
+    """No test reads or writes the user's own folders, except cached weights, which are read-only input.
+
+    Nor does one run in the checkout, where Python would find the folder ``kgvad`` before the installed package.
+    """
     monkeypatch.setenv("KGVAD_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="session", autouse=True)

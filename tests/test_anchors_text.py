@@ -125,6 +125,7 @@ def test_unknown_names_and_damaged_folders_are_one_line(tmp_path, monkeypatch):
 
 def test_only_the_default_falls_back(weights, monkeypatch, capsys):
     weights("minilm-l6")
+    capsys.readouterr()  # it may have been fetched just now
     monkeypatch.setenv("KGVAD_OFFLINE", "1")
     monkeypatch.setattr("kgvad.weights.available", lambda name: None)
     try:
