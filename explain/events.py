@@ -56,16 +56,26 @@ START_RATIO, LAST_RATIO = 1.75, 1.4
 second. On half of the labelled footage (25 abnormal, 18 normal videos) the overlap with the truth is the same, .21 to
 .24, for ratios of 1.3 to 2.3; higher ones miss events, lower ones gain nothing. See docs/reports.md."""
 
+START_RISE, LAST_RISE = 0.6, 0.5
+"""And an event must stand out of its own video: it begins above the first of these shares of the way from the video's
+lower quartile to its peak, and lasts above the second. A video that is busy all over is else one long event. Chosen on
+half of the labelled footage, where the overlap with the truth rose from .28 to .32 (other half: .20 to .24)."""
 
-def usual_rule(origin: Origin) -> EventRule:
-    """The rule for scores of this origin, where the user gave none."""
+
+def usual_rule(origin: Origin, scores: NDArray[np.floating] | None = None) -> EventRule:
+    """The rule for scores of this origin, where the user gave none; for pixels alone the scores [T] count too."""
     if origin.scorer != "training-free" or origin.names_categories != "no":
         return EventRule()
     from kgvad.detector.training_free import TrainingFreeRule  # imports torch; given scores need none
 
     half = TrainingFreeRule().half_at  # the score is r^2 / (r^2 + half^2) at r times the quiet level
     high, low = (round(ratio**2 / (ratio**2 + half**2), 3) for ratio in (START_RATIO, LAST_RATIO))
-    return EventRule(high=high, low=low)
+    if scores is None or not len(scores):
+        return EventRule(high=high, low=low)
+    quiet, peak = float(np.quantile(scores, 0.25)), float(scores.max())
+    high = max(high, quiet + START_RISE * (peak - quiet))
+    low = max(low, quiet + LAST_RISE * (peak - quiet))
+    return EventRule(high=high, low=min(low, high))
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,9 @@ class Thresholds:
         if self.high is not None:  # what is wrong for any scorer is said before any work is done
             self.rule(Origin())
 
-    def rule(self, origin: Origin) -> EventRule:
-        """The whole rule for scores of this origin; a new ``high`` keeps the ratio of the thresholds."""
-        usual = usual_rule(origin)
+    def rule(self, origin: Origin, scores: NDArray[np.floating] | None = None) -> EventRule:
+        """The whole rule for scores [T] of this origin; a new ``high`` keeps the ratio of the thresholds."""
+        usual = usual_rule(origin, scores if self.high is None else None)
         high = usual.high if self.high is None else self.high
         return EventRule(
             high=high,

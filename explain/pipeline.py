@@ -113,7 +113,7 @@ class Explainer:
             scores, info = self._score(video, captions)
         bank = self._bank_for(scores)
         times = _times(scores, info)
-        rule = options.thresholds.rule(scores.origin)
+        rule = options.thresholds.rule(scores.origin, scores.scores)
         context = Context(
             rule=rule,
             calibrated_on=options.calibrated_on,

@@ -128,3 +128,15 @@ def test_the_rule_suits_the_scorer_and_the_user_wins():
     assert Thresholds().rule(words) == Thresholds().rule(Origin(scorer="mine")) == EventRule()
     assert Thresholds(high=0.8).rule(words).low == pytest.approx(0.8 * 0.7)
     assert Thresholds(high=0.8, low=0.1, min_s=0).rule(pixels) == EventRule(0.8, 0.1, 2.0, 0)
+
+
+def test_on_pixels_alone_an_event_stands_out_of_its_own_video():
+    """A busy video: 0.3 throughout, 0.7 in the middle; the fixed thresholds would call all of it one event."""
+    pixels = Origin(scorer="training-free", names_categories="no")
+    scores = np.array([0.3] * 8 + [0.7] * 3 + [0.3] * 8, np.float32)
+    rule = Thresholds().rule(pixels, scores)
+    assert rule.high == pytest.approx(0.3 + 0.6 * 0.4)
+    assert rule.low == pytest.approx(0.3 + 0.5 * 0.4)
+    still = Thresholds().rule(pixels, np.full(19, 0.01, np.float32))
+    assert still == Thresholds().rule(pixels)  # nothing stands out: the fixed thresholds remain
+    assert Thresholds(high=0.8).rule(pixels, scores).high == 0.8
