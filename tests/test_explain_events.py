@@ -124,7 +124,7 @@ def test_calibration_without_footage_is_an_error():
 def test_the_rule_suits_the_scorer_and_the_user_wins():
     pixels, words = (Origin(scorer="training-free", names_categories=n) for n in ("no", "hint"))
     half = TrainingFreeRule().half_at
-    assert Thresholds().rule(pixels).high == pytest.approx(1.75**2 / (1.75**2 + half**2), abs=1e-3)
+    assert Thresholds().rule(pixels).high == pytest.approx(2.25**2 / (2.25**2 + half**2), abs=1e-3)
     assert Thresholds().rule(words) == Thresholds().rule(Origin(scorer="mine")) == EventRule()
     assert Thresholds(high=0.8).rule(words).low == pytest.approx(0.8 * 0.7)
     assert Thresholds(high=0.8, low=0.1, min_s=0).rule(pixels) == EventRule(0.8, 0.1, 2.0, 0)
