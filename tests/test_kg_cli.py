@@ -147,7 +147,7 @@ def test_a_damaged_cache_is_told_with_the_command_that_rebuilds_it(kg, home):
     code, _, err = kg("stats", "--store", f"sqlite:///{path}")
     assert code == 1
     command = re.search(r"it can be built again: (mv .*) && kgvad kg fetch$", err.strip())[1]
-    subprocess.run(command, shell=True, check=True)
+    subprocess.run(shlex.split(command), check=True)
     assert kg("stats", "--store", f"sqlite:///{path}")[0] == 0
     assert Path(f"{path}.damaged").read_bytes() == b"x" * 9000
 

@@ -104,7 +104,7 @@ def test_arrays_that_do_not_fit_the_manifest(store):
     np.save(path, np.zeros((2, 4), np.float16))
     with pytest.raises(FeatureError, match=r"shape \[2, 4\] instead of \[3, 4\]"):
         store.load("Fighting/f1")
-    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)  # written here as a stranger would
     with pytest.raises(FeatureError, match="damaged"):  # a pickle inside is never loaded
         store.load("Fighting/f1")
 

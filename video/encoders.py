@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -341,14 +342,12 @@ def _converted(name: str, architecture: Any, build: Any) -> tuple[nn.Module, str
     digest = row.main_sha256 or ""
     path = cache_dir() / "weights" / name / "converted.safetensors"
     if path.is_file():
-        try:
-            with safe_open(path, "pt") as file:
-                if (file.metadata() or {}).get("source_sha256") == digest:
-                    network: nn.Module = architecture()
-                    network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
-                    return network, digest
-        except (SafetensorError, RuntimeError, OSError):
-            pass  # damaged or of another version: convert again
+        # a file that is damaged or of another version is converted again
+        with suppress(SafetensorError, RuntimeError, OSError), safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("source_sha256") == digest:
+                network: nn.Module = architecture()
+                network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+                return network, digest
     source = weights.find(name) / row.main
     try:
         network = build(source)
