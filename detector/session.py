@@ -1,31 +1,21 @@
-"""What the commands do: train seeds, evaluate runs, score videos."""
+"""What the commands do: train seeds, score videos."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from kgvad.console import note, track
 from kgvad.detector.api import check_options, detector_class
 from kgvad.detector.data import load_samples
 from kgvad.detector.datasets import Truth
-from kgvad.detector.detection import THRESHOLDS, alarms, category_auc, confusion, detection_map
-from kgvad.detector.evaluate import score_split, tracks_of
-from kgvad.detector.inputs import Inputs, load_truth, open_store
-from kgvad.detector.metrics import Board, Metrics, Track, measure
-from kgvad.detector.run import CONFIG, METRICS, Run, RunConfig
+from kgvad.detector.inputs import Inputs, open_store
+from kgvad.detector.run import Run, RunConfig
 from kgvad.detector.score import score_features
-from kgvad.detector.statistics import bootstrap
 from kgvad.detector.train import train
-from kgvad.errors import FeatureError, RunError, UsageError
-from kgvad.files import write_json
-from kgvad.settings import default_features
+from kgvad.errors import FeatureError, UsageError
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -133,136 +123,6 @@ def _describe(inputs: Inputs, count: Mapping[str, int], videos: int, abnormal: i
     empty = [name for name, number in count.items() if number == 0]
     if empty:
         note(f"no training video of {', '.join(empty)}: the detector will hardly name that")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures of several runs on one set of test videos."""
-
-    videos: int
-    abnormal: int
-    categories: int
-    runs: tuple[str, ...]
-    metrics: tuple[Metrics, ...]
-    details: tuple[dict[str, Any], ...]  # of each run, for the JSON
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values; what cannot be computed is ``None``."""
-        rows = [
-            _plain({"run": run} | asdict(metrics) | details)
-            for run, metrics, details in zip(self.runs, self.metrics, self.details, strict=True)
-        ]
-        summary = {
-            field.name: {"mean": values.mean(), "std": values.std(ddof=1) if len(values) > 1 else 0.0}
-            for field in fields(Metrics)
-            if len(values := np.array([getattr(m, field.name) for m in self.metrics])) and np.isfinite(values).all()
-        }
-        return {
-            "videos": self.videos,
-            "abnormal_videos": self.abnormal,
-            "categories_present": self.categories,
-            "runs": rows,
-            "summary": summary,
-        }
-
-    def as_markdown(self) -> str:
-        """A table with one row per run, and mean and standard deviation where there are several."""
-        names = [field.name for field in fields(Metrics)]
-        lines = [
-            f"{self.videos} test videos, {self.abnormal} abnormal, {self.categories} categories present",
-            "",
-            f"| run | {' | '.join(name.replace('_', ' ') for name in names)} |",
-            f"|---|{'---:|' * len(names)}",
-        ]
-        for run, metrics in zip(self.runs, self.metrics, strict=True):
-            lines.append(f"| {run} | {' | '.join(_figure(getattr(metrics, name)) for name in names)} |")
-        if len(self.runs) > 1:
-            columns = [np.array([getattr(metrics, name) for metrics in self.metrics]) for name in names]
-            cells = [f"{_figure(float(c.mean()))} ± {_figure(float(c.std(ddof=1)))}" for c in columns]
-            lines.append(f"| mean ± standard deviation of {len(self.runs)} | {' | '.join(cells)} |")
-        return "\n".join(lines) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """``value`` for JSON, which has no NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def describe_tracks(tracks: Sequence[Track], config: RunConfig, draws: int) -> dict[str, Any]:
-    """Detection mAP (corrected and legacy), alarms, AUC and confusion by category; intervals where ``draws`` > 0."""
-    details: dict[str, Any] = {}
-    if all(one.category_scores is not None for one in tracks):
-        for mode in ("corrected", "legacy"):
-            found = detection_map(
-                tracks, config.categories, config.normal, mode, normal_has_events=config.dataset == "xd"
-            )
-            details[f"map_{mode}"] = {"iou": THRESHOLDS, "map": found.maps, "mean": found.average}
-        details["confusion"] = confusion(tracks, config.categories, config.normal)
-    details["alarms"] = asdict(alarms(tracks))
-    details["category_auc"] = category_auc(tracks, config.categories)
-    if draws:
-        board = Board(tracks, config.categories, config.normal)
-        details["intervals"] = {name: asdict(value) for name, value in bootstrap(board, draws=draws).items()}
-    return details
-
-
-def _figure(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.4f}"
-
-
-def expand_runs(paths: Iterable[Path]) -> list[Path]:
-    """Run folders; a folder of runs (``--seeds``) stands for the runs in it."""
-    folders: list[Path] = []
-    for path in paths:
-        inside = [] if (path / CONFIG).is_file() else sorted(p.parent for p in path.glob(f"*/{CONFIG}"))
-        folders.extend(inside or [path])
-    return folders
-
-
-def evaluate_runs(
-    paths: Sequence[Path], features: Path | None, lists: Path | None, device: str, draws: int = 0
-) -> Evaluation:
-    """Score the test videos with each run, write its ``metrics.json`` and collect the figures.
-
-    Raises
-    ------
-    RunError
-        The runs are of different datasets.
-    """
-    folders = expand_runs(paths)
-    runs = [Run.load(folder, device) for folder in folders]
-    datasets = sorted({run.config.dataset for run in runs})
-    if len(datasets) > 1:
-        raise RunError(f"the runs are of different datasets ({', '.join(datasets)})", "evaluate them one by one")
-    root = features or default_features(datasets[0])
-    found = []
-    details = []
-    present: set[str] = set()
-    tracks = []
-    for run in runs:
-        store = open_store(root, run.config.encoder)
-        truth = load_truth(datasets[0], root, lists)
-        tracks = tracks_of(score_split(run, store, truth), truth)
-        present = {label for one in tracks for label in one.labels}
-        metrics = measure(tracks, run.config.categories, run.config.normal)
-        details.append(describe_tracks(tracks, run.config, draws))
-        single = Evaluation(
-            len(tracks), sum(t.abnormal for t in tracks), len(present), (str(run.folder),), (metrics,), (details[-1],)
-        )
-        write_json(run.folder / METRICS, single.as_json())
-        found.append(metrics)
-    return Evaluation(
-        len(tracks),
-        sum(t.abnormal for t in tracks),
-        len(present),
-        tuple(str(f) for f in folders),
-        tuple(found),
-        tuple(details),
-    )
 
 
 def score_videos(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kgvad import cli_anchors, cli_detector, cli_explain, cli_kg, cli_shell, cli_video
+from kgvad import cli_anchors, cli_detector, cli_evaluate, cli_explain, cli_kg, cli_shell, cli_video
 from kgvad.errors import KgvadError
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def _options(
     pass
 
 
-for module in (cli_anchors, cli_video, cli_detector, cli_explain, cli_kg, cli_shell):
+for module in (cli_anchors, cli_video, cli_detector, cli_evaluate, cli_explain, cli_kg, cli_shell):
     module.register(app)
 
 # Click's base of usage errors, wherever this version of typer keeps click.
