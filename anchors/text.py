@@ -7,6 +7,7 @@ gradients, which is what learnable prompts need.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kgvad import weights
+from kgvad.anchors.cache import VectorCache
 from kgvad.console import note
 from kgvad.errors import UsageError, WeightsError
 from kgvad.files import sha256
@@ -126,9 +128,11 @@ class HubEncoder:
         Model in the Transformers layout.
     device
         torch device; on a GPU the model runs in mixed precision.
+    keep
+        Whether :meth:`encode` keeps vectors in kgvad's cache folder and takes them from there.
     """
 
-    def __init__(self, kind: str, folder: Path, device: str = "cpu") -> None:
+    def __init__(self, kind: str, folder: Path, device: str = "cpu", keep: bool = False) -> None:
         import transformers
 
         self.kind = kind
@@ -155,9 +159,20 @@ class HubEncoder:
         self.dim = _dig(config, how.dim)
         positions = int(getattr(config, "text_config", config).max_position_embeddings)
         self.context = min(positions, MINILM_TOKENS) if kind == "minilm" else positions  # tokens at most
+        self._cache = VectorCache(self._identity(folder), self.dim) if keep else None
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors of sentences, float32 [N, dim]; the order of ``texts`` and its batching do not matter."""
+        return self._encode(texts) if self._cache is None else self._cache.encode(texts, self._encode)
+
+    def _identity(self, folder: Path) -> str:
+        """All that a vector depends on: weights, kind, precision, and the small files (tokenizer, configuration)."""
+        digest = hashlib.sha256(f"{self.fingerprint} {self.kind} {self.device.type}".encode())
+        for path in sorted((*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model"))):
+            digest.update(path.name.encode() + path.read_bytes())
+        return digest.hexdigest()
+
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), self.dim), np.float32)
         by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding in each batch
         for start in range(0, len(texts), BATCH):
@@ -228,7 +243,7 @@ class HubEncoder:
 
 
 def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
-    """The text encoder ``minilm``, ``blip``, ``blip-cls`` or ``clip``, or the model in a folder.
+    """The text encoder ``minilm``, ``blip``, ``blip-cls`` or ``clip``, or the model in a folder; its vectors are kept.
 
     Parameters
     ----------
@@ -247,18 +262,18 @@ def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
     """
     if name is None:
         try:
-            return HubEncoder("blip", weights.find(PUBLISHED["blip"]), device)
+            return HubEncoder("blip", weights.find(PUBLISHED["blip"]), device, keep=True)
         except WeightsError:
             note("BLIP is neither on this machine nor reachable: anchors come from MiniLM, which compares text only")
             name = "minilm"
     if name in PUBLISHED:
-        return HubEncoder(name, weights.find(PUBLISHED[name]), device)
+        return HubEncoder(name, weights.find(PUBLISHED[name]), device, keep=True)
     folder = Path(name).expanduser()
     if not (folder / "config.json").is_file():
         raise UsageError(
             f"unknown text encoder {name!r}", f"use {', '.join(PUBLISHED)}, or a folder in the Transformers layout"
         )
-    return HubEncoder(_kind(folder), folder, device)
+    return HubEncoder(_kind(folder), folder, device, keep=True)
 
 
 def _kind(folder: Path) -> str:
