@@ -22,8 +22,8 @@ from scipy.ndimage import uniform_filter1d
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.text import load_text_encoder
 from kgvad.detector.captions import read_captions
-from kgvad.detector.metrics import Board, Track, roc_auc
-from kgvad.detector.statistics import bootstrap, paired
+from kgvad.detector.metrics import Track, roc_auc
+from kgvad.detector.statistics import Board, sample
 from kgvad.detector.training_free import score_training_free
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.encoders import load_visual_encoder
@@ -94,14 +94,15 @@ def report(title: str, scored: list[Scored], truth: dict[str, tuple[str, list[tu
     print(f"\n{title}: {len(scored)} videos\n")
     print("| scorer | pooled frame AUC (95 % over videos) | mean AUC per video | against plain change, pooled |")
     print("|---|---|---|---|")
-    plain = Board(tracks(scored, truth, "plain change"))
+    plain = sample([Board(tracks(scored, truth, "plain change"))])
     for scorer in scored[0].scores:
         made = tracks(scored, truth, scorer)
         board = Board(made)
-        interval, versus = bootstrap(board)["frame_auc"], paired(board, plain)["frame_auc"]
+        found = sample([board])
+        interval, versus = found.intervals()["frame_auc"], found.minus(plain)["frame_auc"]
         mean, count = mean_per_video(made)
         print(
-            f"| {scorer} | {board.figures().frame_auc:.3f} ({interval.low:.3f} to {interval.high:.3f}) "
+            f"| {scorer} | {board.observed.frame_auc:.3f} ({interval.low:.3f} to {interval.high:.3f}) "
             f"| {mean:.3f} ({count} videos) | {versus.mean:+.3f} (p {versus.p:.2f}) |"
         )
     quiet = [t for t in tracks(scored, truth, "training-free") if not t.abnormal]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ from kgvad.console import track as tracked
 from kgvad.detector.data import Features
 from kgvad.detector.datasets import Truth
 from kgvad.detector.detection import THRESHOLDS, alarms, category_auc, confusion, detection_map
+from kgvad.detector.evaluation import Evaluation, Method, plain, short_names
 from kgvad.detector.inputs import load_truth, open_store
-from kgvad.detector.metrics import Board, Metrics, Track, make_track, measure
+from kgvad.detector.metrics import Track, make_track
 from kgvad.detector.run import CONFIG, METRICS, Run, RunConfig
 from kgvad.detector.score import score_features
 from kgvad.detector.scores import Scores
-from kgvad.detector.statistics import bootstrap
+from kgvad.detector.statistics import DRAWS, Board, sample
 from kgvad.errors import FeatureError, RunError
 from kgvad.files import write_json
 from kgvad.settings import default_features
@@ -77,65 +77,18 @@ def tracks_of(scores: Sequence[Scores], truth: Truth) -> list[Track]:
     return tracks
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures of several runs on one set of test videos."""
-
-    videos: int
-    abnormal: int
-    categories: int
-    runs: tuple[str, ...]
-    metrics: tuple[Metrics, ...]
-    details: tuple[dict[str, Any], ...]  # of each run, for the JSON
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values; what cannot be computed is ``None``."""
-        rows = [
-            _plain({"run": run} | asdict(metrics) | details)
-            for run, metrics, details in zip(self.runs, self.metrics, self.details, strict=True)
-        ]
-        summary = {
-            field.name: {"mean": values.mean(), "std": values.std(ddof=1) if len(values) > 1 else 0.0}
-            for field in fields(Metrics)
-            if len(values := np.array([getattr(m, field.name) for m in self.metrics])) and np.isfinite(values).all()
-        }
-        return {
-            "videos": self.videos,
-            "abnormal_videos": self.abnormal,
-            "categories_present": self.categories,
-            "runs": rows,
-            "summary": summary,
-        }
-
-    def as_markdown(self) -> str:
-        """A table with one row per run, and mean and standard deviation where there are several."""
-        names = [field.name for field in fields(Metrics)]
-        lines = [
-            f"{self.videos} test videos, {self.abnormal} abnormal, {self.categories} categories present",
-            "",
-            f"| run | {' | '.join(name.replace('_', ' ') for name in names)} |",
-            f"|---|{'---:|' * len(names)}",
-        ]
-        for run, metrics in zip(self.runs, self.metrics, strict=True):
-            lines.append(f"| {run} | {' | '.join(_figure(getattr(metrics, name)) for name in names)} |")
-        if len(self.runs) > 1:
-            columns = [np.array([getattr(metrics, name) for metrics in self.metrics]) for name in names]
-            cells = [f"{_figure(float(c.mean()))} ± {_figure(float(c.std(ddof=1)))}" for c in columns]
-            lines.append(f"| mean ± standard deviation of {len(self.runs)} | {' | '.join(cells)} |")
-        return "\n".join(lines) + "\n"
+def smoothed(scores: Scores, rows: int) -> Scores:
+    """Scores whose anomaly score is the mean over ``rows`` rows around each; fewer at the ends of the video."""
+    count = len(scores.scores)
+    before = np.maximum(np.arange(count) - (rows - 1) // 2, 0)
+    after = np.minimum(np.arange(count) + rows // 2 + 1, count)
+    total = np.concatenate([[0.0], np.cumsum(scores.scores, dtype=np.float64)])
+    mean = (total[after] - total[before]) / (after - before)
+    return replace(scores, scores=np.clip(mean, 0, 1).astype(np.float32))
 
 
-def _plain(value: Any) -> Any:
-    """``value`` for JSON, which has no NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def describe_tracks(tracks: Sequence[Track], config: RunConfig, draws: int) -> dict[str, Any]:
-    """Detection mAP (corrected and legacy), alarms, AUC and confusion by category; intervals where ``draws`` > 0."""
+def describe_tracks(tracks: Sequence[Track], config: RunConfig) -> dict[str, Any]:
+    """Detection mAP (corrected and legacy), alarms, AUC and confusion by category."""
     details: dict[str, Any] = {}
     if all(one.category_scores is not None for one in tracks):
         for mode in ("corrected", "legacy"):
@@ -146,62 +99,75 @@ def describe_tracks(tracks: Sequence[Track], config: RunConfig, draws: int) -> d
         details["confusion"] = confusion(tracks, config.categories, config.normal)
     details["alarms"] = asdict(alarms(tracks))
     details["category_auc"] = category_auc(tracks, config.categories)
-    if draws:
-        board = Board(tracks, config.categories, config.normal)
-        details["intervals"] = {name: asdict(value) for name, value in bootstrap(board, draws=draws).items()}
     return details
 
 
-def _figure(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.4f}"
-
-
-def expand_runs(paths: Iterable[Path]) -> list[Path]:
-    """Run folders; a folder of runs (``--seeds``) stands for the runs in it."""
-    folders: list[Path] = []
-    for path in paths:
-        inside = [] if (path / CONFIG).is_file() else sorted(p.parent for p in path.glob(f"*/{CONFIG}"))
-        folders.extend(inside or [path])
-    return folders
+def seeds_in(path: Path) -> list[Path]:
+    """The run itself, or the runs in a folder of seeds, in the order of their numbers."""
+    inside = [] if (path / CONFIG).is_file() else [config.parent for config in path.glob(f"*/{CONFIG}")]
+    return sorted(inside, key=lambda run: (len(run.name), run.name)) or [path]
 
 
 def evaluate_runs(
-    paths: Sequence[Path], features: Path | None, lists: Path | None, device: str, draws: int = 0
+    paths: Sequence[Path],
+    features: Path | None = None,
+    lists: Path | None = None,
+    *,
+    device: str = "cpu",
+    draws: int = DRAWS,
+    smooth: int = 1,
 ) -> Evaluation:
     """Score the test videos with each run, write its ``metrics.json`` and collect the figures.
+
+    Parameters
+    ----------
+    paths
+        A run or a folder of runs of several seeds each; the others are compared with the first.
+    features
+        Root of the feature stores; default: the user's data folder.
+    lists
+        Folder of the official lists; default: what stands beside the features.
+    draws
+        Of videos and seeds, for intervals and p values; 0: none.
+    smooth
+        The score is the mean over so many rows; 1: as it is.
 
     Raises
     ------
     RunError
         The runs are of different datasets.
     """
-    folders = expand_runs(paths)
-    runs = [Run.load(folder, device) for folder in folders]
-    datasets = sorted({run.config.dataset for run in runs})
+    groups = [[Run.load(folder, device) for folder in seeds_in(path)] for path in paths]
+    datasets = sorted({run.config.dataset for group in groups for run in group})
     if len(datasets) > 1:
         raise RunError(f"the runs are of different datasets ({', '.join(datasets)})", "evaluate them one by one")
     root = features or default_features(datasets[0])
-    found = []
-    details = []
-    present: set[str] = set()
-    tracks = []
-    for run in runs:
-        store = open_store(root, run.config.encoder)
-        truth = load_truth(datasets[0], root, lists)
-        tracks = tracks_of(score_split(run, store, truth), truth)
-        present = {label for one in tracks for label in one.labels}
-        metrics = measure(tracks, run.config.categories, run.config.normal)
-        details.append(describe_tracks(tracks, run.config, draws))
-        single = Evaluation(
-            len(tracks), sum(t.abnormal for t in tracks), len(present), (str(run.folder),), (metrics,), (details[-1],)
+    truth = load_truth(datasets[0], root, lists)
+    methods, samples = [], []
+    for name, group in zip(short_names(paths), groups, strict=True):
+        config = group[0].config
+        found, boards = [], []
+        for run in group:
+            scores = score_split(run, open_store(root, run.config.encoder), truth)
+            found.append(tracks_of([smoothed(one, smooth) for one in scores], truth))
+            boards.append(Board(found[-1], run.config.categories, run.config.normal))
+        samples.append(sample(boards, draws=draws))
+        method = Method(
+            name,
+            config.detector,
+            config.encoder,
+            None,
+            tuple(str(run.folder) for run in group),
+            tuple(run.config.seed for run in group),
+            config.categories,
+            config.normal,
+            tuple(board.observed for board in boards),
+            tuple(describe_tracks(tracks, run.config) for run, tracks in zip(group, found, strict=True)),
+            tuple(found),
+            samples[-1].intervals() if draws else {},
         )
-        write_json(run.folder / METRICS, single.as_json())
-        found.append(metrics)
-    return Evaluation(
-        len(tracks),
-        sum(t.abnormal for t in tracks),
-        len(present),
-        tuple(str(f) for f in folders),
-        tuple(found),
-        tuple(details),
-    )
+        for run, metrics, details in zip(group, method.metrics, method.details, strict=True):
+            write_json(run.folder / METRICS, plain({"smooth": smooth, **asdict(metrics), **details}))
+        methods.append(method)
+    differences = tuple(one.minus(samples[0]) for one in samples[1:]) if draws else ()
+    return Evaluation(datasets[0], smooth, draws, tuple(methods), differences)

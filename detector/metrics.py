@@ -159,7 +159,7 @@ def rows_of(tracks: Sequence[Track]) -> Rows:
     )
 
 
-def _operating_points(scores: Floats, positives: Floats, negatives: Floats) -> tuple[Floats, Floats, Floats]:
+def operating_points(scores: Floats, positives: Floats, negatives: Floats) -> tuple[Floats, Floats, Floats]:
     """Thresholds descending, and cumulated true and false positives at each; ties share one point."""
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
@@ -172,7 +172,7 @@ def roc_auc(scores: Floats, positives: Floats, negatives: Floats) -> float:
 
     Returns NaN where one kind is missing.
     """
-    _, hits, alarms = _operating_points(scores, positives, negatives)
+    _, hits, alarms = operating_points(scores, positives, negatives)
     if len(hits) == 0 or hits[-1] == 0 or alarms[-1] == 0:
         return float("nan")
     hits, alarms = np.append(0.0, hits), np.append(0.0, alarms)
@@ -181,7 +181,7 @@ def roc_auc(scores: Floats, positives: Floats, negatives: Floats) -> float:
 
 def average_precision(scores: Floats, positives: Floats, negatives: Floats) -> float:
     """Sum over thresholds of (recall step) x precision, without interpolation; NaN without positives."""
-    _, hits, alarms = _operating_points(scores, positives, negatives)
+    _, hits, alarms = operating_points(scores, positives, negatives)
     if len(hits) == 0 or hits[-1] == 0:
         return float("nan")
     precision = hits / np.maximum(hits + alarms, 1e-300)
@@ -212,41 +212,20 @@ class Metrics:
     category_top3: float
 
 
-class Board:
-    """Test videos prepared for measuring many times with different weights of the videos (bootstrap)."""
-
-    def __init__(self, tracks: Sequence[Track], categories: Sequence[str] = (), normal: int | None = None) -> None:
-        self.count = len(tracks)
-        self._rows = rows_of(tracks)
-        self._order = np.argsort(-self._rows.scores, kind="stable")
-        self._abnormal = np.array([track.abnormal for track in tracks])
-        self._top = np.array([video_score(track) for track in tracks])
-        ranks = [category_rank(track, categories, normal) for track in tracks]
-        self._rank = np.array([np.nan if rank is None else rank for rank in ranks])
-
-    def figures(self, weights: NDArray[np.floating] | None = None) -> Metrics:
-        """All figures, each video counted ``weights`` times."""
-        weight = np.ones(self.count) if weights is None else np.asarray(weights, dtype=np.float64)
-        rows, order = self._rows, self._order
-        each = weight[rows.video]
-        scores, hits, alarms = rows.scores[order], (rows.positives * each)[order], (rows.negatives * each)[order]
-        inside = self._abnormal[rows.video][order]
-        label = self._abnormal.astype(np.float64) * weight
-        named = np.isfinite(self._rank)
-        total = weight[named].sum()
-        return Metrics(
-            roc_auc(scores, hits, alarms),
-            average_precision(scores, hits, alarms),
-            roc_auc(scores[inside], hits[inside], alarms[inside]),
-            roc_auc(self._top, label, weight - label),
-            float(weight[named][self._rank[named] < 1].sum() / total) if total else float("nan"),
-            float(weight[named][self._rank[named] < 3].sum() / total) if total else float("nan"),
-        )
-
-
 def measure(tracks: Sequence[Track], categories: Sequence[str] = (), normal: int | None = None) -> Metrics:
     """All figures of :class:`Metrics` for the scored test videos."""
-    return Board(tracks, categories, normal).figures()
+    rows = rows_of(tracks)
+    inside = rows_of([track for track in tracks if track.abnormal])
+    abnormal = np.array([track.abnormal for track in tracks], dtype=np.float64)
+    ranks = [rank for track in tracks if (rank := category_rank(track, categories, normal)) is not None]
+    return Metrics(
+        roc_auc(rows.scores, rows.positives, rows.negatives),
+        average_precision(rows.scores, rows.positives, rows.negatives),
+        roc_auc(inside.scores, inside.positives, inside.negatives),
+        roc_auc(np.array([video_score(track) for track in tracks]), abnormal, 1 - abnormal),
+        float(np.mean(np.array(ranks) < 1)) if ranks else float("nan"),
+        float(np.mean(np.array(ranks) < 3)) if ranks else float("nan"),
+    )
 
 
 def video_score(track: Track) -> float:

@@ -2,38 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kgvad.cli_detector import Device, FeatureRoot, Lists
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 def evaluate(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs, or folders of runs of several seeds.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Runs, or folders of runs of several seeds; compared with the first of them."
+        ),
+    ],
     features: FeatureRoot = None,
     lists: Lists = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON.")] = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the table as Markdown.")] = None,
+    smooth: Annotated[
+        int, typer.Option("--smooth", min=1, help="Mean of the score over so many rows before measuring; 1: none.")
+    ] = 1,
     draws: Annotated[
-        int,
-        typer.Option("--draws", min=0, help="Bootstrap draws over videos for the intervals in the JSON, e.g. 1000."),
-    ] = 0,
+        int, typer.Option("--draws", min=0, help="Bootstrap draws for intervals and p values; 0: none.")
+    ] = 1000,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
     device: Device = None,
 ) -> None:
-    """Measure runs on the test videos of their dataset."""
+    """Measure runs on the test videos of their dataset, and compare them."""
     from kgvad.detector.evaluate import evaluate_runs
     from kgvad.files import write_json, write_text
     from kgvad.settings import load_settings
 
     settings = load_settings()
-    report = evaluate_runs(runs, features or settings.features, lists, device or settings.device or "cpu", draws)
+    found = evaluate_runs(
+        runs,
+        features or settings.features,
+        lists,
+        device=device or settings.device or "cpu",
+        draws=draws,
+        smooth=smooth,
+    )
     if json_file is not None:
-        write_json(json_file, report.as_json())
+        write_json(json_file, found.as_json())
     if markdown is not None:
-        write_text(markdown, report.as_markdown())
-    print(report.as_markdown(), end="")
+        write_text(markdown, found.as_markdown())
+    _show(found.as_rich())
+
+
+def _show(parts: Sequence[Table | str]) -> None:
+    """Print tables and sentences; a pipe gets lines of any length instead of folded cells."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = 240
+    for part in parts:
+        console.print(part, markup=False)
 
 
 def register(app: typer.Typer) -> None:

@@ -1,60 +1,84 @@
 """Intervals and paired tests over videos."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
-from kgvad.detector.metrics import Board, Track
-from kgvad.detector.statistics import bootstrap, paired, paired_over_seeds
+from kgvad.detector.metrics import Track, measure
+from kgvad.detector.statistics import NAMES, Board, sample
 from kgvad.errors import UsageError
 
 
-def board(quality, seed, videos=40):
+def tracks(quality, seed, videos=40, rows=4):
     random = np.random.default_rng(seed)
-    tracks = []
+    made = []
     for number in range(videos):
         abnormal = number % 2
-        scores = random.normal(size=4) + quality * abnormal
-        edges = np.arange(0, 65, 16)
-        tracks.append(Track(str(number), ("A",) * abnormal, scores, edges, ((0, 64),) * abnormal))
-    return Board(tracks)
+        scores = np.round(random.normal(size=rows) + quality * abnormal, 1)  # rounded, so that rows tie
+        edges = np.cumsum([0, *random.integers(1, 40, rows)])
+        span = (int(edges[1]) // 2, int(edges[-2]) + 1)
+        made.append(
+            Track(str(number), ("A",) * abnormal, scores, edges, (span,) * abnormal, random.normal(size=(rows, 5)))
+        )
+    return made
 
 
-def test_weights_equal_repetition():
-    tracks = [
-        Track(str(n), ("A",) * (n % 2), np.array([0.1 * n, 0.5]), np.array([0, 16, 40]), ((0, 20),) * (n % 2))
-        for n in range(6)
-    ]
-    counts = [2, 1, 0, 3, 1, 1]
-    repeated = Board([track for track, count in zip(tracks, counts, strict=True) for _ in range(count)])
-    weighted = Board(tracks).figures(np.array(counts))
-    whole = repeated.figures()
-    assert weighted.frame_auc == pytest.approx(whole.frame_auc)
-    assert weighted.frame_ap == pytest.approx(whole.frame_ap)
-    assert weighted.ano_auc == pytest.approx(whole.ano_auc)
-    assert weighted.video_auc == pytest.approx(whole.video_auc)
+def board(quality, seed, videos=40):
+    return Board(tracks(quality, seed, videos), ["Normal", "A", "B", "C", "D"], 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_draw_equals_measuring_the_drawn_videos(seed):
+    names = ["Normal", "A", "B", "C", "D"]
+    videos = tracks(0.7, seed, 12)
+    counts = np.random.default_rng(seed).integers(0, 4, 12)
+    drawn = [track for track, count in zip(videos, counts, strict=True) for _ in range(count)]
+    expected = astuple(measure(drawn, names, 0))
+    found = Board(videos, names, 0).measure(np.stack([counts, counts * 2.0]))
+    np.testing.assert_allclose(found, [expected, expected], rtol=1e-9)
+
+
+def test_videos_as_they_are_are_one_draw():
+    one = board(1.0, 3)
+    np.testing.assert_allclose(one.measure(np.ones((1, 40)))[0], astuple(one.observed), rtol=1e-9)
 
 
 def test_intervals_hold_the_figure_and_shrink_with_videos():
     small, large = board(1.0, 0, 20), board(1.0, 0, 200)
-    one, other = bootstrap(small, draws=200)["frame_auc"], bootstrap(large, draws=200)["frame_auc"]
-    assert one.low < small.figures().frame_auc < one.high
+    one, other = (sample([b], draws=200).intervals()["frame_auc"] for b in (small, large))
+    assert one.low < small.observed.frame_auc < one.high
     assert other.high - other.low < 0.6 * (one.high - one.low)
-    assert np.isnan(bootstrap(small, draws=5)["category_top1"].low)
+
+
+def test_what_a_run_does_not_give_has_no_interval():
+    unnamed = Board([Track("v", ("A",), np.array([0.1]), np.array([0, 16]), ((0, 9),))])
+    interval = sample([unnamed], draws=5).intervals()["category_top1"]
+    assert np.isnan([interval.low, interval.high]).all()
+    assert np.isnan(sample([unnamed]).minus(sample([unnamed]))["category_top1"].p)
 
 
 def test_a_better_run_is_told_from_an_equal_one():
-    good, poor = board(2.0, 0), board(0.2, 1)
-    better = paired(good, poor, draws=300)["frame_auc"]
+    good, poor = sample([board(2.0, 0)]), sample([board(0.2, 1)])
+    better = good.minus(poor)["frame_auc"]
     assert better.mean > 0 and better.low > 0 and better.p < 0.02
-    same = paired(good, good, draws=100)["frame_auc"]
+    same = good.minus(good)["frame_auc"]
     assert (same.mean, same.p) == (0, 1)
-    assert paired(good, board(2.0, 5), draws=300)["frame_auc"].p > 0.05
+    assert good.minus(sample([board(2.0, 5)]))["frame_auc"].p > 0.05
 
 
-def test_seeds_are_averaged():
-    boards = [board(1.0, seed) for seed in range(3)]
-    found = paired_over_seeds(boards, [board(1.0, 9)], draws=50)["frame_auc"]
-    expected = np.mean([b.figures().frame_auc for b in boards]) - board(1.0, 9).figures().frame_auc
-    assert found.mean == pytest.approx(expected)
+def test_seeds_are_averaged_and_drawn():
+    boards = [board(quality, seed) for seed, quality in enumerate((0.2, 1.0, 2.5))]
+    place = NAMES.index("frame_auc")
+    found = sample(boards, draws=300)
+    assert found.observed[place] == pytest.approx(np.mean([b.observed.frame_auc for b in boards]))
+    # seeds that differ widen the interval beyond that of the same videos with seeds that agree
+    wide, narrow = found.intervals()["frame_auc"], sample([boards[1]] * 3, draws=300).intervals()["frame_auc"]
+    assert wide.high - wide.low > 1.3 * (narrow.high - narrow.low)
+
+
+def test_different_videos_are_not_compared():
     with pytest.raises(UsageError, match="different test videos"):
-        paired_over_seeds(boards, [board(1.0, 9, 30)])
+        sample([board(1.0, 0), board(1.0, 0, 30)])
+    with pytest.raises(UsageError, match="40 and 30 different test videos"):
+        sample([board(1.0, 0)]).minus(sample([board(1.0, 0, 30)]))

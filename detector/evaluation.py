@@ -1,0 +1,231 @@
+"""What an evaluation found, as JSON, as Markdown and as a table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kgvad.detector.metrics import Metrics, Track
+from kgvad.detector.statistics import Difference, Interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HEADS = {
+    "frame_auc": "AUC",
+    "frame_ap": "AP",
+    "ano_auc": "Ano-AUC",
+    "video_auc": "video AUC",
+    "category_top1": "top-1",
+    "category_top3": "top-3",
+    "map": "mAP",
+}
+COMPARED = ("frame_auc", "ano_auc", "category_top1")
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """One detector: a run, or the runs of several seeds.
+
+    Attributes
+    ----------
+    name
+        Shortest end of the path that tells it from the others.
+    detector, encoder, text
+        What it is, the features it was given, and the captions (``None`` without).
+    folders
+        Its runs.
+    categories, normal
+        Names of its categories and the place of Normal.
+    metrics, details, tracks
+        Of each run: figures, what else the JSON holds, and the scored test videos.
+    intervals
+        Of each figure, over videos and seeds; empty without draws.
+    """
+
+    name: str
+    detector: str
+    encoder: str
+    text: str | None
+    folders: tuple[str, ...]
+    seeds: tuple[int, ...]
+    categories: tuple[str, ...]
+    normal: int
+    metrics: tuple[Metrics, ...]
+    details: tuple[dict[str, Any], ...]
+    tracks: tuple[list[Track], ...]
+    intervals: dict[str, Interval]
+
+    def columns(self) -> dict[str, list[float]]:
+        """Figure to its value in each run; ``map`` is the corrected detection mAP as a share."""
+        rows = [
+            (*astuple(metrics), details.get("map_corrected", {}).get("mean", math.nan) / 100)
+            for metrics, details in zip(self.metrics, self.details, strict=True)
+        ]
+        return {name: list(column) for name, column in zip(HEADS, zip(*rows, strict=True), strict=True)}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Figures of methods on one set of test videos.
+
+    ``differences`` holds, for each method after the first, its figures minus those of the first.
+    """
+
+    dataset: str
+    smooth: int
+    draws: int
+    methods: tuple[Method, ...]
+    differences: tuple[dict[str, Difference], ...]
+
+    def _setting(self, tracks: Sequence[Track]) -> dict[str, int]:
+        return {
+            "videos": len(tracks),
+            "abnormal_videos": sum(track.abnormal for track in tracks),
+            "categories_present": len({label for track in tracks for label in track.labels}),
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; what cannot be computed is ``None``."""
+        methods = []
+        for method in self.methods:
+            summary: dict[str, Any] = {}
+            for name, values in method.columns().items():
+                summary[name] = {"mean": float(np.mean(values)), "std": _deviation(values)}
+                if name in method.intervals:
+                    summary[name] |= asdict(method.intervals[name])
+            runs = [
+                {"run": folder, "seed": seed, **asdict(metrics), **details}
+                for folder, seed, metrics, details in zip(
+                    method.folders, method.seeds, method.metrics, method.details, strict=True
+                )
+            ]
+            about = {name: getattr(method, name) for name in ("name", "detector", "encoder", "text")}
+            methods.append(about | self._setting(method.tracks[0]) | {"summary": summary, "runs": runs})
+        against = [
+            {"method": method.name, "minus": self.methods[0].name}
+            | {name: asdict(difference) for name, difference in found.items()}
+            for method, found in zip(self.methods[1:], self.differences, strict=True)
+        ]
+        about = {"version": 1, "dataset": self.dataset, "smooth": self.smooth, "draws": self.draws}
+        return {name: plain(value) for name, value in (about | {"methods": methods, "differences": against}).items()}
+
+    def lines(self) -> list[str]:
+        """What a reader must know about the figures, one sentence or two a line."""
+        kinds = {tuple(self._setting(method.tracks[0]).values()) for method in self.methods}
+        found = [
+            f"{self.dataset}: {videos} test videos, {abnormal} abnormal, {categories} categories present."
+            for videos, abnormal, categories in sorted(kinds)
+        ]
+        found.append(
+            "Scores as the detector gives them, not smoothed."
+            if self.smooth == 1
+            else f"Scores smoothed: mean over {self.smooth} rows."
+        )
+        found.append("In percent. Categories of abnormal videos; mAP over IoU 0.1 to 0.5, corrected.")
+        if any(len(method.folders) > 1 for method in self.methods):
+            found.append("± is the standard deviation over seeds.")
+        if self.draws:
+            found.append(f"In brackets the 95 % interval over videos and seeds ({self.draws} bootstrap draws).")
+        return found
+
+    def rows(self) -> list[list[str]]:
+        """Name, number of seeds, and mean, deviation and interval of each figure, one method a row."""
+        table = []
+        for method in self.methods:
+            cells = []
+            for name, values in method.columns().items():
+                cell = _percent(float(np.mean(values)))
+                if len(values) > 1 and math.isfinite(values[0]):
+                    cell += f" ± {_percent(_deviation(values))}"
+                interval = method.intervals.get(name)
+                if interval is not None and math.isfinite(interval.low):
+                    cell += f"\n[{_percent(interval.low)}, {_percent(interval.high)}]"
+                cells.append(cell)
+            table.append([method.name, str(len(method.folders)), *cells])
+        return table
+
+    def difference_rows(self) -> list[list[str]]:
+        """Name and difference, interval and p value of each compared figure, one method a row."""
+        return [
+            [method.name, *(_difference(found[name]) for name in COMPARED)]
+            for method, found in zip(self.methods[1:], self.differences, strict=True)
+        ]
+
+    def _tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
+        tables = [("", ["run", "seeds", *HEADS.values()], self.rows())]
+        if self.differences:
+            title = f"Difference from {self.methods[0].name}, in points"
+            tables.append((title, ["run", *(HEADS[name] for name in COMPARED)], self.difference_rows()))
+        return tables
+
+    def as_markdown(self) -> str:
+        """The tables of the terminal, for a document."""
+        return "\n".join([" ".join(self.lines()), *(markdown_table(*table) for table in self._tables())]) + "\n"
+
+    def as_rich(self) -> list[Table | str]:
+        """Tables and sentences for a rich console."""
+        return [*(rich_table(*table) for table in self._tables()), "\n".join(self.lines())]
+
+
+def markdown_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table; the first ``left`` columns are text, the others figures."""
+    lines = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in (heads, *rows)]
+    ruler = "|" + "---|" * left + "---:|" * (len(heads) - left)
+    return "\n".join(["", *([f"{title}:", ""] if title else []), lines[0], ruler, *lines[1:]])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "<br>")
+
+
+def rich_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Table:
+    """The same table for the terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, show_lines=False)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def plain(value: Any) -> Any:
+    """``value`` for JSON, which has no NaN."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that differ from each other."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-length:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}" if math.isfinite(value) else "n/a"
+
+
+def _difference(found: Difference) -> str:
+    if not math.isfinite(found.mean):
+        return "n/a"
+    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]\np {found.p:.3f}"

@@ -1,0 +1,105 @@
+"""Evaluation of runs, as a user types it: tables, comparison, smoothing."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
+from detector_samples import kgvad, make_archive, train
+
+from kgvad.detector.evaluate import smoothed
+from kgvad.detector.evaluation import markdown_table, short_names
+from kgvad.detector.scores import Scores
+from kgvad.errors import RunError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folder with features, two seeds of ours and one run of Sultani's detector, which names no category."""
+    root = tmp_path_factory.mktemp("evaluate")
+    kgvad("import-features", make_archive(root), "--dataset", "ucf", "--output", root / "features")
+    train(root / "features", root / "runs" / "ours", "--seeds", 2)
+    kgvad(
+        *("train", "--dataset", "ucf", "--detector", "sultani", "--epochs", 1),
+        *("--features", root / "features", "--run", root / "runs" / "sultani"),
+    )
+    return root
+
+
+def scores(values):
+    spans = [(16 * row, 16 * row + 16) for row in range(len(values))]
+    return Scores("v", 30.0, 16 * len(values), spans, np.array(values, np.float32))
+
+
+def test_seeds_are_one_row_and_other_runs_are_compared_with_the_first(trained, tmp_path):
+    runs = trained / "runs"
+    options = ["--features", trained / "features", "--draws", 50]
+    shown = kgvad("evaluate", runs / "sultani", runs / "ours", *options, "--json", tmp_path / "e.json")
+    report = json.loads((tmp_path / "e.json").read_text())
+    first, ours = report["methods"]
+    assert [first["name"], ours["name"]] == ["sultani", "ours"]
+    assert [run["seed"] for run in ours["runs"]] == [0, 1]
+    values = [run["frame_auc"] for run in ours["runs"]]
+    summary = ours["summary"]["frame_auc"]
+    assert summary["mean"] == pytest.approx(np.mean(values)) and summary["std"] == pytest.approx(np.std(values, ddof=1))
+    assert f"{100 * summary['mean']:.1f} ± {100 * summary['std']:.1f}" in shown
+    assert first["summary"]["category_top1"]["mean"] is None  # no NaN in JSON
+    (difference,) = report["differences"]
+    assert (difference["method"], difference["minus"]) == ("ours", "sultani")
+    assert difference["frame_auc"]["mean"] == pytest.approx(np.mean(values) - first["summary"]["frame_auc"]["mean"])
+    assert f"{100 * difference['frame_auc']['mean']:+.1f} [" in shown and "Difference from sultani" in shown
+    assert difference["category_top1"]["p"] is None
+
+
+def test_markdown_holds_the_same_figures(trained, tmp_path):
+    runs = trained / "runs"
+    kgvad("evaluate", runs / "ours", "--features", trained / "features", "--draws", 0, "--markdown", tmp_path / "e.md")
+    text = (tmp_path / "e.md").read_text()
+    assert "ucf: 6 test videos, 4 abnormal, 2 categories present. Scores as the detector gives them" in text
+    assert "| run | seeds | AUC | AP | Ano-AUC | video AUC | top-1 | top-3 | mAP |" in text
+    assert "| ours | 2 |" in text and "bootstrap" not in text and "[" not in text
+
+
+def test_smoothing_is_said_and_changes_the_scores(trained, tmp_path):
+    run = trained / "runs" / "ours" / "seed-0"
+    told = [
+        kgvad("evaluate", run, "--features", trained / "features", "--draws", 0, *more)
+        for more in ([], ["--smooth", 4])
+    ]
+    assert "not smoothed" in told[0] and "mean over 4 rows" in told[1]
+    assert told[0].splitlines()[3] != told[1].splitlines()[3]
+    assert json.loads((run / "metrics.json").read_text())["smooth"] == 4
+
+
+def test_smoothing_by_hand():
+    one = scores([0.0, 0.3, 0.6, 0.9])
+    assert smoothed(one, 1).scores == pytest.approx(one.scores)
+    assert smoothed(one, 3).scores == pytest.approx([0.15, 0.3, 0.6, 0.75])
+    assert smoothed(one, 2).scores == pytest.approx([0.15, 0.45, 0.75, 0.9])
+    assert smoothed(one, 99).scores == pytest.approx([0.45] * 4)
+
+
+def test_runs_of_different_datasets_are_refused(trained, tmp_path):
+    run = trained / "runs" / "sultani"
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in run.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"dataset": "xd"}))
+    with pytest.raises(RunError, match=r"different datasets \(ucf, xd\)"):
+        kgvad("evaluate", run, other, "--features", trained / "features")
+
+
+def test_names_are_as_short_as_they_can_be():
+    paths = [Path("/r/c3d/ours"), Path("/r/c3d/rtfm")]
+    assert short_names(paths) == ["ours", "rtfm"]
+    assert short_names([*paths, Path("/r/text/ours")]) == ["c3d/ours", "c3d/rtfm", "text/ours"]
+    assert short_names([paths[0], paths[0]]) == ["/r/c3d/ours", "/r/c3d/ours"]
+
+
+def test_a_cell_cannot_break_a_markdown_table():
+    assert "| a\\|b<br>c |" in markdown_table("", ["x"], [["a|b\nc"]])
