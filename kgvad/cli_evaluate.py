@@ -31,13 +31,26 @@ def evaluate(
     ] = 1000,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", help="Draw ROC, precision-recall, categories and score curves into this folder."),
+    ] = None,
+    videos: Annotated[
+        list[str] | None,
+        typer.Option("--video", help="With --figures: score curves of this test video; repeatable. Default: a choice."),
+    ] = None,
     device: Device = None,
 ) -> None:
     """Measure runs on the test videos of their dataset, and compare them."""
+    from kgvad.console import note
+    from kgvad.detector.curves import draw_figures
     from kgvad.detector.evaluate import evaluate_runs
+    from kgvad.errors import UsageError
     from kgvad.files import write_json, write_text
     from kgvad.settings import load_settings
 
+    if videos and figures is None:
+        raise UsageError("--video chooses score curves to draw", "name a folder with --figures")
     settings = load_settings()
     found = evaluate_runs(
         runs,
@@ -51,6 +64,9 @@ def evaluate(
         write_json(json_file, found.as_json())
     if markdown is not None:
         write_text(markdown, found.as_markdown())
+    if figures is not None:
+        for path in draw_figures(found, figures, videos or ()):
+            note(f"{path}")
     _show(found.as_rich())
 
 

@@ -10,10 +10,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import kgvad, make_archive, train
 
+from kgvad.detector.curves import telling_videos
 from kgvad.detector.evaluate import smoothed
-from kgvad.detector.evaluation import markdown_table, short_names
+from kgvad.detector.evaluation import Method, markdown_table, short_names
+from kgvad.detector.metrics import Track
 from kgvad.detector.scores import Scores
-from kgvad.errors import RunError
+from kgvad.errors import RunError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +105,44 @@ def test_names_are_as_short_as_they_can_be():
 
 def test_a_cell_cannot_break_a_markdown_table():
     assert "| a\\|b<br>c |" in markdown_table("", ["x"], [["a|b\nc"]])
+
+
+def test_figures_are_drawn_as_svg_and_png(trained, tmp_path):
+    pytest.importorskip("matplotlib")
+    runs, root = trained / "runs", trained / "features"
+    told = kgvad(
+        *("evaluate", runs / "ours", runs / "sultani", "--features", root, "--draws", 0),
+        *("--figures", tmp_path, "--video", "Arson012_x264"),
+    )
+    assert "Scores as the detector gives them" in told
+    names = [
+        f"{name}.{form}" for name in ("categories", "precision-recall", "roc", "scores") for form in ("png", "svg")
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert (tmp_path / "roc.png").read_bytes().startswith(b"\x89PNG")
+    texts = {name: (tmp_path / f"{name}.svg").read_text() for name in ("roc", "categories", "scores")}
+    assert ">ours" in texts["roc"] and ">sultani" in texts["roc"] and "Fighting (2)" in texts["categories"]
+    assert "Arson012_x264 (Arson)" in texts["scores"] and "Fighting" not in texts["scores"]
+    with pytest.raises(UsageError, match="--video nothing is no test video"):
+        kgvad("evaluate", runs / "ours", "--features", root, "--figures", tmp_path, "--video", "nothing")
+    with pytest.raises(UsageError, match="name a folder with --figures"):
+        kgvad("evaluate", runs / "ours", "--features", root, "--video", "Arson012_x264")
+
+
+def test_the_videos_that_tell_most(trained):
+    def one(video, scores, *spans):
+        edges = 16 * np.arange(len(scores) + 1)
+        return Track(video, ("Arson",) if spans else (), np.array(scores), edges, spans)
+
+    tracks = [
+        one("good", [0.1, 0.9, 0.1], (16, 32)),
+        one("bad", [0.9, 0.1, 0.9], (16, 32)),
+        one("fair", [0.5, 0.6, 0.7], (16, 32)),
+        one("whole", [0.5, 0.5, 0.5], (0, 48)),  # no normal frame: nothing to locate
+        one("calm", [0.1, 0.1, 0.1]),
+        one("loud", [0.9, 0.8, 0.1]),
+    ]
+    method = Method("m", "d", "c3d", None, (), (), ("Normal", "Arson"), 0, (), (), (tracks,), {})
+    found = telling_videos(method)
+    assert list(found) == ["good", "fair", "bad", "loud", "calm"]
+    assert found["good"].startswith("best located, AUC 1.00") and found["bad"] == "worst, AUC 0.00 within"
