@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from kgvad.detector.metrics import Metrics, Track
 from kgvad.detector.statistics import Difference, Interval
@@ -72,7 +73,7 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Figures of methods on one set of test videos.
+    """Methods measured on the test videos of one dataset.
 
     ``differences`` holds, for each method after the first, its figures minus those of the first.
     """
@@ -83,52 +84,123 @@ class Evaluation:
     methods: tuple[Method, ...]
     differences: tuple[dict[str, Difference], ...]
 
-    def _setting(self, tracks: Sequence[Track]) -> dict[str, int]:
-        return {
-            "videos": len(tracks),
-            "abnormal_videos": sum(track.abnormal for track in tracks),
-            "categories_present": len({label for track in tracks for label in track.labels}),
-        }
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values; what cannot be computed is ``None``."""
-        methods = []
-        for method in self.methods:
-            summary: dict[str, Any] = {}
-            for name, values in method.columns().items():
-                summary[name] = {"mean": float(np.mean(values)), "std": _deviation(values)}
-                if name in method.intervals:
-                    summary[name] |= asdict(method.intervals[name])
-            runs = [
-                {"run": folder, "seed": seed, **asdict(metrics), **details}
-                for folder, seed, metrics, details in zip(
-                    method.folders, method.seeds, method.metrics, method.details, strict=True
-                )
-            ]
-            about = {name: getattr(method, name) for name in ("name", "detector", "encoder", "text")}
-            methods.append(about | self._setting(method.tracks[0]) | {"summary": summary, "runs": runs})
-        against = [
-            {"method": method.name, "minus": self.methods[0].name}
-            | {name: asdict(difference) for name, difference in found.items()}
-            for method, found in zip(self.methods[1:], self.differences, strict=True)
+    def report(self) -> Report:
+        """The figures without the tracks: what is printed and written."""
+        differences = [
+            {
+                "method": method.name,
+                "minus": self.methods[0].name,
+                "figures": {name: asdict(difference) for name, difference in found.items()},
+            }
+            for method, found in zip(self.methods[1:], self.differences, strict=False)
         ]
-        about = {"version": 1, "dataset": self.dataset, "smooth": self.smooth, "draws": self.draws}
-        return {name: plain(value) for name, value in (about | {"methods": methods, "differences": against}).items()}
+        about = {"dataset": self.dataset, "smooth": self.smooth, "draws": self.draws}
+        methods = [_method_report(method) for method in self.methods]
+        return Report.model_validate(plain(about | {"methods": methods, "differences": differences}))
+
+
+def _method_report(method: Method) -> dict[str, Any]:
+    summary: dict[str, Any] = {}
+    for name, values in method.columns().items():
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        summary[name] = {"mean": float(np.mean(values)), "std": deviation}
+        if name in method.intervals:
+            summary[name] |= asdict(method.intervals[name])
+    tracks = method.tracks[0]
+    return {
+        "name": method.name,
+        "detector": method.detector,
+        "encoder": method.encoder,
+        "text": method.text,
+        "seeds": method.seeds,
+        "videos": len(tracks),
+        "abnormal_videos": sum(track.abnormal for track in tracks),
+        "categories_present": len({label for track in tracks for label in track.labels}),
+        "summary": summary,
+        "runs": [
+            {"run": folder, "seed": seed, **asdict(metrics), **details}
+            for folder, seed, metrics, details in zip(
+                method.folders, method.seeds, method.metrics, method.details, strict=True
+            )
+        ],
+    }
+
+
+class Figure(BaseModel):
+    """Mean and standard deviation over seeds of one figure, 0..1, and its interval; ``None`` where there is none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: float | None
+    std: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Change(BaseModel):
+    """A difference between two methods, its interval and p value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+class MethodReport(BaseModel):
+    """Figures of one method."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    detector: str
+    encoder: str
+    text: str | None
+    seeds: tuple[int, ...]
+    videos: int
+    abnormal_videos: int
+    categories_present: int
+    summary: dict[str, Figure]
+    runs: list[dict[str, Any]] = []  # everything measured of each run
+
+
+class DifferenceReport(BaseModel):
+    """Figures of ``method`` minus those of ``minus``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    minus: str
+    figures: dict[str, Change]
+
+
+class Report(BaseModel):
+    """What ``kgvad evaluate --json`` writes and ``kgvad results`` reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    dataset: str
+    smooth: int
+    draws: int
+    methods: list[MethodReport]
+    differences: list[DifferenceReport] = []
 
     def lines(self) -> list[str]:
-        """What a reader must know about the figures, one sentence or two a line."""
-        kinds = {tuple(self._setting(method.tracks[0]).values()) for method in self.methods}
-        found = [
-            f"{self.dataset}: {videos} test videos, {abnormal} abnormal, {categories} categories present."
-            for videos, abnormal, categories in sorted(kinds)
-        ]
+        """What a reader must know about the figures, a sentence or two a line."""
+        found = []
+        for videos, abnormal, categories in sorted(
+            {(m.videos, m.abnormal_videos, m.categories_present) for m in self.methods}
+        ):
+            found.append(f"{self.dataset}: {videos} test videos, {abnormal} abnormal, {categories} categories present.")
         found.append(
             "Scores as the detector gives them, not smoothed."
             if self.smooth == 1
             else f"Scores smoothed: mean over {self.smooth} rows."
         )
         found.append("In percent. Categories of abnormal videos; mAP over IoU 0.1 to 0.5, corrected.")
-        if any(len(method.folders) > 1 for method in self.methods):
+        if any(len(method.seeds) > 1 for method in self.methods):
             found.append("± is the standard deviation over seeds.")
         if self.draws:
             found.append(f"In brackets the 95 % interval over videos and seeds ({self.draws} bootstrap draws).")
@@ -136,41 +208,46 @@ class Evaluation:
 
     def rows(self) -> list[list[str]]:
         """Name, number of seeds, and mean, deviation and interval of each figure, one method a row."""
-        table = []
-        for method in self.methods:
-            cells = []
-            for name, values in method.columns().items():
-                cell = _percent(float(np.mean(values)))
-                if len(values) > 1 and math.isfinite(values[0]):
-                    cell += f" ± {_percent(_deviation(values))}"
-                interval = method.intervals.get(name)
-                if interval is not None and math.isfinite(interval.low):
-                    cell += f"\n[{_percent(interval.low)}, {_percent(interval.high)}]"
-                cells.append(cell)
-            table.append([method.name, str(len(method.folders)), *cells])
-        return table
-
-    def difference_rows(self) -> list[list[str]]:
-        """Name and difference, interval and p value of each compared figure, one method a row."""
         return [
-            [method.name, *(_difference(found[name]) for name in COMPARED)]
-            for method, found in zip(self.methods[1:], self.differences, strict=True)
+            [method.name, str(len(method.seeds)), *(_figure(method, name) for name in HEADS)] for method in self.methods
         ]
 
-    def _tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
+    def tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
+        """Title, heads and rows: the methods, and their differences from the first."""
         tables = [("", ["run", "seeds", *HEADS.values()], self.rows())]
         if self.differences:
-            title = f"Difference from {self.methods[0].name}, in points"
-            tables.append((title, ["run", *(HEADS[name] for name in COMPARED)], self.difference_rows()))
+            rows = [[one.method, *(_change(one.figures[name]) for name in COMPARED)] for one in self.differences]
+            title = f"Difference from {self.differences[0].minus}, in points"
+            tables.append((title, ["run", *(HEADS[name] for name in COMPARED)], rows))
         return tables
 
     def as_markdown(self) -> str:
         """The tables of the terminal, for a document."""
-        return "\n".join([" ".join(self.lines()), *(markdown_table(*table) for table in self._tables())]) + "\n"
+        return "\n".join([" ".join(self.lines()), *(markdown_table(*table) for table in self.tables())]) + "\n"
 
     def as_rich(self) -> list[Table | str]:
         """Tables and sentences for a rich console."""
-        return [*(rich_table(*table) for table in self._tables()), "\n".join(self.lines())]
+        return [*(rich_table(*table) for table in self.tables()), "\n".join(self.lines())]
+
+
+def _figure(method: MethodReport, name: str) -> str:
+    found = method.summary[name]
+    text = _percent(found.mean)
+    if found.mean is not None and len(method.seeds) > 1:
+        text += f" ± {_percent(found.std)}"
+    if found.low is not None:
+        text += f"\n[{_percent(found.low)}, {_percent(found.high)}]"
+    return text
+
+
+def _change(found: Change) -> str:
+    if found.mean is None or found.low is None or found.high is None:
+        return "n/a"
+    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]\np {found.p:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.1f}"
 
 
 def markdown_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -215,17 +292,3 @@ def short_names(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(path) for path in paths]
-
-
-def _deviation(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}" if math.isfinite(value) else "n/a"
-
-
-def _difference(found: Difference) -> str:
-    if not math.isfinite(found.mean):
-        return "n/a"
-    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]\np {found.p:.3f}"

@@ -60,14 +60,15 @@ def evaluate(
         draws=draws,
         smooth=smooth,
     )
+    report = found.report()
     if json_file is not None:
-        write_json(json_file, found.as_json())
+        write_json(json_file, report.model_dump(mode="json"))
     if markdown is not None:
-        write_text(markdown, found.as_markdown())
+        write_text(markdown, report.as_markdown())
     if figures is not None:
         for path in draw_figures(found, figures, videos or ()):
             note(f"{path}")
-    _show(found.as_rich())
+    _show(report.as_rich())
 
 
 def _show(parts: Sequence[Table | str]) -> None:

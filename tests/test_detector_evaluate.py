@@ -51,9 +51,10 @@ def test_seeds_are_one_row_and_other_runs_are_compared_with_the_first(trained, t
     assert first["summary"]["category_top1"]["mean"] is None  # no NaN in JSON
     (difference,) = report["differences"]
     assert (difference["method"], difference["minus"]) == ("ours", "sultani")
-    assert difference["frame_auc"]["mean"] == pytest.approx(np.mean(values) - first["summary"]["frame_auc"]["mean"])
-    assert f"{100 * difference['frame_auc']['mean']:+.1f} [" in shown and "Difference from sultani" in shown
-    assert difference["category_top1"]["p"] is None
+    change = difference["figures"]["frame_auc"]
+    assert change["mean"] == pytest.approx(np.mean(values) - first["summary"]["frame_auc"]["mean"])
+    assert f"{100 * change['mean']:+.1f} [" in shown and "Difference from sultani" in shown
+    assert difference["figures"]["category_top1"]["p"] is None
 
 
 def test_markdown_holds_the_same_figures(trained, tmp_path):
