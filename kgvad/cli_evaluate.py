@@ -71,6 +71,37 @@ def evaluate(
     _show(report.as_rich())
 
 
+def results(
+    evaluations: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[EVALUATION...]",
+            help="Files of kgvad evaluate --json; default: what was measured for this version.",
+        ),
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", "-d", help="ucf, xd or shanghaitech; repeatable. Default: all.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Collect the evaluations in one file, which is an EVALUATION again.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
+) -> None:
+    """Show what others published and, apart from it, what was measured here."""
+    from kgvad.detector.evaluation import rich_table
+    from kgvad.detector.results import FIGURES, as_markdown, collect, measured, pieces
+    from kgvad.files import write_json, write_text
+
+    collection = collect(evaluations) if evaluations else measured()
+    datasets = dataset or [*FIGURES, *sorted({one.dataset for one in collection.evaluations} - set(FIGURES))]
+    found = pieces(collection, datasets)
+    if json_file is not None:
+        write_json(json_file, collection.model_dump(mode="json"))
+    if markdown is not None:
+        write_text(markdown, as_markdown(found))
+    _show([one if isinstance(one, str) else rich_table(*one) for one in found])
+
+
 def _show(parts: Sequence[Table | str]) -> None:
     """Print tables and sentences; a pipe gets lines of any length instead of folded cells."""
     from rich.console import Console
@@ -85,3 +116,4 @@ def _show(parts: Sequence[Table | str]) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(evaluate)
+    app.command()(results)

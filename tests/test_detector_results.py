@@ -1,0 +1,71 @@
+"""Published and measured figures side by side, never mixed."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
+from detector_samples import kgvad
+
+from kgvad.detector.results import FIGURES, measured, published
+from kgvad.errors import UsageError
+
+
+def evaluation(path, name="ours", dataset="ucf"):
+    """A file as ``kgvad evaluate --json`` writes it."""
+    figure = {"mean": 0.75, "std": 0.01, "low": 0.7, "high": 0.8}
+    names = ("frame_auc", "frame_ap", "ano_auc", "video_auc", "category_top1", "category_top3", "map")
+    method = {
+        **{"name": name, "detector": "anchor-aligned", "encoder": "c3d", "text": None, "seeds": [0, 1]},
+        **{"videos": 227, "abnormal_videos": 94, "categories_present": 11},
+        "summary": dict.fromkeys(names, figure),
+        "runs": [{"run": "runs/x", "seed": 0, "frame_auc": 0.74}],
+    }
+    path.write_text(json.dumps({"dataset": dataset, "smooth": 1, "draws": 9, "methods": [method]}))
+    return path
+
+
+def test_published_figures_are_complete_and_plausible():
+    for one in published():
+        assert any(one.figures(dataset) for dataset in FIGURES), one.name
+        for dataset, names in FIGURES.items():
+            assert set(one.figures(dataset)) <= set(names) and set(one.note) <= set(FIGURES), one.name
+            assert all(1 < value < 100 for value in one.figures(dataset).values()), one.name
+    found = {(one.name, one.features): one for one in published()}
+    assert found["VadCLIP", "CLIP"].ucf == {"auc": 88.02, "ano_auc": 70.23, "map": 6.68}
+    assert found["DSANet", "CLIP"].xd == {"ap": 86.95, "map": 28.87}
+
+
+def test_what_is_measured_stands_below_and_apart(tmp_path):
+    shown = kgvad("results", evaluation(tmp_path / "e.json"), "--dataset", "ucf")
+    theirs, ours = shown.split("UCF-Crime: measured here")
+    assert "published by others, not run by us" in theirs and "VadCLIP" in theirs and "ours" not in theirs
+    assert "75.0 ± 1.0" in ours and "VadCLIP" not in ours and "227 test videos, 94 abnormal" in ours
+    assert "XD-Violence" not in shown
+    assert "nothing measured here" in kgvad("results", evaluation(tmp_path / "e.json"), "--dataset", "xd")
+
+
+def test_evaluations_are_collected_in_one_file(tmp_path):
+    first, second = evaluation(tmp_path / "a.json"), evaluation(tmp_path / "b.json", "theirs", "mine")
+    kgvad("results", first, second, "--json", tmp_path / "all.json")
+    assert "runs/x" not in (tmp_path / "all.json").read_text()  # single runs stay in their own file
+    kgvad("results", tmp_path / "all.json", "--markdown", tmp_path / "all.md")
+    text = (tmp_path / "all.md").read_text()
+    assert "| ours | 2 | 75.0 ± 1.0<br>[70.0, 80.0] |" in text and "| theirs | 2 |" in text
+    assert "mine: measured here" in text and "mine: published" not in text
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"dataset": "ucf"}', '{"evaluations": [{}]}', "\x00"])
+def test_a_file_that_is_no_evaluation(content, tmp_path):
+    if content is not None:
+        (tmp_path / "e.json").write_text(content)
+    with pytest.raises(UsageError, match=r"e\.json is no evaluation") as caught:
+        kgvad("results", tmp_path / "e.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_was_measured_for_this_version_can_be_read():
+    assert measured().version == 1
+    assert "published by others" in kgvad("results")
