@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from kgvad.video.encoders import VisualEncoder
 
 
+JOINT = ("blip", "clip")  # visual encoders that share a space with texts
+
+
 @dataclass(frozen=True)
 class Options:
     """How videos are explained.
@@ -48,6 +51,8 @@ class Options:
         Visual encoder for scoring without training; ``None`` leaves the choice to the video room.
     scores, captions
         Files of scores and captions.
+    open
+        Categories added to the anchor bank: words or items.
     stride
         Frames a row of features; 1 for footage that keeps one frame a snippet.
     actions
@@ -67,6 +72,7 @@ class Options:
     encoder: str | None = None
     scores: Path | None = None
     captions: Path | None = None
+    open: tuple[str, ...] = ()
     stride: int = 16
     actions: bool = True
     images: bool = True
@@ -101,6 +107,7 @@ class Explainer:
             The video, the scores, the captions, the run or the anchor bank cannot be used.
         """
         options = self.options
+        self._check_open()
         info = None if video is None else probe(video)
         captions = self._captions(video)
         if options.scores is not None:
@@ -208,15 +215,42 @@ class Explainer:
             )
         return encoder
 
+    def _check_open(self) -> None:
+        """--open needs a scorer that compares with the bank; told before anything is computed."""
+        if not self.options.open:
+            return
+        remedy = "add --captions FILE, or --encoder blip or clip"
+        if self.options.scores is not None:
+            raise UsageError("--open cannot change scores that are there already", "leave out --scores")
+        if self._run is not None:
+            raise UsageError(
+                f"the run {self._run.folder} names only the categories it was trained on", f"{remedy}, and no --run"
+            )
+        if self.options.captions is None and self._encoder.name not in JOINT:
+            raise UsageError(f"{self._encoder.name} looks at pixels only and names no category", remedy)
+
     @cached_property
     def _bank(self) -> AnchorBank:
+        """The bank to compare with, with the categories of --open."""
+        bank = self._plain_bank
+        if not self.options.open:
+            return bank
+        from kgvad.anchors.bank import open_vocabulary
+        from kgvad.anchors.text import load_text_encoder
+        from kgvad.kg.store import Store
+
+        text = load_text_encoder(bank.encoder.name, self.options.device)
+        return open_vocabulary(bank, text, Store.open(None), self.options.open)
+
+    @cached_property
+    def _plain_bank(self) -> AnchorBank:
         """The named bank, the default one, or one built from the bundled facts; it fits a joint encoder."""
         from kgvad.anchors.bank import AnchorBank
 
         options = self.options
         if options.anchors is not None:
             return AnchorBank.load(options.anchors)
-        joint = self._encoder.name if options.scores is None and self._encoder.name in ("blip", "clip") else None
+        joint = self._encoder.name if options.scores is None and self._encoder.name in JOINT else None
         stem = Path(options.dataset).stem
         path = default_bank(stem)
         if path.is_file():
@@ -266,7 +300,7 @@ class Explainer:
             ), info
         from kgvad.detector.training_free import score_training_free
 
-        joint = encoder.name in ("blip", "clip")
+        joint = encoder.name in JOINT
         bank = self._bank if joint or captions is not None else None
         return score_training_free(features, info, encoder=encoder, bank=bank, captions=captions), info
 

@@ -40,6 +40,10 @@ def explain(
         Path | None,
         typer.Option("--captions", help="Captions of the video by frame, JSON: they let categories be named."),
     ] = None,
+    open_: Annotated[
+        list[str] | None,
+        typer.Option("--open", help="Also look for this, without training: words, or an item such as Q4654740."),
+    ] = None,
     scores: Annotated[Path | None, typer.Option("--scores", help="Scores of any program: npz, CSV or JSON.")] = None,
     high: Annotated[
         float | None, typer.Option("--high", help="A score from here on starts an event; default: as suits the scorer.")
@@ -99,6 +103,7 @@ def explain(
         encoder=encoder,
         scores=scores,
         captions=captions,
+        open=tuple(open_ or ()),
         stride=stride,
         actions=actions,
         images=images,

@@ -226,6 +226,8 @@ WRONG = {
     "run that is none": (("{video}", "--run", "{folder}"), 1, "not a run"),
     "bank that is none": (("{video}", "--scores", "{scores}", "--anchors", "{scores}"), 1, "anchor bank"),
     "captions missing": (("{video}", "--captions", "none.json"), 2, "none.json"),
+    "open without words": (("{video}", "-e", "efficientnet-lite0", "--open", "a dog"), 2, "add --captions FILE"),
+    "open with scores": (("{video}", "--scores", "{scores}", "--open", "a dog"), 2, "leave out --scores"),
 }
 
 
