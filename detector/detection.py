@@ -11,12 +11,16 @@ comparison, ``corrected`` does not:
     a score that      gives no proposal                        is one proposal, the whole video
     never moves
     runs of a frame   left out                                 kept
+    events of one     each counts, though one run of rows      count as one
+    category that     can find only one
+    overlap
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -27,14 +31,25 @@ Mode = Literal["legacy", "corrected"]
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A predicted event: video number, frames [start, end), confidence."""
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Predicted events, one per place of the arrays.
 
-    video: int
-    start: int
-    end: int
-    score: float
+    Attributes
+    ----------
+    video, category
+        Numbers of both, int64 [N].
+    start, end
+        Frames [start, end), int64 [N].
+    score
+        Confidence, float64 [N].
+    """
+
+    video: Ints
+    category: Ints
+    start: Ints
+    end: Ints
+    score: Floats
 
 
 def iou(one: Interval, other: Interval) -> float:
@@ -51,55 +66,87 @@ def softmax(logits: Floats) -> Floats:
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
-def proposals(video: int, values: Floats, edges: Ints, mode: Mode = "corrected") -> list[Proposal]:
-    """Maximal runs of rows above max - 0.6 (max - min).
+def proposals(video: int, values: Floats, edges: Ints, mode: Mode = "corrected") -> Proposals:
+    """Maximal runs of rows above max - 0.6 (max - min), of each category apart.
 
     The confidence of a run is its largest value plus 0.7 times the mean of the F // 16 largest frames of the video.
+
+    Parameters
+    ----------
+    video
+        Its number.
+    values
+        [T, C]: share of each category in each row.
+    edges
+        int64 [T + 1]: row i covers frames [edges[i], edges[i + 1]).
     """
+    rows = len(values)
     frames = np.diff(edges)
     wanted = int(edges[-1]) // 16
-    order = np.argsort(-values, kind="stable")
-    taken = np.clip(wanted - np.concatenate([[0], np.cumsum(frames[order])[:-1]]), 0, frames[order])
-    level = float((values[order] * taken).sum() / wanted) if wanted else 0.0
-    least = values.max() - 0.6 * (values.max() - values.min())
+    enough = min(rows, wanted // int(frames.min()) + 1)  # so many rows hold the wanted frames, however long each is
+    largest = np.argpartition(-values, enough - 1, axis=0)[:enough]
+    order = np.take_along_axis(largest, np.argsort(-np.take_along_axis(values, largest, axis=0), axis=0), axis=0)
+    taken = np.clip(wanted - np.cumsum(frames[order], axis=0) + frames[order], 0, frames[order])
+    level = (np.take_along_axis(values, order, axis=0) * taken).sum(axis=0) / max(wanted, 1)
+    highest, lowest = values.max(axis=0), values.min(axis=0)
+    least = highest - 0.6 * (highest - lowest)
     above = values > least if mode == "legacy" else values >= least
-    turns = np.flatnonzero(np.diff(np.concatenate([[0], above, [0]]).astype(np.int8))).reshape(-1, 2)
-    return [
-        Proposal(video, int(edges[a]), int(edges[b]), float(values[a:b].max()) + 0.7 * level)
-        for a, b in turns
-        if edges[b] - edges[a] >= (2 if mode == "legacy" else 1)
-    ]
+    turns = np.diff(above.T.astype(np.int8), axis=1, prepend=0, append=0)  # [C, T + 1]
+    category, first = np.nonzero(turns == 1)
+    last = np.nonzero(turns == -1)[1]
+    kept = edges[last] - edges[first] >= (2 if mode == "legacy" else 1)
+    category, first, last = category[kept], first[kept], last[kept]
+    # the largest value of every run at once; the added row makes the place after a last run one that exists
+    padded = np.concatenate([values, values[-1:]]).T.ravel()
+    borders = np.column_stack([category * (rows + 1) + first, category * (rows + 1) + last]).ravel()
+    peaks = np.maximum.reduceat(padded, borders)[::2] if len(borders) else np.empty(0)
+    return Proposals(np.full(len(first), video), category, edges[first], edges[last], peaks + 0.7 * level[category])
 
 
-def average_precision_at(found: Sequence[Proposal], truth: Sequence[tuple[int, int, int]], threshold: float) -> float:
-    """AP without interpolation: the mean over events of the precision at the rank where each is found.
+def _ranked(found: Sequence[Proposals], categories: int) -> list[Proposals]:
+    """All proposals of each category, best first; equal ones in the order of the videos."""
+    merged = [np.concatenate([getattr(one, field.name) for one in found]) for field in fields(Proposals)]
+    category, score = merged[1], merged[4]
+    order = np.lexsort((-score, category))
+    borders = np.searchsorted(category[order], np.arange(categories + 1))
+    return [Proposals(*(values[order[low:high]] for values in merged)) for low, high in pairwise(borders)]
+
+
+def average_precisions(found: Proposals, truth: Sequence[tuple[int, int, int]]) -> tuple[float, ...]:
+    """AP without interpolation at each IoU of ``THRESHOLDS``: mean over events of the precision where each is found.
 
     Parameters
     ----------
     found
-        Proposals of one category in all videos.
+        Proposals of one category in all videos, best first. Each takes the free event of its video with the largest
+        IoU, if that reaches the threshold.
     truth
         (video number, start, end) of its events.
-    threshold
-        Smallest IoU of a match. Each proposal, best first, takes the free event of its video with the largest IoU.
     """
     if not truth:
-        return 0.0
+        return (0.0,) * len(THRESHOLDS)
     events: dict[int, list[Interval]] = {}
     for video, start, end in truth:
         events.setdefault(video, []).append((start, end))
-    hits, total = 0, 0.0
-    for rank, one in enumerate(sorted(found, key=lambda p: -p.score), 1):
-        free = events.get(one.video, [])
-        if not free:
-            continue
-        overlaps = [iou((one.start, one.end), event) for event in free]
-        best = int(np.argmax(overlaps))
-        if overlaps[best] >= threshold:
-            del free[best]
-            hits += 1
-            total += hits / rank
-    return total / len(truth)
+    candidates = [  # a proposal in a video without an event takes its place in the ranking, no more
+        (int(place) + 1, int(found.video[place]), (int(found.start[place]), int(found.end[place])))
+        for place in np.flatnonzero(np.isin(found.video, list(events)))
+    ]
+    compared = [(rank, video, [iou(span, event) for event in events[video]]) for rank, video, span in candidates]
+    overlaps = [one for one in compared if max(one[2]) >= min(THRESHOLDS)]
+    result = []
+    for threshold in THRESHOLDS:
+        hits, total = 0, 0.0
+        taken = {video: [False] * len(spans) for video, spans in events.items()}
+        for rank, video, shares in overlaps:
+            free = [place for place, used in enumerate(taken[video]) if not used]
+            best = max(free, key=lambda place: shares[place], default=None)
+            if best is not None and shares[best] >= threshold:
+                taken[video][best] = True
+                hits += 1
+                total += hits / rank
+        result.append(total / len(truth))
+    return tuple(result)
 
 
 @dataclass(frozen=True)
@@ -138,21 +185,32 @@ def detection_map(
         return Detection(tuple([float("nan")] * len(THRESHOLDS)), {})
     truth: dict[str, list[tuple[int, int, int]]] = {name: [] for name in categories}
     for number, track in enumerate(used):
-        for name, start, end in track.events:
+        for name, start, end in track.events if mode == "legacy" else _merged(track.events):
             truth[name].append((number, start, end))
         if mode == "legacy" and normal_has_events and not track.abnormal:
             truth[categories[normal]].append((number, 0, track.frame_count))
     by_category: dict[str, tuple[float, ...]] = {}
-    for index, name in enumerate(categories):
+    found = [proposals(number, share, used[number].edges, mode) for number, share in enumerate(shares)]
+    for index, (name, ranked) in enumerate(zip(categories, _ranked(found, len(categories)), strict=True)):
         if mode == "corrected" and (index == normal or not truth[name]):
             continue
-        found = [p for number, s in enumerate(shares) for p in proposals(number, s[:, index], used[number].edges, mode)]
-        if mode == "legacy" and not found:
+        if mode == "legacy" and not len(ranked.score):
             return Detection((0.0,) * len(THRESHOLDS), {})
-        by_category[name] = tuple(100 * average_precision_at(found, truth[name], th) for th in THRESHOLDS)
+        by_category[name] = tuple(100 * value for value in average_precisions(ranked, truth[name]))
     if not by_category:
         return Detection(tuple([float("nan")] * len(THRESHOLDS)), {})
     return Detection(tuple(np.mean(list(by_category.values()), axis=0).tolist()), by_category)
+
+
+def _merged(events: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """Events of which those of one category that overlap or touch are joined."""
+    joined: list[tuple[str, int, int]] = []
+    for name, start, end in sorted(events):
+        if joined and joined[-1][0] == name and start <= joined[-1][2]:
+            joined[-1] = (name, joined[-1][1], max(end, joined[-1][2]))
+        else:
+            joined.append((name, start, end))
+    return joined
 
 
 @dataclass(frozen=True)
@@ -240,17 +298,22 @@ def category_auc(tracks: Sequence[Track], categories: Sequence[str]) -> dict[str
     return found
 
 
-def confusion(tracks: Sequence[Track], categories: Sequence[str], normal: int | None) -> dict[str, dict[str, int]]:
-    """How many abnormal videos of each category (row) are named what (column), Normal left out."""
+def confusion(
+    tracks: Sequence[Track], categories: Sequence[str], normal: int | None, *, with_normal: bool = False
+) -> dict[str, dict[str, int]]:
+    """How many videos of each category (row) are named what (column).
+
+    ``with_normal`` takes all videos and lets Normal be named; otherwise abnormal videos, Normal left out.
+    """
     table: dict[str, dict[str, int]] = {}
     for track in tracks:
         means = video_categories(track)
-        if not track.abnormal or means is None:
+        if means is None or (not track.abnormal and (not with_normal or normal is None)):
             continue
-        if normal is not None:
+        if normal is not None and not with_normal:
             means = means.copy()
             means[normal] = -np.inf
-        row = table.setdefault(track.labels[0], {})
+        row = table.setdefault(track.labels[0] if track.abnormal else categories[normal or 0], {})
         name = categories[int(means.argmax())]
         row[name] = row.get(name, 0) + 1
     return table

@@ -97,6 +97,7 @@ def describe_tracks(tracks: Sequence[Track], config: RunConfig) -> dict[str, Any
             )
             details[f"map_{mode}"] = {"iou": THRESHOLDS, "map": found.maps, "mean": found.average}
         details["confusion"] = confusion(tracks, config.categories, config.normal)
+        details["confusion_with_normal"] = confusion(tracks, config.categories, config.normal, with_normal=True)
     details["alarms"] = asdict(alarms(tracks))
     details["category_auc"] = category_auc(tracks, config.categories)
     return details

@@ -51,3 +51,53 @@ def train(features, run, *more):
     """Train a tiny run without anchors."""
     options = ["--set", "anchors=false", "--set", "width=8", "--epochs", 2]
     return kgvad("train", "--dataset", "ucf", "--features", features, "--run", run, *options, *more)
+
+
+def map_by_sets(tracks, names, mode, normal_has_events=False):
+    """Detection mAP by the published procedure, frame by frame, with sets of frames: the definition."""
+    used = [t for t in tracks if mode == "legacy" or t.abnormal]
+    frames = []
+    for t in used:
+        e = np.exp(t.category_scores)
+        frames.append(np.repeat(e / e.sum(1, keepdims=True), np.diff(t.edges), axis=0))
+    results = []
+    for c, name in enumerate(names):
+        truth = [(i, set(range(s, e))) for i, t in enumerate(used) for n, s, e in t.events if n == name]
+        if mode == "legacy" and normal_has_events and c == 0:
+            truth += [(i, set(range(t.frame_count))) for i, t in enumerate(used) if not t.abnormal]
+        if mode == "corrected" and (c == 0 or not truth):
+            continue
+        found = []
+        for i, s in enumerate(frames):
+            s = s[:, c]
+            top = np.sort(s)[::-1][: len(s) // 16]
+            least = s.max() - 0.6 * (s.max() - s.min())
+            above = s > least if mode == "legacy" else s >= least
+            start = None
+            for f in range(len(s) + 1):
+                if f < len(s) and above[f]:
+                    start = f if start is None else start
+                elif start is not None:
+                    if f - start >= (2 if mode == "legacy" else 1):
+                        found.append(
+                            (s[start:f].max() + 0.7 * (top.mean() if len(top) else 0), i, set(range(start, f)))
+                        )
+                    start = None
+        if mode == "legacy" and not found:
+            return [0.0] * 5
+        found.sort(key=lambda p: -p[0])
+        row = []
+        for th in (0.1, 0.2, 0.3, 0.4, 0.5):
+            free, hits, total = list(range(len(truth))), 0, 0.0
+            for rank, (_, i, covered) in enumerate(found, 1):
+                best = max(
+                    ((len(covered & truth[g][1]) / len(covered | truth[g][1]), -g) for g in free if truth[g][0] == i),
+                    default=(0, 0),
+                )
+                if best[0] >= th:
+                    free.remove(-best[1])
+                    hits += 1
+                    total += hits / rank
+            row.append(100 * total / len(truth) if truth else 0.0)
+        results.append(row)
+    return np.mean(results, axis=0).tolist()

@@ -2,10 +2,14 @@
 
 import gzip
 import json
-import time
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
+from detector_samples import map_by_sets
 
 from kgvad.detector.datasets import read_truth
 from kgvad.detector.detection import alarms, calibration_error, category_auc, confusion, detection_map, iou, recall_at
@@ -21,56 +25,6 @@ def track(video, edges, logits, events=(), labels=None, scores=None):
     logits = np.asarray(logits, float)
     scores = np.full(len(logits), 0.5) if scores is None else np.asarray(scores, float)
     return Track(video, labels, scores, np.asarray(edges), intervals, logits, tuple(events))
-
-
-def by_sets(tracks, mode, normal_has_events=False):
-    """The published procedure, frame by frame, with sets."""
-    used = [t for t in tracks if mode == "legacy" or t.abnormal]
-    frames = []
-    for t in used:
-        e = np.exp(t.category_scores)
-        frames.append(np.repeat(e / e.sum(1, keepdims=True), np.diff(t.edges), axis=0))
-    results = []
-    for c, name in enumerate(NAMES):
-        truth = [(i, set(range(s, e))) for i, t in enumerate(used) for n, s, e in t.events if n == name]
-        if mode == "legacy" and normal_has_events and c == 0:
-            truth += [(i, set(range(t.frame_count))) for i, t in enumerate(used) if not t.abnormal]
-        if mode == "corrected" and (c == 0 or not truth):
-            continue
-        found = []
-        for i, s in enumerate(frames):
-            s = s[:, c]
-            top = np.sort(s)[::-1][: len(s) // 16]
-            least = s.max() - 0.6 * (s.max() - s.min())
-            above = s > least if mode == "legacy" else s >= least
-            start = None
-            for f in range(len(s) + 1):
-                if f < len(s) and above[f]:
-                    start = f if start is None else start
-                elif start is not None:
-                    if f - start >= (2 if mode == "legacy" else 1):
-                        found.append(
-                            (s[start:f].max() + 0.7 * (top.mean() if len(top) else 0), i, set(range(start, f)))
-                        )
-                    start = None
-        if mode == "legacy" and not found:
-            return [0.0] * 5
-        found.sort(key=lambda p: -p[0])
-        row = []
-        for th in (0.1, 0.2, 0.3, 0.4, 0.5):
-            free, hits, total = list(range(len(truth))), 0, 0.0
-            for rank, (_, i, covered) in enumerate(found, 1):
-                best = max(
-                    ((len(covered & truth[g][1]) / len(covered | truth[g][1]), -g) for g in free if truth[g][0] == i),
-                    default=(0, 0),
-                )
-                if best[0] >= th:
-                    free.remove(-best[1])
-                    hits += 1
-                    total += hits / rank
-            row.append(100 * total / len(truth) if truth else 0.0)
-        results.append(row)
-    return np.mean(results, axis=0).tolist()
 
 
 def random_tracks(seed, videos=8):
@@ -91,7 +45,7 @@ def random_tracks(seed, videos=8):
 def test_intervals_equal_sets_of_frames(seed, mode, whole):
     tracks = random_tracks(seed)
     found = detection_map(tracks, NAMES, 0, mode, normal_has_events=whole)
-    assert found.maps == pytest.approx(by_sets(tracks, mode, whole), abs=1e-9)
+    assert found.maps == pytest.approx(map_by_sets(tracks, NAMES, mode, whole), abs=1e-9)
 
 
 def test_iou():
@@ -106,6 +60,13 @@ def test_one_video_by_hand():
     assert found.maps == (100, 100, 100, 100, 100)
     found = detection_map([track("v", [0, 16, 32, 48, 64], logits, [("A", 40, 48)])], NAMES, 0)
     assert found.by_category["A"] == (100, 100, 0, 0, 0)  # IoU 1/4
+
+
+def test_events_of_one_category_that_overlap_count_once():
+    logits = [[0, -9, 0], [0, 9, 0], [0, 9, 0], [0, -9, 0]]
+    one = track("v", [0, 16, 32, 48, 64], logits, [("A", 16, 40), ("A", 30, 48)])
+    assert detection_map([one], NAMES, 0).maps == (100, 100, 100, 100, 100)
+    assert detection_map([one], NAMES, 0, "legacy").by_category["A"] == (50, 50, 50, 50, 50)
 
 
 def test_legacy_is_zero_when_a_class_has_no_proposal():
@@ -149,14 +110,18 @@ def test_perfect_scores_on_ucf_crime(shared):
 
 def test_perfect_scores_on_xd_violence_and_shanghaitech(shared):
     truth = read_truth("xd", shared / "data" / "xd")
-    assert measure(perfect(truth, truth.categories), truth.categories, 0).frame_auc == 1
+    tracks = perfect(truth, truth.categories)
+    figures = measure(tracks, truth.categories, 0)
+    assert (figures.frame_auc, figures.frame_ap, figures.ano_auc) == (1, 1, 1)
+    assert len(tracks) == 800 and detection_map(tracks, truth.categories, 0).maps == pytest.approx([100] * 5)
     truth = read_truth("shanghaitech", shared / "data" / "shanghaitech")
     tracks = perfect(truth, truth.categories)
     assert measure(tracks, truth.categories, 0).frame_auc == 1
     assert detection_map(tracks, truth.categories, 0).maps == pytest.approx([100] * 5)
 
 
-def test_random_scores_on_ucf_crime_are_near_zero_and_quick(shared):
+def test_random_scores_on_ucf_crime_find_a_tenth_of_a_percent(shared):
+    """The authors' routine was measured at .098, .029, .013, .006, .003 percent on random scores."""
     truth = read_truth("ucf", shared / "data" / "ucf")
     random = np.random.default_rng(0)
     tracks = []
@@ -164,12 +129,9 @@ def test_random_scores_on_ucf_crime_are_near_zero_and_quick(shared):
         known = truth.videos[video]
         edges = np.append(np.arange(0, known.frame_count - 15, 16), known.frame_count)
         events = tuple((known.labels[0], *span) for span in known.intervals if known.labels)
-        tracks.append(track(video, edges, random.normal(size=(len(edges) - 1, 14)), events, known.labels))
-    started = time.process_time()
+        tracks.append(track(video, edges, random.uniform(size=(len(edges) - 1, 14)), events, known.labels))
     found = detection_map(tracks, truth.categories, 0, "legacy")
-    # the peers' routine needs 26 to 46 s for this
-    assert time.process_time() - started < 10
-    assert 0.01 < found.maps[0] < 0.5
+    assert found.maps == pytest.approx((0.1, 0.03, 0.014, 0.006, 0.003), abs=0.01)
 
 
 def test_alarms_by_hand():
@@ -201,6 +163,11 @@ def test_category_auc_and_confusion():
     ]
     assert category_auc(tracks, NAMES[1:]) == {"A": 1.0, "B": 0.0}
     assert confusion(tracks, NAMES, 0) == {"A": {"A": 1}, "B": {"A": 1}}
+    assert confusion(tracks, NAMES, 0, with_normal=True) == {
+        "Normal": {"Normal": 1},
+        "A": {"Normal": 1},
+        "B": {"Normal": 1},
+    }
     assert video_score(tracks[1]) == 0.9
 
 
