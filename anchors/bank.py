@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -97,7 +98,7 @@ class AnchorBank:
     concept_category
         int64 [P]: index of the category that a concept belongs to.
     concept_weight
-        float32 [P]: the concept's weight in the graph.
+        float32 [P]: the concept's weight in the graph; 0 where the category table keeps it out of the anchor.
     concepts
         P concepts with prompt and provenance.
     encoder
@@ -244,9 +245,9 @@ def build_bank(
                 f"the category {category.name} of {table.dataset} has no concept", "give it cues or items"
             )
         for concept in found:
-            concepts.append(_bank_concept(store, concept, category.text))
+            concepts.append(_bank_concept(store, concept, category))
             owner.append(index)
-            weight.append(concept.weight)
+            weight.append(0.0 if category.is_quiet(concept.qid) else concept.weight)
     vectors = encoder.encode([concept.prompt for concept in concepts])
     owners, weights = np.array(owner, np.int64), np.array(weight, np.float32)
     if contrast:
@@ -311,7 +312,9 @@ def open_vocabulary(bank: AnchorBank, encoder: TextEncoder, store: Store, querie
         if category.name.casefold() in (name.casefold() for name in names):
             raise UsageError(f"the bank has a category {category.name!r} already", "leave it out")
         for concept in category_concepts(store, category):
-            new.append(_bank_concept(store, concept, category.text))
+            if not category.items:
+                concept = replace(concept, relation="cue")  # words say what is seen, they are no name
+            new.append(_bank_concept(store, concept, category))
             owners.append(np.int64(len(names)))
             weights.append(np.float32(concept.weight))
         names.append(category.name)
@@ -339,10 +342,15 @@ def _assemble(
     )
 
 
-def _bank_concept(store: Store, concept: Concept, category: str) -> BankConcept:
+def _bank_concept(store: Store, concept: Concept, category: Category) -> BankConcept:
+    # "handgun, a kind of gun", not "shooting, a kind of gun": what a related item leads to is said of that item
+    related = {item.qid: item.label for item in category.items if item.role == "related"}
+    ends = {concept.path[0][0], concept.path[0][2]} if concept.path else set()
+    root = next((qid for qid in related if qid in ends and qid != concept.qid), None)
+    subject = category.text if root is None else store.labels([root]).get(root, related[root])
     return BankConcept(
         text=concept.text,
-        prompt=prompt(concept, category),
+        prompt=prompt(concept, subject),
         relation=concept.relation,
         qid=concept.qid,
         property=concept.property,

@@ -12,9 +12,9 @@ from kgvad.errors import UsageError
 Floats = NDArray[np.float32]
 Pooling = Callable[[Floats, Floats, Sequence[str]], Floats]
 
-# What a relation counts in ``balanced``: chosen on one half of the training descriptions, see docs/anchors.md.
-SHARE = {"cue": 1.0, "label": 0.5, "related": 0.5}
-OTHER_SHARE = 0.1
+# What counts how much in ``balanced``: chosen on one half of the descriptions, see docs/anchors.md.
+SHARE = {"cue": 1.0, "label": 0.3, "fact": 0.8}
+FACTS = ("related", "subclass", "superclass")  # one group
 ATTENTION_TEMPERATURE = 0.1
 GRAPH_TEMPERATURE = 0.1
 RESTART = 0.5  # of the walk over the concepts, towards the graph's own weights
@@ -44,15 +44,20 @@ def weighted(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floa
 
 
 def balanced(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
-    """Mean within each relation first, then over the relations by :data:`SHARE`.
+    """Mean within cues, labels and facts, then over these by :data:`SHARE`; without any of them the plain mean.
 
-    A category with ten aliases and one label is then not its aliases: many facts of one kind count as one.
+    Many facts then count as one. Aliases, descriptions and effects do not count, nor do concepts of weight 0. A
+    category without cues is its label as much as its facts.
     """
+    groups = ["fact" if relation in FACTS else relation for relation in relations]
     total = np.zeros(vectors.shape[1], np.float32)
-    for relation in dict.fromkeys(relations):
-        own = [i for i, other in enumerate(relations) if other == relation]
-        total += SHARE.get(relation, OTHER_SHARE) * mean(vectors[own], weights[own], [relation] * len(own))
-    return unit(total)
+    for group, share in SHARE.items():
+        if group == "label" and "cue" not in groups:
+            share = SHARE["fact"]
+        own = [i for i, other in enumerate(groups) if other == group and weights[i] > 0]
+        if own:
+            total += share * unit(vectors[own].mean(0))
+    return unit(total) if total.any() else mean(vectors, weights, relations)
 
 
 def attention(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:

@@ -6,34 +6,36 @@ import re
 
 from kgvad.kg.graph import Concept
 
-# One sentence a relation. {category} is the category in words, {text} the concept.
+# One sentence a relation. {subject} is the category in words, or the related item that was walked from; {text} the
+# concept. Wordings were chosen on one half of the descriptions; see docs/anchors.md.
 TEMPLATES: dict[str, str] = {
     "label": "{text}",
     "alias": "{text}",
     "cue": "{text}",
-    "description": "{category}: {text}",
-    "superclass": "{category}, a kind of {text}",
-    "subclass": "{text}, a kind of {category}",
-    "cause": "{category} caused by {text}",
-    "effect": "{category} leading to {text}",
-    "part": "{text} as a part of {category}",
-    "whole": "{category} as a part of {text}",
-    "use": "{category} with {text}",
+    "related": "{text} at a scene of {subject}",
+    "subclass": "{text}, a kind of {subject}",
+    "description": "{subject}: {text}",
+    "superclass": "{subject}, a kind of {text}",
+    "cause": "{subject} caused by {text}",
+    "effect": "{subject} leading to {text}",
+    "part": "{text} as a part of {subject}",
+    "whole": "{subject} as a part of {text}",
+    "use": "{subject} with {text}",
 }
-OTHER = "{category}, {text}"
+OTHER = "{subject}, {text}"
 
 
-def prompt(concept: Concept, category: str) -> str:
+def prompt(concept: Concept, subject: str) -> str:
     """The sentence of a concept.
 
     Parameters
     ----------
     concept
         From :func:`kgvad.kg.graph.category_concepts`.
-    category
-        The category in words, e.g. ``"road accident"``.
+    subject
+        What the concept is said of, in words: the category ("road accident"), or the related item it was reached from.
     """
     template = TEMPLATES.get(concept.relation, OTHER)
     # str.replace and not str.format: labels come from a public wiki and may hold braces
-    sentence = template.replace("{category}", category).replace("{text}", concept.text)
+    sentence = template.replace("{subject}", subject).replace("{text}", concept.text)
     return re.sub(r"\s+", " ", sentence).strip()

@@ -115,13 +115,13 @@ def category_concepts(
     found.sort(key=lambda c: (-c.weight, c.relation, c.text.casefold(), c.qid or ""))
     kept: list[Concept] = []
     seen: set[str] = set()
-    count: dict[str, int] = {}
+    count: dict[tuple[str, bool], int] = {}
     for concept in found:
-        key = _near(concept.text)
-        if key in seen or count.get(concept.relation, 0) >= limits.of(concept.relation):
+        key, kind = _near(concept.text), (concept.relation, category.is_quiet(concept.qid))  # these take no one's place
+        if key in seen or count.get(kind, 0) >= limits.of(concept.relation):
             continue
         seen.add(key)
-        count[concept.relation] = count.get(concept.relation, 0) + 1
+        count[kind] = count.get(kind, 0) + 1
         kept.append(concept)
     return kept
 

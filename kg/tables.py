@@ -63,6 +63,7 @@ class Category(_Row):
     aliases: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # other names in the dataset's lists
     confused_with: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # names of other categories
     exclude: Annotated[tuple[Qid, ...], Field(strict=False)] = ()  # items in the graph that mislead here
+    quiet: Annotated[tuple[Qid, ...], Field(strict=False)] = ()  # true and cited, but they blur the anchor
     normal: bool = False
     note: str = ""
 
@@ -70,6 +71,10 @@ class Category(_Row):
     def primary(self) -> tuple[ItemRef, ...]:
         """The items that are the category itself."""
         return tuple(item for item in self.items if item.role == "primary")
+
+    def is_quiet(self, qid: str | None) -> bool:
+        """Whether a concept about this item is kept out of the anchor."""
+        return qid in self.quiet
 
 
 class CategoryTable(_Row):

@@ -91,16 +91,39 @@ def test_templates_and_hostile_labels():
 
     assert prompt(concept("cause", "a fault"), "fire") == "fire caused by a fault"
     assert prompt(concept("subclass", "car theft"), "theft") == "car theft, a kind of theft"
+    assert prompt(concept("related", "handgun"), "robbery") == "handgun at a scene of robbery"
     assert prompt(concept("never heard of", "x"), "fire") == "fire, x"
     assert prompt(concept("superclass", "{category} {0} %s"), "fire") == "fire, a kind of {category} {0} %s"
 
 
 def test_balanced_counts_many_facts_of_one_kind_as_one():
-    vectors = np.eye(4, dtype=np.float32)
-    # cue 1.0 to axis 0; label 0.5 to axis 1; two aliases 0.1 to the middle of axes 2 and 3
-    anchor = balanced(vectors, np.ones(4, np.float32), ["cue", "label", "alias", "alias"])
-    raw = np.array([1, 0.5, 0.1 / 2**0.5, 0.1 / 2**0.5])
-    assert np.allclose(anchor, raw / np.linalg.norm(raw), atol=1e-6)
+    vectors = np.eye(6, dtype=np.float32)
+    relations = ["cue", "label", "related", "subclass", "superclass", "alias"]
+    weights = np.array([1, 1, 0.7, 0.5, 0, 0.6], np.float32)  # the superclass is quiet
+    # cue 1.0 to axis 0; label 0.3 to axis 1; two facts 0.8 to the middle of axes 2 and 3; the alias does not count
+    raw = np.array([1, 0.3, 0.8 / 2**0.5, 0.8 / 2**0.5, 0, 0])
+    assert np.allclose(balanced(vectors, weights, relations), raw / np.linalg.norm(raw), atol=1e-6)
+    # without a cue the label counts as much as the facts
+    raw = np.array([0, 1, 1 / 2**0.5, 1 / 2**0.5, 0, 0])
+    assert np.allclose(balanced(vectors[1:], weights[1:], relations[1:]), raw / 2**0.5, atol=1e-6)
+    assert np.allclose(balanced(vectors[5:], weights[5:], ["alias"]), vectors[5])
+
+
+def test_what_a_related_item_leads_to_is_said_of_that_item(made):
+    _, encoder, store = made
+    table = parse_table(
+        TABLE.replace(
+            'role = "primary" }]\ncues = ["a burning',
+            'role = "primary" },\n'
+            '{ qid = "Q34493", label = "motorcycle", role = "related" }]\nquiet = ["Q857984"]\ncues = ["a burning',
+        ),
+        "tiny",
+    )
+    bank = build_bank(table, store, encoder)
+    prompts = {concept.prompt for concept in bank.of("Arson")}
+    assert "motorcycle, a kind of motor vehicle" in prompts and "arson, a kind of property damage" in prompts
+    weight = {c.text: w for c, w in zip(bank.concepts, bank.concept_weight, strict=True)}
+    assert weight["property crime"] == 0 < weight["property damage"]  # it stays there to be cited
 
 
 @pytest.mark.parametrize("name", POOLINGS)
