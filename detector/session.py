@@ -11,6 +11,7 @@ from kgvad.console import note, track
 from kgvad.detector.api import check_options, detector_class
 from kgvad.detector.data import load_samples
 from kgvad.detector.datasets import Truth
+from kgvad.detector.examples import write_examples
 from kgvad.detector.inputs import Inputs, open_store
 from kgvad.detector.run import Run, RunConfig
 from kgvad.detector.score import score_features
@@ -101,6 +102,7 @@ def train_seeds(
             inputs, detector, options, seed, (videos, abnormal), epochs=epochs, learning_rate=learning_rate
         )
         run = train(samples, config, folder, bank=bank, device=device, overwrite=overwrite)
+        write_examples(run, inputs.store, truth)
         yield run.folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -37,13 +38,15 @@ from kgvad.explain.report import (
     Report,
     Rule,
     Severity,
+    Similar,
     Summary,
     VideoFacts,
 )
-from kgvad.explain.text import plain
+from kgvad.explain.text import plain, words
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
+    from kgvad.detector.examples import Match
 
 # Certainty in four words. Probabilities: the words of a trained scorer; contrasts: how far an untrained score stands
 # out from the rest of the same video. The report prints both scales.
@@ -82,6 +85,8 @@ class Context:
         Frame and caption, in the order of frames.
     times
         Start and end of every scored row in seconds, float64 [T, 2], where the frame rate varies.
+    similar
+        Similar moments of the training videos, by event number.
     created
         Time of the report; now if ``None``.
     """
@@ -100,6 +105,7 @@ class Context:
     captions_file: str | None = None
     captions: list[tuple[int, str]] | None = None
     times: NDArray[np.float64] | None = None
+    similar: Mapping[int, Sequence[Match]] = field(default_factory=dict)
     created: datetime | None = None
 
 
@@ -206,6 +212,7 @@ def _event(
         severity=_severity(context, categories),
         evidence=evidence,
         contrast=contrast,
+        similar=_similar(context, number),
         actions=seen.actions,
         hints=seen.hints,
         key_frames=key_frames(scores, interval, times),
@@ -226,6 +233,20 @@ def _cited(
     rival = categories[1].name if len(categories) > 1 else None
     contrast = contrast_of(bank, change, categories[0].name, rival) if rival in bank.categories else None
     return tuple(evidence), contrast
+
+
+def _similar(context: Context, number: int) -> tuple[Similar, ...]:
+    return tuple(
+        Similar(
+            video=plain(match.video),
+            category=match.category,
+            text=context.texts.get(match.category, words(match.category)),
+            start_s=_time(match.start_s),
+            end_s=_time(match.end_s),
+            similarity=round(match.similarity, 4),
+        )
+        for match in context.similar.get(number, ())
+    )
 
 
 def _severity(context: Context, categories: list[CategoryShare]) -> Severity | None:

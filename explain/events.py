@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kgvad.detector.scores import Origin, Scores
 from kgvad.errors import ScoresError, UsageError
+from kgvad.video.decode import VideoInfo
 
 
 @dataclass(frozen=True)
@@ -237,3 +238,11 @@ def calibrate(normal: Iterable[Scores], rule: EventRule | None = None, false_ala
             break
         best = high
     return replace(rule, high=best, low=best * ratio)
+
+
+def frame_times(scores: Scores, info: VideoInfo | None) -> NDArray[np.float64] | None:
+    """Times of the rows by the frames' own timestamps, where the frame rate varies."""
+    if info is None or not info.variable_rate:
+        return None
+    ends = np.minimum(scores.spans, info.frame_count)
+    return np.array([[info.seconds(int(start)), info.seconds(int(end))] for start, end in ends])

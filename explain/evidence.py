@@ -230,3 +230,13 @@ def _evidence(
         rise=round(float(change.rise[index]), 4),
         contribution=round(contribution, 4),
     )
+
+
+def item_labels(bank: AnchorBank | None) -> dict[str, str]:
+    """QID to label, as far as the bank's concepts know."""
+    if bank is None:
+        return {}
+    named = ("label", "superclass", "subclass", "cause", "effect")
+    return {
+        concept.qid: concept.text for concept in reversed(bank.concepts) if concept.qid and concept.relation in named
+    }

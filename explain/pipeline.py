@@ -14,8 +14,10 @@ from kgvad.console import note, progress
 from kgvad.detector.scores import FORMATS as SCORE_FORMATS
 from kgvad.detector.scores import Scores
 from kgvad.errors import AnchorError, RunError, UsageError, WeightsError
+from kgvad.explain.align import open_features, with_alignment
 from kgvad.explain.compose import Context, Seen, compose
-from kgvad.explain.events import Interval, Thresholds, calibrate, find_events
+from kgvad.explain.events import Interval, Thresholds, calibrate, find_events, frame_times
+from kgvad.explain.evidence import item_labels
 from kgvad.explain.frames import key_pictures
 from kgvad.explain.report import Report
 from kgvad.explain.severity import harm_of
@@ -26,6 +28,7 @@ from kgvad.video.decode import VideoInfo, probe
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
+    from kgvad.detector.examples import Examples, Match
     from kgvad.detector.run import Run
     from kgvad.video.encoders import VisualEncoder
 
@@ -51,6 +54,8 @@ class Options:
         Visual encoder for scoring without training; ``None`` leaves the choice to the video room.
     scores, captions
         Files of scores and captions.
+    features
+        Feature store; with ``scores`` it names categories by way of the anchor bank.
     open
         Categories added to the anchor bank: words or items.
     stride
@@ -72,6 +77,7 @@ class Options:
     encoder: str | None = None
     scores: Path | None = None
     captions: Path | None = None
+    features: Path | None = None
     open: tuple[str, ...] = ()
     stride: int = 16
     actions: bool = True
@@ -109,17 +115,22 @@ class Explainer:
         options = self.options
         self._check_open()
         info = None if video is None else probe(video)
+        features: NDArray[np.floating] | None = None
         captions = self._captions(video)
         if options.scores is not None:
             if video is not None:
                 info = probe(video, exact=True)
             scores = self._given_scores(options.scores, info)
+            if options.features is not None:
+                scores = with_alignment(scores, open_features(options.features, self._bank), _stem(scores), self._bank)
         elif video is None:
             raise UsageError("neither a video nor scores were named", "name a video, or --scores FILE")
+        elif options.features is not None:
+            raise UsageError("--features goes with --scores", "leave it out: the video's own features are extracted")
         else:
-            scores, info = self._score(video, captions)
+            scores, info, features = self._score(video, captions)
         bank = self._bank_for(scores)
-        times = _times(scores, info)
+        times = frame_times(scores, info)
         rule = options.thresholds.rule(scores.origin, scores.scores)
         context = Context(
             rule=rule,
@@ -128,7 +139,7 @@ class Explainer:
             bank=bank,
             texts=self._texts(scores),
             harm=harm_of(scores.categories or ()),
-            labels=_labels(bank),
+            labels=item_labels(bank),
             width=info.width if info else None,
             height=info.height if info else None,
             sha256=sha256(video) if video else None,
@@ -137,8 +148,9 @@ class Explainer:
             captions=captions,
             times=times,
         )
-        seen, by = self._actions(video, scores, info, find_events(scores, rule, times))
-        report = compose(scores, context, seen, by)
+        intervals = find_events(scores, rule, times)
+        seen, by = self._actions(video, scores, info, intervals)
+        report = compose(scores, replace(context, similar=self._similar(features, intervals)), seen, by)
         pictures = key_pictures(video, report, info) if video is not None and options.images else {}
         return Explained(report, scores, info, pictures)
 
@@ -283,7 +295,9 @@ class Explainer:
             )
         return scores
 
-    def _score(self, video: Path, captions: list[tuple[int, str]] | None) -> tuple[Scores, VideoInfo]:
+    def _score(
+        self, video: Path, captions: list[tuple[int, str]] | None
+    ) -> tuple[Scores, VideoInfo, NDArray[np.floating]]:
         """Features, then scores: by the run, or without training."""
         from kgvad.video.extract import entry_of, extract_video
 
@@ -295,14 +309,15 @@ class Explainer:
             from kgvad.detector.score import score_features
 
             entry = entry_of(info, features.shape[-2], encoder.sampling.stride)
-            return score_features(
+            scores = score_features(
                 run, features, entry, video=video.name, encoder_fingerprint=encoder.fingerprint, device=options.device
-            ), info
+            )
+            return scores, info, features
         from kgvad.detector.training_free import score_training_free
 
         joint = encoder.name in JOINT
         bank = self._bank if joint or captions is not None else None
-        return score_training_free(features, info, encoder=encoder, bank=bank, captions=captions), info
+        return score_training_free(features, info, encoder=encoder, bank=bank, captions=captions), info, features
 
     def _bank_for(self, scores: Scores) -> AnchorBank | None:
         """The bank that the scores were made with, where concepts can be cited from it."""
@@ -325,6 +340,25 @@ class Explainer:
         known = {category.name: category.text for category in self._table.categories}
         return {name: known[name] for name in scores.categories if name in known}
 
+    @cached_property
+    def _examples(self) -> Examples | None:
+        """Moments of the training videos that the run stores."""
+        from kgvad.detector.examples import Examples
+
+        return None if self._run is None else Examples.load(self._run.folder)
+
+    def _similar(
+        self, features: NDArray[np.floating] | None, intervals: list[Interval]
+    ) -> dict[int, tuple[Match, ...]]:
+        """The most similar training moments of each event, by event number."""
+        if features is None or self._examples is None:
+            return {}
+        rows = features[0] if features.ndim == 3 else features
+        return {
+            number: tuple(self._examples.nearest(rows[slice(*interval.rows)]))
+            for number, interval in enumerate(intervals, 1)
+        }
+
     def _actions(
         self, video: Path | None, scores: Scores, info: VideoInfo | None, intervals: list[Interval]
     ) -> tuple[dict[int, Seen], str | None]:
@@ -340,7 +374,7 @@ class Explainer:
         try:
             text = load_text_encoder(self._bank.encoder.name, options.device)
             bank = self._bank
-            seen = look(video, scores, intervals, info, bank, text, _labels(bank), options.device)
+            seen = look(video, scores, intervals, info, bank, text, item_labels(bank), options.device)
         except WeightsError as error:
             note(f"no actions were recognised: {error.message}")
             return {}, None
@@ -357,19 +391,6 @@ class Explainer:
         return read_captions(path, video.name)
 
 
-def _times(scores: Scores, info: VideoInfo | None) -> NDArray[np.float64] | None:
-    """Times of the rows by the frames' own timestamps, where the frame rate varies."""
-    if info is None or not info.variable_rate:
-        return None
-    ends = np.minimum(scores.spans, info.frame_count)
-    return np.array([[info.seconds(int(start)), info.seconds(int(end))] for start, end in ends])
-
-
-def _labels(bank: AnchorBank | None) -> dict[str, str]:
-    """QID to label, as far as the bank's concepts know."""
-    if bank is None:
-        return {}
-    named = ("label", "superclass", "subclass", "cause", "effect")
-    return {
-        concept.qid: concept.text for concept in reversed(bank.concepts) if concept.qid and concept.relation in named
-    }
+def _stem(scores: Scores) -> str:
+    """Name of the video as a feature store has it."""
+    return Path(scores.video).stem

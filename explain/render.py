@@ -127,7 +127,7 @@ class Renderer:
             return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if form == "csv":
             return events_csv(report)
-        said: dict[str, list[dict[str, Any]]] = {}
+        said: dict[str, list[dict[str, Any]]] = {"notes": []}
         for sentence in data["sentences"]:
             said.setdefault(sentence["place"], []).append(sentence)
         labels = self.phrases.labels

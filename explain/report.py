@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgvad.errors import ReportError
 
-SCHEMA_VERSION: Literal["1.0"] = "1.0"
+Version = Literal["1.0", "1.1"]  # of files that can be read; 1.1 added ``similar`` to events
+SCHEMA_VERSION: Version = "1.1"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -148,6 +149,17 @@ class Contrast(Part):
     rival_rise: float
 
 
+class Similar(Part):
+    """A stretch of a training video whose features resemble those of the event."""
+
+    video: str
+    category: str
+    text: str  # the category in words
+    start_s: Seconds
+    end_s: Seconds
+    similarity: float  # cosine of the pooled features, both less the mean of the stored examples
+
+
 class KeyFrame(Part):
     """A frame worth looking at."""
 
@@ -181,6 +193,7 @@ class Event(Part):
     severity: Severity | None = None
     evidence: tuple[Evidence, ...] = ()
     contrast: Contrast | None = None
+    similar: tuple[Similar, ...] = ()
     actions: tuple[Action, ...] = ()
     hints: tuple[Evidence, ...] = ()
     key_frames: tuple[KeyFrame, ...] = ()
@@ -243,7 +256,7 @@ LimitKey = Literal[
 class Report(Part):
     """What kgvad has to say about one video."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Version = SCHEMA_VERSION
     kgvad_version: str
     created: str  # ISO 8601, UTC
     video: VideoFacts

@@ -49,7 +49,8 @@ def plan(report: Report) -> list[tuple[str, str, Pointers]]:
     for index in range(len(report.events)):
         sentences += _event(report, index)
     sentences += [("limits", f"limit_{key}", _limit_fields(key)) for key in report.limits]
-    return sentences + _method(report)
+    notes = [("notes", "note", {"note": f"/method/notes/{i}"}) for i in range(len(report.method.notes))]
+    return sentences + _method(report) + notes
 
 
 def _summary(report: Report) -> list[tuple[str, str, Pointers]]:
@@ -80,20 +81,17 @@ def _summary(report: Report) -> list[tuple[str, str, Pointers]]:
         sentences.append(("summary", "strongest", {"number": f"{top}/number", "time_s": f"{top}/peak_s"}))
     best = report.events[(report.summary.top_event or 1) - 1]
     if best.categories:
-        key = "names" if report.method.names_categories == "yes" else "names_hint"
-        sentences.append(
-            (
-                "summary",
-                key,
-                {
-                    "number": f"{top}/number",
-                    "events": "/summary/events",
-                    "name": f"{top}/categories/0/name",
-                    "text": f"{top}/categories/0/text",
-                    "share": f"{top}/categories/0/probability",
-                },
-            )
-        )
+        fields = {
+            "number": f"{top}/number",
+            "events": "/summary/events",
+            "name": f"{top}/categories/0/name",
+            "text": f"{top}/categories/0/text",
+        }
+        if len(best.categories) == 1:  # the share of the only category on offer says nothing
+            sentences.append(("summary", "names_only", fields))
+        else:
+            key = "names" if report.method.names_categories == "yes" else "names_hint"
+            sentences.append(("summary", key, fields | {"share": f"{top}/categories/0/probability"}))
     else:
         sentences.append(("summary", "names_nothing", {"names_categories": "/method/names_categories"}))
     return sentences
@@ -125,13 +123,13 @@ def _event(report: Report, index: int) -> list[tuple[str, str, Pointers]]:
         )
     sentences += _what(report, index)
     if event.categories:
-        fields = {
-            "name": f"{at}/categories/0/name",
-            "text": f"{at}/categories/0/text",
-            "share": f"{at}/categories/0/probability",
-        }
-        said = "subtitle" if report.method.names_categories == "yes" else "subtitle_hint"
-        sentences.append((f"subtitle/{event.number}", said, number | fields))
+        fields = {"name": f"{at}/categories/0/name", "text": f"{at}/categories/0/text"}
+        shared = fields | {"share": f"{at}/categories/0/probability"}
+        if report.method.names_categories == "hint":
+            said = ("subtitle_hint", number | shared)
+        else:
+            said = ("subtitle", number | shared) if len(event.categories) > 1 else ("subtitle_only", number | fields)
+        sentences.append((f"subtitle/{event.number}", *said))
     else:
         sentences.append((f"subtitle/{event.number}", "subtitle_unknown", number | {"peak_score": f"{at}/peak_score"}))
     if event.evidence:
@@ -144,6 +142,11 @@ def _event(report: Report, index: int) -> list[tuple[str, str, Pointers]]:
         names = ("category", "rival", "concept", "rise", "rival_concept", "rival_rise")
         texts = {"category_text": f"{at}/categories/0/text", "rival_text": f"{at}/categories/1/text"}
         sentences.append((f"{place}/contrast", "contrast", {n: f"{at}/contrast/{n}" for n in names} | texts))
+    if event.similar:
+        sentences.append((f"{place}/similar", "similar_intro", {"by": "/method/encoder"}))
+    for i in range(len(event.similar)):
+        names = ("video", "category", "text", "start_s", "end_s", "similarity")
+        sentences.append((f"{place}/similar/{i}", "similar", {n: f"{at}/similar/{i}/{n}" for n in names}))
     if event.actions:
         sentences.append((f"{place}/actions", "actions_intro", {"peak_s": f"{at}/peak_s", "by": "/method/actions_by"}))
     for i in range(len(event.actions)):
@@ -177,7 +180,7 @@ def _what(report: Report, index: int) -> list[tuple[str, str, Pointers]]:
             fields |= {f"rival_{n}": f"{at}/categories/1/{n}" for n in ("name", "text")}
             fields["rival_share"] = f"{at}/categories/1/probability"
         else:
-            key += "_only"
+            key, fields = f"{key}_only", {name: fields[name] for name in ("number", "name", "text")}
         sentences.append((place, key, fields))
     if event.severity is not None:
         sentences.append((place, "severity", {n: f"{at}/severity/{n}" for n in ("level", "category")}))

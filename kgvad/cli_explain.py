@@ -45,6 +45,12 @@ def explain(
         typer.Option("--open", help="Also look for this, without training: words, or an item such as Q4654740."),
     ] = None,
     scores: Annotated[Path | None, typer.Option("--scores", help="Scores of any program: npz, CSV or JSON.")] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            "--features", help="With --scores: features of blip or clip, which name categories by the anchor bank."
+        ),
+    ] = None,
     high: Annotated[
         float | None, typer.Option("--high", help="A score from here on starts an event; default: as suits the scorer.")
     ] = None,
@@ -103,6 +109,7 @@ def explain(
         encoder=encoder,
         scores=scores,
         captions=captions,
+        features=features,
         open=tuple(open_ or ()),
         stride=stride,
         actions=actions,

@@ -1,0 +1,104 @@
+"""An alignment for the scores of another program, from features and an anchor bank."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgvad.detector.captions import CaptionRule, category_similarity
+from kgvad.detector.scores import Scores
+from kgvad.errors import FeatureError
+from kgvad.video.store import FeatureStore, check_finite
+
+if TYPE_CHECKING:
+    from kgvad.anchors.bank import AnchorBank
+
+
+def with_alignment(scores: Scores, store: FeatureStore, video: str, bank: AnchorBank) -> Scores:
+    """``scores`` with the cosines between the video's features and the anchors, unless it has an alignment already.
+
+    Parameters
+    ----------
+    scores
+        Of any program.
+    store
+        Features of an encoder that shares a space with texts, or of texts themselves.
+    video
+        Name of the video in the store.
+    bank
+        Anchor bank of the text side of the same encoder.
+
+    Raises
+    ------
+    FeatureError
+        The store lacks the video, or its features cannot be compared with the texts of the bank.
+    """
+    if scores.alignment is not None:
+        return scores
+    manifest = store.manifest
+    if bank.encoder.joint != manifest.encoder and bank.encoder.fingerprint != manifest.fingerprint:
+        raise FeatureError(
+            f"features of {manifest.encoder} share no space with the anchor bank (texts of {bank.encoder.name})",
+            "give features of blip or clip and a bank built with the same model",
+        )
+    if video not in store.ids():
+        raise FeatureError(f"{store.root} has no features of {video}", "extract them, or use the store's name")
+    features, entry = np.asarray(store.load(video), np.float64), store.info(video)
+    check_finite(features, video)
+    if features.shape[-1] != bank.encoder.dim:
+        raise FeatureError(
+            f"{video}: the features are {features.shape[-1]} wide and the anchors {bank.encoder.dim}",
+            "build the bank with the text side of the same model",
+        )
+    if entry.frame_count != scores.frame_count:
+        raise FeatureError(
+            f"{video}: the features are of {entry.frame_count} frames, the scores of {scores.frame_count}",
+            "give features and scores of the same video",
+        )
+    crops = features if features.ndim == 3 else features[None]
+    crops = crops / np.maximum(np.linalg.norm(crops, axis=2, keepdims=True), 1e-12)
+    mean = crops.mean(axis=0)
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    concepts = (mean @ bank.concept_vectors.T.astype(np.float64)).astype(np.float32)
+    concepts = _laid(concepts, entry.spans(), scores.spans)
+    note = f"The categories were found here: features of {manifest.encoder} were compared with the anchors."
+    return replace(
+        scores,
+        alignment=category_similarity(concepts, bank, CaptionRule().temperature),
+        concept_alignment=concepts,
+        categories=list(bank.categories),
+        normal=bank.normal,
+        origin=scores.origin.model_copy(
+            update={
+                "names_categories": "hint",
+                "encoder": manifest.encoder,
+                "encoder_fingerprint": manifest.fingerprint,
+                "bank": bank.dataset,
+                "bank_fingerprint": bank.fingerprint,
+                "notes": [*scores.origin.notes, note],
+            }
+        ),
+    )
+
+
+def open_features(root: Path, bank: AnchorBank) -> FeatureStore:
+    """The store at ``root``, or in it that of the encoder that the bank's texts go with."""
+    if (root / "manifest.json").is_file() or bank.encoder.joint is None:
+        return FeatureStore.open(root)
+    return FeatureStore.open(root, bank.encoder.joint)
+
+
+def _laid(values: NDArray[np.float32], source: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows of ``values`` over ``source`` spans averaged over ``target`` spans, by shared frames; else the nearest."""
+    middle = source.mean(axis=1)
+    rows = []
+    for start, end in target:
+        shared = np.clip(np.minimum(source[:, 1], end) - np.maximum(source[:, 0], start), 0, None)
+        if not shared.any():
+            shared[np.abs(middle - (start + end) / 2).argmin()] = 1
+        rows.append(shared @ values / shared.sum())
+    return np.array(rows, dtype=np.float32)

@@ -1,0 +1,71 @@
+"""Training moments kept in a run."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
+from detector_samples import kgvad, make_archive, train
+
+from kgvad.detector.examples import EXAMPLES, Examples, peak, pool, write_examples
+from kgvad.detector.inputs import load_truth
+from kgvad.detector.run import Run
+from kgvad.errors import RunError
+from kgvad.video.store import FeatureStore
+
+
+def test_training_keeps_the_peak_of_each_abnormal_video(tmp_path):
+    kgvad("import-features", make_archive(tmp_path), "--dataset", "ucf", "--output", tmp_path / "features")
+    train(tmp_path / "features", tmp_path / "run")
+    found = Examples.load(tmp_path / "run")
+    assert sorted(set(found.categories)) == ["Arson", "Fighting"]
+    assert len(found.videos) == 8 and not any("Normal" in video for video in found.videos)
+    assert (found.seconds[:, 1] > found.seconds[:, 0]).all() and found.seconds.max() <= 135 / 30
+    store = FeatureStore.open(tmp_path / "features", "c3d")
+    video = found.videos[0]
+    start, end = np.round(found.seconds[0] * store.info(video).fps).astype(int)
+    spans = store.info(video).spans()
+    rows = np.asarray(store.load(video))[(spans[:, 0] >= start) & (spans[:, 1] <= end)]
+    best = found.nearest(rows)[0]
+    assert (best.video, best.category) == (video, found.categories[0])
+    assert best.similarity == pytest.approx(1, abs=1e-3)
+
+    truth, run = load_truth("ucf", tmp_path / "features", None), Run.load(tmp_path / "run")
+    write_examples(run, store, truth, most=1)
+    assert len(Examples.load(tmp_path / "run").videos) == 8, "made by this very run: left alone"
+    write_examples(replace(run, fingerprint="trained anew"), store, truth, most=1)
+    assert sorted(Examples.load(tmp_path / "run").categories) == ["Arson", "Fighting"]
+
+
+def test_the_stretch_around_the_peak():
+    assert peak(np.array([0.1, 0.6, 0.9, 0.7, 0.2, 0.8])) == (1, 4)
+    assert peak(np.array([0.9, 0.1])) == (0, 1)
+    assert peak(np.array([0.5, 0.5])) == (0, 2)
+
+
+def test_the_nearest_come_first_and_what_does_not_resemble_is_left_out():
+    vectors = np.array([[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0, 1]], np.float16)
+    stored = Examples(["a", "b", "c", "d"], ["X", "X", "Y", "Z"], np.zeros((4, 2), np.float32), vectors)
+    found = stored.nearest(np.array([[2.0, 0, 0], [1, 0, 0]]))
+    assert [match.video for match in found] == ["a", "b"]
+    # by hand: the mean of all is (.475, .275, .25); a row pools to (1, 0, 0), which is a itself
+    assert found[0].similarity == pytest.approx(1)
+    one, other = np.array([0.425, -0.175, -0.25]), np.array([0.525, -0.275, -0.25])
+    cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+    assert found[1].similarity == pytest.approx(cosine, abs=1e-3)
+    assert pool(np.array([[3.0, 0], [0, 4]])) == pytest.approx([0.5, 0.5])
+
+
+def test_a_run_without_examples_and_a_damaged_file(tmp_path):
+    assert Examples.load(tmp_path) is None
+    (tmp_path / EXAMPLES).write_bytes(b"\x00" * 9)
+    with pytest.raises(RunError, match=r"examples\.safetensors cannot be read"):
+        Examples.load(tmp_path)
+    arrays = {"seconds": np.zeros((2, 2), np.float32), "vectors": np.zeros((1, 3), np.float16)}
+    save_file(arrays, tmp_path / EXAMPLES, {"about": '{"videos": ["a"], "categories": ["X"]}'})
+    with pytest.raises(RunError, match="does not fit together"):
+        Examples.load(tmp_path)
