@@ -189,7 +189,8 @@ def _state(output: Path, made_with: str) -> list[Entry]:
 def _fingerprint(options: Options, renderer: Renderer, forms: tuple[str, ...]) -> str:
     """Hash of everything that decides what a report says, but the videos: a changed bank or run makes it anew."""
     facts: dict[str, Any] = asdict(replace(options, device="")) | {"language": renderer.phrases.language}
-    facts |= {"forms": forms, "sources": [_stamp(p) for p in (options.run, options.anchors, options.scores)]}
+    given = (options.run, options.anchors, options.scores, options.captions, options.features)
+    facts |= {"forms": forms, "sources": [_stamp(path) for path in given]}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 

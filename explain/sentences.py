@@ -141,7 +141,8 @@ def _event(report: Report, index: int) -> list[tuple[str, str, Pointers]]:
     if event.contrast is not None:
         names = ("category", "rival", "concept", "rise", "rival_concept", "rival_rise")
         texts = {"category_text": f"{at}/categories/0/text", "rival_text": f"{at}/categories/1/text"}
-        sentences.append((f"{place}/contrast", "contrast", {n: f"{at}/contrast/{n}" for n in names} | texts))
+        key = "contrast" if event.elsewhere_score is not None else "contrast_alone"
+        sentences.append((f"{place}/contrast", key, {n: f"{at}/contrast/{n}" for n in names} | texts))
     if event.similar:
         sentences.append((f"{place}/similar", "similar_intro", {"by": "/method/encoder"}))
     for i in range(len(event.similar)):

@@ -1,0 +1,159 @@
+"""Reports by every kind of scorer, from video to file: a run, a joint encoder, captions, features beside scores."""
+
+import json
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
+from anchors_samples import TABLE, checkpoint
+from detector_samples import kgvad
+
+from kgvad.anchors.bank import AnchorBank
+from kgvad.errors import FeatureError, UsageError
+from kgvad.explain.report import Report
+from kgvad.video.store import FeatureStore, Manifest
+
+
+def write_video(path, side, frames=160):
+    """Eight seconds of grey; a white square of ``side`` pixels (0: none) jumps about from 2.4 to 5.6 s."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=20, options={"crf": "30", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for index in range(frames):
+            picture = np.full((64, 96, 3), 100 + 5 * (index // 40), np.uint8)
+            if 48 <= index < 112:
+                picture[20 : 20 + side, index * 37 % 70 :][:, :side] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A folder dataset: one category and Normal."""
+    folder = tmp_path_factory.mktemp("shop") / "shop"
+    for number in range(3):
+        write_video(folder / "Fighting" / f"fight{number}.mp4", 12 + 10 * number)
+        write_video(folder / "Normal" / f"calm{number}.mp4", 0)
+    return folder
+
+
+def explained(*arguments, output):
+    kgvad("explain", *arguments, "--no-actions", "--no-images", "--output", output)
+    return Report.from_json(output.read_text("utf-8"))
+
+
+def test_a_trained_run_names_shows_evidence_and_similar_training_moments(weights, shop, tmp_path):
+    weights("efficientnet-lite0")
+    weights("minilm-l6")
+    run = tmp_path / "run"
+    kgvad("extract", shop, "--encoder", "efficientnet-lite0", "--output", tmp_path / "features", "--workers", 1)
+    given = ("--dataset", shop, "--encoder", "efficientnet-lite0", "--features", tmp_path / "features")
+    kgvad("train", *given, "--epochs", 2, "--run", run)
+    video = shop / "Fighting" / "fight0.mp4"
+    report = explained(video, "--run", run, "--high", 0.02, "--dataset", "ucf", output=tmp_path / "r.json")
+    assert report.method.trained and report.method.names_categories == "yes"
+    event = report.events[0]
+    assert [category.name for category in event.categories] == ["Fighting"]
+    assert event.similar[0].video == "Fighting/fight0" and event.similar[0].similarity > 0.5
+    said = " ".join(sentence.text for sentence in report.sentences)
+    assert "The only category on offer is fighting." in said and "fighting (100%)" not in said
+    assert f"“Fighting/fight0” (fighting), 00:00:0{int(event.similar[0].start_s)}" in said
+    assert "The detector was trained on 6 videos only." in said
+    german = kgvad("explain", video, "--run", run, "--high", 0.02, "--no-actions", "--language", "de")
+    assert "Die Erkennung wurde mit nur 6 Videos trainiert." in german and "trained on" not in german
+    assert "Ähnliche Ereignisse der Trainingsvideos" in german
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory):
+    """A tiny CLIP with random weights, and a bank of its text side."""
+    folder = tmp_path_factory.mktemp("joint")
+    model = checkpoint("clip", folder / "clip")
+    (folder / "tiny.toml").write_text(TABLE)
+    kgvad("build-anchors", "--dataset", folder / "tiny.toml", "--encoder", model, "--output", folder / "bank")
+    return model, next(folder.glob("bank*")), folder / "tiny.toml"
+
+
+def test_a_joint_encoder_names_categories_without_training(joint, shop, tmp_path):
+    model, bank, table = joint
+    video = shop / "Fighting" / "fight0.mp4"
+    given = ("--encoder", model, "--anchors", bank, "--dataset", table, "--high", 0.05)
+    report = explained(video, *given, output=tmp_path / "r.json")
+    assert report.method.names_categories == "hint" and report.method.encoder == "clip"
+    event = report.events[0]
+    assert {category.name for category in event.categories} == {"Robbery", "Arson"}
+    assert sum(category.probability for category in event.categories) == pytest.approx(1, abs=1e-3)
+    assert report.method.knowledge.fingerprint == AnchorBank.load(bank).fingerprint
+    assert "hint_only" in report.limits and "pixels_only" not in report.limits
+
+
+def test_features_name_the_categories_of_given_scores(joint, shop, tmp_path):
+    model, bank, table = joint
+    kgvad("extract", shop / "Fighting", "--encoder", model, "--output", tmp_path / "features", "--workers", 1)
+    scores = tmp_path / "fight0.json"
+    scores.write_text(json.dumps({"scores": [0.1] * 3 + [0.9] * 4 + [0.1] * 3, "fps": 20, "frame_count": 160}))
+    alone = explained("--scores", scores, output=tmp_path / "alone.json")
+    assert alone.method.names_categories == "no" and not alone.events[0].categories
+    given = ("--scores", scores, "--anchors", bank, "--dataset", table, "--features", tmp_path / "features")
+    report = explained(*given, output=tmp_path / "r.json")
+    assert report.method.names_categories == "hint" and len(report.events[0].categories) == 2
+    said = [sentence.text for sentence in report.sentences if sentence.place == "notes"]
+    assert said == ["The categories were found here: features of clip were compared with the anchors."]
+    # the same features with the scorer of kgvad: the same alignment, so the same shares where the event is the same
+    kept = tmp_path / "kept.json"
+    explained(
+        *(shop / "Fighting" / "fight0.mp4", "--encoder", model, "--anchors", bank, "--dataset", table),
+        *("--save-scores", kept),
+        output=tmp_path / "own.json",
+    )
+    own = json.loads(kept.read_text())
+    rows = np.array(own["alignment"])[3:7]
+    weight = np.exp(rows.mean(axis=0)[:2] / 0.05)
+    by_name = dict(zip(own["categories"], weight / weight.sum(), strict=False))
+    for category in report.events[0].categories:
+        assert category.probability == pytest.approx(by_name[category.name], abs=2e-3)
+
+
+def test_features_that_do_not_fit_are_refused(joint, shop, tmp_path):
+    model, bank, table = joint
+    FeatureStore.create(tmp_path / "f", Manifest(encoder="c3d", dim=4))
+    scores = tmp_path / "fight0.json"
+    scores.write_text(json.dumps({"scores": [0.1] * 3 + [0.9] * 7, "fps": 20, "frame_count": 160}))
+    given = ("explain", "--scores", scores, "--anchors", bank, "--dataset", table)
+    with pytest.raises(FeatureError, match="share no space with the anchor bank"):
+        kgvad(*given, "--features", tmp_path / "f" / "c3d")
+    with pytest.raises(UsageError, match="--features goes with --scores"):
+        kgvad("explain", shop / "Fighting" / "fight0.mp4", "--features", tmp_path / "f")
+    kgvad("extract", shop / "Normal", "--encoder", model, "--output", tmp_path / "g", "--workers", 1)
+    with pytest.raises(FeatureError, match="has no features of fight0"):
+        kgvad(*given, "--features", tmp_path / "g")
+
+
+def test_captions_of_a_folder_of_videos(weights, shop, tmp_path):
+    weights("efficientnet-lite0")
+    weights("minilm-l6")
+    quiet, loud = "a quiet street with parked cars", "two men are fighting and punching each other"
+    captions = {
+        f"fight{number}": {str(16 * i): loud if 3 <= i < 7 else quiet for i in range(10)} for number in range(2)
+    }
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    given = ("--encoder", "efficientnet-lite0", "--captions", tmp_path / "captions.json", "--high", 0.02)
+    from typer.testing import CliRunner
+
+    from kgvad.cli import app
+
+    words = ["explain", shop / "Fighting", *given, "--no-actions", "--no-images", "--output", tmp_path / "reports"]
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 1, "the third video has no captions"
+    state = json.loads((tmp_path / "reports" / "index.json").read_text())
+    failed = [entry["video"] for entry in state["entries"] if entry["page"] is None]
+    assert failed == ["fight2"] and "no captions of 'fight2'" in state["entries"][2]["reason"]
+    report = Report.from_json((tmp_path / "reports" / "fight0.json").read_text())
+    assert report.events[0].categories[0].name == "Fighting" and report.events[0].caption in (loud, quiet)
+    assert (tmp_path / "reports" / "index.html").read_text().count("fight") >= 3
