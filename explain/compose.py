@@ -171,7 +171,7 @@ def compose(
             score=tuple(_share(value) for value in scores.scores),
         ),
         heat=_heat(scores),
-        limits=_limits(scores, context, duration, bool(quiet.any())),
+        limits=_limits(scores, context, duration, bool(events), bool(quiet.any())),
     )
 
 
@@ -331,17 +331,17 @@ def _heat(scores: Scores) -> Heat | None:
     )
 
 
-def _limits(scores: Scores, context: Context, duration: float, quiet: bool) -> tuple[LimitKey, ...]:
-    """What this report cannot know, most important first."""
+def _limits(scores: Scores, context: Context, duration: float, found: bool, quiet: bool) -> tuple[LimitKey, ...]:
+    """What this report cannot know, most important first; about names only where there are events to name."""
     limits: list[LimitKey] = []
     origin = scores.origin
     if origin.names_categories == "no":
         limits.append("no_alignment" if origin.scorer != "training-free" else "pixels_only")
-    elif origin.names_categories == "hint":
+    elif origin.names_categories == "hint" and found:
         limits.append("hint_only")
-    if origin.names_categories != "no":
+    if origin.names_categories != "no" and found:
         limits.append("closed_list")
-    if origin.trained and scores.concept_alignment is not None and context.bank is not None:
+    if origin.trained and found and scores.concept_alignment is not None and context.bank is not None:
         limits.append("concepts_go_along")
     if origin.scorer == "unknown":
         limits.append("scores_unknown")

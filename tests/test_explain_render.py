@@ -307,3 +307,36 @@ def test_the_table_has_a_line_an_event():
     rows = list(csv.DictReader(render(REPORTS["named"], "csv").splitlines()))
     assert [row["category"] for row in rows] == ["Robbery", "Arson"]
     assert float(rows[0]["start_s"]) == 32.0
+
+
+def test_only_a_broader_term_of_the_category_itself_is_what_it_is_a_kind_of():
+    phrases = Renderer("en").phrases
+    near = {"concept": "container", "relation": "related", "path_text": "Burglary is related to container"}
+    foreign = {"concept": "storage", "relation": "superclass", "path_text": "Container is a kind of storage"}
+    own = {"concept": "property crime", "relation": "superclass", "path_text": "burglary is a kind of property crime"}
+    values = {"name": "Burglary", "text": "burglary"}
+    assert phrases.say("explanation", values | {"evidence": [near, foreign]}) == "In short: burglary: container."
+    assert phrases.say("explanation", values | {"evidence": [near, foreign, own]}) == (
+        "In short: burglary, a kind of property crime: container."
+    )
+
+
+def test_what_the_scorer_notes_is_said_in_the_language_of_the_report():
+    notes = ["The scores compare the video with its own quiet part; nothing was learned from labelled videos."]
+    english, german = (Renderer(code).phrases for code in ("en", "de"))
+    assert english.say("note", {"note": notes[0]}) == notes[0]
+    assert german.say("note", {"note": notes[0]}).startswith("Die Werte vergleichen das Video")
+    assert german.say("note", {"note": "made by another program"}) == "made by another program"
+    assert "nur 31 Videos" in german.say("note", {"note": "the detector was trained on 31 videos only"})
+
+
+def test_every_note_of_our_scorers_is_translated():
+    import inspect
+
+    from kgvad.detector import training_free
+
+    german = Renderer("de").phrases
+    source = " ".join(inspect.getsource(training_free).split())
+    said = re.findall(r'"((?:The|Categories)[^"]+\.)"', source)
+    assert len(said) >= 4
+    assert all(german.say("note", {"note": note}) != note for note in said if "{" not in note), said
