@@ -156,24 +156,47 @@ def explain_eval(
     videos: Annotated[
         Path | None, typer.Option("--videos", help="File with one video a line: only these are tested with --run.")
     ] = None,
+    again: Annotated[
+        Path | None,
+        typer.Option("--reencode", help="Video or folder: explained as it is and encoded again, smaller and coarser."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random deletions and the bootstrap.")] = 0,
 ) -> None:
-    """Measure explanations: as text against references, and by taking away what they cite."""
+    """Measure explanations: as text against references, by taking away what they cite, and by encoding videos again."""
     from kgvad.errors import UsageError
     from kgvad.explain.evaluate import deletion_table, text_table
 
     if (
         (references is None) != (not reports)
-        or (run is None) != (features is None)
-        or (references is None and run is None)
+        or (features is not None and run is None)
+        or (run is not None and features is None and again is None)
+        or (references is None and run is None and again is None)
     ):
         raise UsageError(
-            "there is nothing to measure", "give REPORTS with --references FILE, or --run RUN with --features STORE"
+            "there is nothing to measure",
+            "give REPORTS with --references FILE, --run RUN with --features STORE, or --reencode VIDEOS",
         )
     if reports and references is not None:
         print(text_table(reports, references, seed), end="")
     if run is not None and features is not None:
         print(deletion_table(run, features, videos, seed), end="")
+    if again is not None:
+        from kgvad.explain.pipeline import Explainer, Options
+        from kgvad.explain.reencode import survival_table
+        from kgvad.settings import load_settings
+        from kgvad.video.extract import find_videos
+
+        settings = load_settings()
+        options = Options(
+            dataset=settings.dataset or "ucf",
+            run=run or settings.run,
+            run_is_named=(run or settings.run) is not None,
+            anchors=settings.anchors,
+            actions=False,
+            images=False,
+            device=settings.device or "cpu",
+        )
+        print(survival_table(list(find_videos(again).values()), Explainer(options)), end="")
 
 
 def register(app: typer.Typer) -> None:
