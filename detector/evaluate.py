@@ -15,6 +15,7 @@ from kgvad.detector.datasets import Truth
 from kgvad.detector.detection import THRESHOLDS, alarms, category_auc, confusion, detection_map
 from kgvad.detector.evaluation import Evaluation, Method, plain, short_names
 from kgvad.detector.inputs import load_truth, open_store
+from kgvad.detector.lay import laid_text
 from kgvad.detector.metrics import Track, make_track
 from kgvad.detector.run import CONFIG, METRICS, Run, RunConfig
 from kgvad.detector.score import score_features
@@ -114,6 +115,7 @@ def evaluate_runs(
     features: Path | None = None,
     lists: Path | None = None,
     *,
+    text: Path | None = None,
     device: str = "cpu",
     draws: int = DRAWS,
     smooth: int = 1,
@@ -128,6 +130,8 @@ def evaluate_runs(
         Root of the feature stores; default: the user's data folder.
     lists
         Folder of the official lists; default: what stands beside the features.
+    text
+        Store of caption embeddings, for runs that fuse them with the features.
     draws
         Of videos and seeds, for intervals and p values; 0: none.
     smooth
@@ -149,7 +153,9 @@ def evaluate_runs(
         config = group[0].config
         found, boards = [], []
         for run in group:
-            scores = score_split(run, open_store(root, run.config.encoder), truth)
+            store = open_store(root, run.config.encoder)
+            words = None if text is None or run.config.text_dim is None else laid_text(FeatureStore.open(text), store)
+            scores = score_split(run, store, truth, words)
             found.append(tracks_of([smoothed(one, smooth) for one in scores], truth))
             boards.append(Board(found[-1], run.config.categories, run.config.normal))
         samples.append(sample(boards, draws=draws))
@@ -157,7 +163,7 @@ def evaluate_runs(
             name,
             config.detector,
             config.encoder,
-            None,
+            None if text is None or config.text_dim is None else text.name,
             tuple(str(run.folder) for run in group),
             tuple(run.config.seed for run in group),
             config.categories,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kgvad.detector.captions import CaptionRule, category_similarity
+from kgvad.detector.lay import lay
 from kgvad.detector.scores import Scores
 from kgvad.errors import FeatureError
 from kgvad.video.store import FeatureStore, check_finite
@@ -64,7 +64,7 @@ def with_alignment(scores: Scores, store: FeatureStore, video: str, bank: Anchor
     mean = crops.mean(axis=0)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
     concepts = (mean @ bank.concept_vectors.T.astype(np.float64)).astype(np.float32)
-    concepts = _laid(concepts, entry.spans(), scores.spans)
+    concepts = lay(concepts, entry.spans(), scores.spans)
     note = f"The categories were found here: features of {manifest.encoder} were compared with the anchors."
     return replace(
         scores,
@@ -90,15 +90,3 @@ def open_features(root: Path, bank: AnchorBank) -> FeatureStore:
     if (root / "manifest.json").is_file() or bank.encoder.joint is None:
         return FeatureStore.open(root)
     return FeatureStore.open(root, bank.encoder.joint)
-
-
-def _laid(values: NDArray[np.float32], source: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Rows of ``values`` over ``source`` spans averaged over ``target`` spans, by shared frames; else the nearest."""
-    middle = source.mean(axis=1)
-    rows = []
-    for start, end in target:
-        shared = np.clip(np.minimum(source[:, 1], end) - np.maximum(source[:, 0], start), 0, None)
-        if not shared.any():
-            shared[np.abs(middle - (start + end) / 2).argmin()] = 1
-        rows.append(shared @ values / shared.sum())
-    return np.array(rows, dtype=np.float32)

@@ -67,7 +67,8 @@ def quality_table(rows: dict[str, TextQuality]) -> str:
     for name, row in rows.items():
         cosine = "–" if row.cosine is None else str(row.cosine)
         lines.append(f"| {name} | {row.texts} | {row.bleu4} | {row.rouge_l} | {row.meteor} | {cosine} |")
-    return "\n".join(lines) + "\n"
+    about = "METEOR compares words and stems, not WordNet's synonyms. In parentheses 95 % bootstrap intervals over texts."
+    return "\n".join([*lines, "", about]) + "\n"
 
 
 def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0, rule: EventRule | None = None) -> str:

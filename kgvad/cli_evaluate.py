@@ -23,6 +23,9 @@ def evaluate(
     ],
     features: FeatureRoot = None,
     lists: Lists = None,
+    text: Annotated[
+        Path | None, typer.Option("--text", help="Store of caption embeddings, for runs that fuse them (semvad).")
+    ] = None,
     smooth: Annotated[
         int, typer.Option("--smooth", min=1, help="Mean of the score over so many rows before measuring; 1: none.")
     ] = 1,
@@ -56,6 +59,7 @@ def evaluate(
         runs,
         features or settings.features,
         lists,
+        text=text,
         device=device or settings.device or "cpu",
         draws=draws,
         smooth=smooth,

@@ -1,0 +1,35 @@
+"""Captions laid onto snippets and segments."""
+
+import numpy as np
+import pytest
+
+from kgvad.detector.lay import laid_text, lay
+from kgvad.errors import FeatureError
+from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+
+
+def test_rows_are_averaged_by_shared_frames():
+    values = np.array([[1.0], [3.0], [9.0]])
+    source = np.array([[0, 16], [16, 32], [40, 48]])
+    found = lay(values, source, np.array([[0, 32], [8, 20], [34, 38], [30, 44]]))
+    # (16 + 48) / 32; (8 + 12) / 12; nothing shared: the row whose middle is nearest (44); (2 * 3 + 4 * 9) / 6
+    assert found[:, 0] == pytest.approx([2, 20 / 12, 9, 7])
+
+
+def store(root, name, rows, frames, video="v"):
+    made = FeatureStore.create(root, Manifest(encoder=name, dim=2))
+    made.add(
+        video,
+        np.arange(2.0 * rows).reshape(rows, 2).astype(np.float32),
+        VideoEntry(frame_count=frames, fps=30, rows=rows),
+    )
+    return made
+
+
+def test_a_text_store_is_laid_onto_the_features(tmp_path):
+    text, features = store(tmp_path / "t", "text", 4, 64), store(tmp_path / "f", "c3d", 4, 64)
+    assert laid_text(text, features)["v"] == pytest.approx(np.arange(8.0).reshape(4, 2))
+    with pytest.raises(FeatureError, match="v: the captions are of 64 frames, the features of 48"):
+        laid_text(text, store(tmp_path / "g", "c3d", 3, 48))
+    with pytest.raises(FeatureError, match="no video in common"):
+        laid_text(text, store(tmp_path / "h", "c3d", 4, 64, "w"))
