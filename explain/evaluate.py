@@ -67,7 +67,7 @@ def quality_table(rows: dict[str, TextQuality]) -> str:
     for name, row in rows.items():
         cosine = "–" if row.cosine is None else str(row.cosine)
         lines.append(f"| {name} | {row.texts} | {row.bleu4} | {row.rouge_l} | {row.meteor} | {cosine} |")
-    about = "METEOR compares words and stems, not WordNet's synonyms. In parentheses 95 % bootstrap intervals over texts."
+    about = "METEOR: words and stems, without WordNet's synonyms. In parentheses: 95 % bootstrap intervals over texts."
     return "\n".join([*lines, "", about]) + "\n"
 
 

@@ -108,7 +108,7 @@ def _timeline(report: Report, labels: dict[str, Any], rules: list[str]) -> Marku
             '<line class="threshold" x1="0" x2="{w}" y1="{y}" y2="{y}"/></svg>'
         ).format(w=WIDTH, h=HEIGHT, line=line, y=f"{rule_y:.1f}"),
         Markup('<span class="y top">1</span><span class="y bottom">0</span><span class="y rule">{}</span>').format(
-            f"{report.method.rule.high:.2f}"
+            f"{report.method.rule.high:.2f}".replace(".", labels["decimal"])
         ),
         Markup("</div>"),
         _ticks(duration, rules),
