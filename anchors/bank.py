@@ -28,6 +28,7 @@ from kgvad.anchors.pool import DEFAULT_POOLING, pooling
 from kgvad.anchors.prompts import prompt
 from kgvad.anchors.select import select
 from kgvad.anchors.text import TextEncoder
+from kgvad.console import note
 from kgvad.errors import AnchorError, UsageError
 from kgvad.files import replacing
 from kgvad.kg.database import now
@@ -231,9 +232,10 @@ def build_bank(
     Raises
     ------
     AnchorError
-        A category has no concept at all.
+        A category has no concept at all, or the knowledge graph has no labels in any of the languages.
     """
     pooling(pooling_name)  # a wrong name is told before anything is encoded
+    _check_languages(table, store, [language for language in languages if language != "mul"])
     hierarchy = Hierarchy.of(store)
     concepts: list[BankConcept] = []
     owner: list[int] = []
@@ -321,6 +323,17 @@ def open_vocabulary(bank: AnchorBank, encoder: TextEncoder, store: Store, querie
     header.categories, header.concepts = names, [*bank.concepts, *new]
     vectors = np.concatenate([bank.concept_vectors, encoder.encode([concept.prompt for concept in new])])
     return _assemble(header, vectors, np.array(owners, np.int64), np.array(weights, np.float32), bank.anchors)
+
+
+def _check_languages(table: CategoryTable, store: Store, languages: Sequence[str]) -> None:
+    """A language in which the graph names none of the table's items is told."""
+    absent = [language for language in languages if table.qids and not store.labels(table.qids, [language])]
+    if not absent:
+        return
+    told = f"the knowledge graph has no label in {' or '.join(absent)} for any item of {table.dataset}"
+    if len(absent) == len(languages):
+        raise AnchorError(told, "fetch them (kgvad kg fetch --language), or use --language en")
+    note(f"{told}; the other languages are used")
 
 
 def _assemble(

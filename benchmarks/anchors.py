@@ -1,11 +1,13 @@
 """What anchors are worth, measured on real text: run ``python benchmarks/anchors.py ../shared``.
 
-1. ``descriptions``: one human sentence for each abnormal training video of UCF-Crime: is its nearest anchor the
-   right one of 13? Choices were made on the half with an even hash of the video's name, figures are of both halves.
+1. ``descriptions``: is the nearest of 13 anchors the right one, for what people wrote about UCF-Crime videos? Choices
+   were made on one half of the videos, figures are of both.
 2. ``captions``: the model-written captions of all 290 official test videos scored by anchors alone.
-3. ``time``: building the bank of every bundled dataset, cold and warm.
+3. ``time``: building the bank of every bundled dataset, with an empty and a full cache of text vectors.
+4. ``rule``: the caption rules that were compared, on training videos.
+5. ``facts``: which facts the choosing half would have quiet.
 
-Vectors are kept in ``--vectors`` between runs. Nothing is trained.
+Text vectors are kept in kgvad's cache folder between runs. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import hashlib
 import json
 import random
 import re
@@ -24,10 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from anchors_text import caption_rules, choose_facts, described
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from kgvad.anchors.bank import AnchorBank, build_bank
+from kgvad.anchors.cache import FILE
 from kgvad.anchors.pool import POOLINGS, unit
 from kgvad.anchors.text import HubEncoder, load_text_encoder
 from kgvad.detector.captions import CaptionRule, per_snippet, smoothed_margin
@@ -38,34 +41,6 @@ from kgvad.kg.tables import CategoryTable, bundled_tables, load_table
 Floats = NDArray[np.float32]
 SNIPPET = 16
 PEL_NAMES = {"roadaccidents": "accident", "normal": "normalevent"}  # as PEL4VAD's list spells them
-
-
-class Vectors:
-    """Text vectors kept in a folder, keyed by the encoder's fingerprint and the text."""
-
-    def __init__(self, encoder: HubEncoder, folder: Path) -> None:
-        self.encoder, self.folder = encoder, folder
-        self.row: dict[str, int] = {}
-        self.table = np.zeros((0, encoder.dim), np.float16)
-        self._names = folder / f"{encoder.fingerprint}.json"
-        if self._names.is_file():
-            self.row = {text: i for i, text in enumerate(json.loads(self._names.read_text("utf-8")))}
-            self.table = np.load(self._names.with_suffix(".npy"))
-
-    def __call__(self, texts: Sequence[str]) -> Floats:
-        """float32 [N, d]; unknown texts are encoded and kept."""
-        missing = list(dict.fromkeys(text for text in texts if text not in self.row))
-        for start in range(0, len(missing), 2048):
-            some = missing[start : start + 2048]
-            self.table = np.concatenate([self.table, self.encoder.encode(some).astype(np.float16)])
-            self.row.update({text: len(self.row) + i for i, text in enumerate(some)})
-            if len(missing) > 500:
-                print(f"encoded {start + len(some)} of {len(missing)}", flush=True)
-        if len(missing) > 500:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            np.save(self._names.with_suffix(".npy"), self.table)
-            self._names.write_text(json.dumps(list(self.row)), "utf-8")
-        return self.table[[self.row[text] for text in texts]].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -96,6 +71,7 @@ def sources(
         return Source(name, vectors[keep], of.concept_category[keep], np.stack(anchors))
 
     everything = np.ones(len(relations), bool)
+    cues = relations == "cue"
     labels = encoder.encode([category.text for category in table.categories])
     found = [Source("label only", labels, np.arange(len(labels)), labels)]
     rich = bank.concept_category == bank.normal
@@ -107,13 +83,16 @@ def sources(
     found.append(pel4vad(shared, table, encoder))
     found.append(pooled("random words for concepts, mean", "mean", everything, vectors=nonsense(bank, encoder)))
     found.append(pooled("random words for concepts, balanced", "balanced", everything, vectors=nonsense(bank, encoder)))
-    found.append(pooled("graph without cues, mean", "mean", relations != "cue"))
-    found.append(pooled("graph without cues, balanced", "balanced", relations != "cue"))
-    found.append(pooled("labels and cues, mean", "mean", np.isin(relations, ["label", "cue"])))
-    found += [pooled(f"all, {pooling}", pooling, everything) for pooling in POOLINGS if pooling != "label"]
-    found.append(
-        pooled("all, contrastive selection, balanced", "balanced", np.ones(len(chosen.concepts), bool), chosen)
-    )
+    found.append(pooled("facts without cues, mean", "mean", ~cues))
+    found.append(pooled("facts without cues, balanced", "balanced", ~cues))
+    found.append(pooled("cues alone", "mean", cues))
+    found.append(pooled("labels and cues, balanced", "balanced", np.isin(relations, ["label", "cue"])))
+    found += [
+        pooled(f"all, {pooling}", pooling, everything) for pooling in POOLINGS if pooling not in ("label", "balanced")
+    ]
+    every = np.ones(len(chosen.concepts), bool)
+    found.append(pooled("all, contrastive selection, balanced", "balanced", every, chosen))
+    found.append(pooled("all, balanced (ours)", "balanced", everything))
     return found
 
 
@@ -143,27 +122,34 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())
 
 
-def descriptions(shared: Path, table: CategoryTable, vectors: Vectors, every: list[Source]) -> None:
-    """Table 1."""
-    names, texts, truth, half = table.names, [], [], []
-    for row in json.loads((shared / "data/refs/ucfar_train_dedup.json").read_text("utf-8")):
-        category, video = row["Video Name"].split("/")[:2]
-        if category in names and category != table.normal.name:
-            texts.append(row["English Text"])
-            truth.append(names.index(category))
-            half.append(int(hashlib.sha256(Path(video).stem.encode()).hexdigest(), 16) % 2)
-    x, y, second = vectors(texts), np.array(truth), np.array(half, bool)
-    abnormal = [i for i in range(len(names)) if i != names.index(table.normal.name)]
-    print(f"\n{len(texts)} descriptions; chosen on {int((~second).sum())}, reported on {int(second.sum())}\n")
-    print("| anchors | choosing half: top-1 / top-3 | reported half: top-1 / top-3 |\n|---|---|---|")
-    for source in every:
-        order = np.array(abnormal)[np.argsort(-(x @ source.anchors[abnormal].T), axis=1)]
-        hit = order == y[:, None]
-        parts = [f"{hit[m, 0].mean():.3f} / {hit[m, :3].any(1).mean():.3f}" for m in (~second, second)]
-        print(f"| {source.name} | {parts[0]} | {parts[1]} |")
+def descriptions(shared: Path, table: CategoryTable, encoder: HubEncoder, every: list[Source]) -> None:
+    """Table 1: one for each half, then the differences to ours on the half that no choice looked at."""
+    texts = described(shared, table, encoder)
+    count = len(table.categories) - 1
+    assert table.categories[-1].normal
+    ours = every[-1]
+    for choosing in (True, False):
+        sizes = " | ".join(f"{text.name} ({int((text.choosing == choosing).sum())})" for text in texts)
+        print(f"\n{'choosing' if choosing else 'reported'} half, top-1 / top-3, standard error of top-1 in brackets\n")
+        print(f"| anchors | {sizes} |\n|---|{'---|' * len(texts)}")
+        for source in every:
+            cells = []
+            for text in texts:
+                first, error = text.share(text.hits(source.anchors[:count], 1), choosing)
+                third, _ = text.share(text.hits(source.anchors[:count], 3), choosing)
+                cells.append(f"{first:.3f} / {third:.3f} ({error:.3f})")
+            print(f"| {source.name} | {' | '.join(cells)} |")
+    print(f"\nours minus, top-1, reported half\n\n| anchors | {' | '.join(text.name for text in texts)} |")
+    print(f"|---|{'---|' * len(texts)}")
+    for source in every[:-1]:
+        gains = [
+            text.share(text.hits(ours.anchors[:count], 1) - text.hits(source.anchors[:count], 1), False)
+            for text in texts
+        ]
+        print(f"| {source.name} | {' | '.join(f'{gain:+.3f} ({error:.3f})' for gain, error in gains)} |")
 
 
-def captions(shared: Path, table: CategoryTable, vectors: Vectors, every: list[Source], stride: int) -> None:
+def captions(shared: Path, table: CategoryTable, encoder: HubEncoder, every: list[Source], stride: int) -> None:
     """Table 2."""
     with gzip.open(shared / "data/captions/ucf_test_videollama3.json.gz") as file:
         said = json.load(file)
@@ -181,7 +167,7 @@ def captions(shared: Path, table: CategoryTable, vectors: Vectors, every: list[S
         total = np.diff(np.append(starts, frames))
         videos.append((row["class"], per_snippet(own, rows), abnormal, total - abnormal))
     texts = list(dict.fromkeys(text for video in videos for text in video[1]))
-    x = vectors(texts)
+    x = encoder.encode(texts)
     row_of = {text: i for i, text in enumerate(texts)}
     rows_of = [np.array([row_of[text] for text in video[1]]) for video in videos]
     positives, negatives = (np.concatenate([video[i] for video in videos]) for i in (2, 3))
@@ -216,29 +202,35 @@ def soft(similarity: Floats, rule: CaptionRule) -> NDArray[np.float64]:
     return np.asarray(t * (logsumexp(similarity / t, axis=1) - np.log(similarity.shape[1])))
 
 
-def times(encoder: HubEncoder) -> None:
-    """Table 3."""
+def times(name: str) -> None:
+    """Table 3: ``cold`` has neither facts nor vectors in its cache, ``warm`` has both; loading the encoder is apart."""
     spent = 0.0
-    plain: Callable[[Sequence[str]], Floats] = encoder.encode
+    start = time.perf_counter()
+    encoder = load_text_encoder(name)
+    assert isinstance(encoder, HubEncoder)
+    print(f"\nloading {name}: {time.perf_counter() - start:.1f} s\n")
+    encode: Callable[[Sequence[str]], Floats] = encoder.encode
 
     def timed(texts: Sequence[str]) -> Floats:
         nonlocal spent
         start = time.perf_counter()
-        vectors = plain(texts)
+        vectors = encode(texts)
         spent += time.perf_counter() - start
         return vectors
 
     encoder.encode = timed  # type: ignore[method-assign]
-    print("\n| dataset | concepts | cold, s | warm, s | in the text encoder (warm) |\n|---|---|---|---|---|")
-    for name in bundled_tables():
+    print("| dataset | concepts | cold, s | text encoder | warm, s | text encoder |\n|---|---|---|---|---|---|")
+    for dataset in bundled_tables():
         with tempfile.TemporaryDirectory() as folder:
-            took = []
+            assert encoder._cache is not None
+            encoder._cache.path = Path(folder) / FILE
+            cells = []
             for _ in range(2):
                 spent, start = 0.0, time.perf_counter()
-                bank = build_bank(load_table(name), Store.open(f"sqlite:///{folder}/kg.sqlite"), encoder)
-                took.append(time.perf_counter() - start)
-            share = spent / took[1]
-            print(f"| {name} | {len(bank.concepts)} | {took[0]:.1f} | {took[1]:.1f} | {share:.0%} |", flush=True)
+                bank = build_bank(load_table(dataset), Store.open(f"sqlite:///{folder}/kg.sqlite"), encoder)
+                took = time.perf_counter() - start
+                cells.append(f"{took:.2f} | {spent / took:.0%}")
+            print(f"| {dataset} | {len(bank.concepts)} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -246,24 +238,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path, help="folder with data/ and kg/")
     parser.add_argument("--encoder", default="minilm")
-    parser.add_argument("--vectors", type=Path, default=Path(tempfile.gettempdir()) / "kgvad-vectors")
     parser.add_argument("--every", type=int, default=1, help="read every Nth caption only")
-    parser.add_argument("--only", choices=("descriptions", "captions", "time"))
+    parser.add_argument("--only", choices=("descriptions", "captions", "time", "rule", "facts"))
     options = parser.parse_args()
+    wanted = (options.only,) if options.only else ("descriptions", "captions", "time")
+    if "time" in wanted:
+        times(options.encoder)
     encoder = load_text_encoder(options.encoder)
     assert isinstance(encoder, HubEncoder)
-    if options.only in (None, "time"):
-        times(load_text_encoder(options.encoder))  # type: ignore[arg-type]
-    if options.only == "time":
-        return
     table, store = load_table("ucf"), Store.open()
-    bank, chosen = build_bank(table, store, encoder), build_bank(table, store, encoder, contrast=True)
-    every = sources(options.shared, table, bank, chosen, encoder)
-    vectors = Vectors(encoder, options.vectors)
-    if options.only in (None, "descriptions"):
-        descriptions(options.shared, table, vectors, every)
-    if options.only in (None, "captions"):
-        captions(options.shared, table, vectors, every, options.every)
+    bank = build_bank(table, store, encoder)
+    if "rule" in wanted:
+        for line in caption_rules(options.shared, bank, encoder):
+            print(line, flush=True)
+    if "facts" in wanted:
+        for line in choose_facts(bank, described(options.shared, table, encoder)):
+            print(line, flush=True)
+    if {"descriptions", "captions"} & set(wanted):
+        every = sources(options.shared, table, bank, build_bank(table, store, encoder, contrast=True), encoder)
+        if "descriptions" in wanted:
+            descriptions(options.shared, table, encoder, every)
+        if "captions" in wanted:
+            captions(options.shared, table, encoder, every, options.every)
 
 
 if __name__ == "__main__":

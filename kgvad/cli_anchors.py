@@ -110,18 +110,21 @@ def export(
 
 def plot(
     bank: Annotated[Path, typer.Argument(help="Anchor bank.")],
-    output: Annotated[Path | None, typer.Option(help="SVG to write; default: beside the bank.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="SVG or PNG to write; default: SVG beside the bank.")
+    ] = None,
 ) -> None:
-    """Draw the similarity of the anchors and a map of anchors and concepts (SVG); print the file's path."""
+    """Draw the similarity of the anchors and a map of anchors and concepts (SVG or PNG); print the file's path."""
     from kgvad.anchors.bank import AnchorBank
     from kgvad.anchors.plot import picture
     from kgvad.errors import UsageError
-    from kgvad.files import write_text
+    from kgvad.files import write_bytes
 
     path = output or bank.with_suffix(".svg")
-    if path.suffix.lower() != ".svg":
-        raise UsageError(f"{path} is no .svg", "pictures are written as SVG")
-    write_text(path, picture(AnchorBank.load(bank)))
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise UsageError(f"{path} names no kind of picture", "end it with .svg or .png")
+    drawn = picture(AnchorBank.load(bank))
+    write_bytes(path, drawn.png() if path.suffix.lower() == ".png" else drawn.svg().encode())
     print(path)
 
 

@@ -7,6 +7,11 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from kgvad.anchors.bank import build_bank
+from kgvad.anchors.text import load_text_encoder
+from kgvad.kg.store import Store
+from kgvad.kg.tables import parse_table
+
 WORDS = (
     "a an the kind of caused by leading to with as part robbery theft crime fire arson smoke fighting fight normal"
     " activity person man people walking street running gun masked pointing cashier burning car violence traffic : , ."
@@ -104,3 +109,10 @@ text = "normal activity"
 normal = true
 cues = ["people walking", "a street with traffic"]
 """
+
+
+def tiny_bank(tmp_path_factory):
+    """Bank of TABLE from the bundled facts, its encoder and the store."""
+    encoder = load_text_encoder(str(checkpoint("bert", tmp_path_factory.mktemp("bert"))))
+    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite")
+    return build_bank(parse_table(TABLE, "tiny"), store, encoder), encoder, store

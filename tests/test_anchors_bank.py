@@ -9,26 +9,17 @@ import pytest
 from safetensors import safe_open
 
 from kgvad.anchors.bank import AnchorBank, build_bank, open_vocabulary
-from kgvad.anchors.describe import as_csv, describe, differences
-from kgvad.anchors.plot import picture
-from kgvad.anchors.pool import POOLINGS, balanced, pooling
-from kgvad.anchors.prompts import prompt
-from kgvad.anchors.select import select
-from kgvad.anchors.text import load_text_encoder
+from kgvad.anchors.describe import differences
 from kgvad.errors import AnchorError, UsageError
-from kgvad.kg.graph import Concept
-from kgvad.kg.store import Store
 from kgvad.kg.tables import parse_table
 
 sys.path.append(str(Path(__file__).parent))
-from anchors_samples import TABLE, checkpoint
+from anchors_samples import TABLE, tiny_bank
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    encoder = load_text_encoder(str(checkpoint("bert", tmp_path_factory.mktemp("bert"))))
-    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite")
-    return build_bank(parse_table(TABLE, "tiny"), store, encoder), encoder, store
+    return tiny_bank(tmp_path_factory)
 
 
 def test_concepts_keep_prompt_and_provenance(made):
@@ -85,30 +76,6 @@ def test_damaged_missing_and_newer_files_are_one_line(made, tmp_path):
         AnchorBank.load(path)
 
 
-def test_templates_and_hostile_labels():
-    def concept(relation, text):
-        return Concept("X", text, relation, None, None, (), "", None, 1.0)
-
-    assert prompt(concept("cause", "a fault"), "fire") == "fire caused by a fault"
-    assert prompt(concept("subclass", "car theft"), "theft") == "car theft, a kind of theft"
-    assert prompt(concept("related", "handgun"), "robbery") == "handgun at a scene of robbery"
-    assert prompt(concept("never heard of", "x"), "fire") == "fire, x"
-    assert prompt(concept("superclass", "{category} {0} %s"), "fire") == "fire, a kind of {category} {0} %s"
-
-
-def test_balanced_counts_many_facts_of_one_kind_as_one():
-    vectors = np.eye(6, dtype=np.float32)
-    relations = ["cue", "label", "related", "subclass", "superclass", "alias"]
-    weights = np.array([1, 1, 0.7, 0.5, 0, 0.6], np.float32)  # the superclass is quiet
-    # cue 1.0 to axis 0; label 0.3 to axis 1; two facts 0.8 to the middle of axes 2 and 3; the alias does not count
-    raw = np.array([1, 0.3, 0.8 / 2**0.5, 0.8 / 2**0.5, 0, 0])
-    assert np.allclose(balanced(vectors, weights, relations), raw / np.linalg.norm(raw), atol=1e-6)
-    # without a cue the label counts as much as the facts
-    raw = np.array([0, 1, 1 / 2**0.5, 1 / 2**0.5, 0, 0])
-    assert np.allclose(balanced(vectors[1:], weights[1:], relations[1:]), raw / 2**0.5, atol=1e-6)
-    assert np.allclose(balanced(vectors[5:], weights[5:], ["alias"]), vectors[5])
-
-
 def test_what_a_related_item_leads_to_is_said_of_that_item(made):
     _, encoder, store = made
     table = parse_table(
@@ -126,41 +93,6 @@ def test_what_a_related_item_leads_to_is_said_of_that_item(made):
     assert weight["property crime"] == 0 < weight["property damage"]  # it stays there to be cited
 
 
-@pytest.mark.parametrize("name", POOLINGS)
-def test_every_pooling_gives_a_unit_vector_and_one_concept_is_itself(name):
-    draw = np.random.default_rng(0)
-    vectors = draw.normal(size=(6, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    relations = ["label", "cue", "cue", "alias", "superclass", "related"]
-    anchor = pooling(name)(vectors, np.full(6, 0.5, np.float32), relations)
-    assert anchor.shape == (8,) and abs(np.linalg.norm(anchor) - 1) < 1e-5
-    assert np.allclose(pooling(name)(vectors[:1], np.ones(1, np.float32), ["label"]), vectors[0], atol=1e-6)
-    with pytest.raises(UsageError, match="balanced"):
-        pooling("median")
-
-
-def test_selection_drops_what_belongs_to_the_rival_and_what_is_said_twice():
-    def row(x, y):
-        return np.array([x, y], np.float32) / np.hypot(x, y)
-
-    #                 label        own         twin of it    rival's       label       rival's own
-    vectors = np.stack([row(1, 0.2), row(1, 0), row(1, 0.01), row(0.1, 1), row(0, 1), row(0.5, 1)])
-    category = np.array([0, 0, 0, 0, 1, 1])
-    found = select(vectors, category, ["label", "cue", "cue", "alias", "label", "cue"], [[1], [0]], alike=0.99)
-    assert [decision.kept for decision in found] == [True, True, False, False, True, True]
-    assert "another concept" in found[2].reason and "nearer to another category" in found[3].reason
-    assert found == select(vectors, category, ["label", "cue", "cue", "alias", "label", "cue"], [[1], [0]], alike=0.99)
-
-
-def test_contrast_explains_every_concept(made):
-    bank, encoder, store = made
-    lines = []
-    chosen = build_bank(parse_table(TABLE, "tiny"), store, encoder, contrast=True, explain=lines.append)
-    assert len(lines) == len(bank.concepts)
-    assert len(chosen.concepts) == sum(line.startswith("kept") for line in lines)
-    assert {"Robbery", "Arson", "Normal"} == {line.split("\t")[1] for line in lines}
-
-
 def test_open_vocabulary_adds_categories_by_words_and_by_item(made):
     bank, encoder, store = made
     wider = open_vocabulary(bank, encoder, store, ["a dog attacks a person", "Q6160"])
@@ -175,12 +107,11 @@ def test_open_vocabulary_adds_categories_by_words_and_by_item(made):
             open_vocabulary(bank, encoder, store, [query])
 
 
-def test_views_name_what_is_there(made, tmp_path):
+def test_a_language_that_is_absent_beside_one_that_is_there_is_told(made, capsys):
     bank, encoder, store = made
-    assert "robbery, a kind of theft  [Q2727213 P279]" in describe(bank)
-    rows = as_csv(bank).splitlines()
-    assert len(rows) == len(bank.concepts) + 1 and rows[0].startswith("category,text,prompt,relation,qid")
-    drawn = picture(open_vocabulary(bank, encoder, store, ["<script>alert(1)</script>"]))
-    assert "<script" not in drawn and drawn.count("<circle") == len(bank.concepts) + 1 + 4
-    told = differences(bank, open_vocabulary(bank, encoder, store, ["a dog"]))
-    assert told == "a dog: only in the second\n"
+    mixed = build_bank(parse_table(TABLE, "tiny"), store, encoder, languages=("zh", "en", "mul"))
+    told = capsys.readouterr().err
+    assert "no label in zh for any item of tiny; the other languages are used" in told and told.count("\n") == 1
+    assert [concept.text for concept in mixed.concepts] == [concept.text for concept in bank.concepts]
+    with pytest.raises(AnchorError, match=r"no label in xx or zh .*--language en"):
+        build_bank(parse_table(TABLE, "tiny"), store, encoder, languages=("xx", "zh", "mul"))

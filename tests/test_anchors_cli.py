@@ -1,0 +1,54 @@
+"""The commands as a user runs them: real processes of ``python -m kgvad``."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+from anchors_samples import TABLE, checkpoint
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A working folder with a tiny encoder, a category table and the bank that the command made of them."""
+    folder = tmp_path_factory.mktemp("place")
+    checkpoint("bert", folder / "bert")
+    (folder / "tiny.toml").write_text(TABLE)
+    done = run(folder, "build-anchors", "--dataset", "tiny.toml", "--encoder", "bert", "--output", "tiny.safetensors")
+    assert (done.returncode, done.stdout) == (0, "tiny.safetensors\n"), done.stderr
+    assert done.stderr.startswith("kgvad: 3 categories") and done.stderr.count("\n") == 1
+    return folder
+
+
+def run(folder, *arguments):
+    variables = {**os.environ, "KGVAD_HOME": str(folder / "home"), "KGVAD_CACHE": str(folder / "cache")}
+    command = [sys.executable, "-m", "kgvad", *arguments]
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=100)
+
+
+def test_show_export_and_compare(place):
+    shown = run(place, "anchors", "show", "tiny.safetensors")
+    assert shown.returncode == 0 and "robbery, a kind of theft  [Q2727213 P279]" in shown.stdout
+    table = run(place, "anchors", "export", "tiny.safetensors", "--csv")
+    assert table.returncode == 0 and table.stdout.startswith("category,text,prompt,relation,qid")
+    same = run(place, "anchors", "compare", "tiny.safetensors", "tiny.safetensors")
+    assert (same.returncode, same.stdout, same.stderr) == (0, "the two say the same\n", "")
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.svg", b"<svg "), ("a.PNG", b"\x89PNG")])
+def test_plot_by_suffix(place, name, start):
+    done = run(place, "anchors", "plot", "tiny.safetensors", "--output", name)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{name}\n", "")
+    assert (place / name).read_bytes().startswith(start)
+
+
+def test_what_is_wrong_is_one_line(place):
+    done = run(place, "anchors", "plot", "tiny.safetensors", "-o", "a.bmp")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and ".svg or .png" in done.stderr
+    given = ("--dataset", "tiny.toml", "--encoder", "bert", "--language", "zh", "--output", "zh.safetensors")
+    done = run(place, "build-anchors", *given)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1) and "label in zh" in done.stderr
+    assert not (place / "zh.safetensors").exists()

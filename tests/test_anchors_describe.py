@@ -1,0 +1,26 @@
+"""What a bank holds, in words and as a table."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from kgvad.anchors.bank import open_vocabulary
+from kgvad.anchors.describe import as_csv, describe, differences
+
+sys.path.append(str(Path(__file__).parent))
+from anchors_samples import tiny_bank
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return tiny_bank(tmp_path_factory)
+
+
+def test_views_name_what_is_there(made):
+    bank, encoder, store = made
+    assert "robbery, a kind of theft  [Q2727213 P279]" in describe(bank)
+    rows = as_csv(bank).splitlines()
+    assert len(rows) == len(bank.concepts) + 1 and rows[0].startswith("category,text,prompt,relation,qid")
+    told = differences(bank, open_vocabulary(bank, encoder, store, ["a dog"]))
+    assert told == "a dog: only in the second\n"
