@@ -24,9 +24,11 @@ def describe(bank: AnchorBank) -> str:
     for index, name in enumerate(bank.categories):
         mark = " (normal)" if index == bank.normal else ""
         lines += ["", f"{name}{mark}"]
-        for concept in bank.of(name):
+        for row in np.flatnonzero(bank.concept_category == index):
+            concept = bank.concepts[row]
             where = " ".join(part for part in (concept.qid, concept.property) if part)
-            lines.append(f"  {concept.relation:<12} {concept.prompt}{f'  [{where}]' if where else ''}")
+            quiet = "" if bank.concept_weight[row] > 0 else "  (kept out of the anchor)"
+            lines.append(f"  {concept.relation:<12} {concept.prompt}{f'  [{where}]' if where else ''}{quiet}")
     return "\n".join(lines) + "\n"
 
 

@@ -20,6 +20,10 @@ def made(tmp_path_factory):
 def test_views_name_what_is_there(made):
     bank, encoder, store = made
     assert "robbery, a kind of theft  [Q2727213 P279]" in describe(bank)
+    assert "kept out" not in describe(bank)
+    bank.concept_weight[5] = 0
+    assert describe(bank).count("(kept out of the anchor)") == 1
+    bank.concept_weight[5] = 0.5
     rows = as_csv(bank).splitlines()
     assert len(rows) == len(bank.concepts) + 1 and rows[0].startswith("category,text,prompt,relation,qid")
     told = differences(bank, open_vocabulary(bank, encoder, store, ["a dog"]))
