@@ -8,7 +8,7 @@ Detectors register by name in the entry-point group ``kgvad.detectors``; the val
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar
@@ -49,6 +49,8 @@ class Problem:
         float32 [P, d], unit rows, and ``concept_category``, int64 [P].
     text_dim
         Width of the captions' embeddings where the features come with captions (SemVAD).
+    shared_space
+        Whether features and anchors lie in one space (CLIP, BLIP, text), so that their cosines mean something.
     """
 
     dim: int
@@ -58,6 +60,7 @@ class Problem:
     concepts: Tensor | None = None
     concept_category: Tensor | None = None
     text_dim: int | None = None
+    shared_space: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +152,8 @@ class Detector(nn.Module, ABC):
         self.problem = problem
         self.config = config
 
-    def prepare(self, rows: Tensor) -> None:
-        """Take statistics of the training features, float32 [N, D], once before training."""
+    def prepare(self, videos: Sequence[Tensor]) -> None:
+        """Take statistics of the training videos, float32 [T, D] each, once before training."""
 
     @abstractmethod
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> Output:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
 from kgvad.detector.temporal import LocalGlobalAdapter, change, distances, novelty, standardise
 
-ROWS = 4096  # at once: the graphs are quadratic in the rows of a video
+ROWS = 4096  # at once: distances and graphs are quadratic in the rows of a video
 
 
 class AnchorAlignedConfig(BaseModel):
@@ -25,64 +25,77 @@ class AnchorAlignedConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: int = Field(default=128, ge=2, multiple_of=2)  # m
-    layers: int = Field(default=1, ge=0)  # of windowed attention; 0: no temporal encoder
+    layers: int = Field(default=0, ge=0)  # of windowed attention; 0: no temporal encoder
     heads: int = Field(default=2, ge=1)
     window: int = Field(default=8, ge=1)  # rows
-    dropout: float = Field(default=0.4, ge=0, lt=1)
-    scale: float = Field(default=20.0, gt=0)  # mean length of an input row after centring
-    video_scale: float = Field(default=6.0, ge=0)  # logits between a surely normal and a surely abnormal video
-    row_weight: float = Field(default=1.0, ge=0)  # logits per deviation of what a row shows
+    dropout: float = Field(default=0.4, ge=0, lt=1)  # of the temporal encoder
+    scale: float = Field(default=10.0, gt=0)  # length of every input vector after centring
+    ridge: float = Field(default=0.05, ge=0)  # weight decay of the linear heads, in the loss
+    video_scale: float = Field(default=2.0, ge=0)  # weight of the logits that the video is abnormal
+    row_weight: float = Field(default=0.8, ge=0)  # logits per deviation of what a row shows
     change_weight: float = Field(default=1.0, ge=0)  # of how much the features move around it
     novelty_weight: float = Field(default=1.0, ge=0)  # of how unlike the rest of its video it is
-    context_scores: bool = False  # whether the anomaly score sees temporal context, or the alignment alone
     anchors: bool = True  # False: free category vectors instead of anchors
+    prompts: bool = True  # learned vectors beside the anchors
     guidance: bool = True
-    temperature: float = Field(default=0.1, gt=0)
+    direct: float = Field(default=10.0, ge=0)  # first weight of cosines with the anchors, where the spaces are one
     mil_weight: float = Field(default=1.0, ge=0)
     align_weight: float = Field(default=1.0, ge=0)
     video_weight: float = Field(default=1.0, ge=0)
     separation_weight: float = Field(default=0.1, ge=0)
     prior: bool = True  # learn categories as if all were equally frequent (logit adjustment, Menon et al. 2021)
-    agreement_weight: float = Field(default=0.1, ge=0)
+    agreement_weight: float = Field(default=0.0, ge=0)  # above 0 it drowns the row head: see docs/results.md
     smooth_weight: float = Field(default=0.0, ge=0)
 
 
 @dataclass(frozen=True, eq=False)
 class AnchorOutput(Output):
-    """Output with what the losses read: row logits f [B, T], video logits g [B], guided anchors [B, C, m]."""
+    """Output with what the losses read.
+
+    Row logits f [B, T], video logits g [B], guided anchors [B, C, m] and the decay [B], the same for every video.
+    """
 
     rows: Tensor | None = None
     whole: Tensor | None = None
     guided: Tensor | None = None
+    decay: Tensor | None = None
 
 
 class AnchorAligned(Detector):
     """Weakly supervised detector whose categories are anchors from a knowledge graph.
 
-    Rows X are centred and scaled, projected (V0) and put in temporal context (V). Whether a video is abnormal and
-    where in it are asked separately, because the first is easy to learn from weak labels and would drown the second:
+    Weak labels are few and features wide, so everything that learns from them is linear in vectors of one length and
+    held back by a ridge: x_t is a row and y the pooled video (mean, maximum, minimum over the rows), both less the
+    centre of the training videos and scaled to the length k.
 
-        s_t = G (sigmoid((g + mean of the k largest f) / 2) - 1/2) + z(f_t) + z(change_t) + z(novelty_t)
+    Whether a video is abnormal and where in it are asked separately, because the first is easy to learn from weak
+    labels and would drown the second:
 
-    g reads the pooled video (mean V0, max V0) and f a row V0_t (option: V_t); both learn from the video's label, f by
-    top-k MIL. change is how much the features move around a row, novelty how unlike the rest of the video it is, and z
-    standardises within the video.
+        s_t = G (g(y) + mean of the k largest f) + z(f(x_t)) + z(change_t) + z(novelty_t)
 
-    The guidance lets every anchor attend to the concepts of its category under the video's evidence
+    g learns from the video's label and f by top-k MIL. change is how much the features move around a row, novelty how
+    unlike the rest of the video it is, and z standardises within the video.
+
+    Categories are bilinear in what is seen and the anchors, rows in temporal context V_t = U x_t + a h(U x)_t:
+
+        M_t = V_t . A' / sqrt(m) + b + d cos(x_t, A)      M = U' y . A' / sqrt(m) + b' + d mean_t cos(x_t, A)
+
+    The cosines stand there only where features and anchors share one space (CLIP, BLIP, text); anchors are then less
+    their mean. The guidance lets every anchor attend to the concepts of its category under the video's evidence
     e = sum_t softmax(s)_t V_t:
 
         A'_c = A_c W + D_c + gate * sum_p softmax_p( e . E_p W / sqrt(m) ) E_p W      (p over concepts of c)
 
-    D_c are learned prompt vectors. Alignment is M = cos(V Q, A') / tau, and the same with the pooled video.
+    D_c are learned prompt vectors. The ridge falls on the products of U and W A + D, the weights that act.
     """
 
     name: ClassVar[str] = "anchor-aligned"
     Config: ClassVar[type[BaseModel]] = AnchorAlignedConfig
-    recipe: ClassVar[Recipe] = Recipe(epochs=12, learning_rate=1e-3, weight_decay=0.3)
+    recipe: ClassVar[Recipe] = Recipe(epochs=12, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
     source: ClassVar[str] = "kgvad"
-    centre: Tensor
+    row_centre: Tensor
+    video_centre: Tensor
     seen: Tensor
-    spread: Tensor
     anchors: Tensor
     concepts: Tensor
     member: Tensor
@@ -90,33 +103,37 @@ class AnchorAligned(Detector):
     def __init__(self, problem: Problem, config: AnchorAlignedConfig) -> None:
         super().__init__(problem, config)
         self.options = config
-        width = config.width
-        self.register_buffer("centre", torch.zeros(problem.dim))
-        self.register_buffer("spread", torch.ones(()))
-        self.register_buffer("seen", torch.ones(len(problem.categories)))  # training samples of each category so far
-        self.drop = nn.Dropout(config.dropout)
-        self.project = nn.Linear(problem.dim, width)
+        width, dim, count = config.width, problem.dim, len(problem.categories)
+        self.register_buffer("row_centre", torch.zeros(dim))
+        self.register_buffer("video_centre", torch.zeros(3 * dim))
+        self.register_buffer("seen", torch.ones(count))  # training samples of each category so far
+        self.row_head, self.video_head = nn.Linear(dim, 1), nn.Linear(3 * dim, 1)
+        for head in (self.row_head, self.video_head):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+        self.row_query = nn.Linear(dim, width, bias=False)
+        self.video_query = nn.Linear(3 * dim, width, bias=False)
+        self.row_bias, self.video_bias = nn.Parameter(torch.zeros(count)), nn.Parameter(torch.zeros(count))
         self.temporal = (
             LocalGlobalAdapter(width, config.layers, config.heads, config.window, 0, config.dropout)
             if config.layers
             else None
         )
         self.context = nn.Parameter(torch.zeros(()))  # how much temporal context is added; training opens it
-        self.max_rows = ROWS if config.layers else None
-        self.row_head = nn.Sequential(nn.Linear(width, width // 2), nn.GELU(), self.drop, nn.Linear(width // 2, 1))
-        self.video_head = nn.Linear(2 * width, 1)
+        self.max_rows = ROWS
         self._build_anchors(problem, width)
-        self.row_query = nn.Linear(width, width)
-        self.video_query = nn.Linear(2 * width, width)
         self.gate = nn.Parameter(torch.tensor(0.5))
 
     def _build_anchors(self, problem: Problem, width: int) -> None:
         count = len(problem.categories)
         self.uses_anchors = self.options.anchors and problem.anchors is not None
+        self.direct: nn.Parameter | None = None
         if self.uses_anchors and problem.anchors is not None:
             self.register_buffer("anchors", problem.anchors.clone())
             self.text = nn.Linear(problem.anchors.shape[1], width, bias=False)
-            self.prompts = nn.Parameter(torch.zeros(count, width))
+            self.prompts = nn.Parameter(torch.zeros(count, width), requires_grad=self.options.prompts)
+            if problem.shared_space and self.options.direct:
+                self.direct = nn.Parameter(torch.tensor(self.options.direct))
         else:
             self.prompts = nn.Parameter(torch.randn(count, width) / math.sqrt(width))
         self.guided = self.uses_anchors and self.options.guidance and problem.concepts is not None
@@ -125,58 +142,60 @@ class AnchorAligned(Detector):
             member = F.one_hot(problem.concept_category, count).bool().T  # [C, P]
             self.register_buffer("member", member, persistent=False)
 
-    def prepare(self, rows: Tensor) -> None:
-        """Centre of the training rows and mean length of what is left."""
-        centre = rows.mean(0)
-        self.centre.copy_(centre)
-        self.spread.copy_((rows - centre).norm(dim=-1).mean().clamp(min=1e-6))
+    def prepare(self, videos: Sequence[Tensor]) -> None:
+        """Centres of the training rows and of the pooled training videos."""
+        rows = sum(video.sum(0) for video in videos)
+        self.row_centre.copy_(rows / sum(len(video) for video in videos))
+        self.video_centre.copy_(torch.stack([_pool(v[None], v.new_tensor([len(v)]))[0] for v in videos]).mean(0))
 
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> AnchorOutput:
         options = self.options
         valid = valid_rows(lengths, features.shape[1])[..., None]
-        v0 = F.gelu(self._project(features)) * valid  # [B, T, m]
-        pooled = self.drop(_pool(v0, valid, lengths))  # [B, 2 m]
-        v = v0 if self.temporal is None else v0 + self.context * self.temporal(v0, lengths)
-        rows = self.drop(v)
-        found = self.row_head(rows if options.context_scores else self.drop(v0))[..., 0]  # f [B, T]
-        whole = self.video_head(pooled)[:, 0]  # g [B]
-        both = (whole + loss.topk_mean(found, lengths)) / 2  # two answers to whether the video is abnormal
-        logits = options.video_scale * (torch.sigmoid(both) - 0.5)[:, None]
+        x = F.normalize(features - self.row_centre, dim=-1) * valid
+        y = options.scale * F.normalize(_pool(features, lengths) - self.video_centre, dim=-1)  # [B, 3 D]
+        found = self.row_head(options.scale * x)[..., 0]  # f [B, T]
+        whole = self.video_head(y)[:, 0]  # g [B]
+        logits = options.video_scale * (whole + loss.topk_mean(found, lengths))[:, None]
         logits = logits + options.row_weight * standardise(found, lengths)
         if options.change_weight or options.novelty_weight:
             gap = distances(features)
             logits = logits + options.change_weight * standardise(change(gap, lengths), lengths)
             logits = logits + options.novelty_weight * standardise(novelty(gap, lengths), lengths)
+        v = self.row_query(options.scale * x)  # [B, T, m]
+        if self.temporal is not None:
+            v = v + self.context * self.temporal(v, lengths)
         weights = logits.detach().masked_fill(~valid[..., 0], -torch.inf).softmax(-1)
-        evidence = (weights[..., None] * rows).sum(1)  # [B, m]
-        anchors = F.normalize(self._anchors(evidence), dim=-1)  # [B, C, m]
-        queries = F.normalize(self.row_query(rows), dim=-1)
-        alignment = queries @ anchors.transpose(1, 2) / options.temperature
-        query = F.normalize(self.video_query(pooled), dim=-1)[:, None]
-        video = (query @ anchors.transpose(1, 2))[:, 0] / options.temperature
+        base = self.text(self.anchors) + self.prompts if self.uses_anchors else self.prompts  # [C, m]
+        anchors = base + self._guide((weights[..., None] * v).sum(1))  # [B, C, m]
+        root = math.sqrt(options.width)
+        alignment = v @ anchors.transpose(1, 2) / root + self.row_bias
+        video = (self.video_query(y)[:, None] @ anchors.transpose(1, 2))[:, 0] / root + self.video_bias
+        if self.direct is not None:
+            cosine = x @ F.normalize(self.anchors - self.anchors.mean(0), dim=-1).T  # [B, T, C]; 0 at padding
+            alignment = alignment + self.direct * cosine
+            video = video + self.direct * cosine.sum(1) / lengths[:, None].clamp(min=1)
         concepts = None
         if self.guided:
-            concepts = queries @ F.normalize(self.text(self.concepts), dim=-1).T
-        return AnchorOutput(logits, alignment, video, concepts, found, whole, anchors)
+            concepts = F.normalize(v, dim=-1) @ F.normalize(self.text(self.concepts), dim=-1).T
+        decay = self._decay(base).expand(len(features)) if self.training else None
+        return AnchorOutput(logits, alignment, video, concepts, found, whole, anchors, decay)
 
-    def _project(self, features: Tensor) -> Tensor:
-        """W k (x - centre) + b. Centring, scaling and dropout of inputs act on W: features are much larger than W."""
-        weight = self.project.weight * (self.options.scale / self.spread)
-        weight = self.drop(torch.ones_like(self.centre)) * weight
-        return F.linear(features, weight, self.project.bias - weight @ self.centre)
-
-    def _anchors(self, evidence: Tensor) -> Tensor:
-        if not self.uses_anchors:
-            free: Tensor = self.prompts.expand(len(evidence), -1, -1)
-            return free
-        base: Tensor = (self.text(self.anchors) + self.prompts).expand(len(evidence), -1, -1)
+    def _guide(self, evidence: Tensor) -> Tensor:
+        """What the concepts add to every anchor under the evidence [B, m]: [B, C, m], or nothing."""
         if not self.guided:
-            return base
+            return evidence.new_zeros(len(evidence), 1, 1)
         keys = self.text(self.concepts)  # [P, m]
         match = evidence @ keys.T / math.sqrt(keys.shape[1])  # [B, P]
         share = match[:, None].masked_fill(~self.member, -torch.inf).softmax(-1)
-        guide: Tensor = share.nan_to_num() @ keys  # a category without concepts keeps its anchor
-        return base + self.gate * guide
+        guide: Tensor = self.gate * (share.nan_to_num() @ keys)  # a category without concepts keeps its anchor
+        return guide
+
+    def _decay(self, base: Tensor) -> Tensor:
+        """Half the squared length of the weights that act on x and y."""
+        root = math.sqrt(self.options.width)
+        acting = [self.row_head.weight, self.video_head.weight]
+        acting += [base @ query.weight / root for query in (self.row_query, self.video_query)]
+        return torch.stack([weight.square().sum() for weight in acting]).sum() / 2
 
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Named losses of the design: MIL, alignment of rows and of the video, separation, agreement, smoothness."""
@@ -193,6 +212,8 @@ class AnchorAligned(Detector):
             "align": options.align_weight * loss.mil_align(output.alignment + share, lengths, batch.targets),
             "video": options.video_weight * loss.soft_cross_entropy(output.video + share, batch.targets),
         }
+        if options.ridge and output.decay is not None:
+            terms["ridge"] = options.ridge * output.decay.mean()
         if options.separation_weight and output.guided is not None:
             terms["separation"] = options.separation_weight * loss.text_separation(output.guided, batch.normal)
         if options.agreement_weight:
@@ -204,8 +225,9 @@ class AnchorAligned(Detector):
         return terms
 
 
-def _pool(x: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
-    """Mean and maximum over valid rows, [B, 2 m]; zeros for a video without rows."""
+def _pool(x: Tensor, lengths: Tensor) -> Tensor:
+    """Mean, maximum and minimum over the valid rows of [B, T, D], [B, 3 D]; zeros for a video without rows."""
+    valid = valid_rows(lengths, x.shape[1])[..., None]
     mean = (x * valid).sum(1) / lengths[:, None].clamp(min=1)
-    top = x.masked_fill(~valid, -torch.inf).amax(1)
-    return torch.cat([mean, torch.where(torch.isfinite(top), top, torch.zeros_like(top))], dim=-1)
+    top, low = x.masked_fill(~valid, -torch.inf).amax(1), x.masked_fill(~valid, torch.inf).amin(1)
+    return torch.cat([mean, top, low], dim=-1).nan_to_num(posinf=0.0, neginf=0.0)

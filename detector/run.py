@@ -121,6 +121,7 @@ def read_config(folder: Path) -> RunConfig:
 
 def make_problem(config: RunConfig, bank: AnchorBank | None) -> Problem:
     """What the detector of a run is built for."""
+    spaces = () if bank is None else (bank.encoder.joint, f"{bank.encoder.name}-text")
     return Problem(
         dim=config.dim,
         categories=config.categories,
@@ -129,4 +130,5 @@ def make_problem(config: RunConfig, bank: AnchorBank | None) -> Problem:
         concepts=None if bank is None else torch.from_numpy(bank.concept_vectors.copy()),
         concept_category=None if bank is None else torch.from_numpy(bank.concept_category.copy()),
         text_dim=config.text_dim,
+        shared_space=bank is not None and config.encoder in spaces and bank.anchors.shape[1] == config.dim,
     )

@@ -80,7 +80,7 @@ def train(
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         torch.manual_seed(config.seed)
         detector = build(config.detector, make_problem(config, bank), config.options).to(device)
-        detector.prepare(_rows(samples, device))
+        detector.prepare(_statistics_rows(samples, device))
         optimiser = torch.optim.AdamW(
             [p for p in detector.parameters() if p.requires_grad],
             lr=recipe.learning_rate,
@@ -123,14 +123,14 @@ def _cuda_devices(device: str) -> list[torch.device]:
     return [torch.device(device)] if device.startswith("cuda") else []
 
 
-def _rows(samples: Sequence[Sample], device: str, most: int = 50_000) -> Tensor:
-    """Up to ``most`` training rows, evenly over the videos, for statistics."""
+def _statistics_rows(samples: Sequence[Sample], device: str, most: int = 50_000) -> list[Tensor]:
+    """Up to ``most`` training rows, evenly over the videos and by video, for statistics."""
     each = max(1, most // len(samples))
     rows = []
     for sample in samples:
         step = max(1, math.ceil(len(sample.features) / each))
-        rows.append(np.asarray(sample.features[::step], dtype=np.float32))
-    return torch.from_numpy(np.concatenate(rows)).to(device)
+        rows.append(torch.from_numpy(np.asarray(sample.features[::step], dtype=np.float32)).to(device))
+    return rows
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
