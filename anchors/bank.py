@@ -332,7 +332,7 @@ def _check_languages(table: CategoryTable, store: Store, languages: Sequence[str
         return
     told = f"the knowledge graph has no label in {' or '.join(absent)} for any item of {table.dataset}"
     if len(absent) == len(languages):
-        raise AnchorError(told, "fetch them (kgvad kg fetch --language), or use --language en")
+        raise AnchorError(told, f"fetch them: kgvad kg fetch --language {absent[0]}; or use --language en")
     note(f"{told}; the other languages are used")
 
 
