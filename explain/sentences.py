@@ -159,7 +159,11 @@ def _event(report: Report, index: int) -> list[tuple[str, str, Pointers]]:
             )
         )
     if event.hints:
-        sentences.append((f"{place}/hints", "hints_intro", {"basis": f"{at}/hints/0/basis"}))
+        if event.actions:
+            sentences.append((f"{place}/hints", "hints_intro", {"basis": f"{at}/hints/0/basis"}))
+        else:
+            fields = {"peak_s": f"{at}/peak_s", "by": "/method/actions_by"}
+            sentences.append((f"{place}/hints", "hints_intro_alone", fields))
     for i in range(len(event.hints)):
         sentences.append((f"{place}/hints/{i}", "hint", _evidence_fields(f"{at}/hints/{i}")))
     return sentences

@@ -3,11 +3,13 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from kgvad.detector.examples import Match
 from kgvad.errors import ReportError, UsageError
 from kgvad.explain.compose import Context, Seen, compose
 from kgvad.explain.render import FORMATS, Renderer, template_names
@@ -28,11 +30,17 @@ def everything():
     named = compose(scores(names="yes", trained=True, scorer="anchor", run="runs/ucf", encoder="i3d"), known)
     seen = Seen((Action(name="sword fighting", probability=0.4, elsewhere=0.01),), named.events[0].evidence[:2])
     pixels = scores(encoder="efficientnet-lite0", aligned=False)
+    trained = scores(names="yes", trained=True, encoder="i3d", run="runs/ucf", notes=["trained on 31 videos only"])
+    two = replace(trained, categories=["Normal", "Robbery"], alignment=trained.alignment[:, :2], concept_alignment=None)
+    similar = {1: (Match("Robbery/012", "Robbery", 70.4, 75.0, 0.8312), Match("x", "Arson", 3605.0, 3610.0, 0.5))}
     return {
         "named": named,
         "one": compose(scores(names="yes", trained=True, events=((60, 80, 0.9),)), known),
         "hint": compose(scores(names="hint"), Context(bank=bank(), captions_file="captions.json")),
         "pixels": compose(pixels, Context(), {1: seen}, "I3D, Kinetics-400"),
+        "alone": compose(pixels, Context(), {2: Seen((), seen.hints)}, "I3D, Kinetics-400"),
+        "only": compose(two, Context(texts=TEXTS)),
+        "similar": compose(trained, replace(known, similar=similar)),
         "given": compose(scores(scorer="unknown", aligned=False), Context(scores_file="mine.csv")),
         "calm": compose(scores(events=()), Context(calibrated_on=3, false_alarms_per_hour=0.5)),
         "blip": compose(scores(events=((10, 11, 0.8),)), Context()),
@@ -340,3 +348,18 @@ def test_every_note_of_our_scorers_is_translated():
     said = re.findall(r'"((?:The|Categories)[^"]+\.)"', source)
     assert len(said) >= 4
     assert all(german.say("note", {"note": note}) != note for note in said if "{" not in note), said
+
+
+def test_similar_training_moments_are_listed_with_their_times():
+    text = render(REPORTS["similar"], "md")
+    assert "“Robbery/012” (robbery), 00:01:10 to 00:01:15: 0.83." in text
+    assert "“x” (arson), 01:00:05 to 01:00:10: 0.50." in text
+    assert "„Robbery/012“ (Raub)" in render(REPORTS["similar"], "md", language="de")
+    assert "Robbery/012" not in render(REPORTS["named"], "md")
+
+
+def test_the_only_category_on_offer_has_no_share():
+    for form in ("md", "html", "srt", "vtt"):
+        text = render(REPORTS["only"], form)
+        assert "robbery" in text and "robbery (100%)" not in text
+    assert "The only category on offer for event 1 is robbery." in render(REPORTS["only"], "md")
