@@ -104,10 +104,18 @@ def describe_tracks(tracks: Sequence[Track], config: RunConfig) -> dict[str, Any
     return details
 
 
-def seeds_in(path: Path) -> list[Path]:
-    """The run itself, or the runs in a folder of seeds, in the order of their numbers."""
-    inside = [] if (path / CONFIG).is_file() else [config.parent for config in path.glob(f"*/{CONFIG}")]
-    return sorted(inside, key=lambda run: (len(run.name), run.name)) or [path]
+def find_methods(paths: Sequence[Path], device: str = "cpu") -> list[tuple[Path, list[Run]]]:
+    """Runs by method: a run is one, a folder of runs that differ in the seed only is one, of other runs several."""
+    found: list[tuple[Path, list[Run]]] = []
+    for path in paths:
+        inside = [] if (path / CONFIG).is_file() else [config.parent for config in path.glob(f"*/{CONFIG}")]
+        folders = sorted(inside, key=lambda run: (len(run.name), run.name)) or [path]
+        runs = [Run.load(folder, device) for folder in folders]
+        if len({run.config.model_copy(update={"seed": 0}).model_dump_json() for run in runs}) == 1:
+            found.append((path, runs))
+        else:
+            found.extend((folder, [run]) for folder, run in zip(folders, runs, strict=True))
+    return found
 
 
 def evaluate_runs(
@@ -125,7 +133,7 @@ def evaluate_runs(
     Parameters
     ----------
     paths
-        A run or a folder of runs of several seeds each; the others are compared with the first.
+        Runs, or folders of runs (:func:`find_methods`); further methods are compared with the first.
     features
         Root of the feature stores; default: the user's data folder.
     lists
@@ -142,14 +150,14 @@ def evaluate_runs(
     RunError
         The runs are of different datasets.
     """
-    groups = [[Run.load(folder, device) for folder in seeds_in(path)] for path in paths]
+    names, groups = zip(*find_methods(paths, device), strict=True)
     datasets = sorted({run.config.dataset for group in groups for run in group})
     if len(datasets) > 1:
         raise RunError(f"the runs are of different datasets ({', '.join(datasets)})", "evaluate them one by one")
     root = features or default_features(datasets[0])
     truth = load_truth(datasets[0], root, lists)
     methods, samples = [], []
-    for name, group in zip(short_names(paths), groups, strict=True):
+    for name, group in zip(short_names(names), groups, strict=True):
         config = group[0].config
         found, boards = [], []
         for run in group:

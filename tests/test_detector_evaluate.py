@@ -57,6 +57,13 @@ def test_seeds_are_one_row_and_other_runs_are_compared_with_the_first(trained, t
     assert difference["figures"]["category_top1"]["p"] is None
 
 
+def test_a_folder_of_different_runs_is_no_method(trained, tmp_path):
+    for name in ("ours/seed-0", "sultani"):
+        (tmp_path / Path(name).name).symlink_to(trained / "runs" / name)
+    shown = kgvad("evaluate", tmp_path, "--features", trained / "features", "--draws", 20)
+    assert "Difference from seed-0" in shown and "sultani" in shown and "±" not in shown
+
+
 def test_markdown_holds_the_same_figures(trained, tmp_path):
     runs = trained / "runs"
     kgvad("evaluate", runs / "ours", "--features", trained / "features", "--draws", 0, "--markdown", tmp_path / "e.md")
