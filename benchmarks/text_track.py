@@ -1,10 +1,11 @@
 """Make the features of the text track: human sentences to train on, a model's captions to test on.
 
-    python benchmarks/text_track.py SHARED OUTPUT [--every 4] [--vectors FOLDER]
+    python benchmarks/text_track.py SHARED OUTPUT [--segments 32] [--vectors FOLDER]
 
-Training videos are the official ones with UCA sentences: a row takes the mean of the sentences whose times cover its
-middle, or the sentence nearest in time. Test videos take every EVERY-th caption, so a row covers 16 x EVERY frames.
-The store is trained on with: kgvad train --dataset ucf --features OUTPUT
+Every video is cut into at most SEGMENTS rows of as many whole snippets each. Training videos are the official ones with
+UCA sentences: a row takes the mean of the sentences whose times cover its middle, or the sentence nearest in time. Rows
+of test videos are means of the captions of their snippets.
+The store is trained on with: kgvad train --dataset ucf --features OUTPUT --set change_weight=0 --set novelty_weight=0
 """
 
 from __future__ import annotations
@@ -53,11 +54,18 @@ def sentence_rows(times: np.ndarray, vectors: np.ndarray, rows: int, row_s: floa
     return mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-6)
 
 
+def cut(frames: int, segments: int) -> tuple[int, int]:
+    """Rows of a video and the frames that each covers: whole snippets, at most ``segments`` rows."""
+    snippets = max(1, frames // SNIPPET_FRAMES)
+    each = -(-snippets // segments)
+    return -(-snippets // each), each * SNIPPET_FRAMES
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--segments", type=int, default=32)
     parser.add_argument("--vectors", type=Path)
     options = parser.parse_args()
     data = options.shared / "data"
@@ -69,27 +77,31 @@ def main() -> None:
     human = {video: entry for video, entry in human.items() if video in train_videos and entry["sentences"]}
     with gzip.open(data / "captions" / "ucf_test_videollama3.json.gz", "rt", encoding="utf-8") as file:
         captions = json.load(file)
-    stride = SNIPPET_FRAMES * options.every
     kept = {}
     for video, entry in captions.items():
-        by_row: dict[int, str] = {}
+        rows, stride = cut(truth.videos[video].frame_count or 0, options.segments)
+        by_row: dict[int, list[str]] = {}
         for frame in sorted(entry, key=int):
-            by_row.setdefault(int(frame) // stride, entry[frame])
-        rows = max(1, (truth.videos[video].frame_count or 0) // stride)
-        last = ""
+            by_row.setdefault(int(frame) // stride, []).append(entry[frame])
+        last = [""]
         kept[video] = [last := by_row.get(row, last) for row in range(rows)]
     texts = [text for entry in human.values() for text in entry["sentences"]]
-    vectors = encode([*texts, *(text for rows in kept.values() for text in rows)], options.vectors)
-    manifest = Manifest(encoder="minilm-text", dim=384, temporal=f"text, {options.every}", stride=stride)
+    vectors = encode([*texts, *(text for rows in kept.values() for row in rows for text in row)], options.vectors)
+    manifest = Manifest(
+        encoder="minilm-text", dim=384, temporal=f"text, {options.segments} segments", stride=SNIPPET_FRAMES
+    )
     with FeatureStore.create(options.output, manifest).adding() as store:
         for video, entry in track(human.items(), "training videos"):
-            frames = max(stride, round(entry["duration"] * FPS))
+            frames = round(entry["duration"] * FPS)
+            number, stride = cut(frames, options.segments)
             matrix = np.stack([vectors[text] for text in entry["sentences"]]).astype(np.float32)
-            rows = sentence_rows(np.array(entry["timestamps"]), matrix, max(1, frames // stride), stride / FPS)
-            store.add(video, rows, VideoEntry(frame_count=frames, fps=FPS, rows=len(rows), stride=stride))
+            rows = sentence_rows(np.array(entry["timestamps"]), matrix, number, stride / FPS)
+            store.add(video, rows, VideoEntry(frame_count=max(frames, 1), fps=FPS, rows=len(rows), stride=stride))
         for video, lines in track(kept.items(), "test videos"):
-            matrix = np.stack([vectors[text] for text in lines]).astype(np.float32)
+            matrix = np.stack([np.mean([vectors[text] for text in row], axis=0, dtype=np.float32) for row in lines])
+            matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True).clip(1e-6)
             count = truth.videos[video].frame_count or 1
+            stride = cut(count, options.segments)[1]
             store.add(video, matrix, VideoEntry(frame_count=count, fps=FPS, rows=len(matrix), stride=stride))
     truth.save(options.output)
     print(store.root)

@@ -31,11 +31,11 @@ MOST_CHARACTERS = 2000  # of one caption; an encoder reads far fewer
 class CaptionRule:
     """How similarities become scores. The defaults were chosen on training videos; see docs/anchors.md."""
 
-    temperature: float = 0.4  # of the soft maximum over concepts and categories
+    temperature: float = 0.2  # of the soft maximum over concepts and categories
     window: int = 25  # snippets that the margin is averaged over
-    video_share: float = 0.7  # of the video's own level in the score
+    video_share: float = 0.3  # of the video's own level in the score
     top: int = 8  # the video's own level is the mean of its highest 1 / top of the smoothed margins
-    middle: float = 0.02  # margin that is scored 0.5
+    middle: float = -0.01  # margin that is scored 0.5
     scale: float = 0.03  # margin over which the score rises from 0.5 to 0.73
 
 

@@ -31,9 +31,9 @@ class AnchorAlignedConfig(BaseModel):
     dropout: float = Field(default=0.4, ge=0, lt=1)  # of the temporal encoder
     scale: float = Field(default=10.0, gt=0)  # length of every input vector after centring
     ridge: float = Field(default=0.05, ge=0)  # weight decay of the linear heads, in the loss
-    video_scale: float = Field(default=2.0, ge=0)  # weight of the logits that the video is abnormal
-    row_weight: float = Field(default=0.8, ge=0)  # logits per deviation of what a row shows
-    change_weight: float = Field(default=1.0, ge=0)  # of how much the features move around it
+    whole_weight: float = Field(default=1.5, ge=0)  # of the logit that the video is abnormal
+    row_weight: float = Field(default=1.0, ge=0)  # of the logit that a row is abnormal
+    change_weight: float = Field(default=1.0, ge=0)  # logits per deviation of how much the features move around a row
     novelty_weight: float = Field(default=1.0, ge=0)  # of how unlike the rest of its video it is
     anchors: bool = True  # False: free category vectors instead of anchors
     prompts: bool = True  # learned vectors beside the anchors
@@ -71,7 +71,7 @@ class AnchorAligned(Detector):
     Whether a video is abnormal and where in it are asked separately, because the first is easy to learn from weak
     labels and would drown the second:
 
-        s_t = G (g(y) + mean of the k largest f) + z(f(x_t)) + z(change_t) + z(novelty_t)
+        s_t = G g(y) + f(x_t) + z(change_t) + z(novelty_t)
 
     g learns from the video's label and f by top-k MIL. change is how much the features move around a row, novelty how
     unlike the rest of the video it is, and z standardises within the video.
@@ -81,8 +81,8 @@ class AnchorAligned(Detector):
         M_t = V_t . A' / sqrt(m) + b + d cos(x_t, A)      M = U' y . A' / sqrt(m) + b' + d mean_t cos(x_t, A)
 
     The cosines stand there only where features and anchors share one space (CLIP, BLIP, text); anchors are then less
-    their mean. The guidance lets every anchor attend to the concepts of its category under the video's evidence
-    e = sum_t softmax(s)_t V_t:
+    their mean, and f gains d cos(x_t, mean of the abnormal concepts - mean of Normal's). The guidance lets every anchor
+    attend to the concepts of its category under the video's evidence e = sum_t softmax(s)_t V_t:
 
         A'_c = A_c W + D_c + gate * sum_p softmax_p( e . E_p W / sqrt(m) ) E_p W      (p over concepts of c)
 
@@ -99,6 +99,7 @@ class AnchorAligned(Detector):
     anchors: Tensor
     concepts: Tensor
     member: Tensor
+    abnormal: Tensor
 
     def __init__(self, problem: Problem, config: AnchorAlignedConfig) -> None:
         super().__init__(problem, config)
@@ -134,6 +135,8 @@ class AnchorAligned(Detector):
             self.prompts = nn.Parameter(torch.zeros(count, width), requires_grad=self.options.prompts)
             if problem.shared_space and self.options.direct:
                 self.direct = nn.Parameter(torch.tensor(self.options.direct))
+                self.lean = nn.Parameter(torch.tensor(self.options.direct))
+                self.register_buffer("abnormal", _abnormal_direction(problem), persistent=False)
         else:
             self.prompts = nn.Parameter(torch.randn(count, width) / math.sqrt(width))
         self.guided = self.uses_anchors and self.options.guidance and problem.concepts is not None
@@ -144,8 +147,7 @@ class AnchorAligned(Detector):
 
     def prepare(self, videos: Sequence[Tensor]) -> None:
         """Centres of the training rows and of the pooled training videos."""
-        rows = sum(video.sum(0) for video in videos)
-        self.row_centre.copy_(rows / sum(len(video) for video in videos))
+        self.row_centre.copy_(torch.cat(list(videos)).mean(0))
         self.video_centre.copy_(torch.stack([_pool(v[None], v.new_tensor([len(v)]))[0] for v in videos]).mean(0))
 
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> AnchorOutput:
@@ -154,9 +156,10 @@ class AnchorAligned(Detector):
         x = F.normalize(features - self.row_centre, dim=-1) * valid
         y = options.scale * F.normalize(_pool(features, lengths) - self.video_centre, dim=-1)  # [B, 3 D]
         found = self.row_head(options.scale * x)[..., 0]  # f [B, T]
+        if self.direct is not None:
+            found = found + self.lean * (x @ self.abnormal)
         whole = self.video_head(y)[:, 0]  # g [B]
-        logits = options.video_scale * (whole + loss.topk_mean(found, lengths))[:, None]
-        logits = logits + options.row_weight * standardise(found, lengths)
+        logits = options.whole_weight * whole[:, None] + options.row_weight * found
         if options.change_weight or options.novelty_weight:
             gap = distances(features)
             logits = logits + options.change_weight * standardise(change(gap, lengths), lengths)
@@ -223,6 +226,17 @@ class AnchorAligned(Detector):
         if options.smooth_weight:
             terms["smooth"] = options.smooth_weight * loss.smoothness(torch.sigmoid(output.logits), lengths)
         return terms
+
+
+def _abnormal_direction(problem: Problem) -> Tensor:
+    """Unit vector [d] from Normal to the mean of the other categories, each the mean of its concepts."""
+    assert problem.anchors is not None
+    means = problem.anchors
+    if problem.concepts is not None and problem.concept_category is not None:
+        rows = [problem.concepts[problem.concept_category == index] for index in range(len(means))]
+        means = torch.stack([own.mean(0) if len(own) else anchor for own, anchor in zip(rows, means, strict=True)])
+    others = torch.cat([means[: problem.normal], means[problem.normal + 1 :]])
+    return F.normalize(others.mean(0) - means[problem.normal], dim=0)
 
 
 def _pool(x: Tensor, lengths: Tensor) -> Tensor:
