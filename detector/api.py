@@ -144,6 +144,7 @@ class Detector(nn.Module, ABC):
     Config: ClassVar[type[BaseModel]]
     recipe: ClassVar[Recipe] = Recipe()
     needs_anchors: ClassVar[bool] = False
+    reads_text: ClassVar[bool] = False  # takes embeddings of captions beside the features
     max_rows: int | None = None  # rows it takes at once; longer videos are scored in overlapping chunks
     source: ClassVar[str] = ""  # paper, for tables
 

@@ -162,7 +162,11 @@ def evaluate_runs(
         found, boards = [], []
         for run in group:
             store = open_store(root, run.config.encoder)
-            words = None if text is None or run.config.text_dim is None else laid_text(FeatureStore.open(text), store)
+            words = (
+                None
+                if text is None or run.config.text_dim is None
+                else laid_text(FeatureStore.open(text), store, truth.split("test"))
+            )
             scores = score_split(run, store, truth, words)
             found.append(tracks_of([smoothed(one, smooth) for one in scores], truth))
             boards.append(Board(found[-1], run.config.categories, run.config.normal))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -37,26 +38,35 @@ def lay(values: NDArray[Any], source: NDArray[np.int64], target: NDArray[np.int6
     return np.array(rows, dtype=np.float32)
 
 
-def laid_text(text: FeatureStore, features: FeatureStore) -> dict[str, Features]:
-    """Caption embeddings of the videos that both stores have, one row for each row of ``features``.
+def laid_text(
+    text: FeatureStore, features: FeatureStore, videos: Iterable[str], *, leave_out: bool = False
+) -> dict[str, Features]:
+    """Caption embeddings of those of ``videos`` that both stores have, one row for each row of ``features``.
+
+    Decoders disagree about the last frames of a video, so frame counts may differ by less than a row. A video where
+    they differ by more is an error, or is left out with ``leave_out``.
 
     Raises
     ------
     FeatureError
-        A video has another number of frames in the two stores, or the stores share no video.
+        The frame counts of a video differ, or the stores share none of ``videos``.
     """
     found: dict[str, Features] = {}
-    present = set(text.ids())
-    for video in features.ids():
+    present = set(text.ids()).intersection(features.ids())
+    for video in videos:
         if video not in present:
             continue
         words, entry = text.info(video), features.info(video)
-        if words.frame_count != entry.frame_count:
+        source, target = words.spans(), entry.spans()
+        longest = max(int((spans[:, 1] - spans[:, 0]).max()) for spans in (source, target))
+        if abs(words.frame_count - entry.frame_count) >= longest:
+            if leave_out:
+                continue
             raise FeatureError(
                 f"{video}: the captions are of {words.frame_count} frames, the features of {entry.frame_count}",
                 "make both from the same video",
             )
-        found[video] = lay(text.load(video), words.spans(), entry.spans())
+        found[video] = lay(text.load(video), source, target)
     if not found:
         raise FeatureError(f"{text.root} and {features.root} have no video in common", "name stores of one dataset")
     return found

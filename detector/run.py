@@ -46,6 +46,7 @@ class RunConfig(BaseModel):
     text_dim: int | None = None
     encoder: str  # of the features
     features_fingerprint: str
+    text_fingerprint: str | None = None  # of the captions' embeddings
     bank_fingerprint: str | None = None
     videos: int  # training videos
     abnormal_videos: int

@@ -13,10 +13,12 @@ from kgvad.detector.data import load_samples
 from kgvad.detector.datasets import Truth
 from kgvad.detector.examples import write_examples
 from kgvad.detector.inputs import Inputs, open_store
+from kgvad.detector.lay import laid_text
 from kgvad.detector.run import Run, RunConfig
 from kgvad.detector.score import score_features
 from kgvad.detector.train import train
 from kgvad.errors import FeatureError, UsageError
+from kgvad.video.store import FeatureStore
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def make_config(
     seed: int,
     counts: tuple[int, int],
     *,
+    text: FeatureStore | None = None,
     epochs: int | None = None,
     learning_rate: float | None = None,
 ) -> RunConfig:
@@ -69,8 +72,10 @@ def make_config(
         categories=categories,
         normal=normal,
         dim=inputs.store.manifest.dim,
+        text_dim=None if text is None else text.manifest.dim,
         encoder=inputs.store.manifest.encoder,
         features_fingerprint=inputs.store.fingerprint,
+        text_fingerprint=None if text is None else text.fingerprint,
         bank_fingerprint=None if bank is None else bank.fingerprint,
         videos=counts[0],
         abnormal_videos=counts[1],
@@ -83,6 +88,7 @@ def train_seeds(
     options: Mapping[str, Any],
     *,
     seeds: Sequence[int],
+    text: Path | None = None,
     epochs: int | None = None,
     learning_rate: float | None = None,
     device: str = "cpu",
@@ -92,18 +98,33 @@ def train_seeds(
     bank, truth = inputs.bank, inputs.truth
     categories = tuple(bank.categories) if bank is not None else truth.categories
     normal = bank.normal if bank is not None else truth.categories.index(truth.normal)
-    samples = load_samples(inputs.store, truth, categories, normal)
+    words = _open_text(detector, text)
+    laid = None if words is None else laid_text(words, inputs.store, truth.split("train"), leave_out=True)
+    samples = load_samples(inputs.store, truth, categories, normal, text=laid)
     abnormal = len({sample.video for sample in samples if not sample.target[normal]})
     videos = len({sample.video for sample in samples})
+    if laid is not None:
+        missing = len(set(inputs.store.ids()).intersection(truth.split("train")).difference(laid))
+        note(f"{missing} training videos have no captions of their length in {text} and are left out")
     _describe(inputs, samples_by_category(truth, {sample.video for sample in samples}), videos, abnormal)
     for seed in seeds:
         folder = inputs.run if len(seeds) == 1 else inputs.run / f"seed-{seed}"
         config = make_config(
-            inputs, detector, options, seed, (videos, abnormal), epochs=epochs, learning_rate=learning_rate
+            inputs, detector, options, seed, (videos, abnormal), text=words, epochs=epochs, learning_rate=learning_rate
         )
         run = train(samples, config, folder, bank=bank, device=device, overwrite=overwrite)
         write_examples(run, inputs.store, truth)
         yield run.folder
+
+
+def _open_text(detector: str, text: Path | None) -> FeatureStore | None:
+    """The store of caption embeddings, where the detector reads captions; otherwise ``None``."""
+    reads = detector_class(detector).reads_text
+    if reads and text is None:
+        raise UsageError(f"{detector} fuses features with captions, and there are none", "name their store with --text")
+    if not reads and text is not None:
+        raise UsageError(f"{detector} does not read captions", "leave --text out, or train semvad")
+    return None if text is None else FeatureStore.open(text)
 
 
 def samples_by_category(truth: Truth, videos: set[str]) -> dict[str, int]:

@@ -35,6 +35,9 @@ def train(
         str | None, typer.Option("--encoder", "-e", help="Which features; for a folder of videos, what to extract.")
     ] = None,
     lists: Lists = None,
+    text: Annotated[
+        Path | None, typer.Option("--text", help="Store of caption embeddings, for detectors that fuse them (semvad).")
+    ] = None,
     device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run with other settings.")] = False,
 ) -> None:
@@ -55,6 +58,7 @@ def train(
         detector,
         options,
         seeds=range(seed, seed + seeds),
+        text=text,
         epochs=epochs,
         learning_rate=learning_rate,
         device=device or settings.device or "cpu",

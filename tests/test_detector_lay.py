@@ -28,8 +28,17 @@ def store(root, name, rows, frames, video="v"):
 
 def test_a_text_store_is_laid_onto_the_features(tmp_path):
     text, features = store(tmp_path / "t", "text", 4, 64), store(tmp_path / "f", "c3d", 4, 64)
-    assert laid_text(text, features)["v"] == pytest.approx(np.arange(8.0).reshape(4, 2))
-    with pytest.raises(FeatureError, match="v: the captions are of 64 frames, the features of 48"):
-        laid_text(text, store(tmp_path / "g", "c3d", 3, 48))
+    assert laid_text(text, features, ["v", "w"])["v"] == pytest.approx(np.arange(8.0).reshape(4, 2))
     with pytest.raises(FeatureError, match="no video in common"):
-        laid_text(text, store(tmp_path / "h", "c3d", 4, 64, "w"))
+        laid_text(text, store(tmp_path / "h", "c3d", 4, 64, "w"), ["v", "w"])
+
+
+def test_frame_counts_may_differ_by_less_than_a_row(tmp_path):
+    text, near = store(tmp_path / "t", "text", 4, 64), store(tmp_path / "f", "c3d", 4, 66)
+    assert laid_text(text, near, ["v"])["v"][:3] == pytest.approx(np.arange(6.0).reshape(3, 2))
+    far = store(tmp_path / "g", "c3d", 3, 48)
+    with pytest.raises(FeatureError, match="v: the captions are of 64 frames, the features of 48"):
+        laid_text(text, far, ["v"])
+    far.add("w", np.ones((4, 2), np.float32), VideoEntry(frame_count=64, fps=30, rows=4))
+    text.add("w", np.ones((4, 2), np.float32), VideoEntry(frame_count=64, fps=30, rows=4))
+    assert list(laid_text(text, far, ["v", "w"], leave_out=True)) == ["w"]

@@ -79,10 +79,11 @@ class Semvad(VadClip):
         epochs=10, learning_rate=2e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
     )
     source: ClassVar[str] = "SemVAD"
+    reads_text: ClassVar[bool] = True
 
     def __init__(self, problem: Problem, config: SemvadConfig) -> None:
         if problem.text_dim is None:
-            raise UsageError("semvad fuses features with captions, and there are none", "give them with --captions")
+            raise UsageError("semvad fuses features with captions, and there are none", "name their store with --text")
         super().__init__(problem, config)
         self.fusion = Fusion(problem.dim, problem.text_dim, config.width, config.kernel, config.mixers)
         self.visual = nn.Identity()
