@@ -89,3 +89,21 @@ def test_change_of_short_and_still_videos_is_finite(rows):
 def test_smoothing_stops_at_the_end():
     x = torch.tensor([[3.0, 0, 6, 100]])
     assert temporal.masked_smooth(x, torch.tensor([3]), 1).tolist()[0] == pytest.approx([1.5, 3, 3, 0])
+
+
+def test_the_economical_network_equals_the_plain_one_in_values_and_gradients():
+    torch.manual_seed(0)
+    layer, x = temporal.FeedForward(6), torch.randn(5, 6, requires_grad=True)
+    found = layer(x)
+    found.square().sum().backward()
+    gradients = [x.grad.clone(), *(p.grad.clone() for p in layer.parameters())]
+    x.grad = None
+    layer.zero_grad()
+    wide = layer[0](x)
+    expected = layer[2](wide * torch.sigmoid(1.702 * wide))
+    expected.square().sum().backward()
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(gradients, [x.grad, *(p.grad for p in layer.parameters())], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), expected)

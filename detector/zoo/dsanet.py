@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Output, Problem, Recipe
-from kgvad.detector.zoo.vadclip import TextOutput, VadClip, VadClipConfig, feed_forward
+from kgvad.detector.temporal import FeedForward
+from kgvad.detector.zoo.vadclip import TextOutput, VadClip, VadClipConfig
 
 
 class DsanetConfig(VadClipConfig):
@@ -96,7 +97,7 @@ class NormalityModel(nn.Module):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(options.prototypes, width))
         self.gather = _Block(width, options.prototype_heads, rebuild=False)
-        self.bottleneck = feed_forward(width)
+        self.bottleneck = FeedForward(width)
         self.rebuild = nn.ModuleList(
             _Block(width, options.prototype_heads, rebuild=True) for _ in range(options.blocks)
         )

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.temporal import LocalGlobalAdapter, QuickGELU
+from kgvad.detector.temporal import FeedForward, LocalGlobalAdapter
 from kgvad.errors import RunError
 
 
@@ -40,11 +40,6 @@ class TextOutput(Output):
     """Output with the text features [B, C, d] before the visual prompt, which the separation loss reads."""
 
     text: Tensor | None = None
-
-
-def feed_forward(width: int) -> nn.Sequential:
-    """Two layers with four times the width inside and QuickGELU."""
-    return nn.Sequential(nn.Linear(width, 4 * width), QuickGELU(), nn.Linear(4 * width, width))
 
 
 class VadClip(Detector):
@@ -76,7 +71,7 @@ class VadClip(Detector):
         self.temporal = LocalGlobalAdapter(
             width, config.layers, config.heads, config.window, config.positions, legacy=config.legacy
         )
-        self.text_mlp, self.row_mlp = feed_forward(width), feed_forward(width)
+        self.text_mlp, self.row_mlp = FeedForward(width), FeedForward(width)
         self.classifier = nn.Linear(width, 1)
         if config.compatible:
             if (problem.dim, problem.anchors.shape[1]) != (width, width):
