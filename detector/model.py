@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.temporal import LocalGlobalAdapter, change, distances, novelty, standardise
+from kgvad.detector.temporal import LocalGlobalAdapter, change, distances, masked_smooth, novelty, standardise
 
 ROWS = 4096  # at once: distances and graphs are quadratic in the rows of a video
 
@@ -33,6 +33,7 @@ class AnchorAlignedConfig(BaseModel):
     ridge: float = Field(default=0.05, ge=0)  # weight decay of the linear heads, in the loss
     whole_weight: float = Field(default=1.5, ge=0)  # of the logit that the video is abnormal
     row_weight: float = Field(default=1.0, ge=0)  # of the logit that a row is abnormal
+    reach: int = Field(default=0, ge=0)  # rows to each side that the logit of a row is averaged with
     change_weight: float = Field(default=1.0, ge=0)  # logits per deviation of how much the features move around a row
     novelty_weight: float = Field(default=1.0, ge=0)  # of how unlike the rest of its video it is
     anchors: bool = True  # False: free category vectors instead of anchors
@@ -158,6 +159,7 @@ class AnchorAligned(Detector):
         found = self.row_head(options.scale * x)[..., 0]  # f [B, T]
         if self.direct is not None:
             found = found + self.lean * (x @ self.abnormal)
+        found = masked_smooth(found, lengths, options.reach)
         whole = self.video_head(y)[:, 0]  # g [B]
         logits = options.whole_weight * whole[:, None] + options.row_weight * found
         if options.change_weight or options.novelty_weight:
