@@ -79,6 +79,8 @@ class Batch:
         Index of Normal.
     text
         float32 [B, T, E]: embedding of the caption of each row, or ``None``.
+    sigma
+        Strength of :meth:`noise` in this step.
     """
 
     features: Tensor
@@ -86,11 +88,27 @@ class Batch:
     targets: Tensor
     normal: int
     text: Tensor | None = None
+    sigma: float = 0.0
 
     @property
     def abnormal(self) -> Tensor:
         """float32 [B]: 1 where the video is abnormal."""
         return 1.0 - self.targets[:, self.normal]
+
+    def noise(self, values: Tensor) -> Tensor | None:
+        """Gaussian noise like ``values`` [B, T] or [B, T, C], to be added where the largest rows are chosen by them.
+
+        Its deviation is ``sigma`` times that of the valid values of each video and column, so ``sigma`` means the same
+        for logits, probabilities and cosines. ``None``, and no random number is drawn, where ``sigma`` is 0.
+        """
+        if not self.sigma:
+            return None
+        values = values.detach()
+        keep = valid_rows(self.lengths, values.shape[1]).reshape(*values.shape[:2], *[1] * (values.dim() - 2))
+        count = keep.sum(1, keepdim=True).clamp(min=1)
+        mean = (values * keep).sum(1, keepdim=True) / count
+        deviation = (((values - mean) * keep).square().sum(1, keepdim=True) / count).sqrt()
+        return self.sigma * deviation * torch.randn_like(values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +149,9 @@ class Recipe(BaseModel):
     schedule: str = Field(default="cosine", pattern="^(cosine|constant)$")
     balance_categories: bool = False  # draw abnormal categories equally often
     clip_norm: float = Field(default=0.0, ge=0)  # 0: no clipping
+    sigma: float = Field(default=0.0, ge=0)  # of Batch.noise in the first step; falls linearly to 0 in the last
+    validation: float = Field(default=0.0, ge=0, le=0.5)  # share of the training videos kept back; the best epoch stays
+    patience: int = Field(default=5, ge=1)  # epochs without a better one before training stops; only with validation
 
 
 class Detector(nn.Module, ABC):
@@ -144,6 +165,7 @@ class Detector(nn.Module, ABC):
     Config: ClassVar[type[BaseModel]]
     recipe: ClassVar[Recipe] = Recipe()
     needs_anchors: ClassVar[bool] = False
+    takes_noise: ClassVar[bool] = False  # its losses pass Batch.noise to what they choose by (sigma of the recipe)
     reads_text: ClassVar[bool] = False  # takes embeddings of captions beside the features
     max_rows: int | None = None  # rows it takes at once; longer videos are scored in overlapping chunks
     source: ClassVar[str] = ""  # paper, for tables
@@ -155,6 +177,18 @@ class Detector(nn.Module, ABC):
 
     def prepare(self, videos: Sequence[Tensor]) -> None:
         """Take statistics of the training videos, float32 [T, D] each, once before training."""
+
+    def extended(self, problem: Problem) -> Detector:
+        """A detector with these parameters for ``problem``, which has more categories after those of this one.
+
+        Raises
+        ------
+        UsageError
+            This detector names only what it was trained on.
+        """
+        raise UsageError(
+            f"{self.name} names only the categories it was trained on", "leave out --open, or train anchor-aligned"
+        )
 
     @abstractmethod
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> Output:

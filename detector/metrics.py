@@ -230,8 +230,13 @@ def measure(tracks: Sequence[Track], categories: Sequence[str] = (), normal: int
 
 def video_score(track: Track) -> float:
     """Mean of the largest tenth of a video's rows (one at least)."""
-    count = max(1, len(track.scores) // 10)
-    return float(np.sort(track.scores)[-count:].mean())
+    return top_tenth(track.scores)
+
+
+def top_tenth(scores: NDArray[np.floating]) -> float:
+    """Mean of the largest tenth of scores [T] (one at least)."""
+    count = max(1, len(scores) // 10)
+    return float(np.sort(scores)[-count:].mean())
 
 
 def video_categories(track: Track) -> Floats | None:

@@ -19,9 +19,9 @@ def cached_backward(detector: Detector, batch: Batch, micro_batch: int) -> dict[
         for part in parts:
             states.append(_random_state(batch.features.device))
             outputs.append(_run(detector, batch, part))
-    after = _random_state(batch.features.device)
     whole, leaves = _join(outputs)
     terms = detector.losses(whole, batch)
+    after = _random_state(batch.features.device)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     for part, state in zip(parts, states, strict=True):
         _set_random_state(state, batch.features.device)  # the second pass drops the same units

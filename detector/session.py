@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from kgvad.console import note, track
 from kgvad.detector.api import check_options, detector_class
-from kgvad.detector.data import load_samples
+from kgvad.detector.data import Sample, load_samples
 from kgvad.detector.datasets import Truth
 from kgvad.detector.examples import write_examples
-from kgvad.detector.inputs import Inputs, open_store
+from kgvad.detector.inputs import Inputs
+from kgvad.detector.jobs import orphaned, side_by_side
 from kgvad.detector.lay import laid_text
-from kgvad.detector.run import Run, RunConfig
-from kgvad.detector.score import score_features
-from kgvad.detector.train import train
+from kgvad.detector.run import RunConfig
+from kgvad.detector.train import Report, train
 from kgvad.errors import FeatureError, UsageError
 from kgvad.video.store import FeatureStore
 
@@ -43,31 +48,78 @@ def wants_anchors(detector: str, options: Mapping[str, Any]) -> bool:
     return cls.needs_anchors
 
 
-def make_config(
-    inputs: Inputs,
-    detector: str,
-    options: Mapping[str, Any],
-    seed: int,
-    counts: tuple[int, int],
-    *,
-    text: FeatureStore | None = None,
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-) -> RunConfig:
-    """The configuration of one run, with every default filled in."""
-    cls = detector_class(detector)
-    changes = {"epochs": epochs, "learning_rate": learning_rate}
-    recipe = type(cls.recipe).model_validate(
-        cls.recipe.model_dump() | {name: value for name, value in changes.items() if value is not None}
-    )
-    bank, truth = inputs.bank, inputs.truth
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What to train.
+
+    Attributes
+    ----------
+    inputs
+        Dataset, features, anchors and the folder of the run.
+    detector, options
+        Its name, and those of its options that are not left at their defaults.
+    recipe
+        Those fields of its recipe that are changed.
+    text
+        Store of caption embeddings.
+    device
+        Torch device.
+    overwrite
+        Replace runs with other settings.
+    """
+
+    inputs: Inputs
+    detector: str
+    options: Mapping[str, Any]
+    recipe: Mapping[str, float] = field(default_factory=dict)
+    text: Path | None = None
+    device: str = "cpu"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Training videos of an order, and the configuration of its run with seed 0."""
+
+    samples: list[Sample]
+    config: RunConfig
+
+
+def prepare(order: Order) -> Prepared:
+    """Load the training videos and fill in every default; stderr tells what is there and what is missing.
+
+    Raises
+    ------
+    UsageError, FeatureError
+        An option is wrong, or the features cannot train this detector.
+    """
+    inputs, truth, bank = order.inputs, order.inputs.truth, order.inputs.bank
+    cls = detector_class(order.detector)
+    try:
+        recipe = type(cls.recipe).model_validate(cls.recipe.model_dump() | dict(order.recipe))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", "choose another value") from error
+    if "patience" in order.recipe and not recipe.validation:
+        raise UsageError("--patience needs videos to validate on", "add --validate 0.1")
+    if recipe.sigma and not cls.takes_noise:
+        raise UsageError(f"{order.detector} does not choose its rows with noise", "leave --sigma out")
+    text = _open_text(order.detector, order.text)
     categories = tuple(bank.categories) if bank is not None else truth.categories
     normal = bank.normal if bank is not None else truth.categories.index(truth.normal)
-    return RunConfig(
-        detector=detector,
-        options=check_options(detector, options).model_dump(mode="json"),
+    laid = None if text is None else laid_text(text, inputs.store, truth.split("train"), leave_out=True)
+    samples = load_samples(inputs.store, truth, categories, normal, text=laid)
+    videos = {sample.video for sample in samples}
+    abnormal = len({sample.video for sample in samples if not sample.target[normal]})
+    if laid is not None:
+        missing = len(set(inputs.store.ids()).intersection(truth.split("train")).difference(laid))
+        note(f"{missing} training videos have no captions of their length in {order.text} and are left out")
+    _describe(inputs, samples_by_category(truth, videos), len(videos), abnormal)
+    config = RunConfig(
+        detector=order.detector,
+        options=check_options(order.detector, order.options).model_dump(mode="json"),
         recipe=recipe,
-        seed=seed,
+        seed=0,
         dataset=inputs.dataset,
         categories=categories,
         normal=normal,
@@ -77,44 +129,51 @@ def make_config(
         features_fingerprint=inputs.store.fingerprint,
         text_fingerprint=None if text is None else text.fingerprint,
         bank_fingerprint=None if bank is None else bank.fingerprint,
-        videos=counts[0],
-        abnormal_videos=counts[1],
+        videos=len(videos),
+        abnormal_videos=abnormal,
     )
+    return Prepared(samples, config)
 
 
-def train_seeds(
-    inputs: Inputs,
-    detector: str,
-    options: Mapping[str, Any],
-    *,
-    seeds: Sequence[int],
-    text: Path | None = None,
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    device: str = "cpu",
-    overwrite: bool = False,
-) -> Iterator[Path]:
-    """Train one run per seed and yield its folder: the run folder itself, or ``seed-N`` in it for several."""
-    bank, truth = inputs.bank, inputs.truth
-    categories = tuple(bank.categories) if bank is not None else truth.categories
-    normal = bank.normal if bank is not None else truth.categories.index(truth.normal)
-    words = _open_text(detector, text)
-    laid = None if words is None else laid_text(words, inputs.store, truth.split("train"), leave_out=True)
-    samples = load_samples(inputs.store, truth, categories, normal, text=laid)
-    abnormal = len({sample.video for sample in samples if not sample.target[normal]})
-    videos = len({sample.video for sample in samples})
-    if laid is not None:
-        missing = len(set(inputs.store.ids()).intersection(truth.split("train")).difference(laid))
-        note(f"{missing} training videos have no captions of their length in {text} and are left out")
-    _describe(inputs, samples_by_category(truth, {sample.video for sample in samples}), videos, abnormal)
-    for seed in seeds:
-        folder = inputs.run if len(seeds) == 1 else inputs.run / f"seed-{seed}"
-        config = make_config(
-            inputs, detector, options, seed, (videos, abnormal), text=words, epochs=epochs, learning_rate=learning_rate
-        )
-        run = train(samples, config, folder, bank=bank, device=device, overwrite=overwrite)
-        write_examples(run, inputs.store, truth)
-        yield run.folder
+def train_seeds(order: Order, seeds: Sequence[int], jobs: int = 1) -> Iterator[Path]:
+    """Train one run per seed, ``jobs`` at once, and yield its folder: that of the order, or ``seed-N`` in it."""
+    root = order.inputs.run
+    folders = {seed: root if len(seeds) == 1 else root / f"seed-{seed}" for seed in seeds}
+    prepared = prepare(order)
+    if jobs > 1 and len(seeds) > 1:
+        tasks = [(order, seed, folders[seed]) for seed in seeds]
+        for _, _, folder in track(side_by_side(_train_alone, tasks, min(jobs, len(seeds))), "seeds", len(seeds)):
+            yield folder
+        return
+    for seed, folder in folders.items():
+        _train_one(order, prepared, seed, folder)
+        yield folder
+
+
+def _train_one(order: Order, prepared: Prepared, seed: int, folder: Path, on_epoch: Report | None = None) -> None:
+    config = prepared.config.model_copy(update={"seed": seed})
+    run = train(
+        prepared.samples,
+        config,
+        folder,
+        bank=order.inputs.bank,
+        device=order.device,
+        overwrite=order.overwrite,
+        on_epoch=on_epoch,
+    )
+    write_examples(run, order.inputs.store, order.inputs.truth)
+
+
+def _train_alone(task: tuple[Order, int, Path]) -> None:
+    """One seed in a process of its own, silent: the first process has told what is to be told."""
+    order, seed, folder = task
+
+    def stop_if_orphaned(epoch: int, losses: Mapping[str, float]) -> None:
+        if orphaned():
+            raise SystemExit(1)
+
+    with open(os.devnull, "w") as nothing, redirect_stderr(nothing):
+        _train_one(order, prepare(order), seed, folder, stop_if_orphaned)
 
 
 def _open_text(detector: str, text: Path | None) -> FeatureStore | None:
@@ -146,21 +205,3 @@ def _describe(inputs: Inputs, count: Mapping[str, int], videos: int, abnormal: i
     empty = [name for name, number in count.items() if number == 0]
     if empty:
         note(f"no training video of {', '.join(empty)}: the detector will hardly name that")
-
-
-def score_videos(
-    features: Path, run: Path, output: Path, form: str, videos: Sequence[str] | None, device: str
-) -> Iterator[Path]:
-    """Score the videos of a store, write one file each and yield its path."""
-    suffix = f".{form}"
-    if suffix not in (".npz", ".csv", ".json"):
-        raise UsageError(f"--format {form!r} is unknown", "use npz, csv or json")
-    loaded = Run.load(run, device)
-    store = open_store(features, loaded.config.encoder)
-    for video in track(videos or store.ids(), "scoring"):
-        scores = score_features(
-            loaded, store.load(video), store.info(video), video=video, encoder_fingerprint=store.fingerprint
-        )
-        path = output / f"{video}{suffix}"
-        scores.save(path)
-        yield path

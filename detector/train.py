@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -30,6 +31,7 @@ from kgvad.detector.run import (
     make_problem,
     read_config,
 )
+from kgvad.detector.validation import Validation, split_videos
 from kgvad.errors import RunError
 from kgvad.files import replacing, write_text
 
@@ -77,6 +79,10 @@ def train(
         note(f"{folder} is trained already, with these settings")
         return Run.load(folder, device)
     recipe = config.recipe
+    validation = None
+    if recipe.validation:
+        samples, held = split_videos(samples, config.normal, recipe.validation, config.seed)
+        validation = Validation(held, config.normal, recipe.patience)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         torch.manual_seed(config.seed)
         detector = build(config.detector, make_problem(config, bank), config.options).to(device)
@@ -94,7 +100,7 @@ def train(
             config.seed,
             recipe.balance_categories,
         )
-        done = _resume(folder, config, detector, optimiser)
+        done = _resume(folder, config, detector, optimiser, validation)
         if done == 0:
             write_text(folder / CONFIG, config.model_dump_json(indent=1) + "\n")
             if bank is not None:
@@ -106,13 +112,20 @@ def train(
         with progress(f"training {config.detector}", recipe.epochs) as advance:
             advance(done)
             for epoch in range(done + 1, recipe.epochs + 1):
+                if validation is not None and validation.over(epoch - 1):
+                    break
                 started = time.monotonic()
                 losses = _epoch(detector, optimiser, sampler, samples, config, epoch, device)
+                if validation is not None:
+                    losses |= validation.update(detector, epoch)
                 history.append(json.dumps({"epoch": epoch, **losses, "seconds": round(time.monotonic() - started, 3)}))
-                checkpoint.save(detector, optimiser, epoch, history)
+                checkpoint.save(detector, optimiser, epoch, history, {} if validation is None else validation.state)
                 advance(1, f"training {config.detector} loss {losses['loss']:.3f}")
                 if on_epoch is not None:
                     on_epoch(epoch, losses)
+    if validation is not None:
+        detector.load_state_dict(validation.state)
+        note(f"kept epoch {validation.epoch} of {len(history)}: video AUC {validation.auc:.3f} on the videos kept back")
     _write_tensors(folder / MODEL, _state(detector), {})
     write_text(folder / HISTORY, "\n".join(history) + "\n")
     (folder / RESUME).unlink(missing_ok=True)
@@ -143,6 +156,11 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
+def noise_strength(recipe: Recipe, step: int, steps: int) -> float:
+    """``Batch.sigma`` of step ``step`` of ``steps``: the recipe's at first, then on a line down to 0 in the last."""
+    return recipe.sigma * (1 - step / max(1, steps - 1))
+
+
 def _epoch(
     detector: Detector,
     optimiser: torch.optim.Optimizer,
@@ -157,11 +175,14 @@ def _epoch(
     detector.train()
     sums: dict[str, float] = {}
     rate = 0.0
+    done, steps = (epoch - 1) * sampler.steps, recipe.epochs * sampler.steps
     for step, chosen in enumerate(sampler.epoch(epoch)):
-        rate = learning_rate(recipe, (epoch - 1) * sampler.steps + step, recipe.epochs * sampler.steps)
+        rate = learning_rate(recipe, done + step, steps)
         for group in optimiser.param_groups:
             group["lr"] = rate
         batch = collate([samples[number] for number in chosen], config.normal, recipe.max_length, device)
+        if recipe.sigma:
+            batch = dataclasses.replace(batch, sigma=noise_strength(recipe, done + step, steps))
         optimiser.zero_grad(set_to_none=True)
         terms = backward(detector, batch, recipe.micro_batch)
         if not all(math.isfinite(value) for value in terms.values()):
@@ -212,11 +233,19 @@ class _Checkpoint:
         self._folder, self._config = folder, config
         self._next = 0.0
 
-    def save(self, detector: Detector, optimiser: torch.optim.Optimizer, epoch: int, history: list[str]) -> None:
+    def save(
+        self,
+        detector: Detector,
+        optimiser: torch.optim.Optimizer,
+        epoch: int,
+        history: list[str],
+        best: Mapping[str, Tensor],
+    ) -> None:
         started = time.monotonic()
         if started < self._next:
             return
         tensors = {f"model.{name}": value for name, value in _state(detector).items()}
+        tensors |= {f"best.{name}": value for name, value in best.items()}
         for number, state in optimiser.state_dict()["state"].items():
             for name, value in state.items():
                 tensors[f"optimiser.{number}.{name}"] = value.detach().cpu().contiguous()
@@ -253,8 +282,14 @@ def _finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
     return False
 
 
-def _resume(folder: Path, config: RunConfig, detector: Detector, optimiser: torch.optim.Optimizer) -> int:
-    """Load the checkpoint, if there is one, into detector and optimiser; the number of finished epochs."""
+def _resume(
+    folder: Path,
+    config: RunConfig,
+    detector: Detector,
+    optimiser: torch.optim.Optimizer,
+    validation: Validation | None,
+) -> int:
+    """Load the checkpoint, if there is one, into what goes on from it; the number of finished epochs."""
     path = folder / RESUME
     if not path.is_file():
         return 0
@@ -264,8 +299,10 @@ def _resume(folder: Path, config: RunConfig, detector: Detector, optimiser: torc
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
         if RunConfig.model_validate_json(metadata["config"]) != config:
             raise ValueError("it was made with other settings")
-        prefix = "model."
-        detector.load_state_dict({n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)})
+        detector.load_state_dict(_with_prefix(tensors, "model."))
+        if validation is not None:
+            history = [json.loads(line) for line in metadata["history"].split("\n")]
+            validation.restore(history, _with_prefix(tensors, "best."))
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimiser."):
@@ -276,6 +313,10 @@ def _resume(folder: Path, config: RunConfig, detector: Detector, optimiser: torc
     except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"{path} cannot be used: {reason}", "delete it to start this run anew") from error
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _read_history(folder: Path, done: int) -> list[str]:

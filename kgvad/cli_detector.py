@@ -29,8 +29,21 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs; default: the detector's.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: the detector's.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option("--sigma", min=0.0, help="Noise in the choice of rows; it fades out. Default: none.")
+    ] = None,
+    validate: Annotated[
+        float | None,
+        typer.Option(
+            "--validate", min=0.0, max=0.5, help="Keep this share of the training videos back and keep the best epoch."
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option("--patience", min=1, help="With --validate: epochs without a better one; default 5.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Train so many runs, seed after seed.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="With --seeds: so many at once.")] = 1,
     encoder: Annotated[
         str | None, typer.Option("--encoder", "-e", help="Which features; for a folder of videos, what to extract.")
     ] = None,
@@ -43,7 +56,7 @@ def train(
 ) -> None:
     """Train a detector on videos with video-level labels; run it again to go on where it stopped."""
     from kgvad.detector.inputs import Choices, find_inputs
-    from kgvad.detector.session import parse_options, train_seeds, wants_anchors
+    from kgvad.detector.session import Order, parse_options, train_seeds, wants_anchors
     from kgvad.settings import load_settings
 
     settings = load_settings()
@@ -53,17 +66,23 @@ def train(
         settings,
         needs_anchors=wants_anchors(detector, options),
     )
-    for folder in train_seeds(
+    changes = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "sigma": sigma,
+        "validation": validate,
+        "patience": patience,
+    }
+    order = Order(
         inputs,
         detector,
         options,
-        seeds=range(seed, seed + seeds),
-        text=text,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        device=device or settings.device or "cpu",
-        overwrite=overwrite,
-    ):
+        {name: value for name, value in changes.items() if value is not None},
+        text,
+        device or settings.device or "cpu",
+        overwrite,
+    )
+    for folder in train_seeds(order, range(seed, seed + seeds), jobs):
         print(folder)
 
 
@@ -73,13 +92,33 @@ def score(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the scores, one file per video.")],
     form: Annotated[str, typer.Option("--format", help="npz, csv or json.")] = "npz",
     videos: Annotated[list[str] | None, typer.Option("--video", help="Only this video; may be repeated.")] = None,
+    open_: Annotated[
+        list[str] | None,
+        typer.Option("--open", help="Also name this, without training: words, or an item such as Q4654740."),
+    ] = None,
+    text: Annotated[Path | None, typer.Option("--text", help="Caption embeddings, for a run that fuses them.")] = None,
+    chunk: Annotated[
+        int | None, typer.Option("--chunk", min=2, help="Rows to look at at once; default: what the detector takes.")
+    ] = None,
     device: Device = None,
 ) -> None:
     """Score the videos of a feature store with a trained run."""
-    from kgvad.detector.session import score_videos
+    from kgvad.detector.score import score_store
     from kgvad.settings import load_settings
 
-    for path in score_videos(features, run, output, form, videos, device or load_settings().device or "cpu"):
+    settings = load_settings()
+    for path in score_store(
+        features,
+        run,
+        output,
+        form=form,
+        videos=videos,
+        queries=open_ or (),
+        text=text,
+        chunk=chunk,
+        device=device or settings.device or "cpu",
+        settings=settings,
+    ):
         print(path)
 
 

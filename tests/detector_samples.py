@@ -1,10 +1,13 @@
 """A small dataset of the official form, and the command line, for tests of the detector room."""
 
+import os
+import signal
+
 import numpy as np
 from typer.testing import CliRunner
 
 from kgvad.cli import app
-from kgvad.errors import KgvadError
+from kgvad.errors import KgvadError, RunError
 
 DIM = 12
 
@@ -101,3 +104,11 @@ def map_by_sets(tracks, names, mode, normal_has_events=False):
             row.append(100 * total / len(truth) if truth else 0.0)
         results.append(row)
     return np.mean(results, axis=0).tolist()
+
+
+def fail_or_die(task):
+    """Work for another process, which imports it by name."""
+    if task == "fail":
+        raise RunError("seed 3 is bad", "take another")
+    if task == "die":
+        os.kill(os.getpid(), signal.SIGKILL)

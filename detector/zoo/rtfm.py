@@ -47,6 +47,7 @@ class Rtfm(Detector):
     recipe: ClassVar[Recipe] = Recipe(
         epochs=20, learning_rate=1e-3, weight_decay=5e-3, max_length=32, warmup=0.0, schedule="constant"
     )
+    takes_noise: ClassVar[bool] = True
     source: ClassVar[str] = "Tian et al. 2021"
 
     def __init__(self, problem: Problem, config: RtfmConfig) -> None:
@@ -73,7 +74,11 @@ def rtfm_losses(logits: Tensor, temporal: Tensor, batch: Batch, options: RtfmCon
     """BCE of the chosen rows, magnitude margin, smoothness and sparsity of abnormal videos (equations 5 to 8)."""
     keep = valid_rows(batch.lengths, logits.shape[1])
     k = torch.full_like(batch.lengths, options.k)
-    length = temporal.norm(dim=-1).masked_fill(~keep, -1.0)
+    length = temporal.detach().norm(dim=-1)
+    noise = batch.noise(length)
+    if noise is not None:
+        length = length + noise
+    length = length.masked_fill(~keep, -torch.inf)
     most = min(options.k, logits.shape[1])
     places = length.topk(most, dim=1).indices
     count = torch.minimum(k, batch.lengths)

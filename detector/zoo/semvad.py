@@ -70,7 +70,7 @@ class Semvad(VadClip):
     """VadCLIP's two branches over fused features, with a cosine loss that ties abnormal rows to their category's text.
 
     What the facts at hand leave open (the mixer's depth and kernel) is an option here; its sigma-greedy selection is
-    not part of the loop yet.
+    the recipe's ``sigma``.
     """
 
     name: ClassVar[str] = "semvad"
@@ -98,7 +98,7 @@ class Semvad(VadClip):
         assert output.alignment is not None
         terms = dict(super().losses(output, batch))
         cosine = output.alignment * self.options.temperature
-        terms["semantic"] = self.semantic_weight * loss.semantic_alignment(
-            cosine, output.logits, batch.lengths, batch.targets
-        )
+        noise = batch.noise(output.logits)
+        choice = output.logits if noise is None else output.logits + noise
+        terms["semantic"] = self.semantic_weight * loss.semantic_alignment(cosine, choice, batch.lengths, batch.targets)
         return terms

@@ -59,6 +59,7 @@ class VadClip(Detector):
         epochs=10, learning_rate=2e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
     )
     needs_anchors: ClassVar[bool] = True
+    takes_noise: ClassVar[bool] = True
     source: ClassVar[str] = "Wu et al. 2024"
     anchors: Tensor
 
@@ -113,8 +114,12 @@ class VadClip(Detector):
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
         assert isinstance(output, TextOutput) and output.alignment is not None and output.text is not None
         return {
-            "bce": loss.mil_bce(output.logits, batch.lengths, batch.abnormal),
-            "align": loss.mil_align(output.alignment, batch.lengths, batch.targets),
+            "bce": loss.mil_bce(
+                output.logits, batch.lengths, batch.abnormal, noise=batch.noise(output.logits.sigmoid())
+            ),
+            "align": loss.mil_align(
+                output.alignment, batch.lengths, batch.targets, noise=batch.noise(output.alignment)
+            ),
             "separation": self.options.separation_weight * loss.text_separation(output.text[0], batch.normal),
         }
 

@@ -1,0 +1,106 @@
+"""Early stopping: on videos kept back by video, and an interrupted run still ends as an uninterrupted one."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
+from test_detector_train import config, same, samples, stop_after
+
+from kgvad.detector.api import Output, Recipe
+from kgvad.detector.data import Sample
+from kgvad.detector.train import train
+from kgvad.detector.validation import Validation, split_videos
+from kgvad.errors import FeatureError
+
+RECIPE = Recipe(epochs=12, normal_batch=4, abnormal_batch=4, learning_rate=3e-2, validation=0.25, patience=3)
+
+
+def crops(count=3):
+    return [Sample(s.video, s.target, s.features + n) for s in samples() for n in range(count)]
+
+
+def test_the_split_is_by_video_and_by_seed():
+    rest, held = split_videos(crops(), 0, 0.25, seed=1)
+    names = {s.video for s in held}
+    assert len(names) == 2 + 4 and len(held) == 18 and not names & {s.video for s in rest}
+    assert sum(name.startswith("0") for name in names) == 2  # of 8 normal and 16 abnormal videos
+    assert names == {s.video for s in split_videos(crops()[::-1], 0, 0.25, seed=1)[1]}
+    assert names != {s.video for s in split_videos(crops(), 0, 0.25, seed=2)[1]}
+    assert len({s.video for s in split_videos(crops(), 0, 0.001, seed=1)[1]}) == 2
+
+
+def test_a_kind_with_one_video_cannot_be_split():
+    with pytest.raises(FeatureError, match="1 normal training videos are too few"):
+        split_videos(samples()[7:], 0, 0.1, seed=0)
+
+
+class Fixed:
+    """Scores of a detector that is its parameter; the largest tenth of ten rows is the largest."""
+
+    def __init__(self):
+        self.max_rows = None
+        self.weight = torch.zeros(1)
+
+    def eval(self):
+        return self
+
+    def parameters(self):
+        return iter([self.weight])
+
+    def state_dict(self):
+        return {"weight": self.weight}
+
+    def __call__(self, features, lengths, text=None):
+        return Output(features[..., 0] * self.weight)
+
+
+def test_the_first_best_epoch_is_kept_and_patience_runs_out():
+    def video(name, label, top):
+        rows = np.zeros((10, 1), np.float32)
+        rows[3] = top
+        return Sample(name, np.eye(2, dtype=np.float32)[label], rows)
+
+    held = [video("n", 0, 1.0), video("m", 0, 2.0), video("a", 1, 1.5), video("b", 1, 3.0)]
+    detector, validation = Fixed(), Validation(held, 0, patience=2)
+    detector.weight += 1
+    assert validation.update(detector, 1) == {"validation_auc": 0.75, "best_epoch": 1}
+    assert not validation.over(1)
+    detector.weight += 1  # the same order: as good, so the first stays
+    assert validation.update(detector, 2) == {"validation_auc": 0.75, "best_epoch": 1}
+    assert validation.state["weight"] == 1
+    detector.weight -= 2  # all scores are equal
+    assert validation.update(detector, 3) == {"validation_auc": 0.5, "best_epoch": 1}
+    assert validation.over(3)
+
+
+def test_the_best_epoch_ends_in_the_run(tmp_path):
+    run = train(samples(), config(recipe=RECIPE), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    aucs = [line["validation_auc"] for line in lines]
+    best = aucs.index(max(aucs)) + 1
+    assert lines[-1]["best_epoch"] == best
+    assert len(lines) == min(RECIPE.epochs, best + RECIPE.patience) < RECIPE.epochs
+    assert run.config.recipe.validation == 0.25 and run.config.recipe.patience == 3
+    held = split_videos(samples(), 0, 0.25, 1)[1]
+    assert Validation(held, 0, 1).measure(run.detector) == max(aucs)
+
+
+@pytest.mark.parametrize("epoch", [1, 4])
+def test_an_interrupted_run_keeps_its_best_epoch(tmp_path, epoch):
+    whole = train(samples(), config(recipe=RECIPE), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(samples(), config(recipe=RECIPE), tmp_path / "cut", on_epoch=stop_after(epoch))
+    assert any(name.startswith("best.") for name in load_file(tmp_path / "cut" / "resume.safetensors"))
+    assert same(whole, train(samples(), config(recipe=RECIPE), tmp_path / "cut"))
+
+    def lines(name):
+        found = [json.loads(line) for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
+        return [{key: value for key, value in line.items() if key != "seconds"} for line in found]
+
+    assert lines("cut") == lines("whole")
