@@ -151,6 +151,29 @@ class AnchorAligned(Detector):
         self.row_centre.copy_(torch.cat(list(videos)).mean(0))
         self.video_centre.copy_(torch.stack([_pool(v[None], v.new_tensor([len(v)]))[0] for v in videos]).mean(0))
 
+    def extended(self, problem: Problem) -> AnchorAligned:
+        """This detector with more categories: they have their anchor, no prompt vector and no bias.
+
+        Anomaly scores stay as they are. Where features and anchors share one space, so does all but the mean of the
+        anchors, to which the new ones add.
+        """
+        if not self.uses_anchors:
+            return super().extended(problem)  # type: ignore[return-value]  # it raises
+        with torch.random.fork_rng(devices=[]):  # the first parameters are random and thrown away
+            other = AnchorAligned(problem, self.options)
+        fixed = {"anchors", "concepts"}
+        own, state = self.state_dict(), other.state_dict()
+        for name in state.keys() - fixed:
+            if own[name].shape == state[name].shape:
+                state[name] = own[name]
+            else:
+                state[name] = torch.zeros_like(state[name])
+                state[name][: len(own[name])] = own[name]
+        other.load_state_dict(state)
+        if self.direct is not None:
+            other.abnormal.copy_(self.abnormal)
+        return other
+
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> AnchorOutput:
         options = self.options
         valid = valid_rows(lengths, features.shape[1])[..., None]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from kgvad.detector.api import Detector, Output
+from kgvad.console import track
+from kgvad.detector.api import Detector
 from kgvad.detector.data import Features, checked
+from kgvad.detector.inputs import open_store
+from kgvad.detector.lay import laid_text
 from kgvad.detector.run import Run
 from kgvad.detector.scores import Origin, Scores
-from kgvad.errors import FeatureError
-from kgvad.video.store import VideoEntry
-
-CHUNK = 256  # rows; what the position tables of the detectors hold
-OVERLAP = 64  # rows that neighbouring chunks share; they fade into each other
+from kgvad.detector.stream import Stream
+from kgvad.errors import FeatureError, UsageError
+from kgvad.kg.store import Store
+from kgvad.settings import Settings
+from kgvad.video.store import FeatureStore, VideoEntry
 
 
 def score_features(
@@ -28,6 +32,8 @@ def score_features(
     encoder_fingerprint: str | None = None,
     text: Features | None = None,
     device: str = "cpu",
+    chunk: int | None = None,
+    bank: Path | None = None,
 ) -> Scores:
     """Anomaly scores of one video.
 
@@ -45,6 +51,10 @@ def score_features(
         Of the features; checked against the run where it is given.
     text
         float [T, E]: caption embeddings, for a detector that fuses them.
+    chunk
+        Rows that the detector sees at once; default: as many as it takes.
+    bank
+        File of the run's anchor bank; default: in the folder of the run.
 
     Raises
     ------
@@ -66,9 +76,9 @@ def score_features(
             f"extract them with --encoder {config.encoder}",
         )
     if config.text_dim is not None and text is None:
-        raise FeatureError(f"{video}: {config.detector} needs captions", "give them with --captions")
+        raise FeatureError(f"{video}: {config.detector} needs captions", "give their store with --text")
     crops = features if features.ndim == 3 else features[None]
-    parts = [infer(run.detector, crop, text) for crop in crops]
+    parts = [infer(run.detector, crop, text, chunk) for crop in crops]
     mean = {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
     return Scores(
         video=video,
@@ -88,64 +98,77 @@ def score_features(
             encoder_fingerprint=config.features_fingerprint,
             run=str(run.folder),
             run_fingerprint=run.fingerprint,
-            bank=None if run.bank is None else str(run.folder / "anchors.safetensors"),
+            bank=None if run.bank is None else str(bank or run.folder / "anchors.safetensors"),
             bank_fingerprint=config.bank_fingerprint,
             notes=[] if config.videos >= 100 else [f"the detector was trained on {config.videos} videos only"],
         ),
     )
 
 
-def infer(detector: Detector, features: Features, text: Features | None = None) -> dict[str, NDArray[np.float32]]:
+def infer(
+    detector: Detector, features: Features, text: Features | None = None, chunk: int | None = None
+) -> dict[str, NDArray[np.float32]]:
     """Scores [T] and, where the detector has them, alignment [T, C] and concepts [T, P] of one crop.
 
-    A video longer than the detector takes at once is cut into chunks that share ``OVERLAP`` rows; there the chunks
-    fade into each other, so no score jumps at a border.
+    A video longer than ``chunk`` rows, or than the detector takes at once, is cut into chunks that share rows; there
+    the chunks fade into each other, so no score jumps at a border (:class:`kgvad.detector.stream.Stream`).
     """
-    rows = len(features)
-    limit = detector.max_rows or rows
-    total: dict[str, NDArray[np.float64]] = {}
-    weight = np.zeros(rows)
-    for start, fade in _chunks(rows, limit):
-        end = start + len(fade)
-        part = _forward(detector, features[start:end], None if text is None else text[start:end])
-        for name, value in part.items():
-            if name not in total:
-                total[name] = np.zeros((rows, *value.shape[1:]))
-            total[name][start:end] += value * fade.reshape(-1, *[1] * (value.ndim - 1))
-        weight[start:end] += fade
-    return {
-        name: (value / weight.reshape(-1, *[1] * (value.ndim - 1))).astype(np.float32) for name, value in total.items()
-    }
+    stream = Stream(detector, chunk)
+    block = chunk or detector.max_rows or max(len(features), 1)
+    parts = [
+        stream.push(features[start : start + block], None if text is None else text[start : start + block])
+        for start in range(0, len(features), block)
+    ]
+    parts = [part for part in (*parts, stream.finish()) if part]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _chunks(rows: int, limit: int) -> list[tuple[int, NDArray[np.float64]]]:
-    """Start of each chunk and the weights of its rows; weights rise and fall over what two chunks share."""
-    if rows <= limit:
-        return [(0, np.ones(rows))]
-    shared = min(OVERLAP, limit // 2)
-    starts = [*range(0, rows - limit, limit - shared), rows - limit]
-    chunks = []
-    for number, start in enumerate(starts):
-        fade = np.ones(limit)
-        ramp = (np.arange(shared) + 1) / (shared + 1)
-        if number > 0:
-            fade[:shared] = ramp
-        if number < len(starts) - 1:
-            fade[-shared:] = np.minimum(fade[-shared:], ramp[::-1])
-        chunks.append((start, fade))
-    return chunks
+def score_store(
+    features: Path,
+    run: Path,
+    output: Path,
+    *,
+    form: str = "npz",
+    videos: Sequence[str] | None = None,
+    queries: Sequence[str] = (),
+    text: Path | None = None,
+    chunk: int | None = None,
+    device: str = "cpu",
+    settings: Settings,
+) -> Iterator[Path]:
+    """Score the videos of a store, write one file each and yield its path.
 
+    ``queries`` are categories to name without training; the bank with them is written beside the scores. ``text`` is
+    the store of the captions, for a run that fuses them.
+    """
+    suffix = f".{form}"
+    if suffix not in (".npz", ".csv", ".json"):
+        raise UsageError(f"--format {form!r} is unknown", "use npz, csv or json")
+    loaded = Run.load(run, device)
+    store = open_store(features, loaded.config.encoder)
+    names = list(videos or store.ids())
+    captions = None if text is None else laid_text(FeatureStore.open(text), store, names)
+    bank = None
+    if queries:
+        from kgvad.detector.vocabulary import open_run
 
-@torch.inference_mode()
-def _forward(detector: Detector, features: Features, text: Features | None) -> dict[str, NDArray[np.float32]]:
-    device = next(detector.parameters()).device
-    x = torch.from_numpy(np.asarray(features, dtype=np.float32).copy())[None].to(device)
-    t = None if text is None else torch.from_numpy(np.asarray(text, dtype=np.float32).copy())[None].to(device)
-    output: Output = detector(x, torch.tensor([x.shape[1]], device=device), t)
-    found = {"scores": torch.sigmoid(output.logits[0])}
-    if output.alignment is not None:
-        # what the whole video shows backs every row: naming one kind of event per video is the easier question
-        found["alignment"] = output.alignment[0] if output.video is None else (output.alignment[0] + output.video) / 2
-    if output.concepts is not None:
-        found["concepts"] = output.concepts[0]
-    return {name: value.float().cpu().numpy() for name, value in found.items()}
+        loaded = open_run(loaded, queries, Store.open(settings.store), device)
+        assert loaded.bank is not None
+        bank = output / "anchors.safetensors"
+        loaded.bank.save(bank)
+    for video in track(names, "scoring"):
+        if captions is not None and video not in captions:
+            raise FeatureError(f"{video} has no captions in {text}", "leave it out, with --video for the others")
+        scores = score_features(
+            loaded,
+            store.load(video),
+            store.info(video),
+            video=video,
+            encoder_fingerprint=store.fingerprint,
+            text=None if captions is None else captions[video],
+            chunk=chunk,
+            bank=bank,
+        )
+        path = output / f"{video}{suffix}"
+        scores.save(path)
+        yield path
