@@ -190,18 +190,6 @@ class Detector(nn.Module, ABC):
             f"{self.name} names only the categories it was trained on", "leave out --open, or train anchor-aligned"
         )
 
-    def extended(self, problem: Problem) -> Detector:
-        """A detector with these parameters for ``problem``, which has more categories after those of this one.
-
-        Raises
-        ------
-        UsageError
-            This detector names only what it was trained on.
-        """
-        raise UsageError(
-            f"{self.name} names only the categories it was trained on", "leave out --open, or train anchor-aligned"
-        )
-
     @abstractmethod
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> Output:
         """Scores of features [B, T, D] whose first ``lengths`` rows are valid."""
