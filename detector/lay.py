@@ -57,16 +57,15 @@ def laid_text(
         if video not in present:
             continue
         words, entry = text.info(video), features.info(video)
-        source, target = words.spans(), entry.spans()
-        longest = max(int((spans[:, 1] - spans[:, 0]).max()) for spans in (source, target))
-        if abs(words.frame_count - entry.frame_count) >= longest:
+        row = max(one.stride * (one.segment_snippets or 1) for one in (words, entry))
+        if abs(words.frame_count - entry.frame_count) >= row:
             if leave_out:
                 continue
             raise FeatureError(
                 f"{video}: the captions are of {words.frame_count} frames, the features of {entry.frame_count}",
                 "make both from the same video",
             )
-        found[video] = lay(text.load(video), source, target)
+        found[video] = lay(text.load(video), words.spans(), entry.spans())
     if not found:
         raise FeatureError(f"{text.root} and {features.root} have no video in common", "name stores of one dataset")
     return found

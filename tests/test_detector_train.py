@@ -1,6 +1,8 @@
 """Training: an interrupted run ends as an uninterrupted one, and nothing that exists is lost."""
 
+import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +17,7 @@ import torch
 from kgvad.detector.api import Batch, Problem, Recipe, build
 from kgvad.detector.data import Sample
 from kgvad.detector.run import Run, RunConfig
-from kgvad.detector.train import backward, learning_rate, train
+from kgvad.detector.train import backward, learning_rate, noise_strength, train
 from kgvad.errors import RunError
 
 EPOCHS = 4
@@ -197,3 +199,43 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     assert max(rates) == rates[10] == 1.0
     assert rates[-1] < 0.001
     assert rates[55] == pytest.approx(0.5)
+
+
+def test_noise_has_the_deviation_of_the_valid_values_and_none_at_zero():
+    torch.manual_seed(0)
+    lengths, targets = torch.tensor([4000, 2]), torch.eye(2)
+    values = torch.randn(2, 4000, 3) * torch.tensor([1.0, 5.0, 0.0]) + 7
+    batch = Batch(torch.zeros(2, 4000, 1), lengths, targets, 0, sigma=0.5)
+    found = batch.noise(values)
+    assert found.shape == values.shape
+    assert found[0].std(0).tolist() == pytest.approx([0.5, 2.5, 0.0], rel=0.1, abs=1e-4)
+    expected = 0.5 * values[1, :2].std(0, correction=0)  # padding does not count
+    assert found[1].std(0).tolist() == pytest.approx(expected.tolist(), rel=0.1, abs=1e-4)
+    before = torch.get_rng_state()
+    assert Batch(batch.features, lengths, targets, 0).noise(values) is None
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_noise_fades_to_nothing():
+    recipe = Recipe(sigma=0.6)
+    assert [noise_strength(recipe, step, 4) for step in range(4)] == pytest.approx([0.6, 0.4, 0.2, 0.0])
+
+
+@pytest.mark.parametrize("name", ["rtfm", "vadclip"])
+def test_rows_are_chosen_with_noise_only_where_sigma_asks_for_it(name):
+    torch.manual_seed(0)
+    anchors = torch.nn.functional.normalize(torch.randn(3, 4), dim=-1)
+    options = {"width": 8} | ({"positions": 40} if name == "vadclip" else {"dropout": 0.0})
+    detector = build(name, Problem(6, ("Normal", "A", "B"), 0, anchors), options)
+    batch = Batch(torch.randn(4, 40, 6), torch.tensor([40, 30, 20, 40]), torch.eye(3)[[0, 1, 2, 0]], 0)
+    output = detector(batch.features, batch.lengths)
+
+    def losses(sigma):
+        return {k: float(v) for k, v in detector.losses(output, dataclasses.replace(batch, sigma=sigma)).items()}
+
+    plain = losses(0.0)
+    assert losses(0.0) == plain
+    assert losses(2.0)["bce"] != plain["bce"]
+    random, other = losses(1e4), losses(1e4)  # the choice is chance alone
+    assert random["bce"] != other["bce"]
+    assert all(math.isfinite(value) for value in random.values())

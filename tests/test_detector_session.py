@@ -1,0 +1,129 @@
+"""Training as ordered on the command line: captions beside features, seeds side by side."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
+from detector_samples import fail_or_die, kgvad, make_archive, train
+from test_detector_training_free import toy_bank
+
+from kgvad.detector.jobs import side_by_side
+from kgvad.detector.run import read_config
+from kgvad.errors import FeatureError, RunError, UsageError
+from kgvad.files import sha256
+from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    archive = make_archive(folder)
+    kgvad("import-features", archive, "--dataset", "ucf", "--output", folder / "features")
+    return folder / "features"
+
+
+@pytest.fixture
+def semvad(features, tmp_path):
+    """Train semvad with the toy bank and a store of caption embeddings."""
+    toy_bank().save(tmp_path / "bank.safetensors")
+
+    def run(text, name="run", *more):
+        common = ["train", "--dataset", "ucf", "--features", features, "--anchors", tmp_path / "bank.safetensors"]
+        options = ["--detector", "semvad", "--set", "width=16", "--epochs", 1, "--run", tmp_path / name]
+        return kgvad(*common, *options, "--text", text, *more)
+
+    return run
+
+
+def text_store(root, videos, dim=5, scale=1.0):
+    store = FeatureStore.create(root, Manifest(encoder="words", dim=dim))
+    for number, video in enumerate(videos):
+        rows = np.random.default_rng(number).normal(size=(9, dim)).astype(np.float32) * scale
+        store.add(video, rows, VideoEntry(frame_count=135 if number else 1000, fps=30, rows=9))
+    return root
+
+
+def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr("kgvad.detector.session.note", notes.append)
+    names = FeatureStore.open(features).ids()
+    text = text_store(tmp_path / "text", names[:1] + names[3:])  # two train and have none; one is of another length
+    semvad(text)
+    assert f"3 training videos have no captions of their length in {text} and are left out" in notes
+    config = read_config(tmp_path / "run")
+    assert (config.videos, config.text_dim) == (9, 5)
+    assert config.text_fingerprint == FeatureStore.open(text).fingerprint
+    evaluated = kgvad("evaluate", tmp_path / "run", "--features", features, "--text", text, "--draws", 5)
+    assert "6 test videos" in evaluated
+    with pytest.raises(RunError, match=r"other settings \(text_dim, text_fingerprint"):
+        semvad(text_store(tmp_path / "wide", names[3:], dim=7))
+
+
+def test_captions_that_are_missing_or_not_wanted_are_one_line(features, semvad, tmp_path):
+    with pytest.raises(FeatureError, match=r"there are no features in .*nowhere"):
+        semvad(tmp_path / "nowhere")
+    with pytest.raises(FeatureError, match="no video in common"):
+        semvad(text_store(tmp_path / "strange", ["x", "y"]))
+    with pytest.raises(UsageError, match=r"semvad fuses features with captions.*--text"):
+        train(features, tmp_path / "none", "--detector", "semvad", "--anchors", tmp_path / "bank.safetensors")
+    with pytest.raises(UsageError, match="anchor-aligned does not read captions"):
+        train(features, tmp_path / "none", "--text", text_store(tmp_path / "text", ["x"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sigma", 0.5, "--detector", "sultani"], "sultani does not choose its rows with noise"),
+        (["--patience", 3], "--patience needs videos to validate on"),
+        (["--learning-rate", 0], "learning_rate: Input should be greater than 0"),
+    ],
+)
+def test_wrong_recipes_are_one_line(features, tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        kgvad("train", "-d", "ucf", "--features", features, "--run", tmp_path, "--set", "anchors=false", *options)
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_all_seeds_and_they_end_as_one_after_another(features, tmp_path):
+    epochs = 60
+    options = ["--dataset", "ucf", "--features", features, "--set", "anchors=false", "--set", "width=8"]
+    options = [str(part) for part in [*options, "--epochs", epochs, "--seeds", 2, "--run"]]
+    command = [sys.executable, "-m", "kgvad", "train", *options, str(tmp_path / "runs"), "--jobs", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    folders = [tmp_path / "runs" / f"seed-{seed}" for seed in (0, 1)]
+    while not any((folder / "resume.safetensors").is_file() for folder in folders):
+        assert process.poll() is None
+        time.sleep(0.02)
+    children = children_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    message = process.communicate(timeout=30)[1]
+    assert process.returncode != 0 and "Traceback" not in message
+    assert len(children) == 2 and not any(Path(f"/proc/{child}").exists() for child in children)
+    assert not any((folder / "model.safetensors").exists() for folder in folders)
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.split() == [str(folder) for folder in folders]
+    for folder in kgvad("train", *options, tmp_path / "single").split():
+        same = Path(folder.replace("single", "runs"))
+        assert sha256(f"{folder}/model.safetensors") == sha256(same / "model.safetensors")
+        lines = (same / "history.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == list(range(1, epochs + 1))
+
+
+def children_of(pid):
+    """Processes that ``pid`` started for its seeds; Python starts one more to look after them."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [child for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def test_an_error_in_a_process_is_the_error_of_the_command():
+    with pytest.raises(RunError, match="seed 3 is bad; take another"):
+        list(side_by_side(fail_or_die, ["well", "fail"], 2))
+    with pytest.raises(RunError, match="ended with code -9; give the same command again"):
+        list(side_by_side(fail_or_die, ["die"], 1))
