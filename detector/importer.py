@@ -60,7 +60,7 @@ def import_segments(
     truth = read_truth(dataset, archive.parent if lists is None else lists)
     counts = {name: video.frame_count for name, video in truth.videos.items() if video.frame_count}
     for table in frames:
-        counts |= _counts(Path(table))
+        counts |= frame_counts(Path(table))
     bundle = _open(archive)
     names = sorted({name.partition("|")[0] for name in bundle.files})
     known = [name for name in names if name in truth.videos]
@@ -108,7 +108,8 @@ def import_segments(
     return store, truth
 
 
-def _counts(path: Path) -> dict[str, int]:
+def frame_counts(path: Path) -> dict[str, int]:
+    """Frame counts by video from a CSV, TSV or JSON table."""
     if path.suffix.lower() != ".json":
         return read_frame_counts(path)
     try:

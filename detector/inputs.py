@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kgvad.anchors.bank import AnchorBank, build_bank
 from kgvad.anchors.text import load_text_encoder
 from kgvad.console import note
 from kgvad.detector.datasets import Truth, VideoTruth, read_truth
+from kgvad.detector.lists import SUFFIXES, import_lists
 from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.store import Store
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
@@ -62,6 +63,8 @@ def find_inputs(choices: Choices, settings: Settings, *, needs_anchors: bool = T
         note(f"dataset: {dataset}")
     if Path(dataset).is_dir():
         return _folder_inputs(Path(dataset), choices, settings, needs_anchors)
+    if choices.features is not None and choices.features.suffix.lower() in SUFFIXES and choices.features.is_file():
+        choices = _imported(choices, dataset)
     root = _place("features", choices.features, settings.features, default_features(dataset))
     if not root.is_dir():
         raise FeatureError(
@@ -80,6 +83,15 @@ def find_inputs(choices: Choices, settings: Settings, *, needs_anchors: bool = T
             )
         bank = AnchorBank.load(path)
     return Inputs(dataset, store, truth, bank, _place("run", choices.run, settings.run, default_run(dataset)))
+
+
+def _imported(choices: Choices, dataset: str) -> Choices:
+    """The choices with a list of feature files imported into the default place."""
+    assert choices.features is not None
+    root, encoder = default_features(dataset), choices.encoder or "imported"
+    note(f"importing {choices.features} into {root / encoder}")
+    import_lists([choices.features], dataset, root, folder=choices.lists, encoder=encoder)
+    return replace(choices, features=root, encoder=encoder, lists=None)
 
 
 def _only_dataset() -> str:

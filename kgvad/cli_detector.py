@@ -13,7 +13,9 @@ Dataset = Annotated[
         "--dataset", "-d", help="Name of a dataset (ucf), or a folder with one sub-folder of videos per category."
     ),
 ]
-FeatureRoot = Annotated[Path | None, typer.Option("--features", help="Root of the feature stores.")]
+FeatureRoot = Annotated[
+    Path | None, typer.Option("--features", help="Root of the feature stores, or a list of .npy files to import.")
+]
 Lists = Annotated[Path | None, typer.Option("--lists", help="Folder of the dataset's official lists.")]
 Device = Annotated[str | None, typer.Option("--device", help="Torch device; default: of kgvad.toml, else cpu.")]
 
@@ -123,7 +125,10 @@ def score(
 
 
 def import_features(
-    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="npz archive, one array per video.")],
+    archive: Annotated[
+        list[Path],
+        typer.Argument(metavar="ARCHIVE", help="npz archive of segments, or lists of .npy files (.csv, .list, .txt)."),
+    ],
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="Dataset whose lists label the videos.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Root of the feature stores; default: the user's data folder.")
@@ -134,16 +139,20 @@ def import_features(
     frames: Annotated[
         list[Path] | None, typer.Option("--frames", help="Table of frame counts (CSV, TSV, JSON); may be repeated.")
     ] = None,
-    encoder: Annotated[str, typer.Option("--encoder", "-e", help="Name of the encoder that made them.")] = "c3d",
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", "-e", help="Name of the encoder that made them; default: c3d, of lists imported."),
+    ] = None,
 ) -> None:
-    """Turn an archive of segment features of another program into a feature store."""
-    from kgvad.detector.importer import import_segments
+    """Turn feature files of another program into a feature store."""
+    from kgvad.detector.lists import import_any
     from kgvad.settings import default_features
 
-    store, _ = import_segments(
-        archive, dataset, output or default_features(dataset), lists=lists, frames=frames or [], encoder=encoder
+    print(
+        import_any(
+            archive, dataset, output or default_features(dataset), lists=lists, frames=frames or [], encoder=encoder
+        )
     )
-    print(store.root)
 
 
 def register(app: typer.Typer) -> None:
