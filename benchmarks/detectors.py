@@ -87,7 +87,7 @@ def plain(model: nn.Module) -> nn.Module:
     return model
 
 
-def measure(name: str, device: str, dtype: str, repeats: int) -> dict[str, float | str]:
+def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int = 0) -> dict[str, float | str]:
     """Figures of one detector."""
     from kgvad.detector.api import Batch, Problem, build
     from kgvad.detector.train import backward
@@ -116,7 +116,7 @@ def measure(name: str, device: str, dtype: str, repeats: int) -> dict[str, float
     def step(batch: Batch) -> None:
         optimiser.zero_grad(set_to_none=True)
         with cast:
-            backward(model, batch)
+            backward(model, batch, micro_batch)
         optimiser.step()
 
     def chunk(batch: Batch) -> None:
@@ -195,10 +195,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--micro-batch", type=int, default=0, help="Videos in memory at once; 0: all of a batch.")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one, options.device, options.dtype, options.repeats)))
+        print(json.dumps(measure(options.one, options.device, options.dtype, options.repeats, options.micro_batch)))
         return
     print(f"{options.device}, {options.dtype}, {torch.get_num_threads()} threads\n")
     print(
@@ -209,7 +210,8 @@ def main() -> None:
     first: dict[str, float] = {}
     for name in options.detectors:
         command = [sys.executable, __file__, "--one", name, "--device", options.device, "--dtype", options.dtype]
-        done = subprocess.run([*command, "--repeats", str(options.repeats)], capture_output=True, text=True)
+        command += ["--repeats", str(options.repeats), "--micro-batch", str(options.micro_batch)]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             print(f"| {name} | failed: {(done.stderr.strip().splitlines() or ['killed'])[-1][:120]} |")
             continue

@@ -27,6 +27,7 @@ def cached_backward(detector: Detector, batch: Batch, micro_batch: int) -> dict[
         _set_random_state(state, batch.features.device)  # the second pass drops the same units
         output = _run(detector, batch, part)
         pairs = [(getattr(output, name), leaf.grad[part]) for name, leaf in leaves.items() if leaf.grad is not None]
+        pairs = [(value, grad) for value, grad in pairs if value.requires_grad]  # constants have no way back
         torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])
     _set_random_state(after, batch.features.device)
     return {name: float(value.detach()) for name, value in terms.items()}

@@ -168,6 +168,21 @@ def test_every_detector_learns_a_batch(name):
     assert all(v == v for v in values)
 
 
+def test_micro_batches_where_an_output_is_constant():
+    """In compatible mode the text features are the anchors themselves: nothing carries a gradient to them."""
+    p = problem(16, 3, 16)
+    model = build("vadclip", p, {"width": 16, "layers": 1, "window": 4, "compatible": True})
+    batch = batch_of(p)
+    backward(model, batch)
+    whole = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    backward(model, batch, 3)
+    assert whole.keys() == {name for name, value in model.named_parameters() if value.grad is not None}
+    for name, value in model.named_parameters():
+        if name in whole:
+            torch.testing.assert_close(value.grad, whole[name], rtol=1e-4, atol=1e-6)
+
+
 def test_names():
     assert detector_names()[: len(OWN)] == OWN
     assert [detector_class(name).name for name in OWN] == OWN
