@@ -231,7 +231,9 @@ def test_rows_are_chosen_with_noise_only_where_sigma_asks_for_it(name):
     output = detector(batch.features, batch.lengths)
 
     def losses(sigma):
-        return {k: float(v) for k, v in detector.losses(output, dataclasses.replace(batch, sigma=sigma)).items()}
+        return {
+            k: float(v.detach()) for k, v in detector.losses(output, dataclasses.replace(batch, sigma=sigma)).items()
+        }
 
     plain = losses(0.0)
     assert losses(0.0) == plain
