@@ -93,6 +93,7 @@ class AnchorAligned(Detector):
     name: ClassVar[str] = "anchor-aligned"
     Config: ClassVar[type[BaseModel]] = AnchorAlignedConfig
     recipe: ClassVar[Recipe] = Recipe(epochs=12, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
+    takes_noise: ClassVar[bool] = True
     source: ClassVar[str] = "kgvad"
     row_centre: Tensor
     video_centre: Tensor
@@ -235,9 +236,11 @@ class AnchorAligned(Detector):
             self.seen += batch.targets.sum(0)
             share = (self.seen / self.seen.sum()).log()
         terms = {
-            "mil": options.mil_weight * loss.mil_bce(output.rows, lengths, batch.abnormal),
+            "mil": options.mil_weight
+            * loss.mil_bce(output.rows, lengths, batch.abnormal, noise=batch.noise(torch.sigmoid(output.rows))),
             "whole": options.mil_weight * F.binary_cross_entropy_with_logits(output.whole, batch.abnormal),
-            "align": options.align_weight * loss.mil_align(output.alignment + share, lengths, batch.targets),
+            "align": options.align_weight
+            * loss.mil_align(output.alignment + share, lengths, batch.targets, noise=batch.noise(output.alignment)),
             "video": options.video_weight * loss.soft_cross_entropy(output.video + share, batch.targets),
         }
         if options.ridge and output.decay is not None:
