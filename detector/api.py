@@ -149,6 +149,7 @@ class Recipe(BaseModel):
     schedule: str = Field(default="cosine", pattern="^(cosine|constant)$")
     balance_categories: bool = False  # draw abnormal categories equally often
     clip_norm: float = Field(default=0.0, ge=0)  # 0: no clipping
+    precision: str = Field(default="fp32", pattern="^(fp32|bf16)$")  # of the detector; losses are always fp32
     sigma: float = Field(default=0.0, ge=0)  # of Batch.noise in the first step; falls linearly to 0 in the last
     validation: float = Field(default=0.0, ge=0, le=0.5)  # share of the training videos kept back; the best epoch stays
     patience: int = Field(default=5, ge=1)  # epochs without a better one before training stops; only with validation

@@ -71,7 +71,7 @@ class Order:
     inputs: Inputs
     detector: str
     options: Mapping[str, Any]
-    recipe: Mapping[str, float] = field(default_factory=dict)
+    recipe: Mapping[str, float | str] = field(default_factory=dict)
     text: Path | None = None
     device: str = "cpu"
     overwrite: bool = False

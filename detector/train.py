@@ -19,6 +19,7 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.console import note, progress
 from kgvad.detector.api import Batch, Detector, Recipe, build
 from kgvad.detector.data import Sample, Sampler, collate
+from kgvad.detector.micro import cached_backward, run
 from kgvad.detector.run import (
     ANCHORS,
     CONFIG,
@@ -184,7 +185,7 @@ def _epoch(
         if recipe.sigma:
             batch = dataclasses.replace(batch, sigma=noise_strength(recipe, done + step, steps))
         optimiser.zero_grad(set_to_none=True)
-        terms = backward(detector, batch, recipe.micro_batch)
+        terms = backward(detector, batch, recipe.micro_batch, recipe.precision)
         if not all(math.isfinite(value) for value in terms.values()):
             bad = next(name for name, value in terms.items() if not math.isfinite(value))
             raise RunError(
@@ -200,7 +201,7 @@ def _epoch(
     return {"loss": sum(means.values()), **means, "learning_rate": rate}
 
 
-def backward(detector: Detector, batch: Batch, micro_batch: int = 0) -> dict[str, float]:
+def backward(detector: Detector, batch: Batch, micro_batch: int = 0, precision: str = "fp32") -> dict[str, float]:
     """Gradients of the summed losses into the parameters; the losses by name.
 
     With ``micro_batch`` videos in memory at once the gradients are those of the full batch, also for losses that
@@ -209,12 +210,10 @@ def backward(detector: Detector, batch: Batch, micro_batch: int = 0) -> dict[str
     """
     size = len(batch.lengths)
     if not micro_batch or micro_batch >= size:
-        terms = detector.losses(detector(batch.features, batch.lengths, batch.text), batch)
+        terms = detector.losses(run(detector, batch, precision=precision), batch)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         return {name: float(value.detach()) for name, value in terms.items()}
-    from kgvad.detector.micro import cached_backward
-
-    return cached_backward(detector, batch, micro_batch)
+    return cached_backward(detector, batch, micro_batch, precision)
 
 
 def _state(detector: Detector) -> dict[str, Tensor]:

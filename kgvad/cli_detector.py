@@ -31,6 +31,9 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs; default: the detector's.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: the detector's.")] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="fp32 or bf16 (half precision where it is safe). Default: fp32.")
+    ] = None,
     sigma: Annotated[
         float | None, typer.Option("--sigma", min=0.0, help="Noise in the choice of rows; it fades out. Default: none.")
     ] = None,
@@ -71,6 +74,7 @@ def train(
     changes = {
         "epochs": epochs,
         "learning_rate": learning_rate,
+        "precision": precision,
         "sigma": sigma,
         "validation": validate,
         "patience": patience,

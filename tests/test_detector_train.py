@@ -221,12 +221,15 @@ def test_noise_fades_to_nothing():
     assert [noise_strength(recipe, step, 4) for step in range(4)] == pytest.approx([0.6, 0.4, 0.2, 0.0])
 
 
-@pytest.mark.parametrize("name", ["rtfm", "vadclip"])
-def test_rows_are_chosen_with_noise_only_where_sigma_asks_for_it(name):
+@pytest.mark.parametrize(("name", "term"), [("rtfm", "bce"), ("vadclip", "bce"), ("anchor-aligned", "mil")])
+def test_rows_are_chosen_with_noise_only_where_sigma_asks_for_it(name, term):
     torch.manual_seed(0)
     anchors = torch.nn.functional.normalize(torch.randn(3, 4), dim=-1)
     options = {"width": 8} | ({"positions": 40} if name == "vadclip" else {"dropout": 0.0})
-    detector = build(name, Problem(6, ("Normal", "A", "B"), 0, anchors), options)
+    detector = build(name, Problem(6, ("Normal", "A", "B"), 0, anchors), options).eval()  # no counting of categories
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)  # heads that start at zero have nothing to choose by
     batch = Batch(torch.randn(4, 40, 6), torch.tensor([40, 30, 20, 40]), torch.eye(3)[[0, 1, 2, 0]], 0)
     output = detector(batch.features, batch.lengths)
 
@@ -237,7 +240,25 @@ def test_rows_are_chosen_with_noise_only_where_sigma_asks_for_it(name):
 
     plain = losses(0.0)
     assert losses(0.0) == plain
-    assert losses(2.0)["bce"] != plain["bce"]
+    assert losses(2.0)[term] != plain[term]
     random, other = losses(1e4), losses(1e4)  # the choice is chance alone
-    assert random["bce"] != other["bce"]
+    assert random[term] != other[term]
     assert all(math.isfinite(value) for value in random.values())
+
+
+@pytest.mark.parametrize("name", ["anchor-aligned", "sultani", "rtfm", "vadclip"])
+@pytest.mark.parametrize("micro_batch", [0, 2])
+def test_half_precision_comes_near_full_precision(name, micro_batch):
+    anchors = torch.nn.functional.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(1)), dim=-1)
+    batch = Batch(torch.rand(4, 20, 16), torch.tensor([20, 12, 7, 20]), torch.eye(3)[[0, 1, 2, 0]], 0)
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(0)
+        options = {} if name == "sultani" else {"width": 16}
+        detector = build(name, Problem(16, ("Normal", "A", "B"), 0, anchors), options)
+        detector.prepare(list(batch.features))
+        losses[precision] = backward(detector, batch, micro_batch, precision)
+        assert all(p.grad.isfinite().all() for p in detector.parameters() if p.grad is not None)
+    for term, value in losses["fp32"].items():
+        assert losses["bf16"][term] == pytest.approx(value, rel=0.1, abs=0.02), term
+    assert losses["bf16"] != losses["fp32"]
