@@ -31,6 +31,10 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs; default: the detector's.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: the detector's.")] = None,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option("--micro-batch", min=1, help="Videos in memory at once; gradients stay those of the whole batch."),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option("--precision", help="fp32 or bf16 (half precision where it is safe). Default: fp32.")
     ] = None,
@@ -74,6 +78,7 @@ def train(
     changes = {
         "epochs": epochs,
         "learning_rate": learning_rate,
+        "micro_batch": micro_batch,
         "precision": precision,
         "sigma": sigma,
         "validation": validate,
