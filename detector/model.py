@@ -31,8 +31,9 @@ class AnchorAlignedConfig(BaseModel):
     dropout: float = Field(default=0.4, ge=0, lt=1)  # of the temporal encoder
     scale: float = Field(default=10.0, gt=0)  # length of every input vector after centring
     ridge: float = Field(default=0.05, ge=0)  # weight decay of the linear heads, in the loss
-    whole_weight: float = Field(default=1.5, ge=0)  # of the logit that the video is abnormal
-    row_weight: float = Field(default=1.0, ge=0)  # of the logit that a row is abnormal
+    whole_weight: float = Field(default=2.0, ge=0)  # of the logits that the video is abnormal
+    row_weight: float = Field(default=0.8, ge=0)  # of the logit that a row is abnormal
+    relative: bool = True  # row logits count in deviations within their video; False: as they are
     reach: int = Field(default=0, ge=0)  # rows to each side that the logit of a row is averaged with
     change_weight: float = Field(default=1.0, ge=0)  # logits per deviation of how much the features move around a row
     novelty_weight: float = Field(default=1.0, ge=0)  # of how unlike the rest of its video it is
@@ -72,7 +73,7 @@ class AnchorAligned(Detector):
     Whether a video is abnormal and where in it are asked separately, because the first is easy to learn from weak
     labels and would drown the second:
 
-        s_t = G g(y) + f(x_t) + z(change_t) + z(novelty_t)
+        s_t = G (g(y) + mean of the k largest f) + z(f(x_t)) + z(change_t) + z(novelty_t)
 
     g learns from the video's label and f by top-k MIL. change is how much the features move around a row, novelty how
     unlike the rest of the video it is, and z standardises within the video.
@@ -185,7 +186,8 @@ class AnchorAligned(Detector):
             found = found + self.lean * (x @ self.abnormal)
         found = masked_smooth(found, lengths, options.reach)
         whole = self.video_head(y)[:, 0]  # g [B]
-        logits = options.whole_weight * whole[:, None] + options.row_weight * found
+        place = standardise(found, lengths) if options.relative else found
+        logits = options.whole_weight * (whole + loss.topk_mean(found, lengths))[:, None] + options.row_weight * place
         if options.change_weight or options.novelty_weight:
             gap = distances(features)
             logits = logits + options.change_weight * standardise(change(gap, lengths), lengths)
