@@ -1,4 +1,4 @@
-"""Gradients of a full batch with only a part of it in memory at once."""
+"""Gradients of a full batch of which a process sees only a part at once."""
 
 from __future__ import annotations
 
@@ -8,28 +8,49 @@ import torch
 from torch import Tensor
 
 from kgvad.detector.api import Batch, Detector, Output
+from kgvad.detector.team import Team
+from kgvad.errors import UsageError
 
 
-def cached_backward(detector: Detector, batch: Batch, micro_batch: int, precision: str) -> dict[str, float]:
-    """See :func:`kgvad.detector.train.backward`."""
-    parts = [slice(start, start + micro_batch) for start in range(0, len(batch.lengths), micro_batch)]
+def cached_backward(detector: Detector, batch: Batch, micro_batch: int, team: Team, precision: str) -> dict[str, float]:
+    """See :func:`kgvad.detector.train.backward`.
+
+    A process of a team takes every ``team.size``-th video, so that each has normal and abnormal ones.
+    """
+    size, device = len(batch.lengths), batch.features.device
+    if team.size > size:
+        raise UsageError(f"{team.size} processes share a step of {size} videos", "start fewer processes")
+    step = team.size * (micro_batch or size)
+    parts = [slice(start, start + step, team.size) for start in range(team.number, size, step)]
+    keep = len(parts) == 1  # then its graph is kept; otherwise every part runs twice
+    seed = int(torch.randint(2**31, (1,))) if team.size > 1 else 0  # alike in all processes
+    if team.size > 1:
+        torch.manual_seed(seed + 1 + team.number)
     states = []
     outputs = []
-    with torch.no_grad():
+    with torch.set_grad_enabled(keep):
         for part in parts:
-            states.append(_random_state(batch.features.device))
+            states.append(_random_state(device))
             outputs.append(run(detector, batch, part, precision))
-    whole, leaves = _join(outputs)
+    if team.size > 1:
+        torch.manual_seed(seed)  # every process computes the losses of the whole batch, which may draw too
+    whole, leaves = _join(outputs, parts, size, team)
     terms = detector.losses(whole, batch)
-    after = _random_state(batch.features.device)
+    after = _random_state(device)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-    for part, state in zip(parts, states, strict=True):
-        _set_random_state(state, batch.features.device)  # the second pass drops the same units
-        output = run(detector, batch, part, precision)
+    if not team.first:
+        detector.zero_grad(set_to_none=True)  # what the losses give parameters directly counts once
+    for number, (part, state) in enumerate(zip(parts, states, strict=True)):
+        if not keep:
+            _set_random_state(state, device)  # the second pass drops the same units
+            outputs[number] = run(detector, batch, part, precision)
+        output = outputs[number]
         pairs = [(getattr(output, name), leaf.grad[part]) for name, leaf in leaves.items() if leaf.grad is not None]
         pairs = [(value, grad) for value, grad in pairs if value.requires_grad]  # constants have no way back
         torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])
-    _set_random_state(after, batch.features.device)
+    _set_random_state(after, device)
+    if team.size > 1:
+        team.total_gradients([p for p in detector.parameters() if p.requires_grad])
     return {name: float(value.detach()) for name, value in terms.items()}
 
 
@@ -48,13 +69,15 @@ def _tensors(output: Output) -> list[str]:
     return [name for name in names if isinstance(getattr(output, name), Tensor)]
 
 
-def _join(outputs: list[Output]) -> tuple[Output, dict[str, Tensor]]:
-    """One output of all parts, and its tensors by name: leaves that collect gradients."""
+def _join(outputs: list[Output], parts: list[slice], size: int, team: Team) -> tuple[Output, dict[str, Tensor]]:
+    """One output of all parts of all processes, and its tensors by name: leaves that collect gradients."""
     leaves: dict[str, Tensor] = {}
-    for field in dataclasses.fields(outputs[0]):
-        if isinstance(getattr(outputs[0], field.name), Tensor):
-            joined = torch.cat([getattr(output, field.name) for output in outputs])
-            leaves[field.name] = joined.requires_grad_()
+    for name in _tensors(outputs[0]):
+        values = [getattr(output, name).detach() for output in outputs]
+        joined = values[0].new_zeros((size, *values[0].shape[1:]))
+        for part, value in zip(parts, values, strict=True):
+            joined[part] = value
+        leaves[name] = team.total(joined).requires_grad_()
     return dataclasses.replace(outputs[0], **leaves), leaves
 
 

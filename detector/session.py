@@ -21,6 +21,7 @@ from kgvad.detector.inputs import Inputs
 from kgvad.detector.jobs import orphaned, side_by_side
 from kgvad.detector.lay import laid_text
 from kgvad.detector.run import RunConfig
+from kgvad.detector.team import Team
 from kgvad.detector.train import Report, train
 from kgvad.errors import FeatureError, UsageError
 from kgvad.video.store import FeatureStore
@@ -137,17 +138,23 @@ def prepare(order: Order) -> Prepared:
 
 def train_seeds(order: Order, seeds: Sequence[int], jobs: int = 1) -> Iterator[Path]:
     """Train one run per seed, ``jobs`` at once, and yield its folder: that of the order, or ``seed-N`` in it."""
+    team = Team(order.device)
+    if team.size > 1 and jobs > 1:
+        raise UsageError("--jobs trains seeds side by side, but these processes train one together", "leave --jobs out")
     root = order.inputs.run
     folders = {seed: root if len(seeds) == 1 else root / f"seed-{seed}" for seed in seeds}
-    prepared = prepare(order)
+    with team.speaking():
+        prepared = prepare(order)
     if jobs > 1 and len(seeds) > 1:
         tasks = [(order, seed, folders[seed]) for seed in seeds]
         for _, _, folder in track(side_by_side(_train_alone, tasks, min(jobs, len(seeds))), "seeds", len(seeds)):
             yield folder
         return
     for seed, folder in folders.items():
-        _train_one(order, prepared, seed, folder)
-        yield folder
+        with team.speaking():
+            _train_one(order, prepared, seed, folder)
+        if team.first:
+            yield folder
 
 
 def _train_one(order: Order, prepared: Prepared, seed: int, folder: Path, on_epoch: Report | None = None) -> None:
@@ -161,7 +168,8 @@ def _train_one(order: Order, prepared: Prepared, seed: int, folder: Path, on_epo
         overwrite=order.overwrite,
         on_epoch=on_epoch,
     )
-    write_examples(run, order.inputs.store, order.inputs.truth)
+    if Team(order.device).first:
+        write_examples(run, order.inputs.store, order.inputs.truth)
 
 
 def _train_alone(task: tuple[Order, int, Path]) -> None:

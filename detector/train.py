@@ -32,6 +32,7 @@ from kgvad.detector.run import (
     make_problem,
     read_config,
 )
+from kgvad.detector.team import Team
 from kgvad.detector.validation import Validation, split_videos
 from kgvad.errors import RunError
 from kgvad.files import replacing, write_text
@@ -51,6 +52,9 @@ def train(
 ) -> Run:
     """Train the detector that ``config`` names and write the run; go on where an earlier call was interrupted.
 
+    Under ``accelerate launch`` the processes share the videos of every step; the gradients are those of one process,
+    but dropout draws anew and batch normalisation sees the videos of its process alone.
+
     Every epoch takes its random numbers from (seed, epoch) alone, so a checkpoint needs parameters and optimiser
     state only.
 
@@ -65,7 +69,7 @@ def train(
     bank
         Anchor bank; a copy is kept in the run.
     device
-        Torch device.
+        Torch device; of several processes each takes its own GPU unless this is ``cpu``.
     overwrite
         Start anew where the folder holds a run with other settings.
     on_epoch
@@ -76,7 +80,11 @@ def train(
     RunError
         The folder holds a run with other settings, or a loss is not a number.
     """
-    if _finished(folder, config, overwrite):
+    team = Team(device)
+    device = team.device
+    with team.after_first():
+        finished = _finished(folder, config, overwrite)
+    if finished:
         note(f"{folder} is trained already, with these settings")
         return Run.load(folder, device)
     recipe = config.recipe
@@ -102,34 +110,37 @@ def train(
             recipe.balance_categories,
         )
         done = _resume(folder, config, detector, optimiser, validation)
-        if done == 0:
+        if done == 0 and team.first:
             write_text(folder / CONFIG, config.model_dump_json(indent=1) + "\n")
             if bank is not None:
                 bank.save(folder / ANCHORS)
-        else:
+        if done:
             note(f"going on after epoch {done} of {recipe.epochs} in {folder}")
         history = _read_history(folder, done)
         checkpoint = _Checkpoint(folder, config)
         with progress(f"training {config.detector}", recipe.epochs) as advance:
             advance(done)
             for epoch in range(done + 1, recipe.epochs + 1):
-                if validation is not None and validation.over(epoch - 1):
+                if validation is not None and team.decided(validation.over(epoch - 1)):
                     break
                 started = time.monotonic()
-                losses = _epoch(detector, optimiser, sampler, samples, config, epoch, device)
+                losses = _epoch(detector, optimiser, sampler, samples, config, epoch, team)
                 if validation is not None:
                     losses |= validation.update(detector, epoch)
                 history.append(json.dumps({"epoch": epoch, **losses, "seconds": round(time.monotonic() - started, 3)}))
-                checkpoint.save(detector, optimiser, epoch, history, {} if validation is None else validation.state)
+                if team.first:
+                    checkpoint.save(detector, optimiser, epoch, history, {} if validation is None else validation.state)
                 advance(1, f"training {config.detector} loss {losses['loss']:.3f}")
                 if on_epoch is not None:
                     on_epoch(epoch, losses)
     if validation is not None:
         detector.load_state_dict(validation.state)
         note(f"kept epoch {validation.epoch} of {len(history)}: video AUC {validation.auc:.3f} on the videos kept back")
-    _write_tensors(folder / MODEL, _state(detector), {})
-    write_text(folder / HISTORY, "\n".join(history) + "\n")
-    (folder / RESUME).unlink(missing_ok=True)
+    if team.first:
+        _write_tensors(folder / MODEL, _state(detector), {})
+        write_text(folder / HISTORY, "\n".join(history) + "\n")
+        (folder / RESUME).unlink(missing_ok=True)
+    team.wait()
     return Run.load(folder, device)
 
 
@@ -169,7 +180,7 @@ def _epoch(
     samples: Sequence[Sample],
     config: RunConfig,
     epoch: int,
-    device: str,
+    team: Team,
 ) -> dict[str, float]:
     recipe = config.recipe
     torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
@@ -181,11 +192,11 @@ def _epoch(
         rate = learning_rate(recipe, done + step, steps)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        batch = collate([samples[number] for number in chosen], config.normal, recipe.max_length, device)
+        batch = collate([samples[number] for number in chosen], config.normal, recipe.max_length, team.device)
         if recipe.sigma:
             batch = dataclasses.replace(batch, sigma=noise_strength(recipe, done + step, steps))
         optimiser.zero_grad(set_to_none=True)
-        terms = backward(detector, batch, recipe.micro_batch, recipe.precision)
+        terms = backward(detector, batch, recipe.micro_batch, recipe.precision, team)
         if not all(math.isfinite(value) for value in terms.values()):
             bad = next(name for name, value in terms.items() if not math.isfinite(value))
             raise RunError(
@@ -197,23 +208,26 @@ def _epoch(
         optimiser.step()
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value
+    team.share_buffers(detector)
     means = {name: value / sampler.steps for name, value in sums.items()}
     return {"loss": sum(means.values()), **means, "learning_rate": rate}
 
 
-def backward(detector: Detector, batch: Batch, micro_batch: int = 0, precision: str = "fp32") -> dict[str, float]:
+def backward(
+    detector: Detector, batch: Batch, micro_batch: int = 0, precision: str = "fp32", team: Team | None = None
+) -> dict[str, float]:
     """Gradients of the summed losses into the parameters; the losses by name.
 
-    With ``micro_batch`` videos in memory at once the gradients are those of the full batch, also for losses that
-    compare videos: outputs are computed without a graph, the losses' gradients with respect to them are kept, and each
-    micro-batch is run again to carry them back (Gao et al. 2021, gradient caching).
+    With ``micro_batch`` videos in memory at once, or the videos shared among a team, the gradients are those of the
+    full batch, also for losses that compare videos: outputs are computed without a graph, the losses' gradients with
+    respect to them are kept, and each micro-batch is run again to carry them back (Gao et al. 2021, gradient caching).
     """
-    size = len(batch.lengths)
-    if not micro_batch or micro_batch >= size:
+    team = team or Team()
+    if team.size == 1 and (not micro_batch or micro_batch >= len(batch.lengths)):
         terms = detector.losses(run(detector, batch, precision=precision), batch)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         return {name: float(value.detach()) for name, value in terms.items()}
-    return cached_backward(detector, batch, micro_batch, precision)
+    return cached_backward(detector, batch, micro_batch, team, precision)
 
 
 def _state(detector: Detector) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -76,7 +77,8 @@ class Database:
         @event.listens_for(engine, "connect")
         def _connect(connection: sqlite3.Connection, _record: Any) -> None:
             connection.isolation_level = None  # begin is said below, not guessed by the driver
-            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "cache_size = -16000"):
+            _write_ahead(connection)
+            for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "cache_size = -16000"):
                 connection.execute(f"PRAGMA {pragma}")
 
         @event.listens_for(engine, "begin")
@@ -156,6 +158,19 @@ class Database:
             if "full" in low:
                 return StoreError(f"no space left for {self.where}", "free some space and run the same command again")
         return StoreError(f"{self.where}: {reason}", "check the server and the store URL")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch the write-ahead log on; SQLite does not wait for another process that does the same, so this does."""
+    end = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 def _parse(url: str) -> URL:

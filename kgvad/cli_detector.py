@@ -66,15 +66,18 @@ def train(
     """Train a detector on videos with video-level labels; run it again to go on where it stopped."""
     from kgvad.detector.inputs import Choices, find_inputs
     from kgvad.detector.session import Order, parse_options, train_seeds, wants_anchors
+    from kgvad.detector.team import Team
     from kgvad.settings import load_settings
 
     settings = load_settings()
     options = parse_options(option or [])
-    inputs = find_inputs(
-        Choices(dataset, features, anchors, run, lists, encoder),
-        settings,
-        needs_anchors=wants_anchors(detector, options),
-    )
+    device = device or settings.device or "cpu"
+    with Team(device).after_first():
+        inputs = find_inputs(
+            Choices(dataset, features, anchors, run, lists, encoder),
+            settings,
+            needs_anchors=wants_anchors(detector, options),
+        )
     changes = {
         "epochs": epochs,
         "learning_rate": learning_rate,
@@ -90,7 +93,7 @@ def train(
         options,
         {name: value for name, value in changes.items() if value is not None},
         text,
-        device or settings.device or "cpu",
+        device,
         overwrite,
     )
     for folder in train_seeds(order, range(seed, seed + seeds), jobs):

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from kgvad.errors import KgvadError
 
 
@@ -36,8 +38,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, SafetensorError) as error:  # safetensors wraps what the disk says
+        reason = getattr(error, "strerror", None) or str(error)
         raise KgvadError(f"cannot write {path}: {reason}", "free space or choose another place") from error
     finally:
         if temporary is not None:

@@ -246,7 +246,7 @@ def test_rows_are_chosen_with_noise_only_where_sigma_asks_for_it(name, term):
     assert all(math.isfinite(value) for value in random.values())
 
 
-@pytest.mark.parametrize("name", ["anchor-aligned", "sultani", "rtfm", "vadclip"])
+@pytest.mark.parametrize("name", ["anchor-aligned", "sultani", "rtfm", "clip_tsa", "vadclip"])
 @pytest.mark.parametrize("micro_batch", [0, 2])
 def test_half_precision_comes_near_full_precision(name, micro_batch):
     anchors = torch.nn.functional.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(1)), dim=-1)

@@ -216,6 +216,28 @@ def test_two_processes_build_at_once(url):
         assert store.labels(["Q53706"]) == {"Q53706": "robbery"}
 
 
+OPENERS = """
+import multiprocessing, sys
+from kgvad.kg.database import Database
+def opens(together):
+    for number in range(150):
+        together.wait()
+        Database(f"sqlite:///{sys.argv[1]}/{number}.sqlite").close()
+fork = multiprocessing.get_context("fork")
+together = fork.Barrier(3, timeout=60)
+processes = [fork.Process(target=opens, args=(together,)) for _ in range(3)]
+for process in processes: process.start()
+for process in processes: process.join()
+sys.exit(any(process.exitcode for process in processes))
+"""
+
+
+def test_processes_make_a_new_cache_at_the_same_moment(tmp_path):
+    """SQLite does not wait for another process that switches the write-ahead log on."""
+    done = subprocess.run([sys.executable, "-c", OPENERS, str(tmp_path)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+
+
 def test_killed_at_any_moment(tmp_path):
     for number in range(3):
         path = tmp_path / f"{number}.sqlite"

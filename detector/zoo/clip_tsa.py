@@ -54,7 +54,7 @@ class ClipTsa(Detector):
 
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> MagnitudeOutput:
         size = features.shape[1]
-        interest = self.scorer(features)[..., 0]
+        interest = self.scorer(features)[..., 0].float()  # rows are not chosen in bfloat16
         wanted = (self.options.share * lengths).long().clamp(min=1)  # k of each video
         k = int(wanted.max())
         used = valid_rows(wanted, k)
