@@ -25,6 +25,7 @@ from typing import Literal
 
 import numpy as np
 
+from kgvad.detector.classes import ClassRule
 from kgvad.detector.metrics import Floats, Interval, Ints, Track, roc_auc, rows_of, video_categories
 
 Mode = Literal["legacy", "corrected"]
@@ -58,12 +59,6 @@ def iou(one: Interval, other: Interval) -> float:
     if shared <= 0:
         return 0.0
     return shared / ((one[1] - one[0]) + (other[1] - other[0]) - shared)
-
-
-def softmax(logits: Floats) -> Floats:
-    """Along the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
 def proposals(video: int, values: Floats, edges: Ints, mode: Mode = "corrected") -> Proposals:
@@ -168,6 +163,7 @@ def detection_map(
     mode: Mode = "corrected",
     *,
     normal_has_events: bool = False,
+    rule: ClassRule | None = None,
 ) -> Detection:
     """mAP@IoU 0.1 to 0.5 of category scores (logits) over the tracks.
 
@@ -178,9 +174,16 @@ def detection_map(
     normal_has_events
         Legacy only: whether normal videos count as one whole-video event of class Normal (XD-Violence), or are named
         otherwise in the truth and so can never be found (UCF-Crime).
+    rule
+        How logits become the shares that are searched for events; default: softmax.
     """
+    rule = rule or ClassRule()
     used = [track for track in tracks if mode == "legacy" or track.abnormal]
-    shares = [softmax(track.category_scores) for track in used if track.category_scores is not None]
+    shares = [
+        rule.probabilities(track.scores, track.category_scores, normal)
+        for track in used
+        if track.category_scores is not None
+    ]
     if len(shares) != len(used):
         return Detection(tuple([float("nan")] * len(THRESHOLDS)), {})
     truth: dict[str, list[tuple[int, int, int]]] = {name: [] for name in categories}

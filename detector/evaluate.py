@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kgvad.console import track as tracked
+from kgvad.detector.classes import ClassRule
 from kgvad.detector.data import Features
 from kgvad.detector.datasets import Truth
 from kgvad.detector.detection import THRESHOLDS, alarms, category_auc, confusion, detection_map
@@ -88,13 +89,13 @@ def smoothed(scores: Scores, rows: int) -> Scores:
     return replace(scores, scores=np.clip(mean, 0, 1).astype(np.float32))
 
 
-def describe_tracks(tracks: Sequence[Track], config: RunConfig) -> dict[str, Any]:
+def describe_tracks(tracks: Sequence[Track], config: RunConfig, rule: ClassRule) -> dict[str, Any]:
     """Detection mAP (corrected and legacy), alarms, AUC and confusion by category."""
     details: dict[str, Any] = {}
     if all(one.category_scores is not None for one in tracks):
         for mode in ("corrected", "legacy"):
             found = detection_map(
-                tracks, config.categories, config.normal, mode, normal_has_events=config.dataset == "xd"
+                tracks, config.categories, config.normal, mode, normal_has_events=config.dataset == "xd", rule=rule
             )
             details[f"map_{mode}"] = {"iou": THRESHOLDS, "map": found.maps, "mean": found.average}
         details["confusion"] = confusion(tracks, config.categories, config.normal)
@@ -127,6 +128,7 @@ def evaluate_runs(
     device: str = "cpu",
     draws: int = DRAWS,
     smooth: int = 1,
+    rule: ClassRule | None = None,
 ) -> Evaluation:
     """Score the test videos with each run, write its ``metrics.json`` and collect the figures.
 
@@ -144,12 +146,15 @@ def evaluate_runs(
         Of videos and seeds, for intervals and p values; 0: none.
     smooth
         The score is the mean over so many rows; 1: as it is.
+    rule
+        Of the class probabilities in which detection looks for events; default: softmax.
 
     Raises
     ------
     RunError
         The runs are of different datasets.
     """
+    rule = rule or ClassRule()
     names, groups = zip(*find_methods(paths, device), strict=True)
     datasets = sorted({run.config.dataset for group in groups for run in group})
     if len(datasets) > 1:
@@ -181,12 +186,13 @@ def evaluate_runs(
             config.categories,
             config.normal,
             tuple(board.observed for board in boards),
-            tuple(describe_tracks(tracks, run.config) for run, tracks in zip(group, found, strict=True)),
+            tuple(describe_tracks(tracks, run.config, rule) for run, tracks in zip(group, found, strict=True)),
             tuple(found),
             samples[-1].intervals() if draws else {},
         )
         for run, metrics, details in zip(group, method.metrics, method.details, strict=True):
-            write_json(run.folder / METRICS, plain({"smooth": smooth, **asdict(metrics), **details}))
+            about = {"smooth": smooth, "classes": rule.name, "temperature": rule.temperature}
+            write_json(run.folder / METRICS, plain({**about, **asdict(metrics), **details}))
         methods.append(method)
     differences = tuple(one.minus(samples[0]) for one in samples[1:]) if draws else ()
-    return Evaluation(datasets[0], smooth, draws, tuple(methods), differences)
+    return Evaluation(datasets[0], smooth, rule, draws, tuple(methods), differences)

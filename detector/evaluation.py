@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from kgvad.detector.classes import ClassRule
 from kgvad.detector.metrics import Metrics, Track
 from kgvad.detector.statistics import Difference, Interval
 
@@ -80,6 +81,7 @@ class Evaluation:
 
     dataset: str
     smooth: int
+    rule: ClassRule
     draws: int
     methods: tuple[Method, ...]
     differences: tuple[dict[str, Difference], ...]
@@ -94,7 +96,8 @@ class Evaluation:
             }
             for method, found in zip(self.methods[1:], self.differences, strict=False)
         ]
-        about = {"dataset": self.dataset, "smooth": self.smooth, "draws": self.draws}
+        about: dict[str, Any] = {"dataset": self.dataset, "smooth": self.smooth, "draws": self.draws}
+        about |= {"classes": self.rule.name, "temperature": self.rule.temperature}
         methods = [_method_report(method) for method in self.methods]
         return Report.model_validate(plain(about | {"methods": methods, "differences": differences}))
 
@@ -183,6 +186,8 @@ class Report(BaseModel):
     version: Literal[1] = 1
     dataset: str
     smooth: int
+    classes: str = "softmax"
+    temperature: float = 1.0
     draws: int
     methods: list[MethodReport]
     differences: list[DifferenceReport] = []
@@ -200,6 +205,8 @@ class Report(BaseModel):
             else f"Scores smoothed: mean over {self.smooth} rows."
         )
         found.append("In percent. Categories of abnormal videos; mAP over IoU 0.1 to 0.5, corrected.")
+        if (self.classes, self.temperature) != ("softmax", 1.0):
+            found.append(f"mAP of class probabilities by the rule {self.classes}, temperature {self.temperature:g}.")
         if any(len(method.seeds) > 1 for method in self.methods):
             found.append("± is the standard deviation over seeds.")
         if self.draws:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from kgvad.console import track
 from kgvad.detector.api import Detector
+from kgvad.detector.classes import ClassRule
 from kgvad.detector.data import Features, checked
 from kgvad.detector.inputs import open_store
 from kgvad.detector.lay import laid_text
@@ -123,6 +125,20 @@ def infer(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def with_probabilities(scores: Scores, rule: ClassRule) -> Scores:
+    """``scores`` with the class probabilities that the rule gives.
+
+    Raises
+    ------
+    UsageError
+        The scores name no categories.
+    """
+    if scores.alignment is None or scores.normal is None:
+        raise UsageError(f"{scores.origin.scorer} names no categories", "leave --classes out")
+    found = rule.probabilities(scores.scores, scores.alignment, scores.normal)
+    return replace(scores, probabilities=found.astype(np.float32))
+
+
 def score_store(
     features: Path,
     run: Path,
@@ -133,13 +149,14 @@ def score_store(
     queries: Sequence[str] = (),
     text: Path | None = None,
     chunk: int | None = None,
+    classes: ClassRule | None = None,
     device: str = "cpu",
     settings: Settings,
 ) -> Iterator[Path]:
     """Score the videos of a store, write one file each and yield its path.
 
     ``queries`` are categories to name without training; the bank with them is written beside the scores. ``text`` is
-    the store of the captions, for a run that fuses them.
+    the store of the captions, for a run that fuses them. ``classes`` adds class probabilities by this rule.
     """
     suffix = f".{form}"
     if suffix not in (".npz", ".csv", ".json"):
@@ -169,6 +186,8 @@ def score_store(
             chunk=chunk,
             bank=bank,
         )
+        if classes is not None:
+            scores = with_probabilities(scores, classes)
         path = output / f"{video}{suffix}"
         scores.save(path)
         yield path

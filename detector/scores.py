@@ -1,9 +1,10 @@
 """Anomaly scores of one video: what every scorer gives and ``explain`` needs, and its three file forms.
 
-npz   arrays ``scores``, ``spans``, ``alignment``, ``concept_alignment`` and a JSON text ``about`` with the rest
+npz   arrays ``scores``, ``spans``, ``alignment``, ``concept_alignment``, ``probabilities`` and a JSON text ``about``
+      with the rest
 json  the same names in one object
-csv   columns ``start,end,score``, then ``alignment/<category>`` and ``concept/<number>``; the first line may be
-      ``# {...}`` with the rest as JSON
+csv   columns ``start,end,score``, then ``alignment/<category>``, ``concept/<number>`` and ``probability/<category>``;
+      the first line may be ``# {...}`` with the rest as JSON
 
 A file of another program needs ``scores`` only (CSV: ``start`` or ``frame``, and ``score``); what it leaves out is
 taken from the video (``fps`` and ``frame_count`` given to :meth:`Scores.load`).
@@ -30,6 +31,7 @@ from kgvad.files import replacing, write_json, write_text
 from kgvad.video import SNIPPET_FRAMES
 
 FORMATS = (".npz", ".csv", ".json")
+TABLES = ("alignment", "concept_alignment", "probabilities")  # arrays with the rows of the scores
 
 
 class Origin(BaseModel):
@@ -73,6 +75,9 @@ class Scores:
         Index of Normal in ``categories``; ``None`` where there is none.
     concept_alignment
         float32 [T, P]: similarity of each row to each concept of the bank, in the bank's order.
+    probabilities
+        float32 [T, C]: share of each category, Normal too, in each row; ``None`` where nobody asked for them
+        (:class:`kgvad.detector.classes.ClassRule`).
     origin
         Where the scores come from.
 
@@ -91,12 +96,13 @@ class Scores:
     categories: list[str] | None = None
     normal: int | None = None
     concept_alignment: NDArray[np.float32] | None = None
+    probabilities: NDArray[np.float32] | None = None
     origin: Origin = field(default_factory=Origin)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spans", _array(self.spans, np.int64, "spans", 2))
         object.__setattr__(self, "scores", _array(self.scores, np.float32, "scores", 1))
-        for name in ("alignment", "concept_alignment"):
+        for name in TABLES:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _array(value, np.float32, name, 2))
@@ -207,20 +213,24 @@ def _check(given: Scores) -> None:
         raise wrong(f"spans: row {bad[0] + 1} starts at {starts[bad[0] + 1]}, before row {bad[0]} ends")
     if ends[-1] > given.frame_count:
         raise wrong(f"spans: the last ends at frame {ends[-1]} of a video of {given.frame_count}")
-    for name in ("alignment", "concept_alignment"):
+    for name in TABLES:
         value = getattr(given, name)
         if value is not None and len(value) != rows:
             raise wrong(f"{name} has {len(value)} rows for {rows} scores")
         if value is not None and not np.isfinite(value).all():
             raise wrong(f"{name}: row {np.flatnonzero(~np.isfinite(value).all(axis=1))[0]} is not finite")
-    if given.alignment is not None and given.categories is None:
-        raise wrong("alignment is given without categories")
-    if given.categories is not None:
-        if len(set(given.categories)) != len(given.categories) or not all(given.categories):
-            raise wrong("categories must be different names")
-        if given.alignment is not None and given.alignment.shape[1] != len(given.categories):
-            raise wrong(f"alignment has {given.alignment.shape[1]} columns for {len(given.categories)} categories")
-    if given.normal is not None and not 0 <= given.normal < len(given.categories or ()):
+    names = given.categories or []
+    for name in ("alignment", "probabilities"):
+        value = getattr(given, name)
+        if value is not None and given.categories is None:
+            raise wrong(f"{name} is given without categories")
+        if value is not None and value.shape[1] != len(names):
+            raise wrong(f"{name} has {value.shape[1]} columns for {len(names)} categories")
+    if given.probabilities is not None and not ((given.probabilities >= 0) & (given.probabilities <= 1)).all():
+        raise wrong("probabilities must be 0..1")
+    if len(set(names)) != len(names) or not all(names):
+        raise wrong("categories must be different names")
+    if given.normal is not None and not 0 <= given.normal < len(names):
         raise wrong(f"normal is {given.normal}, not the index of a category")
 
 
@@ -236,13 +246,13 @@ def _about(given: Scores) -> dict[str, Any]:
 
 
 def _arrays(given: Scores) -> dict[str, NDArray[Any]]:
-    names = ("spans", "scores", "alignment", "concept_alignment")
+    names = ("spans", "scores", *TABLES)
     return {name: getattr(given, name) for name in names if getattr(given, name) is not None}
 
 
 def _build(fields: Mapping[str, Any], video: str, fps: float | None, frame_count: int | None) -> Scores:
     known = {"video", "fps", "frame_count", "categories", "normal", "origin"}
-    known |= {"spans", "scores", "alignment", "concept_alignment"}
+    known |= {"spans", "scores", *TABLES}
     unknown = sorted(set(fields) - known)
     if unknown:
         raise ScoresError(f"unknown field {unknown[0]!r}", f"known fields are {', '.join(sorted(known))}")
@@ -288,6 +298,7 @@ def _build(fields: Mapping[str, Any], video: str, fps: float | None, frame_count
         categories=categories,
         normal=normal,
         concept_alignment=fields.get("concept_alignment"),
+        probabilities=fields.get("probabilities"),
         origin=origin,
     )
 
@@ -326,6 +337,9 @@ def _to_csv(given: Scores) -> str:
     if given.concept_alignment is not None:
         names += [f"concept/{number}" for number in range(given.concept_alignment.shape[1])]
         columns += given.concept_alignment.T.tolist()
+    if given.probabilities is not None:
+        names += [f"probability/{name}" for name in given.categories or ()]
+        columns += given.probabilities.T.tolist()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     writer.writerows(zip(*columns, strict=True))
@@ -354,7 +368,7 @@ def _from_csv(path: Path) -> dict[str, Any]:
         step = starts[-1] - starts[-2] if len(starts) > 1 else SNIPPET_FRAMES
         end = starts[-1] + step
         fields["spans"] = np.stack([starts, np.append(starts[1:], min(end, fields.get("frame_count") or end))], axis=1)
-    for target, prefix in (("alignment", "alignment/"), ("concept_alignment", "concept/")):
+    for target, prefix in zip(TABLES, ("alignment/", "concept/", "probability/"), strict=True):
         chosen = [name for name in names if name.startswith(prefix)]
         if chosen:
             fields[target] = np.stack([table[name] for name in chosen], axis=1)

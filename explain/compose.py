@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.detector.classes import softmax
 from kgvad.detector.scores import Scores
 from kgvad.explain.events import EventRule, Interval, find_events, row_times
 from kgvad.explain.evidence import (
@@ -19,7 +20,6 @@ from kgvad.explain.evidence import (
     contrast_of,
     evidence_for,
     quiet_rows,
-    softmax,
     temperature,
 )
 from kgvad.explain.report import (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.detector.classes import softmax
 from kgvad.detector.scores import Scores
 from kgvad.errors import AnchorError
 from kgvad.explain.events import Interval
@@ -58,12 +59,6 @@ def quiet_rows(scores: Scores, events: list[Interval]) -> NDArray[np.bool_]:
 def temperature(alignment: NDArray[np.floating]) -> float:
     """Divisor that makes logits of ``alignment``: cosines (nothing beyond -1..1) need one, logits do not."""
     return COSINE_TEMPERATURE if np.abs(alignment).max(initial=0) <= 1 else 1.0
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Softmax over the last axis, float64 of the same shape."""
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
 def category_shares(scores: Scores, event: Interval, texts: dict[str, str]) -> list[CategoryShare]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgvad.cli_detector import Device, FeatureRoot, Lists
+from kgvad.cli_detector import Device, FeatureRoot, Lists, Temperature
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +29,10 @@ def evaluate(
     smooth: Annotated[
         int, typer.Option("--smooth", min=1, help="Mean of the score over so many rows before measuring; 1: none.")
     ] = 1,
+    classes: Annotated[
+        str, typer.Option("--classes", help="Class probabilities for mAP: softmax, or dsanet (its paper's rule).")
+    ] = "softmax",
+    temperature: Temperature = 1.0,
     draws: Annotated[
         int, typer.Option("--draws", min=0, help="Bootstrap draws for intervals and p values; 0: none.")
     ] = 1000,
@@ -46,6 +50,7 @@ def evaluate(
 ) -> None:
     """Measure runs on the test videos of their dataset, and compare them."""
     from kgvad.console import note
+    from kgvad.detector.classes import ClassRule
     from kgvad.detector.curves import draw_figures
     from kgvad.detector.evaluate import evaluate_runs
     from kgvad.errors import UsageError
@@ -63,6 +68,7 @@ def evaluate(
         device=device or settings.device or "cpu",
         draws=draws,
         smooth=smooth,
+        rule=ClassRule(classes, temperature),
     )
     report = found.report()
     if json_file is not None:

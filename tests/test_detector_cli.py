@@ -47,6 +47,21 @@ def test_from_an_archive_to_figures_and_scores(features, tmp_path):
     assert scores.categories[0] == "Normal" and scores.alignment.shape == (4, 14)
 
 
+def test_class_probabilities_are_written_on_request(features, tmp_path):
+    run, one = tmp_path / "run", ["--video", "Arson012_x264"]
+    train(features, run)
+    options = ["--run", run, "--output", tmp_path / "scores", *one]
+    kgvad("score", features, *options)
+    assert Scores.load(tmp_path / "scores" / "Arson012_x264.npz").probabilities is None
+    kgvad("score", features, *options, "--format", "csv", "--classes", "dsanet", "--temperature", 5)
+    scores = Scores.load(tmp_path / "scores" / "Arson012_x264.csv")
+    assert scores.probabilities.sum(axis=1) == pytest.approx([1] * 4)
+    quiet = (1 / scores.scores - 1) ** 0.2  # odds of Normal at temperature 5
+    assert scores.probabilities[:, scores.normal] == pytest.approx(quiet / (1 + quiet), rel=1e-4)
+    with pytest.raises(UsageError, match="--temperature is for class probabilities"):
+        kgvad("score", features, *options, "--temperature", 5)
+
+
 def test_several_seeds(features, tmp_path):
     folders = train(features, tmp_path / "runs", "--seeds", 2).split()
     assert [folder.rsplit("/", 1)[1] for folder in folders] == ["seed-0", "seed-1"]

@@ -84,6 +84,22 @@ def test_smoothing_is_said_and_changes_the_scores(trained, tmp_path):
     assert json.loads((run / "metrics.json").read_text())["smooth"] == 4
 
 
+def test_another_rule_of_class_probabilities_is_said_and_changes_map_alone(trained, tmp_path):
+    run = trained / "runs" / "ours" / "seed-0"
+    options = ["--features", trained / "features", "--draws", 0, "--json", tmp_path / "e.json"]
+    reports = []
+    for more in ([], ["--classes", "dsanet", "--temperature", 5]):
+        told = kgvad("evaluate", run, *options, *more)
+        reports.append(json.loads((tmp_path / "e.json").read_text()))
+        assert ("by the rule dsanet, temperature 5" in told) == bool(more)
+    before, after = (report["methods"][0]["runs"][0] for report in reports)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"map_corrected", "map_legacy"}
+    assert json.loads((run / "metrics.json").read_text())["classes"] == reports[1]["classes"] == "dsanet"
+    with pytest.raises(UsageError, match="--classes 'sigmoid' is not a rule"):
+        kgvad("evaluate", run, *options, "--classes", "sigmoid")
+
+
 def test_smoothing_by_hand():
     one = scores([0.0, 0.3, 0.6, 0.9])
     assert smoothed(one, 1).scores == pytest.approx(one.scores)

@@ -20,6 +20,7 @@ def make(**changes):
         "categories": ["Normal", "Robbery"],
         "normal": 0,
         "concept_alignment": [[0.1], [0.2], [0.3]],
+        "probabilities": [[0.75, 0.25], [0.5, 0.5], [0.0, 1.0]],
         "origin": Origin(scorer="anchor-aligned", trained=True, names_categories="yes", notes=["a, b\n# c"]),
     }
     return Scores(**(fields | changes))
@@ -30,7 +31,7 @@ def test_round_trip(tmp_path, suffix):
     before = make()
     before.save(tmp_path / f"s{suffix}")
     after = Scores.load(tmp_path / f"s{suffix}")
-    for name in ("spans", "scores", "alignment", "concept_alignment"):
+    for name in ("spans", "scores", "alignment", "concept_alignment", "probabilities"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
         assert getattr(before, name).dtype == getattr(after, name).dtype
     for name in ("video", "fps", "frame_count", "categories", "normal", "origin"):
@@ -69,6 +70,8 @@ def test_per_frame_gives_every_frame_its_row_and_gaps_the_row_before():
         ({"categories": None, "normal": None}, "without categories"),
         ({"normal": 2}, "normal is 2"),
         ({"concept_alignment": [[np.nan]] * 3}, "concept_alignment: row 0"),
+        ({"probabilities": [[0.5, 1.5]] * 3}, "probabilities must be 0..1"),
+        ({"probabilities": [[1.0]] * 3}, "probabilities has 1 columns for 2"),
     ],
 )
 def test_wrong_values_are_named(changes, message):
