@@ -22,6 +22,8 @@ from kgvad.errors import KgvadError, UsageError
 GROUP = "kgvad.detectors"
 _OWN = {
     "anchor-aligned": "kgvad.detector.model:AnchorAligned",
+    "anchor-text": "kgvad.detector.fusion:AnchorText",
+    "anchor-fused": "kgvad.detector.fusion:AnchorFused",
     "sultani": "kgvad.detector.zoo.sultani:Sultani",
     "rtfm": "kgvad.detector.zoo.rtfm:Rtfm",
     "clip_tsa": "kgvad.detector.zoo.clip_tsa:ClipTsa",
@@ -51,6 +53,8 @@ class Problem:
         Width of the captions' embeddings where the features come with captions (SemVAD).
     shared_space
         Whether features and anchors lie in one space (CLIP, BLIP, text), so that their cosines mean something.
+    text_shared
+        The same of the captions' embeddings and the anchors.
     """
 
     dim: int
@@ -61,6 +65,7 @@ class Problem:
     concept_category: Tensor | None = None
     text_dim: int | None = None
     shared_space: bool = False
+    text_shared: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +181,11 @@ class Detector(nn.Module, ABC):
         self.problem = problem
         self.config = config
 
-    def prepare(self, videos: Sequence[Tensor]) -> None:
-        """Take statistics of the training videos, float32 [T, D] each, once before training."""
+    def prepare(self, videos: Sequence[Tensor], text: Sequence[Tensor] = ()) -> None:
+        """Take statistics of the training videos, float32 [T, D] each, once before training.
+
+        ``text`` are their captions' embeddings, float32 [T, E] each, where the detector reads captions.
+        """
 
     def extended(self, problem: Problem) -> Detector:
         """A detector with these parameters for ``problem``, which has more categories after those of this one.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +47,8 @@ def cached_backward(detector: Detector, batch: Batch, micro_batch: int, team: Te
             _set_random_state(state, device)  # the second pass drops the same units
             outputs[number] = run(detector, batch, part, precision)
         output = outputs[number]
-        pairs = [(getattr(output, name), leaf.grad[part]) for name, leaf in leaves.items() if leaf.grad is not None]
+        values = _tensors(output)
+        pairs = [(values[name], leaf.grad[part]) for name, leaf in leaves.items() if leaf.grad is not None]
         pairs = [(value, grad) for value, grad in pairs if value.requires_grad]  # constants have no way back
         torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])
     _set_random_state(after, device)
@@ -60,25 +63,40 @@ def run(detector: Detector, batch: Batch, part: slice = slice(None), precision: 
     with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=precision == "bf16"):
         output = detector(batch.features[part], batch.lengths[part], text)
     assert isinstance(output, Output)
-    tensors = {name: getattr(output, name) for name in _tensors(output)}
-    return dataclasses.replace(output, **{name: value.float() for name, value in tensors.items()})
+    return _with(output, {name: value.float() for name, value in _tensors(output).items()})
 
 
-def _tensors(output: Output) -> list[str]:
-    names = [field.name for field in dataclasses.fields(output)]
-    return [name for name in names if isinstance(getattr(output, name), Tensor)]
+def _tensors(output: Output) -> dict[str, Tensor]:
+    """The tensors of an output by name; those of an output within it by ``its name.name``."""
+    found: dict[str, Tensor] = {}
+    for field in dataclasses.fields(output):
+        value = getattr(output, field.name)
+        if isinstance(value, Tensor):
+            found[field.name] = value
+        elif isinstance(value, Output):
+            found |= {f"{field.name}.{name}": inner for name, inner in _tensors(value).items()}
+    return found
+
+
+def _with(output: Output, tensors: Mapping[str, Tensor]) -> Output:
+    """The output with other tensors, named as :func:`_tensors` names them."""
+    changes: dict[str, Any] = {name: value for name, value in tensors.items() if "." not in name}
+    for name in {name.partition(".")[0] for name in tensors if "." in name}:
+        own = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        changes[name] = _with(getattr(output, name), own)
+    return dataclasses.replace(output, **changes)
 
 
 def _join(outputs: list[Output], parts: list[slice], size: int, team: Team) -> tuple[Output, dict[str, Tensor]]:
     """One output of all parts of all processes, and its tensors by name: leaves that collect gradients."""
     leaves: dict[str, Tensor] = {}
     for name in _tensors(outputs[0]):
-        values = [getattr(output, name).detach() for output in outputs]
+        values = [_tensors(output)[name].detach() for output in outputs]
         joined = values[0].new_zeros((size, *values[0].shape[1:]))
         for part, value in zip(parts, values, strict=True):
             joined[part] = value
         leaves[name] = team.total(joined).requires_grad_()
-    return dataclasses.replace(outputs[0], **leaves), leaves
+    return _with(outputs[0], leaves), leaves
 
 
 def _random_state(device: torch.device) -> Tensor:

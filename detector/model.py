@@ -148,7 +148,7 @@ class AnchorAligned(Detector):
             member = F.one_hot(problem.concept_category, count).bool().T  # [C, P]
             self.register_buffer("member", member, persistent=False)
 
-    def prepare(self, videos: Sequence[Tensor]) -> None:
+    def prepare(self, videos: Sequence[Tensor], text: Sequence[Tensor] = ()) -> None:
         """Centres of the training rows and of the pooled training videos."""
         self.row_centre.copy_(torch.cat(list(videos)).mean(0))
         self.video_centre.copy_(torch.stack([_pool(v[None], v.new_tensor([len(v)]))[0] for v in videos]).mean(0))

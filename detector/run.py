@@ -44,6 +44,7 @@ class RunConfig(BaseModel):
     normal: int
     dim: int
     text_dim: int | None = None
+    text_encoder: str | None = None
     encoder: str  # of the features
     features_fingerprint: str
     text_fingerprint: str | None = None  # of the captions' embeddings
@@ -132,4 +133,5 @@ def make_problem(config: RunConfig, bank: AnchorBank | None) -> Problem:
         concept_category=None if bank is None else torch.from_numpy(bank.concept_category.copy()),
         text_dim=config.text_dim,
         shared_space=bank is not None and config.encoder in spaces and bank.anchors.shape[1] == config.dim,
+        text_shared=bank is not None and config.text_encoder in spaces and bank.anchors.shape[1] == config.text_dim,
     )

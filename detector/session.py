@@ -126,6 +126,7 @@ def prepare(order: Order) -> Prepared:
         normal=normal,
         dim=inputs.store.manifest.dim,
         text_dim=None if text is None else text.manifest.dim,
+        text_encoder=None if text is None else text.manifest.encoder,
         encoder=inputs.store.manifest.encoder,
         features_fingerprint=inputs.store.fingerprint,
         text_fingerprint=None if text is None else text.fingerprint,
@@ -190,7 +191,7 @@ def _open_text(detector: str, text: Path | None) -> FeatureStore | None:
     if reads and text is None:
         raise UsageError(f"{detector} fuses features with captions, and there are none", "name their store with --text")
     if not reads and text is not None:
-        raise UsageError(f"{detector} does not read captions", "leave --text out, or train semvad")
+        raise UsageError(f"{detector} does not read captions", "leave --text out, or train anchor-fused")
     return None if text is None else FeatureStore.open(text)
 
 

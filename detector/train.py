@@ -18,7 +18,7 @@ from torch import Tensor
 from kgvad.anchors.bank import AnchorBank
 from kgvad.console import note, progress
 from kgvad.detector.api import Batch, Detector, Recipe, build
-from kgvad.detector.data import Sample, Sampler, collate
+from kgvad.detector.data import Features, Sample, Sampler, collate
 from kgvad.detector.micro import cached_backward, run
 from kgvad.detector.run import (
     ANCHORS,
@@ -95,7 +95,9 @@ def train(
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         torch.manual_seed(config.seed)
         detector = build(config.detector, make_problem(config, bank), config.options).to(device)
-        detector.prepare(_statistics_rows(samples, device))
+        told = [sample.text for sample in samples if sample.text is not None]
+        seen = [sample.features for sample in samples]
+        detector.prepare(_statistics_rows(seen, device), _statistics_rows(told, device))
         optimiser = torch.optim.AdamW(
             [p for p in detector.parameters() if p.requires_grad],
             lr=recipe.learning_rate,
@@ -148,13 +150,13 @@ def _cuda_devices(device: str) -> list[torch.device]:
     return [torch.device(device)] if device.startswith("cuda") else []
 
 
-def _statistics_rows(samples: Sequence[Sample], device: str, most: int = 50_000) -> list[Tensor]:
+def _statistics_rows(videos: Sequence[Features], device: str, most: int = 50_000) -> list[Tensor]:
     """Up to ``most`` training rows, evenly over the videos and by video, for statistics."""
-    each = max(1, most // len(samples))
+    each = max(1, most // max(1, len(videos)))
     rows = []
-    for sample in samples:
-        step = max(1, math.ceil(len(sample.features) / each))
-        rows.append(torch.from_numpy(np.asarray(sample.features[::step], dtype=np.float32)).to(device))
+    for video in videos:
+        step = max(1, math.ceil(len(video) / each))
+        rows.append(torch.from_numpy(np.asarray(video[::step], dtype=np.float32)).to(device))
     return rows
 
 

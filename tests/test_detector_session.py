@@ -66,6 +66,18 @@ def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tm
         semvad(text_store(tmp_path / "wide", names[3:], dim=7))
 
 
+def test_features_and_captions_train_and_score_together(features, tmp_path):
+    toy_bank().save(tmp_path / "bank.safetensors")
+    videos = FeatureStore.open(features).ids()
+    text = text_store(tmp_path / "text", ["of another length", *videos])
+    options = ["--detector", "anchor-fused", "--set", 'text={"width":8}', "--epochs", 1, "--text", text]
+    common = ["--dataset", "ucf", "--features", features, "--anchors", tmp_path / "bank.safetensors"]
+    kgvad("train", *common, *options, "--run", tmp_path / "fused")
+    assert read_config(tmp_path / "fused").options["text"]["width"] == 8
+    scored = kgvad("score", features, "--run", tmp_path / "fused", "--text", text, "-o", tmp_path / "scores")
+    assert len(scored.split()) == len(videos)
+
+
 def test_captions_that_are_missing_or_not_wanted_are_one_line(features, semvad, tmp_path):
     with pytest.raises(FeatureError, match=r"there are no features in .*nowhere"):
         semvad(tmp_path / "nowhere")

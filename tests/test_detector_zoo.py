@@ -10,7 +10,7 @@ from kgvad.detector.train import backward
 from kgvad.detector.zoo.vadclip import released_name
 from kgvad.errors import RunError, UsageError
 
-OWN = ["anchor-aligned", "sultani", "rtfm", "clip_tsa", "vadclip", "dsanet", "semvad"]
+OWN = ["anchor-aligned", "anchor-text", "anchor-fused", "sultani", "rtfm", "clip_tsa", "vadclip", "dsanet", "semvad"]
 SMALL = {
     "vadclip": {"width": 16, "positions": 32, "layers": 1},
     "dsanet": {"width": 16, "positions": 32, "layers": 1, "blocks": 1, "prototypes": 3},
@@ -19,6 +19,8 @@ SMALL = {
     "rtfm": {"dropout": 0.0},
     "clip_tsa": {"samples": 10, "dropout": 0.0},
     "anchor-aligned": {"width": 16},
+    "anchor-text": {"width": 16},
+    "anchor-fused": {"features": {"width": 16}, "text": {"width": 16}},
 }
 
 
@@ -194,6 +196,8 @@ def test_names():
         build("vadclip", Problem(8, ("Normal", "A"), 0))
     with pytest.raises(UsageError, match="captions"):
         build("semvad", problem(text_dim=None))
+    with pytest.raises(UsageError, match="captions"):
+        build("anchor-fused", problem(text_dim=None))
 
 
 def test_soft_choice_is_the_plain_one_without_noise_and_its_gradient_points_uphill():

@@ -1,0 +1,88 @@
+"""Features and captions in two streams: what is added, what is learned apart, and what is the same as before."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from kgvad.detector.api import Batch, Problem, build
+from kgvad.detector.train import backward
+
+SMALL = {"features": {"width": 8}, "text": {"width": 8}}
+
+
+def problem(categories=3):
+    torch.manual_seed(0)
+    names = ("Normal", "A", "B", "C")[:categories]
+    member = torch.arange(2 * categories) // 2
+    anchors = F.normalize(torch.randn(4, 6), dim=-1)[:categories]
+    concepts = F.normalize(torch.randn(8, 6), dim=-1)[: len(member)]
+    return Problem(5, names, 0, anchors, concepts, member, text_dim=6, text_shared=True)
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    lengths = torch.tensor([9, 4, 7, 9, 2])
+    return Batch(torch.randn(5, 9, 5), lengths, torch.eye(3)[[0, 1, 2, 0, 1]], 0, torch.randn(5, 9, 6))
+
+
+@pytest.fixture
+def detector(batch):
+    torch.manual_seed(2)
+    detector = build("anchor-fused", problem(), SMALL)
+    detector.prepare(list(batch.features), list(batch.text))
+    return detector
+
+
+def test_logits_are_added_at_one_deviation(detector, batch):
+    detector.eval().spread.copy_(torch.tensor([4.0, 2.0]))
+    both = detector(batch.features, batch.lengths, batch.text)
+    seen = detector.seen(batch.features, batch.lengths)
+    told = detector.told(batch.text, batch.lengths)
+    torch.testing.assert_close(both.logits, 0.75 * seen.logits + 1.5 * told.logits)
+    torch.testing.assert_close(both.alignment, seen.alignment + told.alignment)
+    assert detector.told.direct is not None  # captions and anchors share a space
+    assert detector.seen.direct is None
+
+
+def test_the_deviation_is_that_of_the_streams(detector, batch):
+    detector.train()
+    for _ in range(100):
+        backward(detector, batch)
+    output = detector(batch.features, batch.lengths, batch.text)
+    rows = torch.arange(9)[None] < batch.lengths[:, None]
+    expected = [one.logits[rows].std().item() for one in (output.seen, output.told)]
+    assert detector.spread.tolist() == pytest.approx(expected, rel=0.01)
+
+
+def test_micro_batches_give_the_gradients_of_the_whole_batch(batch):
+    torch.manual_seed(2)
+    options = {name: {"width": 8, "prior": False} for name in ("features", "text")}
+    detector = build("anchor-fused", problem(), options)
+    whole = backward(detector, batch)
+    expected = {name: p.grad.clone() for name, p in detector.named_parameters() if p.grad is not None}
+    detector.zero_grad()
+    assert backward(detector, batch, micro_batch=2) == pytest.approx(whole, rel=1e-5)
+    found = {name: p.grad for name, p in detector.named_parameters() if p.grad is not None}
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_category_more_leaves_the_scores_alone(detector, batch):
+    detector.eval().spread.copy_(torch.tensor([4.0, 2.0]))
+    before = detector(batch.features, batch.lengths, batch.text)
+    more = detector.extended(problem(4)).eval()(batch.features, batch.lengths, batch.text)
+    torch.testing.assert_close(more.logits, before.logits)
+    assert more.alignment.shape == (5, 9, 4)
+
+
+def test_text_defaults_are_options_of_the_same_detector(batch):
+    plain = {"direct": 40.0, "reach": 1, "whole_weight": 0.0, "relative": False, "row_weight": 1.0}
+    plain |= {"change_weight": 0.0, "novelty_weight": 0.0, "width": 8}
+    found = []
+    for name, options in (("anchor-aligned", plain), ("anchor-text", {"width": 8})):
+        torch.manual_seed(3)
+        found.append(build(name, problem(), options).eval()(batch.features, batch.lengths))
+    torch.testing.assert_close(found[0].logits, found[1].logits, rtol=0, atol=0)
+    torch.testing.assert_close(found[0].alignment, found[1].alignment, rtol=0, atol=0)
