@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.text import takes_prompts
 
 
 def describe(bank: AnchorBank) -> str:
@@ -16,6 +17,7 @@ def describe(bank: AnchorBank) -> str:
     lines = [
         f"dataset      {bank.dataset} (table {bank.table_fingerprint})",
         f"encoder      {bank.encoder.name}, {bank.encoder.dim}-d, {bank.encoder.fingerprint}",
+        f"learning     {'context, adapters or residual' if takes_prompts(bank.encoder.name) else 'residual only'}",
         f"pooling      {bank.pooling}",
         f"facts        {bank.facts_date or 'the table only'}",
         f"made         {bank.created}",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -76,6 +76,11 @@ def _siglip(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     return pooled
 
 
+def _clip_state(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    end: Tensor = model.text_model(input_ids=ids, attention_mask=mask).pooler_output
+    return end
+
+
 @dataclass(frozen=True)
 class _Kind:
     """One way from token ids and mask to vectors."""
@@ -86,6 +91,8 @@ class _Kind:
     joint: str | None = None
     image_side: tuple[str, ...] = ()  # parts that text does not need
     padding: bool | str = True
+    state: Callable[[Any, Tensor, Tensor], Tensor] | None = None  # before the projection; None: there is none
+    prompts: bool = True  # sentences have a start and an end token, so context vectors have their places
 
 
 _KINDS = {
@@ -96,6 +103,7 @@ _KINDS = {
         "image_text_hidden_size",
         "blip",
         ("vision_model", "vision_proj", "itm_head"),
+        state=_blip_cls,
     ),
     "blip-cls": _Kind(
         "BlipForImageTextRetrieval",
@@ -104,8 +112,16 @@ _KINDS = {
         None,
         ("vision_model", "vision_proj", "itm_head", "text_proj"),
     ),
-    "clip": _Kind("CLIPTextModelWithProjection", _clip, "projection_dim", "clip"),
-    "siglip": _Kind("AutoModel", _siglip, "text_config.projection_size", None, ("vision_model",), padding="max_length"),
+    "clip": _Kind("CLIPTextModelWithProjection", _clip, "projection_dim", "clip", state=_clip_state),
+    "siglip": _Kind(
+        "AutoModel",
+        _siglip,
+        "text_config.projection_size",
+        None,
+        ("vision_model",),
+        padding="max_length",
+        prompts=False,
+    ),
 }
 _MODEL_TYPES = {
     "blip": "blip",
@@ -214,8 +230,10 @@ class HubEncoder:
         found: nn.ModuleList = getattr(tower.encoder, "layer", None) or tower.encoder.layers
         return found
 
-    def encode_embeddings(self, ids: Tensor, mask: Tensor, embeddings: Tensor) -> Tensor:
-        """Unit vectors of token embeddings, with gradients.
+    def encode_embeddings(
+        self, ids: Tensor, mask: Tensor, embeddings: Tensor, form: Literal["unit", "plain", "state"] = "unit"
+    ) -> Tensor:
+        """Vectors of token embeddings, with gradients, in full precision.
 
         Parameters
         ----------
@@ -223,23 +241,36 @@ class HubEncoder:
             int64 [N, L]; the ids only tell where the end token is, their own embeddings are not used.
         embeddings
             float32 [N, L, width], before positions are added.
+        form
+            ``"unit"`` rows; ``"plain"``: as long as the tower leaves them; ``"state"``: also before its projection.
 
         Returns
         -------
         Tensor
-            float32 [N, dim], unit rows.
+            float32 [N, dim]; [N, width] of states.
         """
         # A hook on the embedding table reaches every architecture alike; few take embeddings, and BLIP adds in place.
         handle = self.table.register_forward_hook(lambda module, inputs, output: embeddings.clone())
+        pool = self._how.pool if form != "state" else self._how.state or self._how.pool
         try:
-            return self._vectors(ids, mask)
+            with torch.autocast(self.device.type, enabled=False):
+                vectors = pool(self._model, ids, mask)
         finally:
             handle.remove()
+        return F.normalize(vectors, dim=-1) if form == "unit" else vectors
 
     def _vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
             pooled = self._how.pool(self._model, ids, mask)
         return F.normalize(pooled.float(), dim=-1)
+
+
+def takes_prompts(kind: str) -> bool:
+    """Whether prompts and adapters can be learned through text encoders of this kind (``EncoderInfo.name``).
+
+    Otherwise nothing is known to send gradients back through, and what is learned is a residual on the vectors.
+    """
+    return kind in _KINDS and _KINDS[kind].prompts
 
 
 def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:

@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
+from kgvad.anchors.text import HubEncoder
 from kgvad.errors import KgvadError, UsageError
 
 GROUP = "kgvad.detectors"
@@ -55,6 +56,12 @@ class Problem:
         Whether features and anchors lie in one space (CLIP, BLIP, text), so that their cosines mean something.
     text_shared
         The same of the captions' embeddings and the anchors.
+    standardise
+        Whether the detector sees features less their mean, at a mean deviation of one (:meth:`Detector.fit_input`).
+    words
+        The C categories in words; empty where the run has no anchor bank.
+    tower
+        The bank's frozen text encoder, in training and where :meth:`Detector.needs_tower`; otherwise ``None``.
     """
 
     dim: int
@@ -66,6 +73,9 @@ class Problem:
     text_dim: int | None = None
     shared_space: bool = False
     text_shared: bool = False
+    standardise: bool = False
+    words: tuple[str, ...] = ()
+    tower: HubEncoder | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +159,7 @@ class Recipe(BaseModel):
     normal_batch: int = Field(default=32, ge=0)  # normal videos in a step
     abnormal_batch: int = Field(default=32, ge=0)
     micro_batch: int = Field(default=0, ge=0)  # videos held in memory at once; 0: the whole batch
+    standardise: bool = False  # inputs less the mean of the training rows, at unit deviation
     max_length: int = Field(default=256, ge=1)  # longer videos are averaged down to so many rows for training
     warmup: float = Field(default=0.1, ge=0, lt=1)  # share of the steps
     schedule: str = Field(default="cosine", pattern="^(cosine|constant)$")
@@ -180,6 +191,33 @@ class Detector(nn.Module, ABC):
         super().__init__()
         self.problem = problem
         self.config = config
+        if problem.standardise:
+            for name, dim in (("features", problem.dim), ("text", problem.text_dim or 0)):
+                self.register_buffer(f"{name}_centre", torch.zeros(dim))
+                self.register_buffer(f"{name}_scale", torch.ones(()))
+            self.register_forward_pre_hook(_hook_input)
+
+    def fit_input(self, kind: str, videos: Sequence[Tensor]) -> list[Tensor]:
+        """Take mean and deviation of training rows of ``kind`` (features or text); the rows as the detector sees them.
+
+        One deviation for all columns, so that directions keep their shares; features of another origin than a paper's
+        come to the scale that its initial weights and margins were made for.
+        """
+        rows = torch.cat(list(videos))
+        centre = rows.mean(0)
+        scale = 1 / (rows - centre).square().mean().sqrt().clamp(min=1e-6)
+        getattr(self, f"{kind}_centre").copy_(centre)
+        getattr(self, f"{kind}_scale").copy_(scale)
+        return [(video - centre) * scale for video in videos]
+
+    @classmethod
+    def needs_tower(cls, config: BaseModel) -> bool:
+        """Whether training with these options runs through the text encoder of the bank (``Problem.tower``).
+
+        Scoring never has it: what comes out of it belongs into the state dict, as in
+        :class:`kgvad.anchors.learnable.LearnedAnchors`.
+        """
+        return False
 
     def prepare(self, videos: Sequence[Tensor], text: Sequence[Tensor] = ()) -> None:
         """Take statistics of the training videos, float32 [T, D] each, once before training.
@@ -206,6 +244,18 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Named scalars, already weighted; their sum is minimised."""
+
+
+def _hook_input(detector: Detector, inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """Forward hook: features and text at the centre and scale that :meth:`Detector.fit_input` took; padding stays 0."""
+    features, lengths, *text = inputs
+    assert features is not None and lengths is not None
+    valid = valid_rows(lengths, features.shape[1])[..., None]
+
+    def moved(x: Tensor, kind: str) -> Tensor:
+        return (x - getattr(detector, f"{kind}_centre")) * getattr(detector, f"{kind}_scale") * valid
+
+    return moved(features, "features"), lengths, *(None if one is None else moved(one, "text") for one in text)
 
 
 def detector_names() -> list[str]:

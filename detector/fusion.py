@@ -76,11 +76,17 @@ class AnchorFused(Detector):
         super().__init__(problem, config)
         if problem.text_dim is None:
             raise UsageError(f"{self.name} reads captions, and there are none", "name their store with --text")
-        own = replace(problem, text_dim=None, text_shared=False)
+        own = replace(problem, text_dim=None, text_shared=False, standardise=False)
         self.seen = AnchorAligned(own, config.features)
         self.told = AnchorAligned(replace(own, dim=problem.text_dim, shared_space=problem.text_shared), config.text)
         self.max_rows = self.seen.max_rows
         self.register_buffer("spread", torch.ones(2))  # deviation of the anomaly logits of each stream
+
+    @classmethod
+    def needs_tower(cls, config: BaseModel) -> bool:
+        """Where one of the streams does."""
+        assert isinstance(config, AnchorFusedConfig)
+        return AnchorAligned.needs_tower(config.features) or AnchorAligned.needs_tower(config.text)
 
     def prepare(self, videos: Sequence[Tensor], text: Sequence[Tensor] = ()) -> None:
         self.seen.prepare(videos)

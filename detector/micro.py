@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kgvad.anchors.learnable import computed_once
 from kgvad.detector.api import Batch, Detector, Output
 from kgvad.detector.team import Team
 from kgvad.errors import UsageError
@@ -19,15 +20,33 @@ def cached_backward(detector: Detector, batch: Batch, micro_batch: int, team: Te
 
     A process of a team takes every ``team.size``-th video, so that each has normal and abnormal ones.
     """
-    size, device = len(batch.lengths), batch.features.device
+    size = len(batch.lengths)
     if team.size > size:
         raise UsageError(f"{team.size} processes share a step of {size} videos", "start fewer processes")
     step = team.size * (micro_batch or size)
     parts = [slice(start, start + step, team.size) for start in range(team.number, size, step)]
-    keep = len(parts) == 1  # then its graph is kept; otherwise every part runs twice
     seed = int(torch.randint(2**31, (1,))) if team.size > 1 else 0  # alike in all processes
     if team.size > 1:
         torch.manual_seed(seed + 1 + team.number)
+    with computed_once(detector) as shared:
+        terms = _gather(detector, batch, parts, team, precision, seed, shared)
+    if team.size > 1:
+        team.total_gradients([p for p in detector.parameters() if p.requires_grad])
+    return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def _gather(
+    detector: Detector,
+    batch: Batch,
+    parts: list[slice],
+    team: Team,
+    precision: str,
+    seed: int,
+    shared: Sequence[Tensor],
+) -> Mapping[str, Tensor]:
+    """Losses of the batch; the gradients of this process's parts go into the parameters and into ``shared``."""
+    size, device = len(batch.lengths), batch.features.device
+    keep = len(parts) == 1  # then its graph is kept; otherwise every part runs twice
     states = []
     outputs = []
     with torch.set_grad_enabled(keep):
@@ -41,7 +60,8 @@ def cached_backward(detector: Detector, batch: Batch, micro_batch: int, team: Te
     after = _random_state(device)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     if not team.first:
-        detector.zero_grad(set_to_none=True)  # what the losses give parameters directly counts once
+        for given in (*detector.parameters(), *shared):  # what the losses give parameters directly counts once
+            given.grad = None
     for number, (part, state) in enumerate(zip(parts, states, strict=True)):
         if not keep:
             _set_random_state(state, device)  # the second pass drops the same units
@@ -52,9 +72,7 @@ def cached_backward(detector: Detector, batch: Batch, micro_batch: int, team: Te
         pairs = [(value, grad) for value, grad in pairs if value.requires_grad]  # constants have no way back
         torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])
     _set_random_state(after, device)
-    if team.size > 1:
-        team.total_gradients([p for p in detector.parameters() if p.requires_grad])
-    return {name: float(value.detach()) for name, value in terms.items()}
+    return terms
 
 
 def run(detector: Detector, batch: Batch, part: slice = slice(None), precision: str = "fp32") -> Output:

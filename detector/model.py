@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
+from kgvad.detector.learning import THROUGH, Learn, learned_anchors
 from kgvad.detector.temporal import LocalGlobalAdapter, change, distances, masked_smooth, novelty, standardise
 
 ROWS = 4096  # at once: distances and graphs are quadratic in the rows of a video
@@ -38,7 +39,8 @@ class AnchorAlignedConfig(BaseModel):
     change_weight: float = Field(default=1.0, ge=0)  # logits per deviation of how much the features move around a row
     novelty_weight: float = Field(default=1.0, ge=0)  # of how unlike the rest of its video it is
     anchors: bool = True  # False: free category vectors instead of anchors
-    prompts: bool = True  # learned vectors beside the anchors
+    learn: Learn = "vectors"  # of the anchors; see kgvad.detector.learning
+    context: int = Field(default=10, ge=0)  # learn=context: vectors before and after the words
     guidance: bool = True
     direct: float = Field(default=10.0, ge=0)  # first weight of cosines with the anchors, where the spaces are one
     mil_weight: float = Field(default=1.0, ge=0)
@@ -48,6 +50,15 @@ class AnchorAlignedConfig(BaseModel):
     prior: bool = True  # learn categories as if all were equally frequent (logit adjustment, Menon et al. 2021)
     agreement_weight: float = Field(default=0.0, ge=0)  # above 0 it drowns the row head: see docs/results.md
     smooth_weight: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompts(cls, options: Any) -> Any:
+        """Runs of before there was ``learn`` say ``prompts``."""
+        if isinstance(options, Mapping) and isinstance(options.get("prompts"), bool):
+            rest = {name: value for name, value in options.items() if name != "prompts"}
+            return {"learn": "vectors" if options["prompts"] else "none"} | rest
+        return options
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +99,8 @@ class AnchorAligned(Detector):
 
         A'_c = A_c W + D_c + gate * sum_p softmax_p( e . E_p W / sqrt(m) ) E_p W      (p over concepts of c)
 
-    D_c are learned prompt vectors. The ridge falls on the products of U and W A + D, the weights that act.
+    D_c are learned vectors; other values of ``learn`` have none and move A, here and in the cosines. The ridge falls on
+    the products of U and W A + D, the weights that act.
     """
 
     name: ClassVar[str] = "anchor-aligned"
@@ -131,11 +143,16 @@ class AnchorAligned(Detector):
     def _build_anchors(self, problem: Problem, width: int) -> None:
         count = len(problem.categories)
         self.uses_anchors = self.options.anchors and problem.anchors is not None
+        self.learned = (
+            learned_anchors(problem, self.options.learn, self.options.context, mixed=True)
+            if self.uses_anchors
+            else None
+        )
         self.direct: nn.Parameter | None = None
         if self.uses_anchors and problem.anchors is not None:
             self.register_buffer("anchors", problem.anchors.clone())
             self.text = nn.Linear(problem.anchors.shape[1], width, bias=False)
-            self.prompts = nn.Parameter(torch.zeros(count, width), requires_grad=self.options.prompts)
+            self.prompts = nn.Parameter(torch.zeros(count, width), requires_grad=self.options.learn == "vectors")
             if problem.shared_space and self.options.direct:
                 self.direct = nn.Parameter(torch.tensor(self.options.direct))
                 self.lean = nn.Parameter(torch.tensor(self.options.direct))
@@ -148,13 +165,19 @@ class AnchorAligned(Detector):
             member = F.one_hot(problem.concept_category, count).bool().T  # [C, P]
             self.register_buffer("member", member, persistent=False)
 
+    @classmethod
+    def needs_tower(cls, config: BaseModel) -> bool:
+        """Where context or adapters are learned."""
+        assert isinstance(config, AnchorAlignedConfig)
+        return config.anchors and config.learn in THROUGH
+
     def prepare(self, videos: Sequence[Tensor], text: Sequence[Tensor] = ()) -> None:
         """Centres of the training rows and of the pooled training videos."""
         self.row_centre.copy_(torch.cat(list(videos)).mean(0))
         self.video_centre.copy_(torch.stack([_pool(v[None], v.new_tensor([len(v)]))[0] for v in videos]).mean(0))
 
     def extended(self, problem: Problem) -> AnchorAligned:
-        """This detector with more categories: they have their anchor, no prompt vector and no bias.
+        """This detector with more categories: they have their anchor from the bank, nothing learned and no bias.
 
         Anomaly scores stay as they are. Where features and anchors share one space, so does all but the mean of the
         anchors, to which the new ones add.
@@ -163,7 +186,9 @@ class AnchorAligned(Detector):
             return super().extended(problem)  # type: ignore[return-value]  # it raises
         with torch.random.fork_rng(devices=[]):  # the first parameters are random and thrown away
             other = AnchorAligned(problem, self.options)
-        fixed = {"anchors", "concepts"}
+        if self.learned is not None and problem.anchors is not None:
+            other.learned = self.learned.extended(problem.anchors)
+        fixed = {"anchors", "concepts", "learned.vectors"}
         own, state = self.state_dict(), other.state_dict()
         for name in state.keys() - fixed:
             if own[name].shape == state[name].shape:
@@ -196,13 +221,14 @@ class AnchorAligned(Detector):
         if self.temporal is not None:
             v = v + self.context * self.temporal(v, lengths)
         weights = logits.detach().masked_fill(~valid[..., 0], -torch.inf).softmax(-1)
-        base = self.text(self.anchors) + self.prompts if self.uses_anchors else self.prompts  # [C, m]
+        known = self._known()
+        base = self.prompts if known is None else self.text(known) + self.prompts  # [C, m]
         anchors = base + self._guide((weights[..., None] * v).sum(1))  # [B, C, m]
         root = math.sqrt(options.width)
         alignment = v @ anchors.transpose(1, 2) / root + self.row_bias
         video = (self.video_query(y)[:, None] @ anchors.transpose(1, 2))[:, 0] / root + self.video_bias
-        if self.direct is not None:
-            cosine = x @ F.normalize(self.anchors - self.anchors.mean(0), dim=-1).T  # [B, T, C]; 0 at padding
+        if self.direct is not None and known is not None:
+            cosine = x @ F.normalize(known - known.mean(0), dim=-1).T  # [B, T, C]; 0 at padding
             alignment = alignment + self.direct * cosine
             video = video + self.direct * cosine.sum(1) / lengths[:, None].clamp(min=1)
         concepts = None
@@ -210,6 +236,13 @@ class AnchorAligned(Detector):
             concepts = F.normalize(v, dim=-1) @ F.normalize(self.text(self.concepts), dim=-1).T
         decay = self._decay(base).expand(len(features)) if self.training else None
         return AnchorOutput(logits, alignment, video, concepts, found, whole, anchors, decay)
+
+    def _known(self) -> Tensor | None:
+        """A [C, d], learned or as the bank has them."""
+        if self.learned is not None:
+            vectors: Tensor = self.learned()
+            return vectors
+        return self.anchors if self.uses_anchors else None
 
     def _guide(self, evidence: Tensor) -> Tensor:
         """What the concepts add to every anchor under the evidence [B, m]: [B, C, m], or nothing."""

@@ -21,6 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.learnable import in_words
+from kgvad.anchors.text import HubEncoder
 from kgvad.detector.api import Detector, Problem, Recipe, build
 from kgvad.errors import RunError
 from kgvad.files import sha256
@@ -121,8 +123,8 @@ def read_config(folder: Path) -> RunConfig:
         raise RunError(f"{path} cannot be read: {error.strerror}", "check the folder") from error
 
 
-def make_problem(config: RunConfig, bank: AnchorBank | None) -> Problem:
-    """What the detector of a run is built for."""
+def make_problem(config: RunConfig, bank: AnchorBank | None, tower: HubEncoder | None = None) -> Problem:
+    """What the detector of a run is built for; ``tower`` only where it is trained."""
     spaces = () if bank is None else (bank.encoder.joint, f"{bank.encoder.name}-text")
     return Problem(
         dim=config.dim,
@@ -133,5 +135,8 @@ def make_problem(config: RunConfig, bank: AnchorBank | None) -> Problem:
         concept_category=None if bank is None else torch.from_numpy(bank.concept_category.copy()),
         text_dim=config.text_dim,
         shared_space=bank is not None and config.encoder in spaces and bank.anchors.shape[1] == config.dim,
+        standardise=config.recipe.standardise,
         text_shared=bank is not None and config.text_encoder in spaces and bank.anchors.shape[1] == config.text_dim,
+        words=() if bank is None else in_words(bank),
+        tower=tower,
     )

@@ -67,6 +67,8 @@ class Order:
         Torch device.
     overwrite
         Replace runs with other settings.
+    text_encoder
+        Name or folder of the bank's text encoder, for options that learn through it; default: by the bank's name.
     """
 
     inputs: Inputs
@@ -76,6 +78,7 @@ class Order:
     text: Path | None = None
     device: str = "cpu"
     overwrite: bool = False
+    text_encoder: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +171,7 @@ def _train_one(order: Order, prepared: Prepared, seed: int, folder: Path, on_epo
         device=order.device,
         overwrite=order.overwrite,
         on_epoch=on_epoch,
+        text_encoder=order.text_encoder,
     )
     if Team(order.device).first:
         write_examples(run, order.inputs.store, order.inputs.truth)

@@ -19,6 +19,7 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.console import note, progress
 from kgvad.detector.api import Batch, Detector, Recipe, build
 from kgvad.detector.data import Features, Sample, Sampler, collate
+from kgvad.detector.learning import open_tower
 from kgvad.detector.micro import cached_backward, run
 from kgvad.detector.run import (
     ANCHORS,
@@ -49,6 +50,7 @@ def train(
     device: str = "cpu",
     overwrite: bool = False,
     on_epoch: Report | None = None,
+    text_encoder: str | None = None,
 ) -> Run:
     """Train the detector that ``config`` names and write the run; go on where an earlier call was interrupted.
 
@@ -74,11 +76,15 @@ def train(
         Start anew where the folder holds a run with other settings.
     on_epoch
         Called with the epoch (1 is the first) and its mean losses after the checkpoint is safe.
+    text_encoder
+        Name or folder of the bank's text encoder, where the detector learns through it; default: by the bank's name.
 
     Raises
     ------
     RunError
         The folder holds a run with other settings, or a loss is not a number.
+    WeightsError, AnchorError
+        The detector learns through the bank's text encoder, and it is not here or nothing can be sent back through it.
     """
     team = Team(device)
     device = team.device
@@ -93,11 +99,17 @@ def train(
         samples, held = split_videos(samples, config.normal, recipe.validation, config.seed)
         validation = Validation(held, config.normal, recipe.patience)
     with torch.random.fork_rng(devices=_cuda_devices(device)):
+        with team.after_first():
+            tower = open_tower(config, bank, text_encoder, device)
         torch.manual_seed(config.seed)
-        detector = build(config.detector, make_problem(config, bank), config.options).to(device)
+        detector = build(config.detector, make_problem(config, bank, tower), config.options).to(device)
         told = [sample.text for sample in samples if sample.text is not None]
         seen = [sample.features for sample in samples]
-        detector.prepare(_statistics_rows(seen, device), _statistics_rows(told, device))
+        rows, words = _statistics_rows(seen, device), _statistics_rows(told, device)
+        if recipe.standardise:
+            rows = detector.fit_input("features", rows)
+            words = detector.fit_input("text", words) if words else []
+        detector.prepare(rows, words)
         optimiser = torch.optim.AdamW(
             [p for p in detector.parameters() if p.requires_grad],
             lr=recipe.learning_rate,

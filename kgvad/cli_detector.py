@@ -34,6 +34,12 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs; default: the detector's.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: the detector's.")] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Normal and as many abnormal videos in a step.")
+    ] = None,
+    standardise: Annotated[
+        bool, typer.Option("--standardise", help="Centre the features and bring them to unit deviation.")
+    ] = False,
     micro_batch: Annotated[
         int | None,
         typer.Option("--micro-batch", min=1, help="Videos in memory at once; gradients stay those of the whole batch."),
@@ -63,6 +69,12 @@ def train(
     text: Annotated[
         Path | None, typer.Option("--text", help="Store of caption embeddings, for detectors that fuse them (semvad).")
     ] = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--text-encoder", help="With --set learn=context or adapters: the bank's text encoder, a name or a folder."
+        ),
+    ] = None,
     device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run with other settings.")] = False,
 ) -> None:
@@ -84,6 +96,9 @@ def train(
     changes = {
         "epochs": epochs,
         "learning_rate": learning_rate,
+        "normal_batch": batch,
+        "abnormal_batch": batch,
+        "standardise": standardise or None,
         "micro_batch": micro_batch,
         "precision": precision,
         "sigma": sigma,
@@ -98,6 +113,7 @@ def train(
         text,
         device,
         overwrite,
+        text_encoder,
     )
     for folder in train_seeds(order, range(seed, seed + seeds), jobs):
         print(folder)

@@ -11,14 +11,19 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kgvad.anchors.learnable import LearnedAnchors
 from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Output, Problem, Recipe
+from kgvad.detector.learning import tower_adapters
 from kgvad.detector.temporal import FeedForward
 from kgvad.detector.zoo.vadclip import TextOutput, VadClip, VadClipConfig
 
 
 class DsanetConfig(VadClipConfig):
-    """Values of the published code for UCF-Crime; XD-Violence: adapter_layers 1, adapter_share 0.6, align_weight 5."""
+    """Values of the published code for UCF-Crime; XD-Violence: adapter_layers 1, adapter_share 0.6, align_weight 5.
+
+    The published form is ``learn=adapters``; the default needs no text encoder.
+    """
 
     separation_weight: float = Field(default=1.0, ge=0)
     align_weight: float = Field(default=1.1, ge=0)
@@ -120,9 +125,10 @@ class NormalityModel(nn.Module):
 class Dsanet(VadClip):
     """VadCLIP with a text adapter, self-guided normality modelling, and alignment of event and background apart.
 
-    Here the adapter acts on the anchors (the published one on the tokens inside CLIP's text tower), all parameters
-    share one AdamW, and calm rows are chosen among valid rows. In compatible mode it has 44,130,882 parameters besides
-    VadCLIP's prompt table, which the published one lacks.
+    With ``learn=adapters`` the adapters act, as published, on the tokens in the first layers of the text tower, and a
+    learned layer stands in place of its projection; the bank's anchors are not used. Otherwise they act on the
+    anchors. All parameters share one AdamW, and calm rows are chosen among valid rows. In compatible mode it has
+    44,130,882 parameters besides VadCLIP's prompt table, which the published one lacks.
     """
 
     name: ClassVar[str] = "dsanet"
@@ -135,16 +141,28 @@ class Dsanet(VadClip):
     def __init__(self, problem: Problem, config: DsanetConfig) -> None:
         super().__init__(problem, config)
         self.choice = config
-        self.adapter = nn.ModuleList(
-            nn.Linear(config.width, config.width, bias=False) for _ in range(config.adapter_layers)
-        )
-        self.adapter_out = nn.Linear(config.width, config.width, bias=False)
-        for layer in (*self.adapter, self.adapter_out):
-            nn.init.xavier_uniform_(layer.weight)
+        if config.learn != "adapters":
+            self.adapter = nn.ModuleList(
+                nn.Linear(config.width, config.width, bias=False) for _ in range(config.adapter_layers)
+            )
+            self.adapter_out = nn.Linear(config.width, config.width, bias=False)
+            for layer in (*self.adapter, self.adapter_out):
+                nn.init.xavier_uniform_(layer.weight)
+        else:
+            self.text = nn.Identity()  # what the adapters give is as wide as the detector
         self.normality = NormalityModel(config.width, config)
+
+    def make_learned(self, problem: Problem) -> LearnedAnchors | None:
+        config = self.config
+        assert isinstance(config, DsanetConfig)
+        if config.learn != "adapters":
+            return super().make_learned(problem)
+        return tower_adapters(problem, config.adapter_layers, config.adapter_share, config.width)
 
     def text_features(self) -> Tensor:
         t = super().text_features()
+        if self.choice.learn == "adapters":
+            return t
         for layer in self.adapter:
             a = F.leaky_relu(layer(t))
             a = a * t.norm(dim=-1, keepdim=True) / (a.norm(dim=-1, keepdim=True) + 1e-6)

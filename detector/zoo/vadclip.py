@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kgvad.anchors.learnable import LearnedAnchors
 from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
+from kgvad.detector.learning import THROUGH, Learn, learned_anchors
 from kgvad.detector.temporal import FeedForward, LocalGlobalAdapter
 from kgvad.errors import RunError
 
@@ -28,7 +30,9 @@ class VadClipConfig(BaseModel):
     heads: int = Field(default=1, ge=1)
     window: int = Field(default=8, ge=1)
     positions: int = Field(default=256, ge=1)
-    prompt_rows: int = Field(default=77, ge=1)  # of the learned prompt table
+    learn: Learn = "vectors"  # of the anchors; see kgvad.detector.learning. Published: context
+    context: int = Field(default=10, ge=0)  # learn=context: vectors before and after the words
+    prompt_rows: int = Field(default=77, ge=1)  # of the learned prompt table of compatible mode
     temperature: float = Field(default=0.07, gt=0)
     separation_weight: float = Field(default=0.1, ge=0)
     compatible: bool = False  # the published module to the parameter; features and anchors must be `width` wide
@@ -47,10 +51,10 @@ class VadClip(Detector):
 
     The text features are lifted by the visual prompt v = norm(sum_t logit_t V_t): T' = t + v + FFN(t + v).
 
-    Here the text features are the anchors of the bank plus learned vectors; the paper runs learned prompt tokens
-    through CLIP's text tower. ``compatible`` gives the published module: 12,642,306 parameters for UCF-Crime and
-    9,489,922 for XD-Violence. Its prompt table acts inside CLIP's text tower only, which is not part of this module;
-    text features come in as anchors.
+    The text features are the anchors of the bank plus learned vectors; with ``learn=context`` they are, as published,
+    the category's words between learned vectors after the text tower, as long as it leaves them, and the bank's
+    anchors are not used. ``compatible`` gives the published module: 12,642,306 parameters for UCF-Crime and 9,489,922
+    for XD-Violence; its prompt table acts with ``learn=context`` and idles otherwise.
     """
 
     name: ClassVar[str] = "vadclip"
@@ -69,6 +73,8 @@ class VadClip(Detector):
         self.options, width = config, config.width
         self.max_rows = config.positions
         self.register_buffer("anchors", problem.anchors.clone(), persistent=False)
+        self.learned = self.make_learned(problem)
+        self.prompts: nn.Parameter | None = None
         self.temporal = LocalGlobalAdapter(
             width, config.layers, config.heads, config.window, config.positions, legacy=config.legacy
         )
@@ -77,7 +83,8 @@ class VadClip(Detector):
         if config.compatible:
             if (problem.dim, problem.anchors.shape[1]) != (width, width):
                 raise RunError(f"vadclip: compatible mode needs {width}-d features and anchors", "use CLIP ViT-B/16")
-            self.prompt_table = nn.Parameter(torch.randn(config.prompt_rows, width) * 0.01)
+            if config.learn != "context":
+                self.prompt_table = nn.Parameter(torch.randn(config.prompt_rows, width) * 0.01)
             self.sigma = nn.Parameter(torch.ones(1))  # registered and unused in the published code
             self.visual: nn.Module = nn.Identity()
             self.text: nn.Module = nn.Identity()
@@ -85,12 +92,24 @@ class VadClip(Detector):
             self.visual = nn.Linear(problem.dim, width) if problem.dim != width else nn.Identity()
             dim = problem.anchors.shape[1]
             self.text = nn.Linear(dim, width, bias=False) if dim != width else nn.Identity()
-            self.prompts = nn.Parameter(torch.zeros(len(problem.categories), width))
+            if config.learn == "vectors":
+                self.prompts = nn.Parameter(torch.zeros(len(problem.categories), width))
+
+    @classmethod
+    def needs_tower(cls, config: BaseModel) -> bool:
+        """Where context or adapters are learned."""
+        assert isinstance(config, VadClipConfig)
+        return config.learn in THROUGH
+
+    def make_learned(self, problem: Problem) -> LearnedAnchors | None:
+        """What stands in place of the bank's anchors."""
+        rows = self.options.prompt_rows if self.options.compatible else None
+        return learned_anchors(problem, self.options.learn, self.options.context, rows)
 
     def text_features(self) -> Tensor:
         """t [C, width]."""
-        t: Tensor = self.text(self.anchors)
-        return t if self.options.compatible else t + self.prompts
+        t: Tensor = self.text(self.anchors if self.learned is None else self.learned())
+        return t if self.prompts is None else t + self.prompts
 
     def encode(self, features: Tensor, lengths: Tensor, text: Tensor | None) -> Tensor:
         """V [B, T, width]."""
@@ -139,15 +158,17 @@ class VadClip(Detector):
             if name.startswith("clipmodel."):
                 continue
             target = released_name(name)
+            if target == "prompt_table" and target not in own:  # it acts in the text tower
+                target = "learned.learned.context"
             if target not in own or own[target].shape != value.shape:
                 raise RunError(
                     f"vadclip: the published parameter {name} {list(value.shape)} fits nothing", "check the file"
                 )
             mapped[target] = value
-        missing = sorted(set(own) - set(mapped))
+        missing = sorted(set(own) - set(mapped) - {"learned.vectors"})  # those follow from the others
         if missing:
             raise RunError(f"vadclip: the checkpoint lacks {missing[0]}", "check the file and the layers option")
-        self.load_state_dict(mapped)
+        self.load_state_dict(own | mapped)
 
 
 _RELEASED = {
