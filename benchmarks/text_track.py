@@ -5,7 +5,7 @@
 Every video is cut into at most SEGMENTS rows of as many whole snippets each. Training videos are the official ones with
 UCA sentences: a row takes the mean of the sentences whose times cover its middle, or the sentence nearest in time. Rows
 of test videos are means of the captions of their snippets.
-The store is trained on with: kgvad train --dataset ucf --features OUTPUT --set change_weight=0 --set novelty_weight=0
+The store is trained on with: kgvad train --dataset ucf --features OUTPUT --detector anchor-text
 """
 
 from __future__ import annotations
