@@ -77,9 +77,15 @@ def train(
     ] = None,
     device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run with other settings.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write the losses for TensorBoard, into the run.")
+    ] = False,
 ) -> None:
     """Train a detector on videos with video-level labels; run it again to go on where it stopped."""
+    from contextlib import nullcontext
+
     from kgvad.detector.inputs import Choices, find_inputs
+    from kgvad.detector.mirror import mirrored
     from kgvad.detector.session import Order, parse_options, train_seeds, wants_anchors
     from kgvad.detector.team import Team
     from kgvad.settings import load_settings
@@ -115,8 +121,11 @@ def train(
         overwrite,
         text_encoder,
     )
-    for folder in train_seeds(order, range(seed, seed + seeds), jobs):
-        print(folder)
+    chosen = range(seed, seed + seeds)
+    folders = [inputs.run] if seeds == 1 else [inputs.run / f"seed-{one}" for one in chosen]
+    with mirrored(folders) if tensorboard and Team(device).first else nullcontext():
+        for folder in train_seeds(order, chosen, jobs):
+            print(folder)
 
 
 def score(
