@@ -263,7 +263,7 @@ class LearnedAnchors(nn.Module):
         self.register_buffer("vectors", anchors.clone())
         self.learned = learned
         self.gate = nn.Parameter(torch.tensor(gate)) if mixed and learned is not None else None
-        self._current: tuple[tuple[int, int], ...] | None = None  # versions of the parameters that gave the vectors
+        self._given: list[Tensor] | None = None  # what the parameters were when they gave the vectors
         self._shared: Tensor | None = None  # stands for the vectors while they are computed once
 
     def forward(self) -> Tensor:
@@ -298,11 +298,13 @@ class LearnedAnchors(nn.Module):
         return F.normalize((1 - share) * self.anchors + share * found, dim=-1)
 
     def _refresh(self) -> None:
-        state = tuple((id(parameter), parameter._version) for parameter in self.parameters())
-        if self.learned is not None and self._current != state:
+        if self.learned is None:
+            return
+        now = list(self.parameters())  # compared by value: a fused optimiser's step leaves their version numbers alone
+        if self._given is None or not all(map(_same, self._given, now)):
             with torch.inference_mode(False), torch.no_grad():  # nothing can be loaded into an inference tensor
                 self.vectors = self._mixed()
-            self._current = state
+                self._given = [parameter.detach().clone() for parameter in now]
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self._refresh()
@@ -310,11 +312,15 @@ class LearnedAnchors(nn.Module):
 
     def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state, prefix, *rest)
-        self._current = None
+        self._given = None
         if self.learned is None:
             unexpected: list[str] = rest[3]
             learned = (f"{prefix}learned.", f"{prefix}gate")
             unexpected[:] = [name for name in unexpected if not name.startswith(learned)]
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return (one.device, one.dtype) == (other.device, other.dtype) and torch.equal(one, other)
 
 
 @contextmanager

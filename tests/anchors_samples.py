@@ -40,13 +40,13 @@ def tokenizer(folder: Path, length: int) -> int:
     return len(words)
 
 
-def checkpoint(kind: str, folder: Path) -> Path:
-    """A model of ``kind`` (bert, blip, clip, siglip) with random weights of seed 0."""
+def checkpoint(kind: str, folder: Path, width: int = 32, projection: int = 24) -> Path:
+    """A model of ``kind`` (bert, blip, clip, siglip) with random weights of seed 0; ``projection`` is CLIP's."""
     folder.mkdir(parents=True, exist_ok=True)
     size = tokenizer(folder, 32)
     text = {
         "vocab_size": size,
-        "hidden_size": 32,
+        "hidden_size": width,
         "intermediate_size": 48,
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
@@ -72,9 +72,9 @@ def checkpoint(kind: str, folder: Path) -> Path:
         model = transformers.BlipForImageTextRetrieval(config)
     elif kind == "clip":
         config = transformers.CLIPConfig(
-            text_config={**text, "eos_token_id": size - 1, "bos_token_id": size - 2, "projection_dim": 24},
-            vision_config={**image, "projection_dim": 24},
-            projection_dim=24,
+            text_config={**text, "eos_token_id": size - 1, "bos_token_id": size - 2, "projection_dim": projection},
+            vision_config={**image, "projection_dim": projection},
+            projection_dim=projection,
         )
         model = transformers.CLIPModel(config)
     else:

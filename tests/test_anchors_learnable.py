@@ -1,13 +1,14 @@
 """Learnable prompts and adapters: what learns, where vectors stand, and that no stale vector is used."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from kgvad.anchors.learnable import LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter
+from kgvad.anchors.learnable import LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter, computed_once
 from kgvad.anchors.text import load_text_encoder
 from kgvad.errors import UsageError
 
@@ -41,6 +42,25 @@ def test_positions_are_start_prefix_words_postfix_end(encoder):
     for row, words in enumerate([1, 2, 3]):
         assert learner.ids[row, 0] == start and learner.ids[row, words + 6] == end
         assert int(learner.mask[row].sum()) == words + 7
+
+
+def test_a_table_gives_every_position_the_row_of_its_number(encoder):
+    """VadCLIP's published module: prefix rows 1 to 10 alike, postfix rows as far behind as the words are long."""
+    learner = PromptLearner(encoder, TEXTS, prefix=2, postfix=3, rows=12, unit=False, seed=3)
+    assert learner.context.shape == (12, 32)
+    start, end = encoder.frame()
+    for text, found in zip(TEXTS, learner(), strict=True):
+        own = encoder.words(text)
+        m = len(own)
+        line = torch.tensor([[start, 0, 0, *own, 0, 0, 0, end]])
+        embedded = encoder.table(line).clone()
+        embedded[0, 1:3] = learner.context[1:3]
+        embedded[0, 3 + m : 6 + m] = learner.context[3 + m : 6 + m]
+        expected = encoder.encode_embeddings(line, torch.ones_like(line), embedded, "plain")[0]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert abs(float(found.norm().detach()) - 1) > 0.01  # as long as the tower leaves it
+    with pytest.raises(UsageError, match="a prompt of 10 tokens needs a table of as many rows, not 9"):
+        PromptLearner(encoder, TEXTS, prefix=2, postfix=3, rows=9)
 
 
 def test_only_the_context_learns_and_training_moves_the_anchor(encoder):
@@ -91,17 +111,36 @@ def test_text_adapter_is_the_published_formula(encoder):
         TextAdapter(encoder, TEXTS, layers=9)
 
 
+def test_a_layer_may_stand_in_place_of_the_towers_projection(encoder):
+    adapter = TextAdapter(encoder, TEXTS, layers=1, weight=0.0, out=7, seed=1)
+    ids, mask = encoder.tokens(TEXTS)
+    model = encoder._model
+    if encoder.kind == "clip":
+        state = model.text_model(input_ids=ids, attention_mask=mask).pooler_output
+    elif encoder.kind == "blip":
+        state = model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+    else:  # without a projection
+        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        state = torch.stack([row[: int(n)].mean(0) for row, n in zip(hidden, mask.sum(1), strict=True)])
+    a = state @ adapter.out.weight.T
+    a = torch.where(a > 0, a, 0.01 * a)
+    torch.testing.assert_close(adapter(), a / a.norm(dim=-1, keepdim=True), rtol=1e-4, atol=1e-5)
+
+
+class Counting(torch.nn.Module):
+    """A residual adapter that counts how often it is computed."""
+
+    def __init__(self, vectors=None):
+        super().__init__()
+        self.inner = ResidualAdapter(torch.eye(3) if vectors is None else vectors)
+        self.calls = 0
+
+    def forward(self):
+        self.calls += 1
+        return self.inner()
+
+
 def test_evaluation_keeps_vectors_until_a_parameter_changes():
-    class Counting(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = ResidualAdapter(torch.eye(3))
-            self.calls = 0
-
-        def forward(self):
-            self.calls += 1
-            return self.inner()
-
     counting = Counting()
     learned = LearnedAnchors(torch.eye(3), counting).eval()
     with torch.no_grad():
@@ -115,3 +154,60 @@ def test_evaluation_keeps_vectors_until_a_parameter_changes():
     learned.train()()
     learned()
     assert counting.calls == 5
+
+
+@pytest.mark.parametrize("how", [{"foreach": True}, {"fused": True}, {}])
+def test_no_step_of_an_optimiser_leaves_stale_vectors(how):
+    counting = Counting()
+    learned = LearnedAnchors(torch.eye(3), counting)
+    optimiser = torch.optim.AdamW(learned.parameters(), lr=0.1, **how)
+    seen = []
+    for _ in range(3):
+        with torch.inference_mode():
+            seen.append(learned.eval()())
+            assert learned() is seen[-1]
+        torch.testing.assert_close(seen[-1], learned.train()().detach())
+        torch.testing.assert_close(learned.state_dict()["vectors"], seen[-1])
+        optimiser.zero_grad()
+        learned()[:, 0].sum().backward()
+        optimiser.step()
+    assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[1], seen[2])
+    assert counting.calls == 3 + 3 + 3  # evaluated, checked and trained; a state dict takes what evaluation has
+
+
+def test_a_state_dict_has_what_its_parameters_give_and_needs_no_tower():
+    counting = Counting()
+    learned = LearnedAnchors(torch.eye(3), counting)
+    with torch.no_grad():
+        counting.inner.up.weight += 0.5
+    state = learned.state_dict()
+    assert sorted(state) == ["gate", "learned.inner.down.weight", "learned.inner.up.weight", "vectors"]
+    bare = LearnedAnchors(torch.eye(3), None)
+    bare.load_state_dict(state)
+    with torch.inference_mode():
+        assert torch.equal(bare(), learned.eval()()) and not torch.equal(bare(), torch.eye(3))
+        other = LearnedAnchors(torch.eye(3), Counting())
+        other.load_state_dict(state)
+        assert torch.equal(other(), bare())
+    with pytest.raises(UsageError, match="stay as they are"):
+        bare.train()()
+    with pytest.raises(RuntimeError, match="strange"):
+        bare.load_state_dict(state | {"strange": torch.zeros(1)})
+    wider = bare.extended(torch.nn.functional.normalize(torch.ones(5, 3), dim=-1)).eval()
+    assert torch.equal(wider()[:3], bare.eval()()) and torch.allclose(wider()[3:], torch.full((2, 3), 3**-0.5))
+
+
+def test_computed_once_gives_the_gradients_of_many_times():
+    def gradients(once):
+        torch.manual_seed(0)
+        counting = Counting(torch.nn.functional.normalize(torch.randn(3, 4), dim=-1))
+        learned = LearnedAnchors(counting.inner.vectors, counting)
+        torch.nn.init.normal_(counting.inner.up.weight)
+        with computed_once(learned) if once else nullcontext():
+            for weight in (1.0, -2.0, 0.5):
+                (learned()[:, 1] * weight).sum().backward()
+        return counting.calls, [p.grad for p in learned.parameters()]
+
+    (once, left), (often, right) = gradients(True), gradients(False)
+    assert (once, often) == (1, 3)
+    torch.testing.assert_close(left, right)
