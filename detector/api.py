@@ -253,7 +253,8 @@ def _hook_input(detector: Detector, inputs: tuple[Tensor | None, ...]) -> tuple[
     valid = valid_rows(lengths, features.shape[1])[..., None]
 
     def moved(x: Tensor, kind: str) -> Tensor:
-        return (x - getattr(detector, f"{kind}_centre")) * getattr(detector, f"{kind}_scale") * valid
+        at: Tensor = (x - getattr(detector, f"{kind}_centre")) * getattr(detector, f"{kind}_scale") * valid
+        return at
 
     return moved(features, "features"), lengths, *(None if one is None else moved(one, "text") for one in text)
 
