@@ -20,7 +20,7 @@ import numpy as np
 from kgvad.anchors.bank import AnchorBank, build_bank
 from kgvad.anchors.text import load_text_encoder
 from kgvad.console import track
-from kgvad.detector.captions import CaptionRule, category_similarity, read_captions
+from kgvad.detector.captions import CaptionRule, read_captions
 from kgvad.explain.evaluate import quality_table
 from kgvad.explain.evidence import Rises, distinct, rises
 from kgvad.explain.quality import text_quality
@@ -115,9 +115,9 @@ def main() -> None:
             inside, outside = encode(spread(during, INSIDE)), encode(spread(rest, OUTSIDE))
             change = changes(inside, outside, bank)
             concepts = (inside @ bank.concept_vectors.T).mean(axis=0, keepdims=True)
-            share = category_similarity(concepts, bank, CaptionRule().temperature)[0]
-            share[bank.normal] = -np.inf
-            predicted = bank.categories[int(share.argmax())]
+            near = inside.mean(axis=0) @ bank.anchors.T  # as the reports name an event by its captions
+            near[bank.normal] = -np.inf
+            predicted = bank.categories[int(near.argmax())]
             events += 1
             right += predicted == category
             humans.append(told)

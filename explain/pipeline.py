@@ -15,6 +15,7 @@ from kgvad.detector.scores import FORMATS as SCORE_FORMATS
 from kgvad.detector.scores import Scores
 from kgvad.errors import AnchorError, RunError, UsageError, WeightsError
 from kgvad.explain.align import open_features, with_alignment
+from kgvad.explain.banks import find_bank, open_bank, tell_opened
 from kgvad.explain.compose import Context, Seen, compose
 from kgvad.explain.events import Interval, Thresholds, calibrate, find_events, frame_times
 from kgvad.explain.evidence import item_labels
@@ -23,7 +24,7 @@ from kgvad.explain.report import Report
 from kgvad.explain.severity import harm_of
 from kgvad.files import sha256
 from kgvad.kg.tables import CategoryTable, load_table
-from kgvad.settings import default_bank, default_run
+from kgvad.settings import default_run
 from kgvad.video.decode import VideoInfo, probe
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ class Options:
     scores, captions
         Files of scores and captions.
     features
-        Feature store; with ``scores`` it names categories by way of the anchor bank.
+        Feature store: what the run scores instead of encoding the video; with ``scores`` it names categories by way of
+        the anchor bank.
     open
-        Categories added to the anchor bank: words or items.
+        Categories added to the anchor bank, and to the run: words or items.
     stride
         Frames a row of features; 1 for footage that keeps one frame a snippet.
     actions
@@ -96,6 +98,7 @@ class Explained:
     scores: Scores
     info: VideoInfo | None
     pictures: dict[int, bytes]
+    bank: AnchorBank | None = None
 
 
 class Explainer:
@@ -114,21 +117,25 @@ class Explainer:
         """
         options = self.options
         self._check_open()
+        source = video  # a file, or a name in the feature store
+        if video is not None and self._from_store and not video.exists():
+            video = None
         info = None if video is None else probe(video)
         features: NDArray[np.floating] | None = None
-        captions = self._captions(video)
+        captions = self._captions(source)
         if options.scores is not None:
             if video is not None:
                 info = probe(video, exact=True)
             scores = self._given_scores(options.scores, info)
             if options.features is not None:
                 scores = with_alignment(scores, open_features(options.features, self._bank), _stem(scores), self._bank)
-        elif video is None:
+        elif source is None:
             raise UsageError("neither a video nor scores were named", "name a video, or --scores FILE")
-        elif options.features is not None:
-            raise UsageError("--features goes with --scores", "leave it out: the video's own features are extracted")
+        elif self._from_store:
+            scores, features = self._stored(source, info)
         else:
-            scores, info, features = self._score(video, captions)
+            scores, info, features = self._score(source, captions)
+        scores = tell_opened(scores, len(options.open))
         bank = self._bank_for(scores)
         times = frame_times(scores, info)
         rule = options.thresholds.rule(scores.origin, scores.scores)
@@ -152,7 +159,7 @@ class Explainer:
         seen, by = self._actions(video, scores, info, intervals)
         report = compose(scores, replace(context, similar=self._similar(features, intervals)), seen, by)
         pictures = key_pictures(video, report, info) if video is not None and options.images else {}
-        return Explained(report, scores, info, pictures)
+        return Explained(report, scores, info, pictures, bank)
 
     def calibrated(self, sources: list[Path], false_alarms_per_hour: float) -> Explainer:
         """The same, with thresholds set on normal footage: videos, folders of videos, or files of scores.
@@ -169,7 +176,10 @@ class Explainer:
             if source.suffix.lower() in SCORE_FORMATS:
                 scores.append(Scores.load(source))
             else:
-                scores += [self._score(video, None)[0] for video in find_videos(source).values()]
+                scores += [
+                    self._stored(video, probe(video))[0] if self._from_store else self._score(video, None)[0]
+                    for video in find_videos(source).values()
+                ]
         usual = self.options.thresholds.rule(scores[0].origin) if scores else None
         rule = calibrate(scores, usual, false_alarms_per_hour)
         note(f"on {len(scores)} normal videos the event threshold became {rule.high:.3f}")
@@ -203,15 +213,31 @@ class Explainer:
         if not options.run_is_named and not (folder / CONFIG).is_file():
             return None
         config = read_config(folder)
-        if config.encoder not in NAMES:
+        if config.text_dim is not None:
+            raise RunError(
+                f"the run {folder} reads captions beside features",
+                f"score with: kgvad score --text STORE --run {folder}, then explain --scores FILE",
+            )
+        if config.encoder not in NAMES and not self._from_store:
             reason = (
                 f"the run {folder} was trained on {config.encoder} features, which kgvad cannot compute from a video"
             )
             if options.run_is_named:
-                raise RunError(reason, f"name a run trained on features of {', '.join(NAMES)}")
+                raise RunError(reason, f"name their store with --features, or a run on {', '.join(NAMES)}")
             note(f"{reason}; scoring without training")
             return None
-        return Run.load(folder, options.device)
+        run = Run.load(folder, options.device)
+        if not options.open:
+            return run
+        from kgvad.detector.vocabulary import open_run
+        from kgvad.kg.store import Store
+
+        return open_run(run, options.open, Store.open(None), options.device)
+
+    @property
+    def _from_store(self) -> bool:
+        """Whether a run scores stored features, so that no video is encoded."""
+        return self.options.features is not None and self.options.scores is None
 
     @cached_property
     def _encoder(self) -> VisualEncoder:
@@ -234,55 +260,18 @@ class Explainer:
         remedy = "add --captions FILE, or --encoder blip or clip"
         if self.options.scores is not None:
             raise UsageError("--open cannot change scores that are there already", "leave out --scores")
-        if self._run is not None:
-            raise UsageError(
-                f"the run {self._run.folder} names only the categories it was trained on", f"{remedy}, and no --run"
-            )
-        if self.options.captions is None and self._encoder.name not in JOINT:
+        if self._run is None and self.options.captions is None and self._encoder.name not in JOINT:
             raise UsageError(f"{self._encoder.name} looks at pixels only and names no category", remedy)
 
     @cached_property
     def _bank(self) -> AnchorBank:
         """The bank to compare with, with the categories of --open."""
-        bank = self._plain_bank
-        if not self.options.open:
-            return bank
-        from kgvad.anchors.bank import open_vocabulary
-        from kgvad.anchors.text import load_text_encoder
-        from kgvad.kg.store import Store
-
-        text = load_text_encoder(bank.encoder.name, self.options.device)
-        return open_vocabulary(bank, text, Store.open(None), self.options.open)
-
-    @cached_property
-    def _plain_bank(self) -> AnchorBank:
-        """The named bank, the default one, or one built from the bundled facts; it fits a joint encoder."""
-        from kgvad.anchors.bank import AnchorBank
-
         options = self.options
-        if options.anchors is not None:
-            return AnchorBank.load(options.anchors)
-        joint = self._encoder.name if options.scores is None and self._encoder.name in JOINT else None
-        stem = Path(options.dataset).stem
-        path = default_bank(stem)
-        if path.is_file():
-            bank = AnchorBank.load(path)
-            if joint is None or bank.encoder.joint == joint:
-                return bank
-            path = default_bank(f"{stem}-{joint}")
-            if path.is_file():
-                return AnchorBank.load(path)
-        return self._build_bank(joint, path)
-
-    def _build_bank(self, text_encoder: str | None, path: Path) -> AnchorBank:
-        from kgvad.anchors.bank import build_bank
-        from kgvad.anchors.text import load_text_encoder
-        from kgvad.kg.store import Store
-
-        note(f"there is no anchor bank for {self.options.dataset} yet; building {path} from the bundled facts")
-        bank = build_bank(self._table, Store.open(None), load_text_encoder(text_encoder, self.options.device))
-        bank.save(path)
-        return bank
+        looks = options.scores is None and options.features is None  # at the video itself, with an encoder
+        joint = self._encoder.name if looks and self._encoder.name in JOINT else None
+        return open_bank(
+            find_bank(options.anchors, options.dataset, joint, options.device), options.open, options.device
+        )
 
     def _given_scores(self, path: Path, info: VideoInfo | None) -> Scores:
         if info is None:
@@ -318,6 +307,15 @@ class Explainer:
         joint = encoder.name in JOINT
         bank = self._bank if joint or captions is not None else None
         return score_training_free(features, info, encoder=encoder, bank=bank, captions=captions), info, features
+
+    def _stored(self, video: Path, info: VideoInfo | None) -> tuple[Scores, NDArray[np.floating]]:
+        """Scores by the run from the features of --features."""
+        from kgvad.explain.stored import score_stored
+
+        if self._run is None:
+            raise UsageError("--features goes with --run or --scores", "name one, or leave --features out")
+        assert self.options.features is not None
+        return score_stored(self._run, self.options.features, video, info, self.options.device)
 
     def _bank_for(self, scores: Scores) -> AnchorBank | None:
         """The bank that the scores were made with, where concepts can be cited from it."""

@@ -48,7 +48,9 @@ def explain(
     features: Annotated[
         Path | None,
         typer.Option(
-            "--features", help="With --scores: features of blip or clip, which name categories by the anchor bank."
+            "--features",
+            help="With --run: stored features to score; VIDEO is a file or a name in the store. "
+            "With --scores: features of blip or clip, which name categories by the anchor bank.",
         ),
     ] = None,
     high: Annotated[
@@ -92,6 +94,7 @@ def explain(
     device: Annotated[str | None, typer.Option(help="Torch device; default: of kgvad.toml, else cpu.")] = None,
 ) -> None:
     """Write a report about a video: when something abnormal happens, what it may be, and why."""
+    from kgvad.console import note
     from kgvad.errors import UsageError
     from kgvad.explain.events import Thresholds
     from kgvad.explain.many import explain_folder
@@ -136,6 +139,10 @@ def explain(
     explained = explainer.explain(video)
     if save_scores is not None:
         explained.scores.save(save_scores)
+        if options.open and explained.bank is not None:
+            bank = save_scores.with_suffix(".anchors.safetensors")
+            explained.bank.save(bank)
+            note(f"{bank} holds what --open added: name it with --anchors beside these scores")
     text = outputs.write(explained, clips)
     if text is not None:
         print(text, end="")

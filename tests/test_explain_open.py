@@ -59,11 +59,7 @@ def test_words_and_an_item_become_categories_of_the_report(weights, video, capti
     assert scores.alignment[0].argmax() != len(scores.categories) - 1  # a quiet street
 
 
-def test_a_trained_run_is_told_at_once(tmp_path, monkeypatch):
-    class Run:
-        folder = tmp_path
-
-    explainer = Explainer(Options(open=("a dog",)))
-    explainer.__dict__["_run"] = Run()
-    with pytest.raises(UsageError, match=r"only the categories it was trained on.*--captions"):
+def test_given_scores_cannot_be_opened(tmp_path):
+    explainer = Explainer(Options(open=("a dog",), scores=tmp_path / "s.npz"))
+    with pytest.raises(UsageError, match="--open cannot change scores that are there already"):
         explainer.explain(tmp_path / "there is no such video.mp4")

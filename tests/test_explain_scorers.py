@@ -68,6 +68,27 @@ def test_a_trained_run_names_shows_evidence_and_similar_training_moments(weights
     german = kgvad("explain", video, "--run", run, "--high", 0.02, "--no-actions", "--language", "de")
     assert "Die Erkennung wurde mit nur 6 Videos trainiert." in german and "trained on" not in german
     assert "Ähnliche Ereignisse der Trainingsvideos" in german
+    # stored features give the same report, also where there is only the name of a video
+    stored = ("--run", run, "--high", 0.02, "--dataset", "ucf", "--features", tmp_path / "features")
+    for name in (video, "Fighting/fight0"):
+        same = explained(name, *stored, output=tmp_path / "s.json")
+        assert same.curve.score == pytest.approx(report.curve.score, abs=2e-3)  # stores keep 16 bits
+        assert [(e.start_s, e.end_s, e.similar[0].video) for e in same.events] == [
+            (event.start_s, event.end_s, "Fighting/fight0")
+        ]
+    with pytest.raises(FeatureError, match="has no features of Fighting/fight9"):
+        kgvad("explain", "Fighting/fight9", *stored)
+    write_video(tmp_path / "Fighting" / "fight0.mp4", 0, frames=100)
+    with pytest.raises(FeatureError, match=r"are of 160 frames, .* has 100"):
+        kgvad("explain", tmp_path / "Fighting" / "fight0.mp4", *stored)
+    # a category that nobody trained stands beside the others, in text and in the drawing of categories
+    options = ("--open", "a dog bites | a <b>man</b>", "--save-scores", tmp_path / "o.npz")
+    opened = explained(video, *stored, *options, output=tmp_path / "o.json")
+    assert {c.name for c in opened.events[0].categories} == {"Fighting", "a dog bites | a <b>man</b>"}
+    assert "a dog bites | a <b>man</b>" in opened.heat.categories
+    assert "Asked for, and not learned from any video" in " ".join(s.text for s in opened.sentences)
+    again = ("--scores", tmp_path / "o.npz", "--anchors", tmp_path / "o.anchors.safetensors", "--high", 0.02)
+    assert explained(*again, output=tmp_path / "p.json").events[0].evidence == opened.events[0].evidence
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +149,7 @@ def test_features_that_do_not_fit_are_refused(joint, shop, tmp_path):
     given = ("explain", "--scores", scores, "--anchors", bank, "--dataset", table)
     with pytest.raises(FeatureError, match="share no space with the anchor bank"):
         kgvad(*given, "--features", tmp_path / "f" / "c3d")
-    with pytest.raises(UsageError, match="--features goes with --scores"):
+    with pytest.raises(UsageError, match="--features goes with --run or --scores"):
         kgvad("explain", shop / "Fighting" / "fight0.mp4", "--features", tmp_path / "f")
     kgvad("extract", shop / "Normal", "--encoder", model, "--output", tmp_path / "g", "--workers", 1)
     with pytest.raises(FeatureError, match="has no features of fight0"):
