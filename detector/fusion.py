@@ -28,7 +28,7 @@ class AnchorTextConfig(AnchorAlignedConfig):
     reach: int = Field(default=1, ge=0)
     change_weight: float = Field(default=0.0, ge=0)
     novelty_weight: float = Field(default=0.0, ge=0)
-    direct: float = Field(default=40.0, ge=0)
+    lean: float | None = Field(default=40.0, ge=0)
 
 
 class AnchorText(AnchorAligned):

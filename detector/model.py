@@ -43,6 +43,7 @@ class AnchorAlignedConfig(BaseModel):
     context: int = Field(default=10, ge=0)  # learn=context: vectors before and after the words
     guidance: bool = True
     direct: float = Field(default=10.0, ge=0)  # first weight of cosines with the anchors, where the spaces are one
+    lean: float | None = Field(default=None, ge=0)  # and of theirs in the anomaly logit; None: the same
     mil_weight: float = Field(default=1.0, ge=0)
     align_weight: float = Field(default=1.0, ge=0)
     video_weight: float = Field(default=1.0, ge=0)
@@ -94,7 +95,7 @@ class AnchorAligned(Detector):
         M_t = V_t . A' / sqrt(m) + b + d cos(x_t, A)      M = U' y . A' / sqrt(m) + b' + d mean_t cos(x_t, A)
 
     The cosines stand there only where features and anchors share one space (CLIP, BLIP, text); anchors are then less
-    their mean, and f gains d cos(x_t, mean of the abnormal concepts - mean of Normal's). The guidance lets every anchor
+    their mean, and f gains l cos(x_t, mean of the abnormal concepts - mean of Normal's). The guidance lets every anchor
     attend to the concepts of its category under the video's evidence e = sum_t softmax(s)_t V_t:
 
         A'_c = A_c W + D_c + gate * sum_p softmax_p( e . E_p W / sqrt(m) ) E_p W      (p over concepts of c)
@@ -153,9 +154,10 @@ class AnchorAligned(Detector):
             self.register_buffer("anchors", problem.anchors.clone())
             self.text = nn.Linear(problem.anchors.shape[1], width, bias=False)
             self.prompts = nn.Parameter(torch.zeros(count, width), requires_grad=self.options.learn == "vectors")
-            if problem.shared_space and self.options.direct:
-                self.direct = nn.Parameter(torch.tensor(self.options.direct))
-                self.lean = nn.Parameter(torch.tensor(self.options.direct))
+            direct = self.options.direct
+            lean = direct if self.options.lean is None else self.options.lean
+            if problem.shared_space and (direct or lean):
+                self.direct, self.lean = nn.Parameter(torch.tensor(direct)), nn.Parameter(torch.tensor(lean))
                 self.register_buffer("abnormal", _abnormal_direction(problem), persistent=False)
         else:
             self.prompts = nn.Parameter(torch.randn(count, width) / math.sqrt(width))

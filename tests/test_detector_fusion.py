@@ -78,7 +78,7 @@ def test_a_category_more_leaves_the_scores_alone(detector, batch):
 
 
 def test_text_defaults_are_options_of_the_same_detector(batch):
-    plain = {"direct": 40.0, "reach": 1, "whole_weight": 0.0, "relative": False, "row_weight": 1.0}
+    plain = {"lean": 40.0, "reach": 1, "whole_weight": 0.0, "relative": False, "row_weight": 1.0}
     plain |= {"change_weight": 0.0, "novelty_weight": 0.0, "width": 8}
     found = []
     for name, options in (("anchor-aligned", plain), ("anchor-text", {"width": 8})):
