@@ -229,10 +229,18 @@ def _cited(
     change = concept_rises(scores, bank, interval, quiet)
     if change is None:
         return (), None
-    evidence = evidence_for(bank, change, categories[0].name, context.labels)
+    found = evidence_for(bank, change, categories[0].name, context.labels)
     rival = categories[1].name if len(categories) > 1 else None
     contrast = contrast_of(bank, change, categories[0].name, rival) if rival in bank.categories else None
-    return tuple(evidence), contrast
+    return tuple(_in_words(item, context.texts) for item in found), contrast
+
+
+def _in_words(item: Evidence, texts: Mapping[str, str]) -> Evidence:
+    """``item`` whose path begins with the words of the category where the bank wrote its name ("RoadAccidents")."""
+    text = texts.get(item.category, "")
+    if not text or item.path_text is None or not item.path_text.startswith(f"{item.category} "):
+        return item
+    return item.model_copy(update={"path_text": text + item.path_text[len(item.category) :]})
 
 
 def _similar(context: Context, number: int) -> tuple[Similar, ...]:

@@ -231,7 +231,9 @@ def item_labels(bank: AnchorBank | None) -> dict[str, str]:
     """QID to label, as far as the bank's concepts know."""
     if bank is None:
         return {}
-    named = ("label", "superclass", "subclass", "cause", "effect")
+    other = ("alias", "description", "cue")  # not the label of the item
     return {
-        concept.qid: concept.text for concept in reversed(bank.concepts) if concept.qid and concept.relation in named
+        concept.qid: concept.text
+        for concept in reversed(bank.concepts)
+        if concept.qid and concept.relation not in other
     }

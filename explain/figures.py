@@ -53,16 +53,24 @@ class Figures:
         return "\n".join(self.rules)
 
 
-def figures(report: Report, labels: dict[str, Any], categories: dict[str, str], pictures: dict[int, bytes]) -> Figures:
-    """All figures of ``report``, with texts from ``labels`` and translated ``categories``."""
+def figures(
+    report: Report,
+    labels: dict[str, Any],
+    categories: dict[str, str],
+    properties: dict[str, str],
+    pictures: dict[int, bytes],
+) -> Figures:
+    """All figures of ``report``, with texts from ``labels``, translated ``categories`` and ``properties`` in words."""
     rules: list[str] = []
     timeline = _timeline(report, labels, rules)
     heat = _heat(report, categories)
     images = {frame: "data:image/jpeg;base64," + base64.b64encode(data).decode() for frame, data in pictures.items()}
-    return Figures(timeline, heat, _graphs(report, labels, categories), images, rules)
+    return Figures(timeline, heat, _graphs(report, labels, categories, properties), images, rules)
 
 
-def _graphs(report: Report, labels: dict[str, Any], categories: dict[str, str]) -> dict[int, Markup]:
+def _graphs(
+    report: Report, labels: dict[str, Any], categories: dict[str, str], properties: dict[str, str]
+) -> dict[int, Markup]:
     drawings = {}
     for event in report.events:
         cited = event.evidence or event.hints
@@ -70,7 +78,7 @@ def _graphs(report: Report, labels: dict[str, Any], categories: dict[str, str]) 
         if len(names) != 1:  # hints may point to several categories; one root would be wrong
             continue
         root = str(_category(report, names.pop(), categories).unescape())
-        drawing = draw(cited, root, f"{labels['graph']}: {root}")
+        drawing = draw(cited, root, f"{labels['graph']}: {root}", properties)
         if drawing is not None:
             drawings[event.number] = drawing
     return drawings

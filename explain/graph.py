@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
 from kgvad.explain.report import Evidence
 
-BOX_W, BOX_H, GAP_X, GAP_Y = 190, 44, 90, 14  # user units of the drawing
-MOST_LETTERS = 26  # of a label in a box
+BOX_W, BOX_H, GAP_X, GAP_Y = 168, 44, 104, 14  # user units of the drawing
+TIP = 7  # length of an arrowhead
+MOST_LETTERS = 23  # of a label in a box
 
 Node = tuple[str, str]  # QID (or the text itself), label
 
 
-def draw(evidence: Sequence[Evidence], category: str, title: str) -> Markup | None:
+def draw(
+    evidence: Sequence[Evidence], category: str, title: str, properties: Mapping[str, str] | None = None
+) -> Markup | None:
     """A drawing of the statements behind ``evidence``; ``None`` where no concept has a path in the graph.
 
-    Columns are steps away from the category's items; an arrow carries its property. Boxes with the item's number are
+    Columns are steps away from the category's items; an arrow goes from the subject of a statement to its object and
+    carries the property. Boxes with the item's number are
     links in nothing: the list beside the drawing has them as text for every reader.
 
     Parameters
@@ -28,6 +32,8 @@ def draw(evidence: Sequence[Evidence], category: str, title: str) -> Markup | No
         The category in words, drawn as the root.
     title
         Read out in place of the drawing.
+    properties
+        Property to words ("P279": "kind of"); others stand as their number.
     """
     columns: list[list[Node]] = [[("", category)]]
     edges: list[tuple[Node, Node, str]] = []
@@ -59,7 +65,8 @@ def draw(evidence: Sequence[Evidence], category: str, title: str) -> Markup | No
             if depth == 0:
                 _once(edges, (columns[0][0], before, ""))
             forward = near == step.subject
-            _once(edges, (before, after, step.property) if forward else (after, before, step.property))
+            name = (properties or {}).get(step.property, step.property)
+            _once(edges, (before, after, name) if forward else (after, before, name))
             near = far
     return _svg(columns, edges, title) if edges else None
 
@@ -99,9 +106,13 @@ def _edge(start: tuple[float, float], end: tuple[float, float], name: str) -> Ma
         x1, x2 = start[0], end[0] + BOX_W
     middle = (x1 + x2) / 2
     line = f"M{x1:g},{y1:g}C{middle:g},{y1:g} {middle:g},{y2:g} {x2:g},{y2:g}"
-    return Markup('<path class="edge" d="{}"/><text class="prop" x="{}" y="{}">{}</text>').format(
-        line, f"{middle:g}", f"{(y1 + y2) / 2 - 5:g}", name
-    )
+    if not name:  # from the category to its own item: no statement
+        return Markup('<path class="edge" d="{}"/>').format(line)
+    back = TIP if x2 < x1 else -TIP
+    tip = f"M{x2:g},{y2:g}l{back:g},{TIP / 2:g}v{-TIP:g}z"
+    return Markup(
+        '<path class="edge" d="{}"/><path class="tip" d="{}"/><text class="prop" x="{}" y="{}">{}</text>'
+    ).format(line, tip, f"{middle:g}", f"{(y1 + y2) / 2 - 5:g}", name)
 
 
 def _box(corner: tuple[float, float], node: Node, root: bool) -> Markup:

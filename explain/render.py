@@ -59,6 +59,7 @@ class Phrases:
         self.scales: dict[str, Any] = dict(self._macros["scales"])
         self.gravities: list[str] = list(self._macros["gravities"])
         self.relations: dict[str, str] = dict(self._macros["relations"])
+        self.properties: dict[str, str] = dict(self._macros.get("properties", {}))
 
     def say(self, key: str, values: dict[str, Any]) -> str:
         """The sentence ``key`` with ``values``; empty text where the language leaves it out."""
@@ -142,7 +143,8 @@ class Renderer:
             "rows": particulars(report, labels),
         }
         if form == "html":
-            context["figures"] = drawn = figures(report, labels, self.phrases.categories, pictures or {})
+            words = self.phrases
+            context["figures"] = drawn = figures(report, labels, words.categories, words.properties, pictures or {})
             context["poster"] = next(iter(drawn.pictures.values()), None)
             context |= self._page(context, "player.js.j2", active=player is not None)
         return self._fill(f"report.{form}.j2", context)
