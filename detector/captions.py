@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from kgvad.anchors.text import TextEncoder
 from kgvad.errors import AnchorError, ScoresError, UsageError
 from kgvad.video import SNIPPET_FRAMES
 
+Captions = list[tuple[int, str]]  # (frame, caption), ordered by frame
 MOST_CHARACTERS = 2000  # of one caption; an encoder reads far fewer
 
 
@@ -61,7 +63,7 @@ class CaptionScores:
     captions: list[str]
 
 
-def read_captions(path: str | Path, video: str | None = None) -> list[tuple[int, str]]:
+def read_captions(path: str | Path, video: str | None = None) -> Captions:
     """Captions of one video, ordered by frame.
 
     Parameters
@@ -79,15 +81,7 @@ def read_captions(path: str | Path, video: str | None = None) -> list[tuple[int,
         Not such a file, or it has no captions of the video.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"there is no file of captions {path}", "give a JSON file {video: {frame: caption}}")
-    try:
-        raw = path.read_bytes()
-        content = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-    except (ValueError, OSError, EOFError, RecursionError) as error:
-        raise ScoresError(f"{path} is no JSON ({error})", "captions are {video: {frame: caption}}") from error
-    if not isinstance(content, dict) or not content:
-        raise ScoresError(f"{path} holds no captions", "captions are {video: {frame: caption}}")
+    content = _content(path)
     if any(isinstance(value, str) for value in content.values()):
         return _frames(content, path)
     stem = Path(video).stem if video else None
@@ -101,7 +95,26 @@ def read_captions(path: str | Path, video: str | None = None) -> list[tuple[int,
     )
 
 
-def _frames(captions: Any, path: Path) -> list[tuple[int, str]]:
+def all_captions(path: str | os.PathLike[str]) -> dict[str, Captions]:
+    """Captions of every video of a file ``{video: {frame: caption}}``; errors as of :func:`read_captions`."""
+    path = Path(path)
+    return {video: _frames(captions, path) for video, captions in _content(path).items()}
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(f"there is no file of captions {path}", "give a JSON file {video: {frame: caption}}")
+    try:
+        raw = path.read_bytes()
+        content = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
+    except (ValueError, OSError, EOFError, RecursionError) as error:
+        raise ScoresError(f"{path} is no JSON ({error})", "captions are {video: {frame: caption}}") from error
+    if not isinstance(content, dict) or not content:
+        raise ScoresError(f"{path} holds no captions", "captions are {video: {frame: caption}}")
+    return content
+
+
+def _frames(captions: Any, path: Path) -> Captions:
     if not isinstance(captions, dict) or not captions:
         raise ScoresError(f"{path}: a video has no captions", "captions are {video: {frame: caption}}")
     found = []

@@ -29,6 +29,7 @@ from kgvad.video.decode import VideoInfo, probe
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
+    from kgvad.detector.captions import Captions
     from kgvad.detector.examples import Examples, Match
     from kgvad.detector.run import Run
     from kgvad.video.encoders import VisualEncoder
@@ -132,7 +133,7 @@ class Explainer:
         elif source is None:
             raise UsageError("neither a video nor scores were named", "name a video, or --scores FILE")
         elif self._from_store:
-            scores, features = self._stored(source, info)
+            scores, features = self._stored(source, info, captions)
         else:
             scores, info, features = self._score(source, captions)
         scores = tell_opened(scores, len(options.open))
@@ -213,11 +214,8 @@ class Explainer:
         if not options.run_is_named and not (folder / CONFIG).is_file():
             return None
         config = read_config(folder)
-        if config.text_dim is not None:
-            raise RunError(
-                f"the run {folder} reads captions beside features",
-                f"score with: kgvad score --text STORE --run {folder}, then explain --scores FILE",
-            )
+        if config.text_dim is not None and options.captions is None:
+            raise RunError(f"the run {folder} reads captions beside features", "name them with --captions FILE")
         if config.encoder not in NAMES and not self._from_store:
             reason = (
                 f"the run {folder} was trained on {config.encoder} features, which kgvad cannot compute from a video"
@@ -284,9 +282,7 @@ class Explainer:
             )
         return scores
 
-    def _score(
-        self, video: Path, captions: list[tuple[int, str]] | None
-    ) -> tuple[Scores, VideoInfo, NDArray[np.floating]]:
+    def _score(self, video: Path, captions: Captions | None) -> tuple[Scores, VideoInfo, NDArray[np.floating]]:
         """Features, then scores: by the run, or without training."""
         from kgvad.video.extract import entry_of, extract_video
 
@@ -296,11 +292,12 @@ class Explainer:
             features, info = extract_video(video, encoder, advance=advance)
         if run is not None:
             from kgvad.detector.score import score_features
+            from kgvad.detector.told import told_rows
 
             entry = entry_of(info, features.shape[-2], encoder.sampling.stride)
-            scores = score_features(
-                run, features, entry, video=video.name, encoder_fingerprint=encoder.fingerprint, device=options.device
-            )
+            text = told_rows(run, captions, entry, options.device)
+            made = encoder.fingerprint
+            scores = score_features(run, features, entry, video=video.name, encoder_fingerprint=made, text=text)
             return scores, info, features
         from kgvad.detector.training_free import score_training_free
 
@@ -308,14 +305,16 @@ class Explainer:
         bank = self._bank if joint or captions is not None else None
         return score_training_free(features, info, encoder=encoder, bank=bank, captions=captions), info, features
 
-    def _stored(self, video: Path, info: VideoInfo | None) -> tuple[Scores, NDArray[np.floating]]:
+    def _stored(
+        self, video: Path, info: VideoInfo | None, captions: Captions | None = None
+    ) -> tuple[Scores, NDArray[np.floating]]:
         """Scores by the run from the features of --features."""
         from kgvad.explain.stored import score_stored
 
         if self._run is None:
             raise UsageError("--features goes with --run or --scores", "name one, or leave --features out")
         assert self.options.features is not None
-        return score_stored(self._run, self.options.features, video, info, self.options.device)
+        return score_stored(self._run, self.options.features, video, info, self.options.device, captions)
 
     def _bank_for(self, scores: Scores) -> AnchorBank | None:
         """The bank that the scores were made with, where concepts can be cited from it."""
@@ -378,7 +377,7 @@ class Explainer:
             return {}, None
         return seen, RECOGNISER
 
-    def _captions(self, video: Path | None) -> list[tuple[int, str]] | None:
+    def _captions(self, video: Path | None) -> Captions | None:
         path = self.options.captions
         if path is None:
             return None

@@ -14,13 +14,14 @@ from kgvad.video.decode import VideoInfo
 from kgvad.video.store import FeatureStore
 
 if TYPE_CHECKING:
+    from kgvad.detector.captions import Captions
     from kgvad.detector.run import Run
 
 SLACK = 16  # frames that a video and its features may differ by: other decoders, other lists
 
 
 def score_stored(
-    run: Run, root: Path, video: Path, info: VideoInfo | None, device: str
+    run: Run, root: Path, video: Path, info: VideoInfo | None, device: str, captions: Captions | None = None
 ) -> tuple[Scores, NDArray[np.floating]]:
     """Scores by ``run`` of the stored features of a video, and the features.
 
@@ -32,6 +33,8 @@ def score_stored(
         The video's file, or its name in the store.
     info
         Of the file; ``None`` where there is none.
+    captions
+        Of the video, for a run that reads them.
 
     Raises
     ------
@@ -40,6 +43,7 @@ def score_stored(
     """
     from kgvad.detector.inputs import open_store
     from kgvad.detector.score import score_features
+    from kgvad.detector.told import told_rows
 
     store = open_store(root, run.config.encoder)
     name = stored_name(store, video)
@@ -59,6 +63,7 @@ def score_stored(
         video=name if info is None else video.name,
         encoder_fingerprint=store.fingerprint,
         device=device,
+        text=told_rows(run, captions, entry, device),
     )
     return scores, features
 

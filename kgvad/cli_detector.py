@@ -67,7 +67,10 @@ def train(
     ] = None,
     lists: Lists = None,
     text: Annotated[
-        Path | None, typer.Option("--text", help="Store of caption embeddings, for detectors that fuse them (semvad).")
+        Path | None,
+        typer.Option(
+            "--text", help="Store of caption embeddings, for detectors that read them (kgvad import-captions)."
+        ),
     ] = None,
     text_encoder: Annotated[
         str | None,
@@ -138,7 +141,9 @@ def score(
         list[str] | None,
         typer.Option("--open", help="Also name this, without training: words, or an item such as Q4654740."),
     ] = None,
-    text: Annotated[Path | None, typer.Option("--text", help="Caption embeddings, for a run that fuses them.")] = None,
+    text: Annotated[
+        Path | None, typer.Option("--text", help="Store of caption embeddings, for a run that reads them.")
+    ] = None,
     chunk: Annotated[
         int | None, typer.Option("--chunk", min=2, help="Rows to look at at once; default: what the detector takes.")
     ] = None,
@@ -205,8 +210,33 @@ def import_features(
     )
 
 
+def import_captions(
+    captions: Annotated[
+        Path, typer.Argument(metavar="CAPTIONS", help="JSON: {video: {frame: caption}}; may be gzipped.")
+    ],
+    features: Annotated[Path, typer.Option("--features", help="Feature store whose rows the captions tell.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Root of the feature stores; default: that of the features.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--text-encoder", help="As of the anchor bank; default: blip, or minilm without it.")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Embed captions for detectors that read them beside features (--text)."""
+    from kgvad.anchors.text import load_text_encoder
+    from kgvad.detector.told import import_captions as embed
+    from kgvad.settings import load_settings
+    from kgvad.video.store import FeatureStore
+
+    store = FeatureStore.open(features)
+    chosen = load_text_encoder(encoder, device or load_settings().device or "cpu")
+    print(embed(captions, store, output or store.root.parent, chosen).root)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(train)
     app.command()(score)
     app.command("import-features")(import_features)
+    app.command("import-captions")(import_captions)

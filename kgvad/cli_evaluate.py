@@ -24,7 +24,7 @@ def evaluate(
     features: FeatureRoot = None,
     lists: Lists = None,
     text: Annotated[
-        Path | None, typer.Option("--text", help="Store of caption embeddings, for runs that fuse them (semvad).")
+        Path | None, typer.Option("--text", help="Store of caption embeddings, for runs that read them.")
     ] = None,
     smooth: Annotated[
         int, typer.Option("--smooth", min=1, help="Mean of the score over so many rows before measuring; 1: none.")
