@@ -101,7 +101,7 @@ def write_views(
 def _with_clips(explained: Explained, folder: Path) -> Report:
     """The report with the names of the clips, which are cut now."""
     if explained.info is None:
-        raise UsageError("--clips needs the video", "name the video beside --scores")
+        raise UsageError("--clips needs the video", "name its file")
     from kgvad.explain.clips import cut_clips
 
     clips = cut_clips(explained.info.path, explained.report, folder)

@@ -102,6 +102,7 @@ def test_open_vocabulary_adds_categories_by_words_and_by_item(made):
     assert any(concept.qid == "Q6160" for concept in wider.of("vandalism"))
     with pytest.raises(AnchorError, match="no item Q99999999999"):
         open_vocabulary(bank, encoder, store, ["Q99999999999"])
+    assert open_vocabulary(bank, encoder, store, ["a\nb\x1b\udc80 c"]).categories[-1] == "a b c"  # a stranger's bytes
     for query in ("", "  ", "robbery"):
         with pytest.raises(UsageError):
             open_vocabulary(bank, encoder, store, [query])

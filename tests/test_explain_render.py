@@ -336,7 +336,7 @@ def test_what_the_scorer_notes_is_said_in_the_language_of_the_report():
     assert german.say("note", {"note": notes[0]}).startswith("Die Werte vergleichen das Video")
     assert german.say("note", {"note": "made by another program"}) == "made by another program"
     opened = german.say("note", {"note": "Asked for, and not learned from any video: “a dog”."})
-    assert opened == "Gefragt, und aus keinem Video gelernt: “a dog”."
+    assert opened == "Gefragt, und aus keinem Video gelernt: „a dog“."
     assert "nur 31 Videos" in german.say("note", {"note": "the detector was trained on 31 videos only"})
 
 
