@@ -94,8 +94,9 @@ def _svg(columns: list[list[Node]], edges: list[tuple[Node, Node, str]], title: 
             corner[node] = (x * (BOX_W + GAP_X), top + y * (BOX_H + GAP_Y))
     parts = [_edge(corner[a], corner[b], name) for a, b, name in edges]
     parts += [_box(corner[node], node, x == 0) for x, nodes in enumerate(columns) for node in nodes]
-    return Markup('<svg class="graph" viewBox="-2 -2 {w} {h}" role="img" aria-label="{title}">{parts}</svg>').format(
-        w=f"{width + 4:g}", h=f"{height + 4:g}", title=title, parts=Markup("").join(parts)
+    size = Markup('viewBox="-2 -2 {w} {h}" width="{w}" height="{h}"').format(w=f"{width + 4:g}", h=f"{height + 4:g}")
+    return Markup('<svg class="graph" {size} role="img" aria-label="{title}">{parts}</svg>').format(
+        size=size, title=title, parts=Markup("").join(parts)
     )
 
 

@@ -187,8 +187,8 @@ def _state(output: Path, made_with: str) -> list[Entry]:
 
 
 def _fingerprint(options: Options, renderer: Renderer, forms: tuple[str, ...]) -> str:
-    """Hash of everything that decides what a report says, but the videos: a changed bank or run makes it anew."""
-    facts: dict[str, Any] = asdict(replace(options, device="")) | {"language": renderer.phrases.language}
+    """Hash of all that decides what a report says, but the videos: a changed bank, run or template makes it anew."""
+    facts: dict[str, Any] = asdict(replace(options, device="")) | {"templates": renderer.fingerprint()}
     given = (options.run, options.anchors, options.scores, options.captions, options.features)
     facts |= {"forms": forms, "sources": [_stamp(path) for path in given]}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()

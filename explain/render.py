@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ class Renderer:
             return f"{value:.{digits}f}".replace(".", phrases.labels["decimal"])
 
         self._environment.filters |= {"category": category, "decimal": decimal}
+
+    def fingerprint(self) -> str:
+        """Hash of the language and of every template, to notice that a view would look otherwise."""
+        loader, digest = self._environment.loader, hashlib.sha256(self.phrases.language.encode())
+        assert loader is not None
+        for name in self._environment.list_templates(extensions=["j2"]):
+            source = _guard(name, partial(loader.get_source, self._environment, name))[0]
+            digest.update(f"\0{name}\0{source}".encode())
+        return digest.hexdigest()
 
     def render(self, report: Report, form: str, *, pictures: Pictures | None = None, player: str | None = None) -> str:
         """The report as text in one of :data:`FORMATS`.

@@ -209,6 +209,12 @@ def test_a_second_call_reuses_reports_and_a_changed_video_is_done_again(kgvad, f
     assert (out / "a.html").stat().st_mtime_ns == before
     other = kgvad(videos, "--scores", scores, "-o", out, "--no-images", "--high", "0.95")
     assert "already" not in other.stderr
+    mine = tmp_path / "templates"
+    mine.mkdir()
+    for text in ("body { color: red }", "body { color: blue }"):  # a changed template makes the reports anew
+        (mine / "style.css.j2").write_text(text)
+        done = kgvad(videos, "--scores", scores, "-o", out, "--no-images", "--templates", mine)
+        assert "already" not in done.stderr and text in (out / "a.html").read_text("utf-8")
 
 
 WRONG = {
