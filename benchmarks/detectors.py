@@ -25,7 +25,17 @@ from torch.nn import functional as F
 
 VIDEOS, ROWS, DIM, CATEGORIES = 128, 256, 512, 14
 SLOW = 3.0  # seconds
-NAMES = ["plain-vadclip", "vadclip", "anchor-aligned", "anchor-fused", "sultani", "rtfm", "clip_tsa", "dsanet", "semvad"]
+NAMES = [
+    "plain-vadclip",
+    "vadclip",
+    "anchor-aligned",
+    "anchor-fused",
+    "sultani",
+    "rtfm",
+    "clip_tsa",
+    "dsanet",
+    "semvad",
+]
 
 
 class PlainAttention(nn.Module):
