@@ -301,8 +301,7 @@ def open_vocabulary(bank: AnchorBank, encoder: TextEncoder, store: Store, querie
         )
     header = bank._header.model_copy(deep=True)
     names, owners, weights, new = list(bank.categories), list(bank.concept_category), list(bank.concept_weight), []
-    for query in queries:
-        query = " ".join("".join(c if c.isprintable() else " " for c in query).split())
+    for query in (" ".join("".join(c if c.isprintable() else " " for c in text).split()) for text in queries):
         if is_qid(query):
             label = store.labels([query]).get(query)
             if label is None:
