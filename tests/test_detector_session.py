@@ -104,11 +104,11 @@ def test_wrong_recipes_are_one_line(features, tmp_path, options, message):
 
 @pytest.mark.slow
 def test_an_interrupt_ends_all_seeds_and_they_end_as_one_after_another(features, tmp_path):
-    epochs = 250  # seconds of training, so that the interrupt finds it running
+    epochs = 60
     options = ["--dataset", "ucf", "--features", features, "--set", "anchors=false", "--set", "width=8"]
     options = [str(part) for part in [*options, "--epochs", epochs, "--seeds", 2, "--run"]]
     command = [sys.executable, "-m", "kgvad", "train", *options, str(tmp_path / "runs"), "--jobs", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     folders = [tmp_path / "runs" / f"seed-{seed}" for seed in (0, 1)]
     while not any((folder / "resume.safetensors").is_file() for folder in folders):
         assert process.poll() is None
@@ -126,6 +126,11 @@ def test_an_interrupt_ends_all_seeds_and_they_end_as_one_after_another(features,
         assert sha256(f"{folder}/model.safetensors") == sha256(same / "model.safetensors")
         lines = (same / "history.jsonl").read_text().splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, epochs + 1))
+
+
+def heed_interrupts():
+    """A shell's background job starts with interrupts ignored, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def children_of(pid):
