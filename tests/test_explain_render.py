@@ -262,6 +262,35 @@ def test_pictures_have_a_text_and_the_page_a_language_and_one_title():
     assert [tag for tag, _ in page.tags].count("h1") == 1
 
 
+def test_templates_are_compiled_once_for_all_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("KGVAD_CACHE", str(tmp_path))
+    report = everything()["one"]
+    first = Renderer().render(report, "html")
+    kept = sorted((tmp_path / "templates").iterdir())
+    assert len(kept) >= 4
+
+    with monkeypatch.context() as patch:  # nothing is compiled where the cache has it
+        patch.setattr("jinja2.Environment._compile", lambda *_: pytest.fail("compiled again"))
+        assert Renderer().render(report, "html") == first
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:-50])
+    assert Renderer().render(report, "html") == first
+
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for text in ("one", "two"):
+        (mine / "report.md.j2").write_text(text)
+        assert Renderer("en", mine).render(report, "md") == text
+
+
+def test_a_report_needs_no_place_for_compiled_templates(tmp_path, monkeypatch):
+    report = everything()["one"]
+    expected = Renderer().render(report, "md")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KGVAD_CACHE", str(tmp_path / "file"))
+    assert Renderer().render(report, "md") == expected
+
+
 def test_a_template_of_the_user_wins_and_the_rest_stays(tmp_path):
     (tmp_path / "report.md.j2").write_text("mine: {{ report.video.name }}\n", "utf-8")
     assert render(REPORTS["named"], "md", templates=tmp_path) == "mine: video.mp4\n"
