@@ -4,7 +4,8 @@
 
 Each stage is a command of its own in a fresh process; a stage of `explain` is what the longer command takes more than
 the shorter one. The reference of the same run decodes every frame with PyAV to RGB and does nothing else. Weights must
-be on this machine (`kgvad weights fetch --offline-set`); everything else is made in a temporary folder.
+be on this machine (`kgvad weights fetch --offline-set`); everything else is made in a temporary folder. A second table
+tells the CPU time of what explaining adds to decoding, encoding and scoring (no action recogniser), inside one process.
 """
 
 from __future__ import annotations
@@ -20,6 +21,28 @@ from statistics import median
 
 KGVAD = str(Path(sys.executable).with_name("kgvad"))
 DECODE = "import av, sys\nfor f in av.open(sys.argv[1]).decode(video=0): f.to_ndarray(format='rgb24')"
+
+SHARE = """
+import sys, time
+from pathlib import Path
+from kgvad.explain.output import Outputs
+from kgvad.explain.pipeline import Explainer, Options
+
+class Timed(Explainer):
+    def _score(self, *arguments):
+        started = time.process_time()
+        result = super()._score(*arguments)
+        self.encoding = time.process_time() - started
+        return result
+
+started = time.process_time()
+explainer = Timed(Options(actions=False))
+explained = explainer.explain(Path(sys.argv[1]))
+seen = time.process_time()
+Outputs([Path(sys.argv[2]) / "r.md", Path(sys.argv[2]) / "r.html"], None).write(explained)
+print(len(explained.report.events), len(explained.pictures), explainer.encoding,
+      seen - started - explainer.encoding, time.process_time() - seen)
+"""
 
 
 def measure(command: list[str], environment: dict[str, str]) -> tuple[float, float, float]:
@@ -43,6 +66,7 @@ def main() -> None:
     video = str(arguments.video.resolve())
     weights = os.environ.get("KGVAD_WEIGHTS") or str(cache_dir() / "weights")
     figures: dict[str, list[tuple[float, float, float]]] = {}
+    shares: dict[str, list[list[float]]] = {"no template compiled yet": [], "templates compiled": []}
     for _ in range(arguments.repeats):
         with tempfile.TemporaryDirectory() as folder:
             environment = os.environ | {"KGVAD_WEIGHTS": weights, "KGVAD_HOME": f"{folder}/home"}
@@ -60,12 +84,23 @@ def main() -> None:
             }
             for name, command in stages.items():
                 figures.setdefault(name, []).append(measure(command, environment))
+            environment["KGVAD_CACHE"] = f"{folder}/fresh"
+            for state in shares:
+                command = [sys.executable, "-c", SHARE, video, folder]
+                said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+                shares[state].append([float(value) for value in said.split()])
     reference = median(wall for wall, _, _ in figures["reference: decode to RGB"])
     print(f"| stage ({arguments.video.name}, median of {arguments.repeats}) | wall s | CPU s | peak MB | x reference |")
     print("|---|--:|--:|--:|--:|")
     for name, runs in figures.items():
         wall, cpu, memory = (median(run[i] for run in runs) for i in range(3))
         print(f"| {name} | {wall:.2f} | {cpu:.2f} | {memory:.0f} | {wall / reference:.1f} |")
+    print("\n| | events | key frames | encoding CPU s | events, evidence, key frames | HTML and Markdown | share |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for state, rows in shares.items():
+        events, pictures, encoding, seen, written = (median(row[i] for row in rows) for i in range(5))
+        share = f"{(seen + written) / encoding:.1%}"
+        print(f"| {state} | {events:.0f} | {pictures:.0f} | {encoding:.2f} | {seen:.2f} | {written:.2f} | {share} |")
 
 
 if __name__ == "__main__":
