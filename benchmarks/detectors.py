@@ -29,6 +29,7 @@ NAMES = [
     "plain-vadclip",
     "vadclip",
     "anchor-aligned",
+    "anchor-text",
     "anchor-fused",
     "sultani",
     "rtfm",
@@ -119,7 +120,7 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
     def make(videos: int) -> Batch:
         targets = torch.eye(CATEGORIES, device=device)[torch.arange(videos) % CATEGORIES]
         targets[::2] = torch.eye(CATEGORIES, device=device)[0]
-        text = torch.randn(videos, ROWS, 384, device=device) if name == "semvad" else None
+        text = torch.randn(videos, ROWS, 384, device=device) if model.reads_text else None
         lengths = torch.full((videos,), ROWS, device=device)
         return Batch(torch.randn(videos, ROWS, DIM, device=device), lengths, targets, 0, text)
 
