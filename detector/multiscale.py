@@ -64,6 +64,14 @@ class MultiScale(nn.Module):
         return y.transpose(1, 2)
 
 
+def score_head(width: int, dropout: float) -> nn.Sequential:
+    """RTFM's classifier of rows, width-512-128-1."""
+    drop = nn.Dropout(dropout)
+    return nn.Sequential(
+        nn.Linear(width, 512), nn.ReLU(), drop, nn.Linear(512, 128), nn.ReLU(), drop, nn.Linear(128, 1)
+    )
+
+
 class _PerturbedTopK(torch.autograd.Function):
     """Expected one-hot matrices of the k largest of x + sigma noise, in order of place (Cordonnier et al. 2021).
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.multiscale import MultiScale, perturbed_topk
+from kgvad.detector.multiscale import MultiScale, perturbed_topk, score_head
 from kgvad.detector.zoo.rtfm import MagnitudeOutput, RtfmConfig, rtfm_losses
 
 
@@ -47,10 +47,7 @@ class ClipTsa(Detector):
         width = config.width or problem.dim
         self.visual = nn.Identity() if config.width is None else nn.Linear(problem.dim, width)
         self.temporal = MultiScale(width, width // 4, config.dropout)
-        drop = nn.Dropout(config.dropout)
-        self.head = nn.Sequential(
-            nn.Linear(width, 512), nn.ReLU(), drop, nn.Linear(512, 128), nn.ReLU(), drop, nn.Linear(128, 1)
-        )
+        self.head = score_head(width, config.dropout)
 
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> MagnitudeOutput:
         size = features.shape[1]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.multiscale import MultiScale
+from kgvad.detector.multiscale import MultiScale, score_head
 
 
 class RtfmConfig(BaseModel):
@@ -56,10 +56,7 @@ class Rtfm(Detector):
         width = config.width or problem.dim
         self.visual = nn.Identity() if config.width is None else nn.Linear(problem.dim, width)
         self.temporal = MultiScale(width, width // 4, config.dropout)
-        drop = nn.Dropout(config.dropout)
-        self.head = nn.Sequential(
-            nn.Linear(width, 512), nn.ReLU(), drop, nn.Linear(512, 128), nn.ReLU(), drop, nn.Linear(128, 1)
-        )
+        self.head = score_head(width, config.dropout)
 
     def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> MagnitudeOutput:
         y = self.temporal(self.visual(features), lengths)
