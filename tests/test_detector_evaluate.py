@@ -1,6 +1,7 @@
 """Evaluation of runs, as a user types it: tables, comparison, smoothing."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modu
 from detector_samples import kgvad, make_archive, train
 
 from kgvad.detector.curves import telling_videos
-from kgvad.detector.evaluate import smoothed
+from kgvad.detector.evaluate import find_methods, smoothed
 from kgvad.detector.evaluation import Method, markdown_table, short_names
 from kgvad.detector.metrics import Track
 from kgvad.detector.scores import Scores
@@ -55,6 +56,15 @@ def test_seeds_are_one_row_and_other_runs_are_compared_with_the_first(trained, t
     assert change["mean"] == pytest.approx(np.mean(values) - first["summary"]["frame_auc"]["mean"])
     assert f"{100 * change['mean']:+.1f} [" in shown and "Difference from sultani" in shown
     assert difference["figures"]["category_top1"]["p"] is None
+
+
+def test_the_order_of_options_in_a_file_makes_no_other_method(trained, tmp_path):
+    runs = shutil.copytree(trained / "runs" / "ours", tmp_path / "ours")
+    path = runs / "seed-1" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"options": dict(reversed(config["options"].items()))}))
+    ((found, seeds),) = find_methods([runs])
+    assert found == runs and len(seeds) == 2
 
 
 def test_a_folder_of_different_runs_is_no_method(trained, tmp_path):
