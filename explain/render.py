@@ -190,7 +190,7 @@ class Renderer:
 
 
 class _Compiled(FileSystemBytecodeCache):
-    """Compiled templates in the cache folder, a tenth of a second a report; without them it goes as well."""
+    """Compiled templates, kept in the cache folder where it can be written: they spare a process 0.2 s."""
 
     def __init__(self) -> None:
         folder = cache_dir() / "templates"
