@@ -101,7 +101,7 @@ def plain(model: nn.Module) -> nn.Module:
 def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int = 0) -> dict[str, float | str]:
     """Figures of one detector."""
     from kgvad.detector.api import Batch, Problem, build
-    from kgvad.detector.train import backward
+    from kgvad.detector.micro import backward
 
     torch.manual_seed(0)
     anchors = F.normalize(torch.randn(CATEGORIES, DIM), dim=-1)
@@ -111,7 +111,7 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
     compatible = {"compatible": True} if name in ("vadclip", "plain-vadclip") else {}
     model = build(name.removeprefix("plain-"), problem, compatible)
     if name == "plain-vadclip":
-        model = plain(model)
+        model, micro_batch = plain(model), VIDEOS  # the whole batch at once
     model = model.to(device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=1e-5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar
 
@@ -110,6 +110,13 @@ class Batch:
         """float32 [B]: 1 where the video is abnormal."""
         return 1.0 - self.targets[:, self.normal]
 
+    def part(self, which: slice) -> Batch:
+        """Some of the videos, padded as they are."""
+        text = None if self.text is None else self.text[which]
+        return replace(
+            self, features=self.features[which], lengths=self.lengths[which], targets=self.targets[which], text=text
+        )
+
     def noise(self, values: Tensor) -> Tensor | None:
         """Gaussian noise like ``values`` [B, T] or [B, T, C], to be added where the largest rows are chosen by them.
 
@@ -158,7 +165,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=1e-2, ge=0)
     normal_batch: int = Field(default=32, ge=0)  # normal videos in a step
     abnormal_batch: int = Field(default=32, ge=0)
-    micro_batch: int = Field(default=0, ge=0)  # videos held in memory at once; 0: the whole batch
+    micro_batch: int = Field(default=0, ge=0)  # videos in memory at once; 0: all, or as many as are fastest (by_video)
     standardise: bool = False  # inputs less the mean of the training rows, at unit deviation
     max_length: int = Field(default=256, ge=1)  # longer videos are averaged down to so many rows for training
     warmup: float = Field(default=0.1, ge=0, lt=1)  # share of the steps
@@ -184,6 +191,8 @@ class Detector(nn.Module, ABC):
     needs_anchors: ClassVar[bool] = False
     takes_noise: ClassVar[bool] = False  # its losses pass Batch.noise to what they choose by (sigma of the recipe)
     reads_text: ClassVar[bool] = False  # takes embeddings of captions beside the features
+    by_video: ClassVar[bool] = False  # every loss is a mean over videos, or reads none: a step may go part by part
+    by_row: ClassVar[frozenset[str]] = frozenset()  # losses that are means over valid rows instead; with by_video
     max_rows: int | None = None  # rows it takes at once; longer videos are scored in overlapping chunks
     source: ClassVar[str] = ""  # paper, for tables
 

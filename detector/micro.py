@@ -14,13 +14,30 @@ from kgvad.detector.api import Batch, Detector, Output
 from kgvad.detector.team import Team
 from kgvad.errors import UsageError
 
+ROWS = 2048  # of a part, where a step on the CPU may go part by part: what the caches of a core hold is fastest
 
-def cached_backward(detector: Detector, batch: Batch, micro_batch: int, team: Team, precision: str) -> dict[str, float]:
-    """See :func:`kgvad.detector.train.backward`.
+
+def backward(
+    detector: Detector, batch: Batch, micro_batch: int = 0, precision: str = "fp32", team: Team | None = None
+) -> dict[str, float]:
+    """Gradients of the summed losses into the parameters; the losses by name.
+
+    With ``micro_batch`` videos in memory at once, or the videos shared among a team, the gradients are those of the
+    full batch. Where losses are means over videos (``Detector.by_video``) those of the parts are added up; on the CPU
+    that is done unasked. Where they compare videos, outputs are computed without a graph, the losses' gradients with
+    respect to them are kept, and each part is run again to carry them back (Gao et al. 2021, gradient caching).
 
     A process of a team takes every ``team.size``-th video, so that each has normal and abnormal ones.
     """
-    size = len(batch.lengths)
+    team = team or Team()
+    size, rows = batch.features.shape[:2]
+    add = detector.by_video and not batch.sigma  # noise is drawn for the whole batch
+    if add and not micro_batch and batch.features.device.type == "cpu":
+        micro_batch = max(1, ROWS // max(1, rows))
+    if team.size == 1 and (not micro_batch or micro_batch >= size):
+        terms = detector.losses(run(detector, batch, precision), batch)
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        return {name: float(value.detach()) for name, value in terms.items()}
     if team.size > size:
         raise UsageError(f"{team.size} processes share a step of {size} videos", "start fewer processes")
     step = team.size * (micro_batch or size)
@@ -29,10 +46,30 @@ def cached_backward(detector: Detector, batch: Batch, micro_batch: int, team: Te
     if team.size > 1:
         torch.manual_seed(seed + 1 + team.number)
     with computed_once(detector) as shared:
-        terms = _gather(detector, batch, parts, team, precision, seed, shared)
+        if add:
+            found = _add(detector, batch, parts, team, precision, seed)
+        else:
+            found = _gather(detector, batch, parts, team, precision, seed, shared)
     if team.size > 1:
         team.total_gradients([p for p in detector.parameters() if p.requires_grad])
-    return {name: float(value.detach()) for name, value in terms.items()}
+    return {name: float(value.detach()) for name, value in found.items()}
+
+
+def _add(
+    detector: Detector, batch: Batch, parts: list[slice], team: Team, precision: str, seed: int
+) -> Mapping[str, Tensor]:
+    """Losses of the batch as shares of those of its parts, with their gradients."""
+    found: dict[str, Tensor] = {}
+    for part in parts:
+        own = batch.part(part)
+        videos, rows = len(own.lengths) / len(batch.lengths), own.lengths.sum() / batch.lengths.sum()
+        terms = detector.losses(run(detector, own, precision), own)
+        terms = {name: value * (rows if name in detector.by_row else videos) for name, value in terms.items()}
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        found = {name: value.detach() + found.get(name, 0.0) for name, value in terms.items()}
+    if team.size > 1:
+        torch.manual_seed(seed)  # the processes go on alike
+    return {name: team.total(value) for name, value in found.items()}
 
 
 def _gather(
@@ -52,7 +89,7 @@ def _gather(
     with torch.set_grad_enabled(keep):
         for part in parts:
             states.append(_random_state(device))
-            outputs.append(run(detector, batch, part, precision))
+            outputs.append(run(detector, batch.part(part), precision))
     if team.size > 1:
         torch.manual_seed(seed)  # every process computes the losses of the whole batch, which may draw too
     whole, leaves = _join(outputs, parts, size, team)
@@ -65,7 +102,7 @@ def _gather(
     for number, (part, state) in enumerate(zip(parts, states, strict=True)):
         if not keep:
             _set_random_state(state, device)  # the second pass drops the same units
-            outputs[number] = run(detector, batch, part, precision)
+            outputs[number] = run(detector, batch.part(part), precision)
         output = outputs[number]
         values = _tensors(output)
         pairs = [(values[name], leaf.grad[part]) for name, leaf in leaves.items() if leaf.grad is not None]
@@ -75,11 +112,10 @@ def _gather(
     return terms
 
 
-def run(detector: Detector, batch: Batch, part: slice = slice(None), precision: str = "fp32") -> Output:
-    """Output for a part of the batch in float32; with ``bf16`` the detector computes in half precision where it may."""
-    text = None if batch.text is None else batch.text[part]
+def run(detector: Detector, batch: Batch, precision: str = "fp32") -> Output:
+    """Output for a batch in float32; with ``bf16`` the detector computes in half precision where it may."""
     with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        output = detector(batch.features[part], batch.lengths[part], text)
+        output = detector(batch.features, batch.lengths, batch.text)
     assert isinstance(output, Output)
     return _with(output, {name: value.float() for name, value in _tensors(output).items()})
 

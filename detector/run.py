@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.learnable import in_words
 from kgvad.anchors.text import HubEncoder
-from kgvad.detector.api import Detector, Problem, Recipe, build
-from kgvad.errors import RunError
+from kgvad.detector.api import Detector, Problem, Recipe, build, check_options
+from kgvad.errors import RunError, UsageError
 from kgvad.files import sha256
 
 MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.safetensors", "history.jsonl"
@@ -53,6 +53,12 @@ class RunConfig(BaseModel):
     bank_fingerprint: str | None = None
     videos: int  # training videos
     abnormal_videos: int
+
+    @field_validator("options")
+    @classmethod
+    def _complete(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Options that are not named, or that the version that wrote a file did not have yet, have their defaults."""
+        return check_options(info.data["detector"], options).model_dump(mode="json") if "detector" in info.data else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +119,8 @@ def read_config(folder: Path) -> RunConfig:
     path = folder / CONFIG
     try:
         return RunConfig.model_validate_json(path.read_bytes())
+    except UsageError as error:
+        raise RunError(f"{path}: {error.message}", error.remedy) from error
     except FileNotFoundError:
         raise RunError(f"{folder} is not a run: it has no {CONFIG}", "make one with: kgvad train") from None
     except ValidationError as error:

@@ -99,6 +99,7 @@ def prepare(order: Order) -> Prepared:
     """
     inputs, truth, bank = order.inputs, order.inputs.truth, order.inputs.bank
     cls = detector_class(order.detector)
+    check_options(order.detector, order.options)  # before anything is loaded
     try:
         recipe = type(cls.recipe).model_validate(cls.recipe.model_dump() | dict(order.recipe))
     except ValidationError as error:
@@ -121,7 +122,7 @@ def prepare(order: Order) -> Prepared:
     _describe(inputs, samples_by_category(truth, videos), len(videos), abnormal)
     config = RunConfig(
         detector=order.detector,
-        options=check_options(order.detector, order.options).model_dump(mode="json"),
+        options=dict(order.options),
         recipe=recipe,
         seed=0,
         dataset=inputs.dataset,

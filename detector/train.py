@@ -17,10 +17,10 @@ from torch import Tensor
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.console import note, progress
-from kgvad.detector.api import Batch, Detector, Recipe, build
+from kgvad.detector.api import Detector, Recipe, build
 from kgvad.detector.data import Features, Sample, Sampler, collate
 from kgvad.detector.learning import open_tower
-from kgvad.detector.micro import cached_backward, run
+from kgvad.detector.micro import backward
 from kgvad.detector.run import (
     ANCHORS,
     CONFIG,
@@ -225,23 +225,6 @@ def _epoch(
     team.share_buffers(detector)
     means = {name: value / sampler.steps for name, value in sums.items()}
     return {"loss": sum(means.values()), **means, "learning_rate": rate}
-
-
-def backward(
-    detector: Detector, batch: Batch, micro_batch: int = 0, precision: str = "fp32", team: Team | None = None
-) -> dict[str, float]:
-    """Gradients of the summed losses into the parameters; the losses by name.
-
-    With ``micro_batch`` videos in memory at once, or the videos shared among a team, the gradients are those of the
-    full batch, also for losses that compare videos: outputs are computed without a graph, the losses' gradients with
-    respect to them are kept, and each micro-batch is run again to carry them back (Gao et al. 2021, gradient caching).
-    """
-    team = team or Team()
-    if team.size == 1 and (not micro_batch or micro_batch >= len(batch.lengths)):
-        terms = detector.losses(run(detector, batch, precision=precision), batch)
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        return {name: float(value.detach()) for name, value in terms.items()}
-    return cached_backward(detector, batch, micro_batch, team, precision)
 
 
 def _state(detector: Detector) -> dict[str, Tensor]:

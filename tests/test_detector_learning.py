@@ -19,9 +19,10 @@ from kgvad.anchors.text import load_text_encoder
 from kgvad.detector import learning
 from kgvad.detector.api import Batch, Problem, Recipe, build, check_options
 from kgvad.detector.data import Sample
+from kgvad.detector.micro import backward
 from kgvad.detector.run import Run, RunConfig, make_problem
 from kgvad.detector.score import score_features
-from kgvad.detector.train import backward, train
+from kgvad.detector.train import train
 from kgvad.detector.vocabulary import open_run
 from kgvad.errors import AnchorError, UsageError, WeightsError
 from kgvad.kg.store import Store

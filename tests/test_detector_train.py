@@ -16,8 +16,9 @@ import torch
 
 from kgvad.detector.api import Batch, Problem, Recipe, build
 from kgvad.detector.data import Sample
+from kgvad.detector.micro import backward
 from kgvad.detector.run import Run, RunConfig
-from kgvad.detector.train import backward, learning_rate, noise_strength, train
+from kgvad.detector.train import learning_rate, noise_strength, train
 from kgvad.errors import RunError
 
 EPOCHS = 4
@@ -150,6 +151,15 @@ def test_damaged_runs_are_one_line(tmp_path, name, content, message):
     with pytest.raises(RunError, match=message) as caught:
         Run.load(tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+def test_an_option_that_the_detector_lacks_is_told_with_its_file(tmp_path):
+    train(samples(), config(recipe=Recipe(epochs=1)), tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"options": found["options"] | {"speed": 9}}))
+    with pytest.raises(RunError, match=r"config\.json: anchor-aligned: option speed: .*its options are width"):
+        Run.load(tmp_path / "run")
 
 
 def test_a_cut_checkpoint_says_what_to_do(tmp_path):

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from kgvad.detector import micro
 from kgvad.detector.api import Batch, Problem, build, detector_class, detector_names
+from kgvad.detector.micro import backward
 from kgvad.detector.multiscale import perturbed_topk
-from kgvad.detector.train import backward
+from kgvad.detector.team import Team
 from kgvad.detector.zoo.vadclip import released_name
 from kgvad.errors import RunError, UsageError
 
@@ -170,8 +172,9 @@ def test_every_detector_learns_a_batch(name):
     assert all(v == v for v in values)
 
 
-def test_micro_batches_where_an_output_is_constant():
+def test_micro_batches_where_an_output_is_constant(monkeypatch):
     """In compatible mode the text features are the anchors themselves: nothing carries a gradient to them."""
+    monkeypatch.setattr(detector_class("vadclip"), "by_video", False)
     p = problem(16, 3, 16)
     model = build("vadclip", p, {"width": 16, "layers": 1, "window": 4, "compatible": True})
     batch = batch_of(p)
@@ -183,6 +186,56 @@ def test_micro_batches_where_an_output_is_constant():
     for name, value in model.named_parameters():
         if name in whole:
             torch.testing.assert_close(value.grad, whole[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if detector_class(name).by_video])
+def test_losses_of_parts_add_up_to_those_of_the_batch(name, monkeypatch):
+    p = problem(16, 3, 16)
+    batch = batch_of(p)
+    seen = []
+
+    def step(by_video, micro_batch=0, rows=2048):
+        torch.manual_seed(1)
+        monkeypatch.setattr(micro, "ROWS", rows)
+        monkeypatch.setattr(detector_class(name), "by_video", by_video)
+        model = build(name, p, SMALL[name])
+        model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[1])))
+        seen.clear()
+        losses = backward(model, batch, micro_batch)
+        return losses, {key: value.grad for key, value in model.named_parameters() if value.grad is not None}
+
+    losses, gradients = step(False)
+    assert seen == [4]
+    for asked, sizes in (({"micro_batch": 3}, [3, 1]), ({"rows": 2 * 9}, [2, 2])):
+        own, grads = step(True, **asked)
+        assert seen == sizes
+        assert own == pytest.approx(losses, rel=1e-4)
+        assert grads.keys() == gradients.keys()
+        for key, value in gradients.items():
+            torch.testing.assert_close(grads[key], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vadclip", "dsanet"])
+def test_the_shares_of_two_processes_add_up_to_the_batch(name, monkeypatch):
+    p = problem(16, 3, 16)
+    batch = batch_of(p)
+    found = []
+    for sizes in (1, 2):
+        torch.manual_seed(1)
+        model = build(name, p, SMALL[name])
+        team = Team()
+        team.size = sizes
+        monkeypatch.setattr(team, "total", lambda value: value)  # this test adds up in place of the processes
+        monkeypatch.setattr(team, "total_gradients", lambda parameters: None)
+        losses = []
+        for team.number in range(sizes):
+            losses.append(backward(model, batch, 0, "fp32", team))
+        total = {key: sum(each[key] for each in losses) for key in losses[0]}
+        found.append((total, {key: value.grad for key, value in model.named_parameters() if value.grad is not None}))
+    (whole, expected), (total, gradients) = found
+    assert total == pytest.approx(whole, rel=1e-4)
+    for key, value in expected.items():
+        torch.testing.assert_close(gradients[key], value, rtol=1e-3, atol=1e-5)
 
 
 def test_names():

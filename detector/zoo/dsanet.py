@@ -136,6 +136,7 @@ class Dsanet(VadClip):
     recipe: ClassVar[Recipe] = Recipe(
         epochs=10, learning_rate=7e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
     )
+    by_row: ClassVar[frozenset[str]] = frozenset({"consistency"})
     source: ClassVar[str] = "DSANet 2026"
 
     def __init__(self, problem: Problem, config: DsanetConfig) -> None:

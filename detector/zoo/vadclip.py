@@ -64,6 +64,7 @@ class VadClip(Detector):
     )
     needs_anchors: ClassVar[bool] = True
     takes_noise: ClassVar[bool] = True
+    by_video: ClassVar[bool] = True
     source: ClassVar[str] = "Wu et al. 2024"
     anchors: Tensor
 
