@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from kgvad.detector.classes import ClassRule
-from kgvad.detector.metrics import Metrics, Track
+from kgvad.detector.metrics import Metrics, Track, length_alone
 from kgvad.detector.statistics import Difference, Interval
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Evaluation:
         ]
         about: dict[str, Any] = {"dataset": self.dataset, "smooth": self.smooth, "draws": self.draws}
         about |= {"classes": self.rule.name, "temperature": self.rule.temperature}
+        about["length_alone"] = asdict(length_alone(self.methods[0].tracks[0]))
         methods = [_method_report(method) for method in self.methods]
         return Report.model_validate(plain(about | {"methods": methods, "differences": differences}))
 
@@ -189,6 +190,7 @@ class Report(BaseModel):
     classes: str = "softmax"
     temperature: float = 1.0
     draws: int
+    length_alone: dict[str, float | None] = {}
     methods: list[MethodReport]
     differences: list[DifferenceReport] = []
 
@@ -211,6 +213,11 @@ class Report(BaseModel):
             found.append("± is the standard deviation over seeds.")
         if self.draws:
             found.append(f"In brackets the 95 % interval over videos and seeds ({self.draws} bootstrap draws).")
+        if self.length_alone:
+            blind = [
+                f"{_percent(self.length_alone[name])} {HEADS[name]}" for name in ("frame_auc", "ano_auc", "video_auc")
+            ]
+            found.append(f"Without looking, minus the length of the video as its score has {', '.join(blind)}.")
         return found
 
     def rows(self) -> list[list[str]]:

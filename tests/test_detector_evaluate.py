@@ -51,6 +51,10 @@ def test_seeds_are_one_row_and_other_runs_are_compared_with_the_first(trained, t
     assert summary["mean"] == pytest.approx(np.mean(values)) and summary["std"] == pytest.approx(np.std(values, ddof=1))
     assert f"{100 * summary['mean']:.1f} ± {100 * summary['std']:.1f}" in shown
     assert first["summary"]["category_top1"]["mean"] is None  # no NaN in JSON
+    assert (
+        f"minus the length of the video as its score has {100 * report['length_alone']['frame_auc']:.1f} AUC"
+        in " ".join(shown.split())
+    )
     (difference,) = report["differences"]
     assert (difference["method"], difference["minus"]) == ("ours", "sultani")
     change = difference["figures"]["frame_auc"]

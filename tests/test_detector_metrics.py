@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from kgvad.detector.metrics import average_precision, make_track, measure, overlap, roc_auc, rows_of
+from kgvad.detector.metrics import average_precision, length_alone, make_track, measure, overlap, roc_auc, rows_of
 from kgvad.detector.scores import Scores
 from kgvad.errors import ScoresError
 
@@ -86,6 +86,17 @@ def test_measure_by_hand():
     assert figures.ano_auc == pytest.approx((2 + 1) / 4)  # negatives .0 .3 only
     assert figures.video_auc == 1.0
     assert (figures.category_top1, figures.category_top3) == (0.5, 0.5)
+
+
+def test_the_length_alone_sees_no_score():
+    tracks = [
+        make_track(scored("long", [0.9] * 10), [], [], 160),
+        make_track(scored("short", [0.1, 0.2]), ["A"], [(0, 16)], 32),
+    ]
+    blind = length_alone(tracks)
+    assert blind.frame_auc == pytest.approx((160 + 16 / 2) / 176)  # 16 normal frames are of the same video: ties
+    assert (blind.ano_auc, blind.video_auc) == (0.5, 1.0)
+    assert tracks[0].scores.tolist() == pytest.approx([0.9] * 10)
 
 
 def test_what_cannot_be_computed_is_nan():
