@@ -32,7 +32,7 @@ class AnchorAlignedConfig(BaseModel):
     dropout: float = Field(default=0.4, ge=0, lt=1)  # of the temporal encoder
     scale: float = Field(default=10.0, gt=0)  # length of every input vector after centring
     ridge: float = Field(default=0.05, ge=0)  # weight decay of the linear heads, in the loss
-    whole_weight: float = Field(default=2.0, ge=0)  # of the logits that the video is abnormal
+    whole_weight: float = Field(default=3.0, ge=0)  # of the log probability that the video is abnormal
     row_weight: float = Field(default=0.8, ge=0)  # of the logit that a row is abnormal
     relative: bool = True  # row logits count in deviations within their video; False: as they are
     reach: int = Field(default=0, ge=0)  # rows to each side that the logit of a row is averaged with
@@ -85,10 +85,11 @@ class AnchorAligned(Detector):
     Whether a video is abnormal and where in it are asked separately, because the first is easy to learn from weak
     labels and would drown the second:
 
-        s_t = G (g(y) + mean of the k largest f) + z(f(x_t)) + z(change_t) + z(novelty_t)
+        s_t = G log sigmoid(g(y) + mean of the k largest f) + z(f(x_t)) + z(change_t) + z(novelty_t)
 
     g learns from the video's label and f by top-k MIL. change is how much the features move around a row, novelty how
-    unlike the rest of the video it is, and z standardises within the video.
+    unlike the rest of the video it is, and z standardises within the video. The logarithm is as in a product of
+    probabilities: what is surely normal is pressed down, and among surely abnormal videos the place decides.
 
     Categories are bilinear in what is seen and the anchors, rows in temporal context V_t = U x_t + a h(U x)_t:
 
@@ -214,7 +215,8 @@ class AnchorAligned(Detector):
         found = masked_smooth(found, lengths, options.reach)
         whole = self.video_head(y)[:, 0]  # g [B]
         place = standardise(found, lengths) if options.relative else found
-        logits = options.whole_weight * (whole + loss.topk_mean(found, lengths))[:, None] + options.row_weight * place
+        sure = F.logsigmoid(whole + loss.topk_mean(found, lengths))[:, None]
+        logits = options.whole_weight * sure + options.row_weight * place
         if options.change_weight or options.novelty_weight:
             gap = distances(features)
             logits = logits + options.change_weight * standardise(change(gap, lengths), lengths)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kgvad.console import note, track
-from kgvad.detector.api import check_options, detector_class
+from kgvad.detector.api import detector_class
 from kgvad.detector.data import Sample, load_samples
 from kgvad.detector.datasets import Truth
 from kgvad.detector.examples import write_examples
@@ -99,7 +99,6 @@ def prepare(order: Order) -> Prepared:
     """
     inputs, truth, bank = order.inputs, order.inputs.truth, order.inputs.bank
     cls = detector_class(order.detector)
-    check_options(order.detector, order.options)  # before anything is loaded
     try:
         recipe = type(cls.recipe).model_validate(cls.recipe.model_dump() | dict(order.recipe))
     except ValidationError as error:

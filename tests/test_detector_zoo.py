@@ -188,6 +188,23 @@ def test_micro_batches_where_an_output_is_constant(monkeypatch):
             torch.testing.assert_close(value.grad, whole[name], rtol=1e-4, atol=1e-6)
 
 
+def test_ours_multiplies_the_probability_of_the_video_with_the_place():
+    p = problem()
+    plain = {"width": 16, "change_weight": 0.0, "novelty_weight": 0.0, "relative": False}
+    whole, both = (build("anchor-aligned", p, plain | {"row_weight": weight}).eval() for weight in (0.0, 0.8))
+    for model in (whole, both):
+        with torch.no_grad():
+            model.row_head.weight.copy_(torch.linspace(-1, 1, 8)[None])
+    batch = batch_of(p)
+    one, two = whole(batch.features, batch.lengths), both(batch.features, batch.lengths)
+    first = one.rows[0].sort(descending=True).values[:1]  # 9 rows: k is 1
+    assert one.logits[0].tolist() == pytest.approx([3 * F.logsigmoid(one.whole[0] + first).item()] * 9)
+    torch.testing.assert_close(two.logits - one.logits, 0.8 * one.rows)
+    with torch.no_grad():
+        both.video_head.bias.fill_(50.0)  # surely abnormal, all of them: the place alone decides
+    torch.testing.assert_close(both(batch.features, batch.lengths).logits, 0.8 * two.rows)
+
+
 @pytest.mark.parametrize("name", [name for name in OWN if detector_class(name).by_video])
 def test_losses_of_parts_add_up_to_those_of_the_batch(name, monkeypatch):
     p = problem(16, 3, 16)
