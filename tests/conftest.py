@@ -63,3 +63,18 @@ def weights():
             pytest.skip(f"{error}")
 
     return get
+
+
+@pytest.fixture
+def only_weights(weights, tmp_path, monkeypatch):
+    """``only_weights(name)``: these are the only pretrained weights here, and nothing is fetched."""
+
+    def leave(name: str) -> None:
+        folder = weights(name)
+        (tmp_path / "weights").mkdir()
+        (tmp_path / "weights" / name).symlink_to(folder)
+        monkeypatch.setenv("KGVAD_WEIGHTS", str(tmp_path / "weights"))
+        monkeypatch.setenv("KGVAD_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("KGVAD_OFFLINE", "1")
+
+    return leave

@@ -51,8 +51,7 @@ def oxigraph(folder, *files):
     """Serve RDF files from a free loopback port; yields the address of the SPARQL service."""
     program = Path(sys.executable).parent / "oxigraph"
     program = str(program) if program.exists() else shutil.which("oxigraph")
-    if program is None:
-        pytest.skip("the oxigraph server is not installed (pip install oxigraph)")
+    assert program, "oxigraph belongs to the extra dev: pip install -c constraints.txt -e '.[dev]'"
     place = str(folder / "oxigraph")
     subprocess.run([program, "load", "--location", place, "--file", *map(str, files)], check=True, capture_output=True)
     port = free_port()
@@ -183,9 +182,8 @@ class Clock:
 @contextmanager
 def postgresql():
     """A PostgreSQL server of an ordinary user on a free port; yields an SQLAlchemy URL."""
-    psycopg = pytest.importorskip(
-        "psycopg", reason="the PostgreSQL driver is not installed (pip install 'psycopg[binary]')"
-    )
+    import psycopg
+
     found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), shutil.which("initdb")]
     programs = [Path(path).resolve().parent for path in found if path]
     if not programs:

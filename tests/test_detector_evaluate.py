@@ -150,7 +150,6 @@ def test_a_cell_cannot_break_a_markdown_table():
 
 
 def test_figures_are_drawn_as_svg_and_png(trained, tmp_path):
-    pytest.importorskip("matplotlib")
     runs, root = trained / "runs", trained / "features"
     told = kgvad(
         *("evaluate", runs / "ours", runs / "sultani", "--features", root, "--draws", 0),

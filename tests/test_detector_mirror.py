@@ -29,7 +29,6 @@ def write(run, epochs, loss=1.0):
 
 
 def test_the_curves_are_the_history(tmp_path):
-    pytest.importorskip("tensorboard")
     kgvad("import-features", make_archive(tmp_path), "--dataset", "ucf", "--output", tmp_path / "features")
     train(tmp_path / "features", tmp_path / "run", "--tensorboard")
     history = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
@@ -41,7 +40,6 @@ def test_the_curves_are_the_history(tmp_path):
 
 
 def test_a_run_that_goes_on_has_every_epoch_once(tmp_path):
-    pytest.importorskip("tensorboard")
     run = tmp_path / "run"
     with mirrored([run], 0.01):
         write(run, 3)
@@ -53,7 +51,6 @@ def test_a_run_that_goes_on_has_every_epoch_once(tmp_path):
 
 
 def test_a_history_that_begins_anew_replaces_the_curves_and_a_damaged_one_waits(tmp_path):
-    pytest.importorskip("tensorboard")
     run, mirror = tmp_path / "run", Mirror(tmp_path / "run")
     mirror.update()  # nothing there
     assert not run.exists()

@@ -24,8 +24,6 @@ def test_rouge_l_by_hand():
 
 
 def test_identical_texts_are_perfect_and_foreign_ones_are_not():
-    pytest.importorskip("sacrebleu")
-    pytest.importorskip("nltk")
     same = ["two men break the window of a parked car", "a fire burns in the middle of the bus"]
     best = text_quality(same, [[text] for text in same])
     assert best.bleu4.value == pytest.approx(1)
@@ -37,16 +35,12 @@ def test_identical_texts_are_perfect_and_foreign_ones_are_not():
 
 
 def test_bleu_by_hand():
-    pytest.importorskip("sacrebleu")
-    pytest.importorskip("nltk")
     # candidate of 5 words against 6: precisions 5/5, 4/4, 3/3, 2/2, brevity exp(1 - 6/5)
     found = text_quality(["a b c d e"], [["a b c d e f"]])
     assert found.bleu4.value == pytest.approx(math.exp(1 - 6 / 5))
 
 
 def test_the_best_of_several_references_counts_and_cosine_is_theirs():
-    pytest.importorskip("sacrebleu")
-    pytest.importorskip("nltk")
     vectors = {"x": [1, 0], "far": [0, 1], "near": [0.6, 0.8]}
     found = text_quality(["x"], [["far", "near"]], lambda texts: np.array([vectors[t] for t in texts], float))
     assert found.cosine.value == pytest.approx(0.6)

@@ -325,7 +325,6 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_server_that_is_not_there():
-    pytest.importorskip("psycopg")
     with pytest.raises(StoreError, match="check the server and the store URL") as caught:
         Store.open(f"postgresql+psycopg://me:secret@127.0.0.1:{servers.free_port()}/x")
     assert "secret" not in str(caught.value)

@@ -1,6 +1,8 @@
 """The feature store: what it keeps, what it refuses, and how it names damage."""
 
 import json
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,9 +106,27 @@ def test_arrays_that_do_not_fit_the_manifest(store):
     np.save(path, np.zeros((2, 4), np.float16))
     with pytest.raises(FeatureError, match=r"shape \[2, 4\] instead of \[3, 4\]"):
         store.load("Fighting/f1")
-    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)  # written here as a stranger would
-    with pytest.raises(FeatureError, match="damaged"):  # a pickle inside is never loaded
+
+
+class Evil:
+    """Unpickling it leaves a trace."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def test_a_pickle_inside_an_array_is_never_loaded(store, tmp_path):
+    trace = tmp_path / "loaded"
+    with store.path("Fighting/f1").open("wb") as file:  # what numpy writes for an array of objects
+        header = {"descr": "|O", "fortran_order": False, "shape": (1,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(pickle.dumps(np.array([Evil(trace)], dtype=object)))
+    with pytest.raises(FeatureError, match="damaged"):
         store.load("Fighting/f1")
+    assert not trace.exists()
 
 
 def test_unknown_video(store):
