@@ -20,6 +20,7 @@ from kgvad.detector.run import Run
 from kgvad.detector.scores import Origin, Scores
 from kgvad.detector.stream import Stream
 from kgvad.errors import FeatureError, UsageError
+from kgvad.files import refuse_inputs
 from kgvad.kg.store import Store
 from kgvad.settings import Settings
 from kgvad.video.store import FeatureStore, VideoEntry
@@ -172,6 +173,11 @@ def score_store(
         loaded = open_run(loaded, queries, Store.open(settings.store), device)
         assert loaded.bank is not None
         bank = output / "anchors.safetensors"
+    refuse_inputs(
+        {"--output": [*([] if bank is None else [bank]), *(output / f"{video}{suffix}" for video in names)]},
+        [features, store.root, run, text],
+    )
+    if bank is not None and loaded.bank is not None:
         loaded.bank.save(bank)
     for video in track(names, "scoring"):
         if captions is not None and video not in captions:

@@ -10,11 +10,12 @@ from typing import Any
 import av
 
 from kgvad.console import progress
-from kgvad.errors import ReportError
+from kgvad.errors import ReportError, UsageError
 from kgvad.explain.report import Report
-from kgvad.files import replacing
+from kgvad.files import refuse_inputs, replacing
 
 MARGIN_S = 1.0  # kept before and after an event, so that its beginning is seen
+COMMENT = "event cut by kgvad out of "  # in the metadata of a clip, before the name of its video
 COPIED_SOUND = ("aac", "mp3")  # codecs that an MP4 holds as they are; other sound is left out
 
 
@@ -26,20 +27,27 @@ def cut_clips(video: Path, report: Report, folder: Path) -> dict[int, Path]:
 
     Raises
     ------
+    UsageError
+        A file of a clip's name is there that is not an earlier clip of this video.
     ReportError
         The video cannot be read or cut.
     KgvadError
         The folder cannot be written.
     """
-    stem = safe_name(video.stem)
+    stem, comment = safe_name(video.stem), f"{COMMENT}{video.name}"
+    targets = {event.number: folder / f"{stem}-event-{event.number}.mp4" for event in report.events}
+    refuse_inputs({"--clips": list(targets.values())}, [video])
+    for target in targets.values():
+        if target.exists() and _comment(target) != comment:
+            raise UsageError(f"--clips {target} is there and is not a clip of {video.name}", "choose another folder")
     clips = {}
     with progress("cutting clips", len(report.events)) as advance:
         for event in report.events:
-            target = folder / f"{stem}-event-{event.number}.mp4"
+            target = targets[event.number]
             start = max(0.0, event.start_s - MARGIN_S)
             end = min(report.video.duration_s, event.end_s + MARGIN_S)
             try:
-                _cut(video, target, start, end)
+                _cut(video, target, start, end, comment)
             except av.FFmpegError as error:
                 reason = getattr(error, "strerror", None) or error
                 raise ReportError(f"event {event.number} cannot be cut out of {video}: {reason}") from error
@@ -53,7 +61,16 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[:100] or "video"
 
 
-def _cut(video: Path, target: Path, start_s: float, end_s: float) -> None:
+def _comment(path: Path) -> str | None:
+    """The comment in the metadata of a video; ``None`` for any other file."""
+    try:
+        with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
+            return container.metadata.get("comment")
+    except (av.FFmpegError, OSError, ValueError):
+        return None
+
+
+def _cut(video: Path, target: Path, start_s: float, end_s: float, comment: str) -> None:
     with (
         replacing(target) as temporary,
         av.open(str(video.absolute()), options={"protocol_whitelist": "file"}) as source,
@@ -63,6 +80,7 @@ def _cut(video: Path, target: Path, start_s: float, end_s: float) -> None:
         base = pictures.time_base or Fraction(1, 90000)
         first = float((pictures.start_time or 0) * base)
         with av.open(str(temporary), "w", format="mp4") as clip:
+            clip.metadata["comment"] = comment
             rate = pictures.average_rate or Fraction(25)
             out = clip.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
             out.width, out.height = _even(pictures.width), _even(pictures.height)

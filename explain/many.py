@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from kgvad.explain.output import write_views
 from kgvad.explain.pipeline import Explainer, Options
 from kgvad.explain.render import Renderer
 from kgvad.explain.report import Report
-from kgvad.files import sha256, write_json, write_text
+from kgvad.files import refuse_inputs, sha256, write_json, write_text
 from kgvad.video.extract import find_videos
 
 ALWAYS = ("html", "json")  # the index links to the one and is remade from the other
 INDEX, STATE = "index.html", "index.json"
+SCORE_SUFFIXES = (".npz", ".json", ".csv")
 
 
 class Entry(BaseModel):
@@ -69,6 +71,7 @@ def explain_folder(
     renderer: Renderer,
     *,
     forms: tuple[str, ...] = (),
+    sources: Sequence[Path | None] = (),
 ) -> Outcome:
     """Explain every video of ``source`` into ``output`` and write ``index.html`` over the reports.
 
@@ -87,19 +90,28 @@ def explain_folder(
         Language and templates.
     forms
         Formats beside HTML and JSON.
+    sources
+        Files and folders, beside the videos, that a report must not overwrite.
 
     Raises
     ------
     UsageError
-        No video in ``source``, or ``output`` is a file.
+        No video in ``source``, ``output`` is a file, or a report would overwrite a video or one of the sources.
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is not a folder", "a folder of videos needs a folder for its reports")
     videos = find_videos(source)
+    views = (*ALWAYS, *(form for form in forms if form not in ALWAYS))
+    pages = _pages(videos)
+    given = explainer.options.scores
+    written = [output / f"{page}.{form}" for page in pages.values() for form in views]
+    refuse_inputs(
+        {"--output": [output / INDEX, output / STATE, *written]},
+        (*sources, *videos.values(), *(_scores_files(given, videos) if given is not None else ())),
+    )
     made_with = _fingerprint(explainer.options, renderer, forms)
     done = {entry.video: entry for entry in _state(output, made_with)}
     outcome, entries = Outcome(output / INDEX), []
-    views = (*ALWAYS, *(form for form in forms if form not in ALWAYS))
     for name, path in track(videos.items(), "explaining", len(videos)):
         digest = sha256(path)
         before = done.get(name)
@@ -107,12 +119,12 @@ def explain_folder(
             before is not None
             and before.sha256 == digest
             and before.page is not None
-            and (output / f"{name}.html").is_file()
+            and (output / f"{pages[name]}.html").is_file()
         ):
             entry = before
             outcome.reused.append(name)
         else:
-            entry = _one(name, path, digest, output, explainer, renderer, views)
+            entry = _one(name, path, digest, output, pages[name], explainer, renderer, views)
             (outcome.failed if entry.page is None else outcome.made).append(name)
         entries.append(entry)
         ahead = [done[other] for other in list(videos)[len(entries) :] if other in done]  # kept if interrupted now
@@ -128,6 +140,7 @@ def _one(
     path: Path,
     digest: str,
     output: Path,
+    page: str,
     explainer: Explainer,
     renderer: Renderer,
     views: tuple[str, ...],
@@ -136,13 +149,28 @@ def _one(
         given = explainer.options.scores
         one = explainer if given is None else explainer.with_scores(scores_of(given, name))
         explained = one.explain(path)
-        targets = [(output / f"{name}.{form}", form) for form in views]
+        targets = [(output / f"{page}.{form}", form) for form in views]
         report = write_views(explained, targets, renderer)
     except KgvadError as error:
         reason = " ".join(str(error).split())
         warn(reason)
         return Entry(video=name, sha256=digest, reason=reason)
-    return _entry(name, digest, report)
+    return _entry(name, page, digest, report)
+
+
+def _pages(videos: Mapping[str, Path]) -> dict[str, str]:
+    """Path of each video's reports in the output folder, without suffix; that of the index itself is kept free."""
+    pages = {}
+    for name, path in videos.items():
+        page = name
+        while page.lower() == Path(INDEX).stem or (page != name and page in videos):
+            page = path.name if page == name else f"{page}-video"
+        pages[name] = page
+    return pages
+
+
+def _scores_files(folder: Path, videos: Iterable[str]) -> list[Path]:
+    return [folder / f"{name}{suffix}" for name in videos for suffix in SCORE_SUFFIXES]
 
 
 def scores_of(folder: Path, name: str) -> Path:
@@ -153,19 +181,19 @@ def scores_of(folder: Path, name: str) -> Path:
     UsageError
         ``folder`` is no folder, or has none for the video.
     """
-    for suffix in (".npz", ".json", ".csv"):
+    for suffix in SCORE_SUFFIXES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
     raise UsageError(f"{folder} has no scores for {name}", f"expected {name}.npz, .json or .csv")
 
 
-def _entry(name: str, digest: str, report: Report) -> Entry:
+def _entry(name: str, page: str, digest: str, report: Report) -> Entry:
     top = None if report.summary.top_event is None else report.events[report.summary.top_event - 1]
     category = top.categories[0] if top is not None and top.categories else None
     return Entry(
         video=name,
         sha256=digest,
-        page=quote(f"{name}.html"),
+        page=quote(f"{page}.html"),
         duration_s=report.video.duration_s,
         events=report.summary.events,
         abnormal_s=report.summary.abnormal_s,

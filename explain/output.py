@@ -11,7 +11,7 @@ from kgvad.errors import UsageError
 from kgvad.explain.pipeline import Explained
 from kgvad.explain.render import FORMATS, Renderer
 from kgvad.explain.report import Report
-from kgvad.files import write_text
+from kgvad.files import refuse_inputs, write_text
 
 SUFFIXES = {".markdown": "md", ".htm": "html"} | {f".{form}": form for form in FORMATS}
 
@@ -49,8 +49,7 @@ class Outputs:
             raise UsageError(f"--format {form} is not a format", f"use {', '.join(FORMATS)}")
         self.form = form or "md"
         self.targets = [Target(path, _form_of(path, form, len(paths) == 1)) for path in paths]
-        if len({path.absolute() for path in paths}) != len(paths):
-            raise UsageError("two outputs have the same name", "give each its own")
+        refuse_inputs({"--output": paths}, ())
         self.renderer = Renderer(language, templates)
 
     def write(self, explained: Explained, clips: Path | None = None) -> str | None:

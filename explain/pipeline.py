@@ -24,7 +24,7 @@ from kgvad.explain.report import Report
 from kgvad.explain.severity import harm_of
 from kgvad.files import sha256
 from kgvad.kg.tables import CategoryTable, load_table
-from kgvad.settings import default_run
+from kgvad.settings import default_bank, default_run
 from kgvad.video.decode import VideoInfo, probe
 
 if TYPE_CHECKING:
@@ -89,6 +89,12 @@ class Options:
     calibrated_on: int = 0
     false_alarms_per_hour: float | None = None
     device: str = "cpu"
+
+    def sources(self) -> list[Path]:
+        """Files and folders that are read beside the videos, the default ones too."""
+        name = Path(self.dataset).stem
+        named = (Path(self.dataset), self.run, self.anchors, self.scores, self.captions, self.features)
+        return [path for path in (*named, default_run(name), default_bank(name)) if path is not None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,12 @@ def default_url() -> str:
     return f"sqlite:///{cache_dir() / 'knowledge-graph.sqlite'}"
 
 
+def database_file(url: str | None = None) -> Path | None:
+    """File of the cache at this URL (``None``: the default one); ``None`` where it is not a file."""
+    parsed = _parse(url or default_url())
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
 def _m1_tables(connection: Connection) -> None:
     Base.metadata.create_all(connection)
 

@@ -43,6 +43,11 @@ def build_anchors(
         print(path)
         return
 
+    from kgvad.files import refuse_inputs
+    from kgvad.kg.database import database_file
+
+    refuse_inputs({"--output": path}, [dataset or settings.dataset, database_file(store or settings.store)])
+
     from kgvad.anchors.bank import build_bank, open_vocabulary
     from kgvad.anchors.pool import DEFAULT_POOLING
     from kgvad.anchors.pool import pooling as known_pooling
@@ -98,8 +103,9 @@ def export(
     """Write the concepts with prompts and provenance as a table."""
     from kgvad.anchors.bank import AnchorBank
     from kgvad.anchors.describe import as_csv
-    from kgvad.files import write_text
+    from kgvad.files import refuse_inputs, write_text
 
+    refuse_inputs({"--output": output}, [bank])
     text = as_csv(AnchorBank.load(bank))
     if output is None:
         print(text, end="")
@@ -118,11 +124,12 @@ def plot(
     from kgvad.anchors.bank import AnchorBank
     from kgvad.anchors.plot import picture
     from kgvad.errors import UsageError
-    from kgvad.files import write_bytes
+    from kgvad.files import refuse_inputs, write_bytes
 
     path = output or bank.with_suffix(".svg")
     if path.suffix.lower() not in (".svg", ".png"):
         raise UsageError(f"{path} names no kind of picture", "end it with .svg or .png")
+    refuse_inputs({"--output": path}, [bank])
     drawn = picture(AnchorBank.load(bank))
     write_bytes(path, drawn.png() if path.suffix.lower() == ".png" else drawn.svg().encode())
     print(path)

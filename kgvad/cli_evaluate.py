@@ -54,12 +54,14 @@ def evaluate(
     from kgvad.detector.curves import draw_figures
     from kgvad.detector.evaluate import evaluate_runs
     from kgvad.errors import UsageError
-    from kgvad.files import write_json, write_text
+    from kgvad.files import refuse_inputs, write_json, write_text
     from kgvad.settings import load_settings
 
     if videos and figures is None:
         raise UsageError("--video chooses score curves to draw", "name a folder with --figures")
     settings = load_settings()
+    sources = [*runs, features or settings.features, lists, text]
+    refuse_inputs({"--json": json_file, "--markdown": markdown, "--figures": figures}, sources)
     found = evaluate_runs(
         runs,
         features or settings.features,
@@ -100,8 +102,9 @@ def results(
     """Show what others published and, apart from it, what was measured here."""
     from kgvad.detector.evaluation import rich_table
     from kgvad.detector.results import FIGURES, as_markdown, collect, measured, pieces
-    from kgvad.files import write_json, write_text
+    from kgvad.files import refuse_inputs, write_json, write_text
 
+    refuse_inputs({"--json": json_file, "--markdown": markdown}, evaluations or ())
     collection = collect(evaluations) if evaluations else measured()
     datasets = dataset or [*FIGURES, *sorted({one.dataset for one in collection.evaluations} - set(FIGURES))]
     found = pieces(collection, datasets)

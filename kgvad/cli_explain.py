@@ -101,6 +101,7 @@ def explain(
     from kgvad.explain.output import Outputs
     from kgvad.explain.pipeline import Explainer, Options
     from kgvad.explain.render import Renderer
+    from kgvad.files import refuse_inputs
     from kgvad.settings import load_settings
 
     settings = load_settings()
@@ -120,6 +121,7 @@ def explain(
         thresholds=Thresholds(high, low, merge, shortest),
         device=device or settings.device or "cpu",
     )
+    sources = (video, *options.sources(), *(calibrate or ()))
     if video is not None and video.is_dir():
         if output is None or len(output) != 1:
             raise UsageError(f"{video} is a folder", "name one folder for the reports with --output")
@@ -129,18 +131,19 @@ def explain(
         if calibrate:
             explainer = explainer.calibrated(calibrate, false_alarms)
         renderer = Renderer(language, templates)
-        outcome = explain_folder(video, output[0], explainer, renderer, forms=(form,) if form else ())
+        outcome = explain_folder(video, output[0], explainer, renderer, forms=(form,) if form else (), sources=sources)
         print(outcome.index)
         raise typer.Exit(1 if outcome.failed else 0)
     outputs = Outputs(output or [], form, language, templates)
+    bank = save_scores.with_suffix(".anchors.safetensors") if save_scores is not None and options.open else None
+    refuse_inputs({"--output": output, "--save-scores": save_scores, "the anchor bank": bank}, sources)
     explainer = Explainer(options)
     if calibrate:
         explainer = explainer.calibrated(calibrate, false_alarms)
     explained = explainer.explain(video)
     if save_scores is not None:
         explained.scores.save(save_scores)
-        if options.open and explained.bank is not None:
-            bank = save_scores.with_suffix(".anchors.safetensors")
+        if bank is not None and explained.bank is not None:
             explained.bank.save(bank)
             note(f"{bank} holds what --open added: name it with --anchors beside these scores")
     text = outputs.write(explained, clips)

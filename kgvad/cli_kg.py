@@ -89,6 +89,7 @@ def show(
     from kgvad.kg.tables import load_table
 
     row = load_table(dataset or _settings().dataset or "ucf").category(category)
+    _keep_sources("--svg", svg, store, dataset)
     with _open(store) as opened:
         if concepts:
             for one in graph.category_concepts(opened, row):
@@ -141,6 +142,7 @@ def export_(
     from kgvad.kg import graph, rdf
     from kgvad.kg.tables import load_table
 
+    _keep_sources("--output", output, store, dataset)
     with _open(store) as opened:
         part = None
         if category is not None:
@@ -234,6 +236,7 @@ def init_dataset(
     file = output or Path(f"{name}.toml")
     if file.exists() and not force:
         raise UsageError(f"{file} exists", "name another --output, or replace it with --force")
+    _keep_sources("--output", file, store)
     client = None if offline else _client(endpoint, contact, tries)
     with _open(store) as opened:
         text, _, unknown = first_table(opened, name, category, client)
@@ -247,6 +250,14 @@ def _settings() -> Settings:
     from kgvad.settings import load_settings
 
     return load_settings()
+
+
+def _keep_sources(option: str, output: Path | None, store: str | None, dataset: str | None = None) -> None:
+    """Refuse an output that is the cache itself or the category table."""
+    from kgvad.files import refuse_inputs
+    from kgvad.kg.database import database_file
+
+    refuse_inputs({option: output}, [database_file(store or _settings().store), dataset or _settings().dataset])
 
 
 def _open(url: str | None) -> Store:

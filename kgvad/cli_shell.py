@@ -68,8 +68,10 @@ def demo(
     output: Annotated[Path, typer.Argument(help="The video to write.", dir_okay=False)] = Path("scene.mp4"),
 ) -> None:
     """Render the example scene (drawn, not real footage) as a video and print its path."""
+    from kgvad.files import refuse_inputs
     from kgvad.video.demo import render
 
+    refuse_inputs({"OUTPUT": output}, ())
     print(render(output))
 
 

@@ -2,41 +2,67 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from safetensors import SafetensorError
 
-from kgvad.errors import KgvadError
+from kgvad.errors import KgvadError, UsageError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+_TEMPORARY = ".kgvad-"  # stands in the names of temporary files
+_DATA_SUFFIXES = (".npy", ".safetensors", ".jsonl")
+_DATA_NAMES = ("config.json", "manifest.json", "dataset.json")
+_MOST_LINKS = 40
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` when the block ends well.
 
-    The folder is created. If the block raises, the temporary file is removed and ``path`` stays as
-    it was. An ``OSError`` (full disk, no permission) becomes a one-line :class:`KgvadError`.
+    The folder is created. If the block raises, the temporary file is removed and ``path`` stays as it was. A symbolic
+    link stays: its target is replaced. What is written to a device or pipe (``/dev/stdout``) is sent there at the end.
+
+    Raises
+    ------
+    KgvadError
+        An ``OSError`` (full disk, no permission), as one line.
     """
     path = Path(path)
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
+        target, is_stream = _target(path)
+        if target.is_dir():
             raise KgvadError(f"{path} is a folder, not a file", "choose another name")
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=path.suffix)
+        if not is_stream:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=None if is_stream else target.parent,
+            prefix=f".{_shortened(target.stem, 60)}{_TEMPORARY}",
+            suffix=_shortened(target.suffix, 30),
+        )
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        if is_stream:
+            _send(temporary, target)
+            return
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
         temporary = None
     except (OSError, SafetensorError) as error:  # safetensors wraps what the disk says
         reason = getattr(error, "strerror", None) or str(error)
@@ -44,6 +70,106 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a killed process left this file behind while it wrote another."""
+    return path.name.startswith(".") and _TEMPORARY in path.name
+
+
+def _shortened(name: str, most: int) -> str:
+    """The first bytes of ``name``, so that a temporary name is no longer than a file system allows."""
+    return name.encode("utf-8", "ignore")[:most].decode("utf-8", "ignore")
+
+
+def _target(path: Path) -> tuple[Path, bool]:
+    """The file that symbolic links lead to, and whether it is a device or pipe, which is written to, not replaced."""
+    for _ in range(_MOST_LINKS):
+        if _descriptor(path) is not None:
+            return path, True
+        if not path.is_symlink():
+            return path, path.exists() and not (path.is_file() or path.is_dir())
+        path = path.parent / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _descriptor(path: Path) -> int | None:
+    """The file descriptor of this process that a name such as ``/dev/stdout`` stands for."""
+    name = os.path.normpath(path.absolute())
+    if name in _STANDARD:
+        return _STANDARD[name]
+    match = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", name)
+    return int(match[1]) if match and os.name == "posix" else None
+
+
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2} if os.name == "posix" else {}
+
+
+def _send(source: Path, target: Path) -> None:
+    """Copy the content of ``source`` to a device, a pipe or an open file descriptor."""
+    descriptor = _descriptor(target)
+    if descriptor == 1 and sys.stdout is not None:  # by way of sys.stdout, to keep the order of what is printed there
+        sys.stdout.flush()
+        sys.stdout.buffer.write(source.read_bytes())
+        sys.stdout.flush()
+        return
+    handle = os.open(target, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
+    with open(handle, "wb") as out, source.open("rb") as file:
+        shutil.copyfileobj(file, out)
+
+
+def refuse_inputs(
+    outputs: Mapping[str, PathLike | Sequence[PathLike] | None],
+    inputs: Iterable[PathLike | None],
+) -> None:
+    """Raise where writing the outputs would destroy an input, or one output another.
+
+    Parameters
+    ----------
+    outputs
+        Files and folders to write by what names them: an option such as ``--output``.
+    inputs
+        Files and folders that are read; ``kgvad.toml`` of the working folder always is. In a folder, the data files
+        that kgvad itself keeps (features, runs, banks) count too.
+
+    Raises
+    ------
+    UsageError
+        The message names the option and the file.
+    """
+    read = [Path(path) for path in (*inputs, "kgvad.toml") if path is not None]
+    identities = {_identity(path) for path in read} - {None}
+    folders = [path.resolve() for path in read if path.is_dir()]
+    written = set()
+    for name, given in outputs.items():
+        for output in map(Path, [given] if isinstance(given, str | os.PathLike) else given or ()):
+            identity = _identity(output)
+            if identity is None:
+                continue
+            if identity in identities or _is_data_in(output, folders):
+                raise UsageError(f"{name} {output} is one of the inputs", "choose another name")
+            if identity in written:
+                raise UsageError(f"{name} {output} names an output that another option writes", "give each its own")
+            written.add(identity)
+
+
+def _identity(path: Path) -> tuple[int, int] | str | None:
+    """Equal for two names of one file; ``None`` for a device or pipe, which loses nothing when it is written to."""
+    try:
+        target, is_stream = _target(path)
+        if is_stream:
+            return None
+        status = target.stat()
+        return status.st_dev, status.st_ino
+    except OSError:
+        return os.path.realpath(path)
+
+
+def _is_data_in(path: Path, folders: Sequence[Path]) -> bool:
+    """Whether ``path`` is a data file of kgvad in one of the folders."""
+    real = Path(os.path.realpath(path))
+    is_data = real.suffix in _DATA_SUFFIXES or real.name in _DATA_NAMES
+    return is_data and real.exists() and any(real.is_relative_to(folder) for folder in folders)
 
 
 def _umask() -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kgvad.console import Advance, note, progress, warn
 from kgvad.errors import KgvadError, UsageError, VideoError
+from kgvad.files import refuse_inputs
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.encoders import VisualEncoder, load_visual_encoder
 from kgvad.video.sampling import Sampling
@@ -220,6 +221,7 @@ def extract_folder(
         The store holds features of another fingerprint.
     """
     videos = find_videos(source)
+    refuse_inputs({"--output": output, "the feature store": Path(output) / encoder.name}, [source, *videos.values()])
     store = FeatureStore.create(output, manifest_of(encoder))
     result = Extraction(store)
     todo: dict[str, Path] = {}
