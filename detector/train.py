@@ -36,7 +36,7 @@ from kgvad.detector.run import (
 from kgvad.detector.team import Team
 from kgvad.detector.validation import Validation, split_videos
 from kgvad.errors import RunError
-from kgvad.files import replacing, write_text
+from kgvad.files import is_temporary, replacing, write_text
 
 Report = Callable[[int, Mapping[str, float]], None]
 
@@ -269,7 +269,7 @@ class _Checkpoint:
 def _finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
     """Whether the folder holds this very run, trained to the end; other settings are an error or are removed."""
     if not (folder / CONFIG).exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or not all(map(is_temporary, folder.iterdir()))):
             raise RunError(f"{folder} exists and is not a run", "name another place with --run")
         return False
     try:

@@ -159,7 +159,7 @@ def _identity(path: Path) -> tuple[int, int] | str | None:
         target, is_stream = _target(path)
         if is_stream:
             return None
-        status = target.stat()
+        status = Path(os.path.realpath(target)).stat()  # "sub/../r.md" too where there is no sub
         return status.st_dev, status.st_ino
     except OSError:
         return os.path.realpath(path)

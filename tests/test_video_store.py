@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -174,13 +176,43 @@ def test_opening_nothing_and_several(tmp_path):
     assert FeatureStore.open(tmp_path, "toy").manifest.encoder == "toy"
 
 
-def test_adding_writes_the_manifest_once_even_if_it_fails(tmp_path):
+def test_adding_enters_all_videos_or_none(tmp_path):
     store = FeatureStore.create(tmp_path, manifest())
     with pytest.raises(KeyboardInterrupt), store.adding():
         store.add("a", np.zeros((3, 4)), entry())
-        assert FeatureStore.open(tmp_path).ids() == []
         raise KeyboardInterrupt
-    assert FeatureStore.open(tmp_path).ids() == ["a"]
+    assert FeatureStore.open(tmp_path).ids() == []
+    with FeatureStore.open(tmp_path).adding() as again:
+        again.add("b", np.zeros((3, 4)), entry())
+        assert FeatureStore.open(tmp_path).ids() == []
+    assert FeatureStore.open(tmp_path).ids() == ["b"]
+
+
+WRITER = """
+import sys
+import numpy as np
+from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+store = FeatureStore.create(sys.argv[1], Manifest(encoder="toy", dim=4))
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(40):
+    store.add(f"{sys.argv[2]}{number}", np.zeros((3, 4)), VideoEntry(frame_count=50, fps=25.0, rows=3))
+"""
+
+
+def test_two_processes_that_write_one_store_lose_nothing(tmp_path):
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": "/"}
+    writers = [subprocess.Popen([*command, name], **pipes) for name in "ab"]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    for writer in writers:
+        writer.communicate()
+    assert FeatureStore.open(tmp_path).ids() == sorted(f"{name}{number}" for name in "ab" for number in range(40))
 
 
 def test_entry_refuses_nonsense():

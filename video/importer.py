@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from kgvad.console import track
 from kgvad.errors import FeatureError, UsageError
+from kgvad.files import refuse_inputs
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.store import FeatureStore, Manifest, VideoEntry, read_array
 
@@ -78,20 +79,26 @@ def import_features(
     if not files:
         raise FeatureError(f"{source} holds no .npy file", "name the folder that holds them")
     videos = _grouped(files)
-    store: FeatureStore | None = None
+    refuse_inputs({"--output": Path(output) / encoder}, [source])
+    first = _joined(*next(iter(videos.items())))
+    crops = len(first) if first.ndim == 3 else 1
+    manifest = Manifest(
+        encoder=encoder,
+        dim=first.shape[-1],
+        crop="ten" if crops == 10 else "unknown",
+        crops=crops,
+        stride=stride,
+        note=note or f"imported from {source.name}",
+    )
+    with FeatureStore.create(output, manifest).adding() as store:
+        _add_all(store, videos, fps, stride)
+    return store
+
+
+def _add_all(store: FeatureStore, videos: dict[str, list[tuple[int | None, Path]]], fps: float, stride: int) -> None:
     for video, parts in track(videos.items(), "importing features", len(videos)):
         array = _joined(video, parts)
         crops = len(array) if array.ndim == 3 else 1
-        if store is None:
-            manifest = Manifest(
-                encoder=encoder,
-                dim=array.shape[-1],
-                crop="ten" if crops == 10 else "unknown",
-                crops=crops,
-                stride=stride,
-                note=note or f"imported from {source.name}",
-            )
-            store = FeatureStore.create(output, manifest)
         if array.shape[-1] != store.manifest.dim or crops != store.manifest.crops:
             raise FeatureError(
                 f"{parts[0][1]}: {crops} crops of width {array.shape[-1]}, where the others have "
@@ -99,10 +106,7 @@ def import_features(
                 "import features of one kind at a time",
             )
         rows = array.shape[-2]
-        with store.adding():
-            store.add(video, array, VideoEntry(frame_count=rows * stride, fps=fps, rows=rows, stride=stride))
-    assert store is not None
-    return store
+        store.add(video, array, VideoEntry(frame_count=rows * stride, fps=fps, rows=rows, stride=stride))
 
 
 def read_listing(path: str | os.PathLike[str]) -> list[str]:

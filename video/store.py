@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -24,7 +25,8 @@ from kgvad.errors import FeatureError
 from kgvad.files import replacing, write_json
 from kgvad.video import SNIPPET_FRAMES
 
-MANIFEST = "manifest.json"
+MANIFEST, LOCK = "manifest.json", "manifest.lock"
+LOCK_TIMEOUT_S = 60.0  # a manifest is written in far less
 
 Layout = Literal["uniform", "segments"]
 
@@ -125,7 +127,13 @@ class Manifest(BaseModel):
 
 def _safe(name: str, what: str) -> str:
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or "\\" in name or any(ord(c) < 32 for c in name):
+    if (
+        not parts
+        or name.startswith("/")
+        or ".." in parts
+        or "\\" in name
+        or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in name)
+    ):
         raise ValueError(f"{name!r} cannot be the name of a {what}")
     return name
 
@@ -144,7 +152,8 @@ class FeatureStore:
     def __init__(self, root: Path, manifest: Manifest) -> None:
         self.root = root
         self.manifest = manifest
-        self._unwritten = 0  # > 0 inside `adding`
+        self._new: dict[str, VideoEntry] = {}  # entered and not written yet
+        self._holding = False  # inside `adding`
 
     @classmethod
     def open(cls, root: str | os.PathLike[str], encoder: str | None = None) -> FeatureStore:
@@ -186,16 +195,7 @@ class FeatureStore:
         FeatureError
             Features of another fingerprint are there.
         """
-        folder = Path(root) / manifest.encoder
-        if (folder / MANIFEST).is_file():
-            store = cls(folder, _read_manifest(folder / MANIFEST))
-            if store.fingerprint != manifest.fingerprint:
-                raise FeatureError(
-                    f"{folder} holds features made otherwise ({_difference(store.manifest, manifest)})",
-                    "choose another --output, or delete that folder",
-                )
-            return store
-        store = cls(folder, manifest.model_copy(update={"videos": dict(manifest.videos)}))
+        store = cls(Path(root) / manifest.encoder, manifest.model_copy(update={"videos": dict(manifest.videos)}))
         store._write()
         return store
 
@@ -274,25 +274,49 @@ class FeatureStore:
 
     def enter(self, video: str, entry: VideoEntry) -> None:
         """Put ``video``, whose array is already in place, into the manifest."""
-        self.manifest.videos[video] = entry
-        if self._unwritten:
-            self._unwritten += 1
-        else:
+        self.manifest.videos[video] = self._new[video] = entry
+        if not self._holding:
             self._write()
 
     @contextmanager
     def adding(self) -> Iterator[FeatureStore]:
-        """Write the manifest once at the end of the block instead of after every video (also if the block fails)."""
-        self._unwritten = 1
+        """Write the manifest once, when the block ends well; one that fails enters no video."""
+        self._holding = True
         try:
             yield self
+            self._write()
         finally:
-            changed, self._unwritten = self._unwritten > 1, 0
-            if changed:
-                self._write()
+            self._holding = False
 
     def _write(self) -> None:
-        write_json(self.root / MANIFEST, self.manifest.model_dump(mode="json", exclude_defaults=False))
+        """Add what is new to the manifest on disk, which other processes may have changed in the meantime."""
+        path = self.root / MANIFEST
+        with _locked(self.root):
+            if path.is_file():
+                there = _read_manifest(path)
+                if there.fingerprint != self.fingerprint:
+                    raise FeatureError(
+                        f"{self.root} holds features made otherwise ({_difference(there, self.manifest)})",
+                        "choose another --output, or delete that folder",
+                    )
+                self.manifest = there.model_copy(update={"videos": there.videos | self._new})
+                if not self._new:
+                    return
+            write_json(path, self.manifest.model_dump(mode="json", exclude_defaults=False))
+            self._new = {}
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the lock of a store; another process that writes its manifest waits."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / LOCK, timeout=LOCK_TIMEOUT_S):
+            yield
+    except Timeout as error:
+        raise FeatureError(f"{root / LOCK} is held by another process", "end it, or try again later") from error
+    except OSError as error:
+        raise FeatureError(f"cannot write {root}: {error.strerror}", "choose another --output") from error
 
 
 def read_array(path: Path) -> NDArray[Any]:
