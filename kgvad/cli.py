@@ -13,6 +13,7 @@ import typer
 
 from kgvad import cli_anchors, cli_detector, cli_evaluate, cli_explain, cli_kg, cli_shell, cli_video
 from kgvad.errors import KgvadError
+from kgvad.streams import OutputError, guard_streams
 
 app = typer.Typer(
     name="kgvad",
@@ -49,10 +50,22 @@ _WRONG_USE: Any = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
-    """Entry point of ``kgvad``. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    """Entry point of ``kgvad``. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted, 141 output not read."""
+    guard_streams()
+    try:
+        _run()
+    except OutputError as error:
+        if error.is_closed_pipe:
+            sys.exit(141)  # as a shell reports SIGPIPE
+        _fail(f"cannot write the results: {error}", 1)
+
+
+def _run() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # it may stand anywhere
     try:
-        sys.exit(app(arguments, standalone_mode=False) or 0)
+        code = app(arguments, standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
     except KgvadError as error:
         if "--debug" in sys.argv:
             raise
