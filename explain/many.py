@@ -20,6 +20,7 @@ from kgvad.explain.render import Renderer
 from kgvad.explain.report import Report
 from kgvad.files import refuse_inputs, sha256, write_json, write_text
 from kgvad.video.extract import find_videos
+from kgvad.video.store import check_name
 
 ALWAYS = ("html", "json")  # the index links to the one and is remade from the other
 INDEX, STATE = "index.html", "index.json"
@@ -113,10 +114,11 @@ def explain_folder(
     done = {entry.video: entry for entry in _state(output, made_with)}
     outcome, entries = Outcome(output / INDEX), []
     for name, path in track(videos.items(), "explaining", len(videos)):
-        digest = sha256(path)
+        digest = _digest(path)
         before = done.get(name)
         if (
             before is not None
+            and digest
             and before.sha256 == digest
             and before.page is not None
             and (output / f"{pages[name]}.html").is_file()
@@ -146,6 +148,7 @@ def _one(
     views: tuple[str, ...],
 ) -> Entry:
     try:
+        check_name(name)
         given = explainer.options.scores
         one = explainer if given is None else explainer.with_scores(scores_of(given, name))
         explained = one.explain(path)
@@ -154,8 +157,25 @@ def _one(
     except KgvadError as error:
         reason = " ".join(str(error).split())
         warn(reason)
-        return Entry(video=name, sha256=digest, reason=reason)
+        return Entry(video=printable(name), sha256=digest, reason=printable(reason))
+    except Exception as error:  # a fault met in one video must not cost the others
+        reason = f"{path} failed unexpectedly ({type(error).__name__}: {' '.join(str(error).split())})"
+        warn(reason)
+        return Entry(video=printable(name), sha256=digest, reason=printable(reason))
     return _entry(name, page, digest, report)
+
+
+def printable(text: str) -> str:
+    """``text`` with bytes of a file name that are not UTF-8 as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a video; empty where it cannot be read, which explaining it reports."""
+    try:
+        return sha256(path)
+    except OSError:
+        return ""
 
 
 def _pages(videos: Mapping[str, Path]) -> dict[str, str]:

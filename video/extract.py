@@ -22,7 +22,7 @@ from kgvad.files import refuse_inputs
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.encoders import VisualEncoder, load_visual_encoder
 from kgvad.video.sampling import Sampling
-from kgvad.video.store import FeatureStore, Manifest, VideoEntry, check_finite, write_array
+from kgvad.video.store import FeatureStore, Manifest, VideoEntry, check_finite, check_name, write_array
 
 
 def extract_video(
@@ -254,7 +254,10 @@ def _is_current(store: FeatureStore, video: str, path: Path) -> bool:
     entry = store.manifest.videos.get(video)
     if entry is None or not store.path(video).is_file():
         return False
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:  # it went away: extraction says so
+        return False
     return (entry.source_bytes, entry.source_mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
@@ -271,6 +274,7 @@ Outcome = tuple[str, VideoEntry | None, str]  # identifier, entry or None, reaso
 def _one(video: str, path: Path, target: Path, encoder: VisualEncoder, threads: int) -> Outcome:
     """Extract one video and write its array; every error that belongs to this video becomes a reason."""
     try:
+        check_name(video)
         features, info = extract_video(path, encoder, threads=threads)
         write_array(target, features, video)
         return video, entry_of(info, features.shape[-2], encoder.sampling.stride), ""
@@ -316,7 +320,7 @@ def _in_processes(
     )
     try:
         # big files first, so that no process is left alone with one at the end
-        order: Sequence[str] = sorted(todo, key=lambda video: -todo[video].stat().st_size)
+        order: Sequence[str] = sorted(todo, key=lambda video: -_size(todo[video]))
         futures: dict[Future[Outcome], str] = {
             pool.submit(_work, video, todo[video], store.path(video)): video for video in order
         }
@@ -330,6 +334,13 @@ def _in_processes(
                 ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _sampling_options(sampling: Sampling) -> dict[str, Any]:

@@ -125,6 +125,14 @@ class Manifest(BaseModel):
         return self
 
 
+def check_name(video: str) -> None:
+    """Raise :class:`FeatureError` where ``video`` cannot be an identifier, because of its file name."""
+    try:
+        _safe(video, "video")
+    except ValueError as error:
+        raise FeatureError(str(error), "rename the file") from None
+
+
 def _safe(name: str, what: str) -> str:
     parts = PurePosixPath(name).parts
     if (
@@ -261,10 +269,7 @@ class FeatureStore:
         FeatureError
             NaN or infinity (also where float16 overflows), wrong shape, or an identifier that is no file name.
         """
-        try:
-            _safe(video, "video")
-        except ValueError as error:
-            raise FeatureError(str(error)) from None
+        check_name(video)
         manifest = self.manifest
         expected = (entry.rows, manifest.dim) if manifest.crops == 1 else (manifest.crops, entry.rows, manifest.dim)
         if features.shape != expected:
