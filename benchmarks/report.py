@@ -66,7 +66,7 @@ def main() -> None:
     video = str(arguments.video.resolve())
     weights = os.environ.get("KGVAD_WEIGHTS") or str(cache_dir() / "weights")
     figures: dict[str, list[tuple[float, float, float]]] = {}
-    shares: dict[str, list[list[float]]] = {"no template compiled yet": [], "templates compiled": []}
+    shares: list[list[float]] = []
     for _ in range(arguments.repeats):
         with tempfile.TemporaryDirectory() as folder:
             environment = os.environ | {"KGVAD_WEIGHTS": weights, "KGVAD_HOME": f"{folder}/home"}
@@ -84,23 +84,20 @@ def main() -> None:
             }
             for name, command in stages.items():
                 figures.setdefault(name, []).append(measure(command, environment))
-            environment["KGVAD_CACHE"] = f"{folder}/fresh"
-            for state in shares:
-                command = [sys.executable, "-c", SHARE, video, folder]
-                said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-                shares[state].append([float(value) for value in said.split()])
+            command = [sys.executable, "-c", SHARE, video, folder]
+            said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+            shares.append([float(value) for value in said.split()])
     reference = median(wall for wall, _, _ in figures["reference: decode to RGB"])
     print(f"| stage ({arguments.video.name}, median of {arguments.repeats}) | wall s | CPU s | peak MB | x reference |")
     print("|---|--:|--:|--:|--:|")
     for name, runs in figures.items():
         wall, cpu, memory = (median(run[i] for run in runs) for i in range(3))
         print(f"| {name} | {wall:.2f} | {cpu:.2f} | {memory:.0f} | {wall / reference:.1f} |")
-    print("\n| | events | key frames | encoding CPU s | events, evidence, key frames | HTML and Markdown | share |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
-    for state, rows in shares.items():
-        events, pictures, encoding, seen, written = (median(row[i] for row in rows) for i in range(5))
-        share = f"{(seen + written) / encoding:.1%}"
-        print(f"| {state} | {events:.0f} | {pictures:.0f} | {encoding:.2f} | {seen:.2f} | {written:.2f} | {share} |")
+    events, pictures, encoding, seen, written = (median(row[i] for row in shares) for i in range(5))
+    print("\n| events | key frames | encoding CPU s | events, evidence, key frames | HTML and Markdown | share |")
+    print("|--:|--:|--:|--:|--:|--:|")
+    share = f"{(seen + written) / encoding:.1%}"
+    print(f"| {events:.0f} | {pictures:.0f} | {encoding:.2f} | {seen:.2f} | {written:.2f} | {share} |")
 
 
 if __name__ == "__main__":

@@ -11,14 +11,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined
-from jinja2.bccache import Bucket, FileSystemBytecodeCache
 from jinja2.exceptions import SecurityError, TemplateError, TemplateNotFound, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
@@ -29,7 +26,6 @@ from kgvad.explain.report import Report
 from kgvad.explain.sentences import with_sentences
 from kgvad.explain.tables import events_csv, particulars
 from kgvad.explain.text import clock, code, markdown, qid, stamp, vtt, words
-from kgvad.settings import cache_dir
 
 FORMATS = ("md", "html", "json", "srt", "vtt", "csv")
 Pictures = dict[int, bytes]  # frame to JPEG
@@ -75,7 +71,9 @@ class Phrases:
 
 
 class Renderer:
-    """Makes views in one language from one set of templates; templates are compiled once.
+    """Makes views in one language from one set of templates.
+
+    Each renderer compiles its templates from their sources, once. Compiled templates are code, so none are kept on disk.
 
     Parameters
     ----------
@@ -189,24 +187,6 @@ class Renderer:
         return {"style": Markup(style), "script": Markup(script), "policy": policy}
 
 
-class _Compiled(FileSystemBytecodeCache):
-    """Compiled templates, kept in the cache folder where it can be written: they spare a process 0.2 s."""
-
-    def __init__(self) -> None:
-        folder = cache_dir() / "templates"
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(str(folder), f"jinja-{jinja2.__version__}-%s")
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        with suppress(OSError):
-            super().load_bytecode(bucket)
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        with suppress(OSError):
-            super().dump_bytecode(bucket)
-
-
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
@@ -225,7 +205,6 @@ def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        bytecode_cache=_Compiled(),
     )
     environment.filters |= {"clock": clock, "stamp": stamp, "md": markdown, "code": code, "words": words, "vtt": vtt}
     environment.tests["qid"] = qid
