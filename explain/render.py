@@ -73,7 +73,7 @@ class Phrases:
 class Renderer:
     """Makes views in one language from one set of templates.
 
-    Each renderer compiles its templates from their sources, once. Compiled templates are code, so none are kept on disk.
+    Each renderer compiles its templates from their sources, once. Compiled templates are code: none is kept on disk.
 
     Parameters
     ----------

