@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -12,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from kgvad.errors import KgvadError, RunError
+from kgvad.processes import serve_parent, worker_context
 
 T = TypeVar("T")
 
@@ -20,7 +19,7 @@ def side_by_side(work: Callable[[T], None], tasks: Sequence[T], jobs: int) -> It
     """Call ``work`` on every task, ``jobs`` at once, and yield the tasks in their order as they are done.
 
     The processors are shared out among the processes. When one fails, or this generator is closed or interrupted,
-    the others are ended. ``work`` and the tasks must pickle.
+    the others are ended; so are all when this process is killed. ``work`` and the tasks must pickle.
 
     Raises
     ------
@@ -29,7 +28,7 @@ def side_by_side(work: Callable[[T], None], tasks: Sequence[T], jobs: int) -> It
     RunError
         A process was killed, or failed in another way, which it has told on stderr.
     """
-    context = multiprocessing.get_context("spawn")  # torch's threads do not outlive a fork
+    context = worker_context()
     threads = max(1, torch.get_num_threads() // jobs)
     waiting = list(range(len(tasks)))
     running: dict[int, tuple[BaseProcess, Connection]] = {}
@@ -78,16 +77,10 @@ def _check(process: BaseProcess, ours: Connection) -> None:
 
 
 def _work(work: Callable[[T], None], task: T, threads: int, report: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
+    serve_parent()
     torch.set_num_threads(threads)
     try:
         work(task)
     except KgvadError as error:
         report.send(error)
         raise SystemExit(1) from None
-
-
-def orphaned() -> bool:
-    """Whether the process that started this one is gone."""
-    parent = multiprocessing.parent_process()
-    return parent is not None and not parent.is_alive()

@@ -18,11 +18,11 @@ from kgvad.detector.data import Sample, load_samples
 from kgvad.detector.datasets import Truth
 from kgvad.detector.examples import write_examples
 from kgvad.detector.inputs import Inputs
-from kgvad.detector.jobs import orphaned, side_by_side
+from kgvad.detector.jobs import side_by_side
 from kgvad.detector.lay import laid_text
 from kgvad.detector.run import RunConfig
 from kgvad.detector.team import Team
-from kgvad.detector.train import Report, train
+from kgvad.detector.train import train
 from kgvad.errors import FeatureError, UsageError
 from kgvad.video.store import FeatureStore
 
@@ -161,7 +161,7 @@ def train_seeds(order: Order, seeds: Sequence[int], jobs: int = 1) -> Iterator[P
             yield folder
 
 
-def _train_one(order: Order, prepared: Prepared, seed: int, folder: Path, on_epoch: Report | None = None) -> None:
+def _train_one(order: Order, prepared: Prepared, seed: int, folder: Path) -> None:
     config = prepared.config.model_copy(update={"seed": seed})
     run = train(
         prepared.samples,
@@ -170,7 +170,6 @@ def _train_one(order: Order, prepared: Prepared, seed: int, folder: Path, on_epo
         bank=order.inputs.bank,
         device=order.device,
         overwrite=order.overwrite,
-        on_epoch=on_epoch,
         text_encoder=order.text_encoder,
     )
     if Team(order.device).first:
@@ -180,13 +179,8 @@ def _train_one(order: Order, prepared: Prepared, seed: int, folder: Path, on_epo
 def _train_alone(task: tuple[Order, int, Path]) -> None:
     """One seed in a process of its own, silent: the first process has told what is to be told."""
     order, seed, folder = task
-
-    def stop_if_orphaned(epoch: int, losses: Mapping[str, float]) -> None:
-        if orphaned():
-            raise SystemExit(1)
-
     with open(os.devnull, "w") as nothing, redirect_stderr(nothing):
-        _train_one(order, prepare(order), seed, folder, stop_if_orphaned)
+        _train_one(order, prepare(order), seed, folder)
 
 
 def _open_text(detector: str, text: Path | None) -> FeatureStore | None:

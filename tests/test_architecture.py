@@ -10,7 +10,7 @@ import pytest
 import kgvad
 
 ORDER = ["kg", "anchors", "video", "detector", "explain"]
-GROUND = {"errors", "settings", "files", "console", "weights", "package_index"}
+GROUND = {"errors", "settings", "files", "console", "weights", "package_index", "processes", "checksums"}
 ROOTS = {room: Path(__import__(f"kgvad.{room}", fromlist=["x"]).__file__).parent for room in ORDER}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from kgvad.console import Advance, note, progress, warn
 from kgvad.errors import KgvadError, UsageError, VideoError
 from kgvad.files import refuse_inputs
+from kgvad.processes import serve_parent, worker_context
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.encoders import VisualEncoder, load_visual_encoder
 from kgvad.video.sampling import Sampling
@@ -294,11 +294,9 @@ _worker_encoder: VisualEncoder | None = None  # of this worker process, loaded o
 
 def _start_worker(name: str, sampling: dict[str, Any], device: str) -> None:
     global _worker_encoder
-    import signal
-
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    serve_parent()
     torch.set_num_threads(1)
     _worker_encoder = load_visual_encoder(name, device, **sampling)
 
@@ -314,7 +312,7 @@ def _in_processes(
     device = str(getattr(encoder, "device", "cpu"))
     pool = ProcessPoolExecutor(
         workers,
-        mp_context=multiprocessing.get_context("spawn"),  # torch's threads do not survive a fork
+        mp_context=worker_context(),
         initializer=_start_worker,
         initargs=(name, _sampling_options(encoder.sampling), device),
     )

@@ -1,0 +1,108 @@
+"""Worker processes import nothing from the working folder and end with their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+JOBS = """
+import time
+from pathlib import Path
+from kgvad.detector.jobs import side_by_side
+
+def work(task):
+    Path(f"began-{task}").touch()
+    while SLEEP:
+        time.sleep(0.1)
+
+if __name__ == "__main__":
+    print(list(side_by_side(work, ["a", "b"], 2)))
+"""
+
+EXTRACT = """
+import sys
+from pathlib import Path
+import kgvad.video.extract as extract
+from kgvad.video.encoders import load_visual_encoder
+
+if __name__ == "__main__":
+    found = extract.extract_folder(sys.argv[1], "features", load_visual_encoder("efficientnet-lite0"), workers=2)
+    print(sorted(found.made), found.failed)
+"""
+
+
+@pytest.fixture
+def trap(tmp_path):
+    """A working folder with modules that leave a trace when they are imported: Python's own and some of ours."""
+    folder = tmp_path / "trap"
+    folder.mkdir()
+    for name in ("multiprocessing", "struct", "pickle", "signal", "torch", "numpy", "kgvad"):
+        (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'a').write({name!r})\n")
+    return folder
+
+
+def start(folder, program, *arguments, **options):
+    script = folder.parent / "program.py"
+    script.write_text(textwrap.dedent(program))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments)],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def test_jobs_import_nothing_from_the_working_folder(trap, tmp_path):
+    process = start(trap, JOBS.replace("SLEEP", "False"))
+    assert process.communicate(timeout=300)[0] == "['a', 'b']\n"
+    assert not (tmp_path / "executed").exists()
+
+
+def test_extraction_imports_nothing_from_the_working_folder(trap, tmp_path, weights):
+    weights("efficientnet-lite0")
+    from kgvad.video.demo import render
+
+    (tmp_path / "videos").mkdir()
+    render(tmp_path / "videos" / "a.mp4")
+    (tmp_path / "videos" / "b.mp4").write_bytes((tmp_path / "videos" / "a.mp4").read_bytes())
+    process = start(trap, EXTRACT, tmp_path / "videos")
+    assert process.communicate(timeout=300)[0] == "['a', 'b'] {}\n"
+    assert not (tmp_path / "executed").exists()
+
+
+def killed(process, ready):
+    """Kill the process once ``ready()``; whichever of its children are still alive after 10 s."""
+    deadline = time.monotonic() + 300
+    while not ready():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return psutil.wait_procs(children, timeout=10)[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a signal of POSIX systems")
+def test_jobs_end_when_their_parent_is_killed(trap):
+    process = start(trap, JOBS.replace("SLEEP", "True"))
+    assert killed(process, lambda: {"began-a", "began-b"} <= set(os.listdir(trap))) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a signal of POSIX systems")
+def test_extraction_ends_when_its_parent_is_killed(trap, tmp_path, weights):
+    weights("efficientnet-lite0")
+    from kgvad.video.demo import render
+
+    (tmp_path / "videos").mkdir()
+    render(tmp_path / "videos" / "0.mp4")
+    for number in range(1, 40):
+        (tmp_path / "videos" / f"{number}.mp4").hardlink_to(tmp_path / "videos" / "0.mp4")
+    process = start(trap, EXTRACT, tmp_path / "videos")
+    assert killed(process, lambda: list(Path(trap, "features").rglob("*.npy"))) == []
