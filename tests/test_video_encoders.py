@@ -186,17 +186,21 @@ def test_wrong_arrays_are_refused(frames, weights):
         encoder.encode(frames[:, :5])
 
 
-def test_converted_weights_are_made_again_when_damaged(weights, tmp_path, monkeypatch):
+@pytest.mark.parametrize("damage", ["cut", "bit"])
+def test_converted_weights_are_made_again_when_damaged(weights, tmp_path, monkeypatch, damage):
     source = weights("efficientnet-lite0")
     monkeypatch.setenv("KGVAD_WEIGHTS", str(source))
     monkeypatch.setenv("KGVAD_CACHE", str(tmp_path))
     first = load_visual_encoder("efficientnet-lite0")
     converted = tmp_path / "weights/efficientnet-lite0/converted.safetensors"
-    converted.write_bytes(converted.read_bytes()[:1000])
+    whole = converted.read_bytes()
+    damaged = bytearray(whole[:1000] if damage == "cut" else whole)
+    damaged[-5] ^= 0x40  # among the tensors, where safetensors itself notices nothing
+    converted.write_bytes(damaged)
     second = load_visual_encoder("efficientnet-lite0")
     picture = np.zeros((1, 16, 8, 8, 3), np.uint8)
     np.testing.assert_array_equal(first.encode(picture), second.encode(picture))
-    assert converted.stat().st_size > 1_000_000
+    assert converted.read_bytes() == whole
 
 
 def test_default_is_blip_with_a_said_fallback(only_weights, capsys):

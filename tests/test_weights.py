@@ -1,7 +1,9 @@
 import hashlib
 import io
+import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,7 +14,7 @@ import pytest
 
 from kgvad import weights
 from kgvad.errors import WeightsError
-from kgvad.weights import IndexSource, Weights
+from kgvad.weights import HubSource, IndexSource, Weights
 
 
 def row(archive, member, data, **changes):
@@ -29,7 +31,7 @@ def row(archive, member, data, **changes):
         "about": "tiny",
         "megabytes": 1,
         "main": "w.bin",
-        "main_sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": {"w.bin": hashlib.sha256(data).hexdigest()},
     }
     return Weights(**{**fields, **changes})
 
@@ -130,6 +132,82 @@ def test_no_hub_is_one_line(tmp_path, monkeypatch):
     assert done.stdout.startswith("cannot fetch clip-vit-base-patch16 from the model hub (")
     assert done.stdout.count("\n") == 1
     assert "put openai/clip-vit-base-patch16 at revision 57c216476eef into $KGVAD_WEIGHTS/" in done.stdout
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Weights of a model hub that are fetched from a local copy of its repository."""
+    monkeypatch.setenv("KGVAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KGVAD_WEIGHTS", raising=False)
+    source = HubSource("someone/model", "0" * 40)
+    monkeypatch.setitem(weights.TABLE, "hub", Weights("hub", "test", source, "none", "hub", 1, "model.safetensors"))
+
+    def download(repository, revision, local_dir, allow_patterns):
+        assert (repository, revision) == ("someone/model", "0" * 40)
+        (local_dir / ".cache").mkdir(parents=True)
+        for name in ("model.safetensors", "config.json", "tokenizer.json"):
+            (local_dir / name).write_bytes(name.encode())
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr(weights, "_knock", lambda endpoint: None)
+    return weights.find("hub")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_every_file_from_the_hub_is_recorded_and_checked_on_each_use(hub, name):
+    assert weights.find("hub") == hub
+    (hub / name).write_bytes(b"changed")
+    with pytest.raises(WeightsError, match=f"{name} is damaged or not the expected file.*; delete it and fetch it"):
+        weights.find("hub")
+    (hub / name).unlink()
+    with pytest.raises(WeightsError, match=f"has no {name}"):
+        weights.find("hub")
+
+
+def test_a_file_put_beside_the_recorded_ones_is_refused(hub):
+    (hub / "pytorch_model.bin").write_bytes(b"another model")
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin does not belong to these weights; delete it"):
+        weights.find("hub")
+
+
+def test_a_damaged_record_names_the_remedy_and_one_of_another_revision_is_fetched_again(hub):
+    record = json.loads((hub / "sha256.json").read_text())
+    (hub / "sha256.json").write_text(json.dumps(record | {"source": "someone/model@1"}))
+    assert weights.available("hub") is None
+    for text in ("", "[]", '{"files": 3}', "[" * 100000):
+        (hub / "sha256.json").write_text(text)
+        with pytest.raises(WeightsError, match=r"sha256\.json is damaged .*; delete .* and fetch again"):
+            weights.available("hub")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "vocab.txt", "model.safetensors"])
+def test_a_changed_file_of_the_sentence_encoder_is_noticed(real_minilm, name):
+    content = bytearray((real_minilm / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (real_minilm / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=f"{name} is damaged"):
+        weights.find("minilm-l6")
+
+
+@pytest.fixture
+def real_minilm(request, tmp_path, monkeypatch):
+    folder = tmp_path / "cache" / "weights" / "minilm-l6"
+    shutil.copytree(request.getfixturevalue("weights")("minilm-l6"), folder)
+    monkeypatch.setenv("KGVAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KGVAD_WEIGHTS", raising=False)
+    return folder
+
+
+def test_the_fingerprint_covers_tokenizer_and_configuration(real_minilm, tmp_path):
+    from kgvad.anchors.text import load_text_encoder
+
+    mine = tmp_path / "mine"
+    shutil.copytree(real_minilm, mine)
+    before = load_text_encoder(str(mine)).fingerprint
+    assert before == load_text_encoder("minilm").fingerprint
+    settings = json.loads((mine / "tokenizer_config.json").read_text())
+    (mine / "tokenizer_config.json").write_text(json.dumps(settings | {"do_lower_case": False}))
+    assert load_text_encoder(str(mine)).fingerprint != before
 
 
 def test_numpy_pickle_is_read(tmp_path):

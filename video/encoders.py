@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kgvad import weights
+from kgvad.checksums import CONVERTED
 from kgvad.console import note
 from kgvad.errors import FeatureError, UsageError, WeightsError
 from kgvad.files import replacing
@@ -340,13 +342,14 @@ def _converted(name: str, architecture: Any, build: Any) -> tuple[nn.Module, str
     """The network called ``name``, read from safetensors that are written on first use from the published file."""
     row = weights.lookup(name)
     digest = row.main_sha256 or ""
-    path = cache_dir() / "weights" / name / "converted.safetensors"
+    path = cache_dir() / "weights" / name / CONVERTED
     if path.is_file():
         # a file that is damaged or of another version is converted again
         with suppress(SafetensorError, RuntimeError, OSError), safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("source_sha256") == digest:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            if file.metadata() == _provenance(state, digest):
                 network: nn.Module = architecture()
-                network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+                network.load_state_dict(state)
                 return network, digest
     source = weights.find(name) / row.main
     try:
@@ -354,6 +357,17 @@ def _converted(name: str, architecture: Any, build: Any) -> tuple[nn.Module, str
     except (KeyError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"{source} does not hold {row.about} ({reason})", "delete it and fetch it again") from error
+    state = network.state_dict()
     with replacing(path) as temporary:
-        save_file(network.state_dict(), os.fspath(temporary), metadata={"source_sha256": digest})
+        save_file(state, os.fspath(temporary), metadata=_provenance(state, digest))
     return network, digest
+
+
+def _provenance(state: Mapping[str, Tensor], source_sha256: str) -> dict[str, str]:
+    """Metadata of converted weights: the hash of the published file and that of the tensors themselves."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        tensor = state[key].contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy())
+    return {"version": "2", "source_sha256": source_sha256, "tensors_sha256": digest.hexdigest()}

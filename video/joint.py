@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from kgvad import weights
+from kgvad.checksums import IMAGE_FILES, digest_of
 from kgvad.errors import UsageError, WeightsError
-from kgvad.files import sha256
 from kgvad.video.encoders import NAMES, FrameEncoder, VisualEncoder, shorter_side
 from kgvad.video.sampling import Sampling
 
@@ -81,7 +81,9 @@ def load_joint(name: str, sampling: Sampling, device: str) -> VisualEncoder:
     main = next((folder / f for f in ("model.safetensors", "pytorch_model.bin") if (folder / f).is_file()), None)
     if main is None:
         raise WeightsError(f"{folder} has no model.safetensors", "copy the whole model folder")
-    return JointEncoder(kind, _network(kind, folder), folder, sha256(main), sampling, device)
+    return JointEncoder(
+        kind, _network(kind, folder), folder, digest_of(folder, main.name, IMAGE_FILES), sampling, device
+    )
 
 
 def _kind(folder: Path) -> str:
