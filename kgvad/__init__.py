@@ -6,6 +6,7 @@ The names below are the public interface; everything else may change. They are i
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,12 @@ _WHERE = {
 }
 
 __all__ = sorted(_WHERE)
+
+# Libraries that kgvad imports read these when they are imported. What the user set stays.
+for _switch in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DISABLE_SAFETENSORS_CONVERSION"):
+    os.environ.setdefault(_switch, "1")
+if os.environ.get("KGVAD_OFFLINE", "").lower() not in ("", "0", "false", "no"):
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def __getattr__(name: str) -> Any:
