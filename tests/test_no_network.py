@@ -72,7 +72,7 @@ def tried(code, **environment):
 
 
 def test_the_guard_notices_an_attempt():
-    assert tried(ATTEMPT) == ["socket.connect ('192.0.2.1', 80)"]
+    assert any("192.0.2.1" in attempt for attempt in tried(ATTEMPT))
 
 
 def test_no_import_contacts_anyone():
