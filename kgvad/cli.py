@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from kgvad import cli_anchors, cli_detector, cli_evaluate, cli_explain, cli_kg, cli_shell, cli_video
-from kgvad.errors import KgvadError
+from kgvad.errors import KgvadError, unexpected
 from kgvad.streams import OutputError, guard_streams
 
 app = typer.Typer(
@@ -80,6 +80,10 @@ def _run() -> None:
     except (KeyboardInterrupt, typer.Abort):
         print("kgvad: interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        _fail(unexpected(error), 1)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -21,6 +21,8 @@ An error is one line that names the file, option or item, and the remedy.
 
 from __future__ import annotations
 
+OUT_OF_MEMORY = ("not enough memory", "out of memory", "unable to allocate", "cannot allocate memory")
+
 
 class KgvadError(Exception):
     """Base of all errors raised on purpose.
@@ -95,3 +97,26 @@ class ScoresError(KgvadError):
 
 class ReportError(KgvadError):
     pass
+
+
+def unexpected(error: BaseException) -> str:
+    """One line about an exception that nobody raised on purpose: out of memory, nested too deeply, or a bug."""
+    said = " ".join(str(error).split())[:300]
+    kind = type(error).__name__
+    if is_out_of_memory(error):
+        place = "GPU" if "cuda" in said.casefold() else "machine"
+        return (
+            f"out of memory: the {place} cannot hold what this command needs ({said or kind}); "
+            "close other programs, use smaller inputs or a smaller --batch, or on a GPU --device cpu"
+        )
+    if isinstance(error, RecursionError):
+        return f"an input is nested too deeply ({said}); check the files given, or run again with --debug"
+    return f"{kind}: {said or 'no message'}; this is a bug, run again with --debug"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, NumPy, the operating system or PyTorch's allocators (CPU, CUDA) ran out of memory."""
+    if isinstance(error, MemoryError):
+        return True
+    said = str(error).casefold()
+    return isinstance(error, (RuntimeError, OSError)) and any(words in said for words in OUT_OF_MEMORY)
