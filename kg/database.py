@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from kgvad.errors import StoreError, UsageError
+from kgvad.kg.migrations import MIGRATIONS
 from kgvad.kg.schema import Base, MigrationRow
 from kgvad.settings import cache_dir
 
@@ -35,13 +36,6 @@ def database_file(url: str | None = None) -> Path | None:
     """File of the cache at this URL (``None``: the default one); ``None`` where it is not a file."""
     parsed = _parse(url or default_url())
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
-
-
-def _m1_tables(connection: Connection) -> None:
-    Base.metadata.create_all(connection)
-
-
-MIGRATIONS: list[Callable[[Connection], None]] = [_m1_tables]
 
 
 class Database:

@@ -1,0 +1,74 @@
+"""The migrations are history: they give today's tables, and today's models do not change them."""
+
+import pytest
+from sqlalchemy import Column, Integer, Table, create_engine, text
+
+from kgvad.errors import StoreError
+from kgvad.kg import database
+from kgvad.kg.database import Database
+from kgvad.kg.migrations import MIGRATIONS
+from kgvad.kg.schema import Base, MigrationRow
+
+
+def definitions(url):
+    """The ``CREATE`` statements of a database by name: every table, index and constraint."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
+    engine.dispose()
+    return {name: " ".join(sql.split()) for name, sql in rows}
+
+
+def file_of(folder, steps, name="old"):
+    """The URL of a cache that a kgvad with ``steps`` migrations wrote."""
+    url = f"sqlite:///{folder / name}.sqlite"
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for number, migration in enumerate(MIGRATIONS[:steps], start=1):
+            migration(connection)
+            row = {"number": number, "name": migration.__name__, "applied_at": "2026-01-01T00:00:00+00:00"}
+            connection.execute(MigrationRow.__table__.insert(), row)
+    engine.dispose()
+    return url
+
+
+@pytest.mark.parametrize("steps", range(len(MIGRATIONS) + 1))
+def test_a_file_of_every_older_format_becomes_what_the_models_describe(tmp_path, steps):
+    url = file_of(tmp_path, steps)
+    Database(url).close()
+    expected = f"sqlite:///{tmp_path / 'models.sqlite'}"
+    engine = create_engine(expected)
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    assert definitions(url) == definitions(expected)
+
+
+def test_a_change_of_the_models_leaves_the_first_migration_as_it_was(tmp_path):
+    before = definitions(file_of(tmp_path, 1))
+    table = Table("tomorrow", Base.metadata, Column("id", Integer, primary_key=True))
+    try:
+        assert definitions(file_of(tmp_path, 1, "after")) == before
+    finally:
+        Base.metadata.remove(table)
+    assert "items" in before and "statements_of_object" in before
+
+
+def test_an_older_file_is_brought_forward_and_keeps_its_rows(tmp_path, monkeypatch):
+    url = file_of(tmp_path, 1)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO bundles VALUES ('abc', '2026-01-01')"))
+    engine.dispose()
+
+    def second(connection):
+        connection.execute(text("ALTER TABLE bundles ADD COLUMN note TEXT NOT NULL DEFAULT ''"))
+
+    monkeypatch.setattr(database, "MIGRATIONS", [*MIGRATIONS[:1], second])
+    opened = Database(url)
+    with opened.read() as connection:
+        assert connection.execute(text("SELECT * FROM bundles")).all() == [("abc", "2026-01-01", "")]
+        assert connection.execute(text("SELECT number, name FROM migrations")).all()[-1] == (2, "second")
+    opened.close()
+    monkeypatch.setattr(database, "MIGRATIONS", MIGRATIONS[:1])
+    with pytest.raises(StoreError, match=r"was written by a newer kgvad \(format 2, this one knows 1\); upgrade kgvad"):
+        Database(url)
