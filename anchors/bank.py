@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from kgvad.anchors.pool import DEFAULT_POOLING, pooling
@@ -30,7 +30,7 @@ from kgvad.anchors.select import select
 from kgvad.anchors.text import TextEncoder
 from kgvad.console import note
 from kgvad.errors import AnchorError, UsageError
-from kgvad.files import replacing
+from kgvad.files import check_version, parse_json, reading, replacing
 from kgvad.kg.database import now
 from kgvad.kg.graph import Concept, Hierarchy, category_concepts, explain_path
 from kgvad.kg.store import Store
@@ -179,24 +179,18 @@ class AnchorBank:
         if not path.is_file():
             raise AnchorError(f"there is no anchor bank {path}", "make it with: kgvad build-anchors --dataset NAME")
         try:
-            with safe_open(path, "numpy") as file:
+            with reading(path, AnchorError, "build it again"), safe_open(path, "numpy") as file:
                 metadata = file.metadata() or {}
                 if "kgvad" not in metadata:
                     raise AnchorError(f"{path} is no anchor bank", "make one with: kgvad build-anchors")
-                about = json.loads(metadata["kgvad"])
-                if isinstance(about, dict) and about.get("version", 0) > VERSION:
-                    raise AnchorError(
-                        f"{path} was written by {about.get('made_by', 'a newer kgvad')} (version {about['version']})",
-                        "update kgvad, or build the bank again",
-                    )
+                about = parse_json(metadata["kgvad"], f"{path}: kgvad", AnchorError, "build it again")
+                check_version(about, path, VERSION, AnchorError, "build it again")
                 tensors = {name: file.get_tensor(name) for name in TENSORS}
             header = _Header.model_validate(about)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise AnchorError(f"{path}: {place}: {first['msg']}", "build it again") from error
-        except (SafetensorError, OSError, ValueError) as error:
-            raise AnchorError(f"{path} is damaged or no anchor bank ({error})", "build it again") from error
         return cls(header, tensors, str(path))
 
 

@@ -8,7 +8,6 @@ gradients, which is what learnable prompts need.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from kgvad.anchors.cache import VectorCache
 from kgvad.checksums import TEXT_FILES, digest_of
 from kgvad.console import note
 from kgvad.errors import UsageError, WeightsError
+from kgvad.files import read_json
 
 PUBLISHED = {
     "blip": "blip-itm-base-coco",
@@ -307,8 +307,8 @@ def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
 
 def _kind(folder: Path) -> str:
     try:
-        kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
-    except (ValueError, AttributeError) as error:
+        kind = read_json(folder / "config.json", WeightsError, "copy it again").get("model_type")
+    except AttributeError as error:
         raise WeightsError(f"{folder / 'config.json'} is damaged ({error})", "copy it again") from error
     if kind not in _MODEL_TYPES:
         raise UsageError(

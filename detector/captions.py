@@ -7,8 +7,6 @@ video's own level, gives the anomaly score. What the event is, is told by the an
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from scipy.special import expit, logsumexp
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.text import TextEncoder
 from kgvad.errors import AnchorError, ScoresError, UsageError
+from kgvad.files import read_json
 from kgvad.video import SNIPPET_FRAMES
 
 Captions = list[tuple[int, str]]  # (frame, caption), ordered by frame
@@ -104,11 +103,7 @@ def all_captions(path: str | os.PathLike[str]) -> dict[str, Captions]:
 def _content(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"there is no file of captions {path}", "give a JSON file {video: {frame: caption}}")
-    try:
-        raw = path.read_bytes()
-        content = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-    except (ValueError, OSError, EOFError, RecursionError) as error:
-        raise ScoresError(f"{path} is no JSON ({error})", "captions are {video: {frame: caption}}") from error
+    content = read_json(path, ScoresError, "captions are {video: {frame: caption}}")
     if not isinstance(content, dict) or not content:
         raise ScoresError(f"{path} holds no captions", "captions are {video: {frame: caption}}")
     return content

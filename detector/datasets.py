@@ -11,15 +11,19 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from kgvad.errors import FeatureError, UsageError
-from kgvad.files import write_text
+from kgvad.files import check_version, read_json, reading, write_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Split = Literal["train", "test"]
 FILE = "dataset.json"
+VERSION = 1  # of dataset.json
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv")
 
 
@@ -53,6 +57,7 @@ class Truth(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    version: Literal[1] = VERSION
     dataset: str
     normal: str = "Normal"
     categories: tuple[str, ...]  # with Normal
@@ -86,7 +91,9 @@ class Truth(BaseModel):
                 "name the folder of the dataset's lists with --lists, or use kgvad import-features",
             )
         try:
-            return cls.model_validate_json(path.read_bytes())
+            data = read_json(path, FeatureError, "write it again with kgvad import-features")
+            check_version(data, path, VERSION, FeatureError, "write it again with kgvad import-features")
+            return cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
@@ -141,7 +148,7 @@ def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
 
 def _lines(path: Path) -> Iterable[tuple[int, str]]:
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise FeatureError(f"{path} is missing", "name the folder of the dataset's official lists") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -200,7 +207,7 @@ def _ucf_intervals(path: Path) -> dict[str, tuple[tuple[int, int], ...]]:
 def read_frame_counts(path: Path) -> dict[str, int]:
     """Frame counts from a CSV or TSV table with the columns ``video`` and ``n_frames``."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
         return {row["video"]: int(row["n_frames"]) for row in rows}
     except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
@@ -260,7 +267,6 @@ def xd_labels(code: str) -> tuple[str, ...]:
 
 def _read_shanghaitech(folder: Path) -> Truth:
     """The weakly supervised split: ``video,label`` to train, ``video,label,frames`` to test (-1: see its mask)."""
-    import numpy as np
 
     videos: dict[str, VideoTruth] = {}
     for name, split in (("mist_SH_Train_new.txt", "train"), ("mist_SH_Test_NEW.txt", "test")):
@@ -274,13 +280,28 @@ def _read_shanghaitech(folder: Path) -> Truth:
             if split == "train":
                 videos[video] = VideoTruth(split="train", labels=labels)
             elif labels:
-                frames = np.load(mask, allow_pickle=False) if mask.is_file() else None
-                if frames is None:
+                if not mask.is_file():
                     raise FeatureError(f"{mask} is missing for the abnormal test video {video}", "copy the frame masks")
+                frames = _mask(mask)
                 videos[video] = VideoTruth(split="test", labels=labels, intervals=runs(frames), frame_count=len(frames))
             else:
                 videos[video] = VideoTruth(split="test", intervals=(), frame_count=int(fields[1]))
     return Truth(dataset="shanghaitech", categories=("Normal", "Anomaly"), videos=videos)
+
+
+def _mask(path: Path) -> NDArray[Any]:
+    """The mask of one video, [frames]."""
+    import numpy as np
+
+    from kgvad.arrays import check_claim
+
+    with reading(path, FeatureError, "copy the frame masks"):
+        with path.open("rb") as file:
+            check_claim(file, path.stat().st_size)
+        mask: NDArray[Any] = np.load(path, allow_pickle=False)
+        if mask.ndim != 1 or mask.dtype.kind not in "biuf":
+            raise ValueError(f"it holds {mask.dtype} {list(mask.shape)}, not one number a frame")
+    return mask
 
 
 def runs(mask: Sequence[int]) -> tuple[tuple[int, int], ...]:

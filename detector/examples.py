@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from kgvad.console import track
@@ -21,7 +21,7 @@ from kgvad.detector.datasets import Truth
 from kgvad.detector.run import Run
 from kgvad.detector.score import infer
 from kgvad.errors import RunError
-from kgvad.files import replacing
+from kgvad.files import DAMAGED, replacing
 from kgvad.video.store import FeatureStore
 
 EXAMPLES = "examples.safetensors"
@@ -94,7 +94,7 @@ class Examples:
                 found = cls(
                     about["videos"], about["categories"], file.get_tensor("seconds"), file.get_tensor("vectors")
                 )
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGED as error:
             raise RunError(
                 f"{path} cannot be read: {error}", "delete it; reports then show no similar events"
             ) from None
@@ -146,7 +146,7 @@ def _made_by(path: Path) -> str | None:
     try:
         with safe_open(path, "numpy") as file:
             return str(json.loads(file.metadata()["about"])["run"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         return None
 
 

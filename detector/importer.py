@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.arrays import Archive, open_npz
 from kgvad.console import track, warn
 from kgvad.detector.datasets import Truth, read_frame_counts, read_truth
 from kgvad.errors import FeatureError
-from kgvad.files import sha256
+from kgvad.files import read_json, reading, sha256
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.store import FeatureStore, Manifest, VideoEntry
 
@@ -62,7 +61,7 @@ def import_segments(
     for table in frames:
         counts |= frame_counts(Path(table))
     bundle = _open(archive)
-    names = sorted({name.partition("|")[0] for name in bundle.files})
+    names = sorted({name.partition("|")[0] for name in bundle.names})
     known = [name for name in names if name in truth.videos]
     if not known:
         raise FeatureError(f"{archive} has no video of the lists of {dataset}", "check --dataset and --lists")
@@ -112,35 +111,30 @@ def frame_counts(path: Path) -> dict[str, int]:
     """Frame counts by video from a CSV, TSV or JSON table."""
     if path.suffix.lower() != ".json":
         return read_frame_counts(path)
+    table = read_json(path, FeatureError, "give {video: frames}")
     try:
-        table = json.loads(path.read_text("utf-8"))
         return {video: int(row["n_frames"] if isinstance(row, dict) else row) for video, row in table.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FeatureError(f"{path} is not a table of frame counts: {error}", "give {video: frames}") from error
 
 
-def _open(archive: Path) -> np.lib.npyio.NpzFile:
+def _open(archive: Path) -> Archive:
     if not archive.is_file():
         raise FeatureError(f"{archive} is {'a folder' if archive.is_dir() else 'missing'}", "name an npz archive")
-    try:
-        bundle = np.load(archive, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FeatureError(f"{archive} cannot be read: {error}", "copy it again") from error
-    if not isinstance(bundle, np.lib.npyio.NpzFile):
-        raise FeatureError(f"{archive} is a single array, not an npz archive", "name an npz archive")
-    return bundle
+    with archive.open("rb") as file:
+        if file.read(6) == b"\x93NUMPY":
+            raise FeatureError(f"{archive} is a single array, not an npz archive", "name an npz archive")
+    return open_npz(archive, FeatureError, "copy it again")
 
 
-def _rows(bundle: np.lib.npyio.NpzFile, archive: Path, name: str) -> NDArray[np.float32]:
+def _rows(bundle: Archive, archive: Path, name: str) -> NDArray[np.float32]:
     """Features of one video, float32 [segments, D]."""
-    try:
-        if f"{name}|q" in bundle.files:
+    with reading(f"{archive}: {name}", FeatureError, "copy the archive again"):
+        if f"{name}|q" in bundle.names:
             small, scale = bundle[f"{name}|q"], bundle[f"{name}|s"].astype(np.float32)
             rows = np.asarray((small.astype(np.float32) / 255) ** 2 * scale[:, None], dtype=np.float32)
         else:
             rows = np.asarray(bundle[name], dtype=np.float32)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise FeatureError(f"{archive}: {name} is damaged: {error}", "copy the archive again") from error
     if rows.ndim != 2 or 0 in rows.shape:
         raise FeatureError(f"{archive}: {name} has shape {list(rows.shape)}, not [segments, D]", "repair it")
     return rows

@@ -25,6 +25,7 @@ from kgvad.detector.datasets import (
 )
 from kgvad.detector.importer import FPS, frame_counts, import_segments
 from kgvad.errors import FeatureError, UsageError
+from kgvad.files import reading
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.store import MANIFEST, FeatureStore, Manifest, VideoEntry, read_array
 
@@ -83,7 +84,8 @@ def read_list(path: Path) -> list[Line]:
     if path.suffix.lower() == ".csv":
         if not lines or [field.strip() for field in lines[0].split(",")[:2]] != ["path", "label"]:
             raise FeatureError(f"{path} does not begin with the line path,label", "name a list of feature files")
-        rows = [(number, row) for number, row in enumerate(csv.reader(lines[1:]), 2) if row]
+        with reading(path, FeatureError, "name a list of feature files"):
+            rows = [(number, row) for number, row in enumerate(csv.reader(lines[1:]), 2) if row]
     else:
         rows = [(number, [line.strip()]) for number, line in enumerate(lines, 1) if line.strip()]
     for number, row in rows:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kgvad.detector.run import HISTORY
 from kgvad.errors import KgvadError
+from kgvad.files import DAMAGED
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -36,7 +37,7 @@ class Mirror:
         try:
             lines = self._history.read_text("utf-8").splitlines()
             epochs = [json.loads(line) for line in lines]
-        except (FileNotFoundError, ValueError):  # training writes it whole with its next checkpoint
+        except DAMAGED:  # training writes it whole with its next checkpoint
             return
         if self._writer is None or lines[: len(self._written)] != self._written:
             self._writer = self._begin()

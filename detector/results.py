@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from importlib.resources import files
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgvad.detector.evaluation import Report, markdown_table
 from kgvad.errors import UsageError
+from kgvad.files import check_version, read_json
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -89,10 +89,11 @@ def collect(paths: Sequence[Path]) -> Collection:
     found: list[Report] = []
     for path in paths:
         try:
-            data = json.loads(path.read_text("utf-8"))
+            data = read_json(path, UsageError, "name files written by kgvad evaluate --json")
+            check_version(data, path, 1, UsageError, "measure again: kgvad evaluate --json")
             kind = Collection if isinstance(data, dict) and "evaluations" in data else Report
             read = kind.model_validate(data)
-        except (OSError, ValueError, ValidationError) as error:
+        except ValidationError as error:
             reason = str(error).splitlines()[0]
             raise UsageError(
                 f"{path} is no evaluation: {reason}", "name files written by kgvad evaluate --json"

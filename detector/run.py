@@ -13,11 +13,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from kgvad.anchors.bank import AnchorBank
@@ -25,9 +24,10 @@ from kgvad.anchors.learnable import in_words
 from kgvad.anchors.text import HubEncoder
 from kgvad.detector.api import Detector, Problem, Recipe, build, check_options
 from kgvad.errors import RunError, UsageError
-from kgvad.files import sha256
+from kgvad.files import DAMAGED, check_version, read_json, sha256
 
 MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.safetensors", "history.jsonl"
+VERSION = 1  # of config.json
 RESUME, METRICS = "resume.safetensors", "metrics.json"
 
 
@@ -36,7 +36,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: int = 1
+    version: Literal[1] = VERSION
     detector: str
     options: dict[str, Any]  # the detector's own Config, complete
     recipe: Recipe
@@ -108,7 +108,7 @@ class Run:
             detector = build(config.detector, make_problem(config, bank), config.options)
         try:
             detector.load_state_dict(load_file(folder / MODEL))
-        except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        except DAMAGED as error:
             reason = " ".join(str(error).split())[:160]
             raise RunError(f"{folder / MODEL} is damaged or of another detector: {reason}", "train again") from error
         return cls(folder, config, detector.eval().to(device), bank, sha256(folder / MODEL)[:16])
@@ -118,17 +118,17 @@ def read_config(folder: Path) -> RunConfig:
     """The ``config.json`` of a run folder."""
     path = folder / CONFIG
     try:
-        return RunConfig.model_validate_json(path.read_bytes())
+        if not path.exists():
+            raise RunError(f"{folder} is not a run: it has no {CONFIG}", "make one with: kgvad train")
+        data = read_json(path, RunError, "restore the file, or train again")
+        check_version(data, path, VERSION, RunError, "train again with this kgvad")
+        return RunConfig.model_validate(data)
     except UsageError as error:
         raise RunError(f"{path}: {error.message}", error.remedy) from error
-    except FileNotFoundError:
-        raise RunError(f"{folder} is not a run: it has no {CONFIG}", "make one with: kgvad train") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise RunError(f"{path}: {where}: {first['msg']}", "restore the file, or train again") from error
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}", "check the folder") from error
 
 
 def make_problem(config: RunConfig, bank: AnchorBank | None, tower: HubEncoder | None = None) -> Problem:

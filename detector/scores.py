@@ -16,7 +16,6 @@ import csv
 import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from kgvad.arrays import open_npz
 from kgvad.errors import ScoresError, UsageError
-from kgvad.files import replacing, write_json, write_text
+from kgvad.files import check_version, parse_json, read_json, reading, replacing, write_json, write_text
 from kgvad.video import SNIPPET_FRAMES
 
+VERSION = 1
+REMEDY = "score the video again, or write the file again"
 FORMATS = (".npz", ".csv", ".json")
 TABLES = ("alignment", "concept_alignment", "probabilities")  # arrays with the rows of the scores
 
@@ -153,13 +155,11 @@ class Scores:
         if not path.is_file():
             raise ScoresError(f"{path} is {'a folder' if path.is_dir() else 'missing'}", "name a file of scores")
         try:
-            fields = reader(path)
-            return _build(fields, video or path.stem, fps, frame_count)
+            with reading(path, ScoresError, REMEDY):
+                return _build(reader(path), video or path.stem, fps, frame_count)
         except ScoresError as error:
-            raise ScoresError(f"{path}: {error.message}", error.remedy) from None
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError, csv.Error) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ScoresError(f"{path} cannot be read as scores: {reason}", "write the file again") from error
+            message = error.message if str(path) in error.message else f"{path}: {error.message}"
+            raise ScoresError(message, error.remedy) from error.__cause__
 
 
 def _suffix(path: Path) -> str:
@@ -236,6 +236,7 @@ def _check(given: Scores) -> None:
 
 def _about(given: Scores) -> dict[str, Any]:
     return {
+        "version": VERSION,
         "video": given.video,
         "fps": given.fps,
         "frame_count": given.frame_count,
@@ -245,24 +246,32 @@ def _about(given: Scores) -> dict[str, Any]:
     }
 
 
+def _number(value: Any, name: str) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ScoresError(f"{name} is {str(value)[:40]!r}, not a number", "correct the file")
+    return value
+
+
 def _arrays(given: Scores) -> dict[str, NDArray[Any]]:
     names = ("spans", "scores", *TABLES)
     return {name: getattr(given, name) for name in names if getattr(given, name) is not None}
 
 
 def _build(fields: Mapping[str, Any], video: str, fps: float | None, frame_count: int | None) -> Scores:
-    known = {"video", "fps", "frame_count", "categories", "normal", "origin"}
+    if fields.get("version") is not None:  # files of other programs have none
+        check_version(fields, "the file of scores", VERSION, ScoresError, REMEDY)
+    known = {"version", "video", "fps", "frame_count", "categories", "normal", "origin"}
     known |= {"spans", "scores", *TABLES}
     unknown = sorted(set(fields) - known)
     if unknown:
         raise ScoresError(f"unknown field {unknown[0]!r}", f"known fields are {', '.join(sorted(known))}")
     if fields.get("scores") is None:
         raise ScoresError("there is no field 'scores'", "give one score per row")
-    rate = fields.get("fps") or fps
+    rate = _number(fields.get("fps"), "fps") or fps
     if rate is None:
         raise ScoresError("fps is not given", "add the field fps, or name the video that was scored")
     scores = _array(fields["scores"], np.float32, "scores", 1)
-    count = fields.get("frame_count") or frame_count
+    count = _number(fields.get("frame_count"), "frame_count") or frame_count
     spans = fields.get("spans")
     if spans is None:
         starts = np.arange(len(scores)) * SNIPPET_FRAMES
@@ -304,23 +313,32 @@ def _build(fields: Mapping[str, Any], video: str, fps: float | None, frame_count
 
 
 def _from_npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as bundle:
-        if not isinstance(bundle, np.lib.npyio.NpzFile):
+    with path.open("rb") as file:
+        if file.read(6) == b"\x93NUMPY":
             raise ScoresError("is a single array, not an npz file", "save it with numpy.savez(scores=...)")
-        fields: dict[str, Any] = {name: bundle[name] for name in bundle.files}
+    with open_npz(path, ScoresError, REMEDY) as bundle:
+        fields: dict[str, Any] = {name: bundle[name] for name in bundle.names}
     about = fields.pop("about", None)
-    for name in ("video", "fps", "frame_count", "normal", "categories"):  # another program's npz holds them as arrays
+    for name in (
+        "version",
+        "video",
+        "fps",
+        "frame_count",
+        "normal",
+        "categories",
+    ):  # another program's npz holds them as arrays
         if name in fields:
             fields[name] = fields[name].tolist()
-    return fields | (_object(str(about)) if about is not None else {})
+    return fields | (
+        _object(parse_json(str(about), f"{path}: about", ScoresError, REMEDY)) if about is not None else {}
+    )
 
 
 def _from_json(path: Path) -> dict[str, Any]:
-    return _object(path.read_text("utf-8"))
+    return _object(read_json(path, ScoresError, REMEDY))
 
 
-def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ScoresError("the JSON is not an object", "write an object with the field 'scores'")
     return value
@@ -349,7 +367,7 @@ def _to_csv(given: Scores) -> str:
 def _from_csv(path: Path) -> dict[str, Any]:
     text = path.read_text("utf-8-sig")
     first, _, rest = text.partition("\n")
-    fields = _object(first[1:]) if first.startswith("#") else {}
+    fields = _object(parse_json(first[1:], f"{path}, line 1", ScoresError, REMEDY)) if first.startswith("#") else {}
     reader = csv.reader(io.StringIO(rest if first.startswith("#") else text))
     names = [name.strip() for name in next(reader, [])]
     rows = [row for row in reader if row]

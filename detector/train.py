@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -36,7 +36,7 @@ from kgvad.detector.run import (
 from kgvad.detector.team import Team
 from kgvad.detector.validation import Validation, split_videos
 from kgvad.errors import RunError
-from kgvad.files import is_temporary, replacing, write_text
+from kgvad.files import DAMAGED, is_temporary, replacing, write_text
 
 Report = Callable[[int, Mapping[str, float]], None]
 
@@ -311,7 +311,7 @@ def _resume(
             raise ValueError("it was made with other settings")
         detector.load_state_dict(_with_prefix(tensors, "model."))
         if validation is not None:
-            history = [json.loads(line) for line in metadata["history"].split("\n")]
+            history = [json.loads(line) for line in metadata["history"].split("\n")]  # what training wrote itself
             validation.restore(history, _with_prefix(tensors, "best."))
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
@@ -320,7 +320,7 @@ def _resume(
                 state.setdefault(int(number), {})[field] = value
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
         return int(metadata["epoch"])
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"{path} cannot be used: {reason}", "delete it to start this run anew") from error
 

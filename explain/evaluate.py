@@ -36,7 +36,7 @@ def text_table(sources: Sequence[Path], references: Path, seed: int = 0) -> str:
     known = read_references(references)
     candidates, targets = [], []
     for path in _report_files(sources):
-        report = Report.from_json(path.read_text("utf-8"), str(path))
+        report = Report.read(path)
         text = explanation(report)
         if text and Path(report.video.name).stem in known:
             candidates.append(text)

@@ -7,7 +7,6 @@ similarity of sentence vectors (best reference). The packages are the extra ``ev
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.errors import KgvadError, ReportError, UsageError
+from kgvad.files import read_json
 
 RESAMPLES = 1000
 Encode = Callable[[Sequence[str]], NDArray[np.floating]]
@@ -173,12 +173,9 @@ def read_references(path: Path) -> dict[str, list[str]]:
     ReportError
         It is no JSON of one of these forms, or holds no text.
     """
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist", "name a JSON file of reference texts") from None
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{path} is no JSON: {error}", "give {video: [text, ...]}") from error
+    if not path.exists():
+        raise UsageError(f"{path} does not exist", "name a JSON file of reference texts")
+    content = read_json(path, ReportError, "give {video: [text, ...]}")
     if not isinstance(content, dict):
         raise ReportError(f"{path} is not an object", "give {video: [text, ...]}")
     found = {Path(video).stem: _texts(value) for video, value in content.items()}

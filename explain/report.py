@@ -7,11 +7,13 @@ changes its meaning (major) or is added (minor).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgvad.errors import ReportError
+from kgvad.files import reading
 
 Version = Literal["1.0", "1.1"]  # of files that can be read; 1.1 added ``similar`` to events
 SCHEMA_VERSION: Version = "1.1"
@@ -268,6 +270,13 @@ class Report(Part):
     limits: tuple[LimitKey, ...]
     language: str | None = None  # of the sentences
     sentences: tuple[Sentence, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Read a JSON report from ``path``; errors as of :meth:`from_json`."""
+        with reading(path, ReportError, "name a report as JSON"):
+            text = path.read_text("utf-8-sig")
+        return cls.from_json(text, str(path))
 
     @classmethod
     def from_json(cls, text: str, name: str = "the report") -> Report:

@@ -174,12 +174,13 @@ def load_table(name_or_path: str | Path) -> CategoryTable:
         known = ", ".join(bundled_tables())
         raise UsageError(f"unknown dataset {name!r}", f"known are {known}, or give the path of a .toml table")
     try:
-        return parse_table(path.read_text("utf-8"), str(path))
+        return parse_table(path.read_text("utf-8-sig"), str(path))
     except FileNotFoundError:
         remedy = "kgvad kg init-dataset writes a first table"
         raise UsageError(f"there is no category table {path}", remedy) from None
     except OSError as error:
-        raise CategoryTableError(f"cannot read the category table {path}: {error.strerror}") from error
+        message = f"cannot read the category table {path}: {error.strerror}"
+        raise CategoryTableError(message, "name a .toml file") from error
     except UnicodeDecodeError as error:
         raise CategoryTableError(f"{path} is not UTF-8 text", "save the table as UTF-8") from error
 

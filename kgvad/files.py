@@ -1,15 +1,20 @@
-"""Writing files so that a kill, a crash or a full disk leaves the old file or the new one."""
+"""Files: written so that a kill leaves the old file or the new one, read so that a damaged one is one line."""
 
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
+import struct
 import sys
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +31,24 @@ _TEMPORARY = ".kgvad-"  # stands in the names of temporary files
 _DATA_SUFFIXES = (".npy", ".safetensors", ".jsonl")
 _DATA_NAMES = ("config.json", "manifest.json", "dataset.json")
 _MOST_LINKS = 40
+
+LARGEST_TEXT = 1 << 30  # bytes of a JSON file, also once a gzipped one is unpacked
+# What opening, unpacking and parsing a damaged or hostile file raises. RuntimeError: an encrypted zip member, too deep
+# nesting (RecursionError), an unknown compression (NotImplementedError); ArithmeticError: numbers beyond any type.
+DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    SafetensorError,
+)
 
 
 @contextmanager
@@ -201,3 +224,92 @@ def sha256(path: str | os.PathLike[str]) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str) -> Iterator[None]:
+    """Turn what a missing, damaged or hostile file raises in the block into one line of ``kind``."""
+    try:
+        if Path(path).is_dir():
+            raise kind(f"{path} is a folder, not a file", remedy)
+        yield
+    except DAMAGED as error:
+        said = getattr(error, "strerror", None) or str(error)
+        reason = " ".join(str(said).split())[:160] or type(error).__name__
+        if isinstance(error, RecursionError):
+            reason = "it is nested too deeply"
+        raise kind(f"{path} cannot be read: {reason}", remedy) from error
+
+
+def read_json(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str) -> Any:
+    """The value of a JSON file, which may be gzipped and begin with a byte order mark.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        What is raised when the file cannot be read.
+    remedy
+        What the reader of the error can do.
+
+    Raises
+    ------
+    KgvadError
+        Of ``kind``: no such file, or not JSON; see :func:`parse_json`.
+    """
+    with reading(path, kind, remedy):
+        with open(path, "rb") as plain:
+            packed = plain.read(2) == b"\x1f\x8b"
+            plain.seek(0)
+            with gzip.open(plain) if packed else plain as file:
+                data = file.read(LARGEST_TEXT + 1)
+        if len(data) > LARGEST_TEXT:
+            raise kind(f"{path} is larger than {LARGEST_TEXT >> 20} MB", remedy)
+    return parse_json(data, path, kind, remedy)
+
+
+def parse_json(data: bytes | str, name: object, kind: type[KgvadError], remedy: str) -> Any:
+    """The value of a JSON text; ``name`` tells in errors where it stands.
+
+    Raises
+    ------
+    KgvadError
+        Of ``kind``: not UTF-8, not JSON, nested too deeply, NaN or infinity, or half a surrogate pair.
+    """
+    try:
+        text = (data.encode() if isinstance(data, str) else data).decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        if re.search(r"\\u[dD][89a-fA-F]", text):  # escapes of surrogates: halves of them cannot be written again
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:160]
+        raise kind(f"{name} is not valid JSON: {reason}", remedy) from error
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
+def check_version(data: Any, name: object, known: int, kind: type[KgvadError], remedy: str) -> None:
+    """Refuse the content of a file whose ``version`` is missing, older or newer than the one that is ``known``.
+
+    Raises
+    ------
+    KgvadError
+        Of ``kind``; the remedy of a newer file is to update kgvad, of another one ``remedy``.
+    """
+    version = data.get("version") if isinstance(data, dict) else None
+    if isinstance(version, int) and not isinstance(version, bool) and version > known:
+        raise kind(f"{name} is of a newer version ({version}; this kgvad reads {known})", "update kgvad")
+    if version != known or isinstance(version, bool):
+        said = "has no version" if version is None else f"is of version {str(version)[:40]!r}, not {known}"
+        raise kind(f"{name} {said}", remedy)

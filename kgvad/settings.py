@@ -78,13 +78,17 @@ def load_settings(folder: Path | None = None) -> Settings:
     """
     path = (folder or Path.cwd()) / SETTINGS_FILE
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return Settings()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}", "correct the file") from error
     except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+        raise SettingsError(
+            f"cannot read {path}: {error.strerror}", "make it a readable file, or move it away"
+        ) from error
+    except RecursionError as error:
+        raise SettingsError(f"{path} is nested too deeply", "correct the file") from error
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:

@@ -147,7 +147,7 @@ def test_truth_is_kept_beside_the_features(tmp_path):
     before = truth(a=["A"], n=[])
     before.save(tmp_path)
     assert Truth.load(tmp_path) == before
-    (tmp_path / "dataset.json").write_text('{"dataset": "toy"}')
+    (tmp_path / "dataset.json").write_text('{"version": 1, "dataset": "toy"}')
     with pytest.raises(FeatureError, match=r"dataset\.json: categories"):
         Truth.load(tmp_path)
     with pytest.raises(FeatureError, match="--lists"):

@@ -23,7 +23,7 @@ def evaluation(path, name="ours", dataset="ucf"):
         "summary": dict.fromkeys(names, figure),
         "runs": [{"run": "runs/x", "seed": 0, "frame_auc": 0.74}],
     }
-    path.write_text(json.dumps({"dataset": dataset, "smooth": 1, "draws": 9, "methods": [method]}))
+    path.write_text(json.dumps({"version": 1, "dataset": dataset, "smooth": 1, "draws": 9, "methods": [method]}))
     return path
 
 
@@ -57,11 +57,15 @@ def test_evaluations_are_collected_in_one_file(tmp_path):
     assert "mine: measured here" in text and "mine: published" not in text
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", '{"dataset": "ucf"}', '{"evaluations": [{}]}', "\x00"])
+@pytest.mark.parametrize(
+    "content", [None, "", "[]", '{"dataset": "ucf"}', '{"version": 1, "evaluations": [{}]}', "\x00"]
+)
 def test_a_file_that_is_no_evaluation(content, tmp_path):
     if content is not None:
         (tmp_path / "e.json").write_text(content)
-    with pytest.raises(UsageError, match=r"e\.json is no evaluation") as caught:
+    with pytest.raises(
+        UsageError, match=r"e\.json (is no evaluation|cannot be read|is not valid JSON|has no version)"
+    ) as caught:
         kgvad("results", tmp_path / "e.json")
     assert "\n" not in str(caught.value)
 

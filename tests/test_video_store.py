@@ -86,13 +86,9 @@ def test_values_that_float16_cannot_hold_are_refused(store, value, word):
 def test_damage_names_the_file(store):
     path = store.path("Fighting/f1")
     good = path.read_bytes()
-    for content, message in (
-        (good[:100], "damaged"),
-        (b"", "damaged"),
-        (b"hello" * 40, "damaged"),
-    ):
+    for content in (good[:100], b"", b"hello" * 40):
         path.write_bytes(content)
-        with pytest.raises(FeatureError, match=rf"f1\.npy is {message}") as error:
+        with pytest.raises(FeatureError, match=r"f1\.npy cannot be read: .*; extract that video again") as error:
             store.load("Fighting/f1")
         assert "\n" not in str(error.value)
     path.unlink()
@@ -126,7 +122,7 @@ def test_a_pickle_inside_an_array_is_never_loaded(store, tmp_path):
         header = {"descr": "|O", "fortran_order": False, "shape": (1,)}
         np.lib.format.write_array_header_1_0(file, header)
         file.write(pickle.dumps(np.array([Evil(trace)], dtype=object)))
-    with pytest.raises(FeatureError, match="damaged"):
+    with pytest.raises(FeatureError, match="Python objects, which are never loaded"):
         store.load("Fighting/f1")
     assert not trace.exists()
 

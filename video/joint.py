@@ -6,7 +6,6 @@ normalised; whoever compares them with text divides by their length first.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from kgvad import weights
 from kgvad.checksums import IMAGE_FILES, digest_of
 from kgvad.errors import UsageError, WeightsError
+from kgvad.files import read_json
 from kgvad.video.encoders import NAMES, FrameEncoder, VisualEncoder, shorter_side
 from kgvad.video.sampling import Sampling
 
@@ -55,7 +55,7 @@ def _preprocessing(folder: Path) -> dict[str, Any]:
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return {}
-    settings: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    settings: dict[str, Any] = read_json(path, WeightsError, "copy it again")
     return settings
 
 
@@ -88,8 +88,8 @@ def load_joint(name: str, sampling: Sampling, device: str) -> VisualEncoder:
 
 def _kind(folder: Path) -> str:
     try:
-        kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
-    except (ValueError, AttributeError) as error:
+        kind = read_json(folder / "config.json", WeightsError, "copy it again").get("model_type")
+    except AttributeError as error:
         raise WeightsError(f"{folder / 'config.json'} is damaged ({error})", "copy it again") from error
     if kind not in PUBLISHED:
         raise UsageError(f"{folder} holds a model of type {kind!r}", "only clip and blip are joint encoders here")

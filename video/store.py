@@ -21,12 +21,14 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from kgvad.arrays import check_claim
 from kgvad.errors import FeatureError
-from kgvad.files import replacing, write_json
+from kgvad.files import check_version, read_json, reading, replacing, write_json
 from kgvad.video import SNIPPET_FRAMES
 
 MANIFEST, LOCK = "manifest.json", "manifest.lock"
 LOCK_TIMEOUT_S = 60.0  # a manifest is written in far less
+VERSION = 1  # of the manifest
 
 Layout = Literal["uniform", "segments"]
 
@@ -92,7 +94,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[1] = VERSION
     encoder: Annotated[str, Field(min_length=1)]
     dim: Annotated[int, Field(gt=0)]
     weights: str = "unknown"
@@ -332,13 +334,12 @@ def read_array(path: Path) -> NDArray[Any]:
     FeatureError
         Missing, damaged, not numbers, or not finite; the message names the file and the row.
     """
-    try:
+    if not path.exists():
+        raise FeatureError(f"{path} is missing", "extract that video again")
+    with reading(path, FeatureError, "extract that video again"):
+        with path.open("rb") as file:
+            check_claim(file, path.stat().st_size)
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise FeatureError(f"{path} is missing", "extract that video again") from None
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FeatureError(f"{path} is damaged ({reason})", "extract that video again") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim not in (2, 3) or 0 in array.shape:
         shape = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
         raise FeatureError(f"{path} holds {shape}, not float [T, D] or [crops, T, D]", "extract that video again")
@@ -367,12 +368,8 @@ def write_array(path: Path, features: NDArray[Any], name: str) -> None:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise FeatureError(f"{path} is damaged ({error})", "delete the folder and extract again") from error
-    if isinstance(data, dict) and isinstance(data.get("version"), int) and data["version"] > 1:
-        raise FeatureError(f"{path} is of a newer version ({data['version']})", "update kgvad")
+    data = read_json(path, FeatureError, "delete the folder and extract again")
+    check_version(data, path, VERSION, FeatureError, "delete the folder and extract again")
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:

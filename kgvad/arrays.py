@@ -1,0 +1,72 @@
+"""Arrays of npy and npz files, read so that a file cannot claim more memory than it is large."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from tokenize import TokenError
+from typing import IO, Any
+
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from kgvad.errors import KgvadError
+from kgvad.files import reading
+
+LARGEST_ARRAY = 4 << 30  # bytes of one array of an archive, unpacked
+
+
+class Archive:
+    """The arrays of an npz file by name; get one with ``archive[name]``."""
+
+    def __init__(self, path: str | os.PathLike[str], bundle: zipfile.ZipFile, kind: type[KgvadError], remedy: str):
+        self._path, self._bundle, self._kind, self._remedy = path, bundle, kind, remedy
+        self._members = {info.filename.removesuffix(".npy"): info for info in bundle.infolist()}
+        self.names = list(self._members)
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bundle.close()
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        with reading(f"{self._path}: {name}", self._kind, self._remedy):
+            member = self._members[name]
+            with self._bundle.open(member) as file:
+                check_claim(file, member.file_size)
+            with self._bundle.open(member) as file:
+                array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+            return array
+
+
+def open_npz(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str) -> Archive:
+    """Open an npz file; errors, also of reading arrays later, are of ``kind``: one line with ``remedy``."""
+    with reading(path, kind, remedy):
+        return Archive(path, zipfile.ZipFile(path), kind, remedy)
+    raise AssertionError("unreachable")
+
+
+def check_claim(file: IO[bytes], size: int) -> None:
+    """Refuse an npy header that claims more bytes than the ``size`` of its file, or more than 4 GiB.
+
+    Raises
+    ------
+    ValueError
+        It does, or holds Python objects.
+    """
+    major, minor = npy.read_magic(file)
+    read = npy.read_array_header_1_0 if (major, minor) == (1, 0) else npy.read_array_header_2_0
+    try:
+        shape, _, dtype = read(file)
+    except (SyntaxError, TokenError, MemoryError, RecursionError) as error:  # of the Python literal in it
+        raise ValueError(f"its header is damaged ({type(error).__name__})") from error
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never loaded")
+    claimed = dtype.itemsize
+    for length in shape:
+        claimed *= length
+    if min(shape, default=0) < 0 or claimed > size - file.tell():
+        raise ValueError(f"it claims {claimed} bytes of numbers and has fewer")
+    if claimed > LARGEST_ARRAY:
+        raise ValueError(f"an array of {claimed} bytes is larger than {LARGEST_ARRAY >> 30} GB")
