@@ -5,7 +5,8 @@ What a failure is and what follows from it:
 =====================================  ==========================================================
 answer                                 what happens
 =====================================  ==========================================================
-connection refused, reset, no answer   wait and try again
+connection refused, unknown host       try once more after a second; waiting longer seldom mends it
+connection reset, no answer            wait and try again
 429                                    wait as ``Retry-After`` says, else a minute; try again
 500, 502, 503, 504                     wait (``Retry-After``, else 1, 2, 4, ... seconds); try again
 a body that is cut, or a deadline      ask for half as much (:class:`CutAnswerError`)
@@ -21,6 +22,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -37,6 +39,7 @@ from kgvad.errors import FetchError, UsageError
 
 WIKIDATA = "https://query.wikidata.org/sparql"
 BAN_S = 24 * 3600  # how long the query service's ban lasts
+REFUSED_TRIES = 2  # of a service that nobody runs, or behind a proxy that is down
 TRY_AGAIN = (429, 500, 502, 503, 504)
 CONTACT = re.compile(r"[^\s@()]+@[^\s@()]+\.[^\s@()]+|https?://[^\s()]+")
 
@@ -127,7 +130,8 @@ class Service:
             except _Again as failure:
                 self._spend(began)
                 pause = self._pause(failure, attempt)
-                if attempt == self.settings.tries or waited + pause > self.settings.longest_wait_s:
+                tries = min(self.settings.tries, REFUSED_TRIES) if failure.refused else self.settings.tries
+                if attempt >= tries or waited + pause > self.settings.longest_wait_s:
                     when = _clock_time(pause)
                     raise FetchError(
                         f"{self.settings.endpoint} {failure.reason} ({attempt} tries)", f"try again after {when}"
@@ -197,9 +201,11 @@ _SMALLER = "ask for fewer items at once (--batch)"
 class _Again(Exception):  # noqa: N818
     """A failure that may pass."""
 
-    def __init__(self, reason: str, retry_after: float | None = None, throttled: bool = False) -> None:
+    def __init__(
+        self, reason: str, retry_after: float | None = None, throttled: bool = False, refused: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.retry_after, self.throttled = reason, retry_after, throttled
+        self.reason, self.retry_after, self.throttled, self.refused = reason, retry_after, throttled, refused
 
 
 def sent(call: Callable[[], HTTPResponse], endpoint: str) -> HTTPResponse:
@@ -218,7 +224,8 @@ def sent(call: Callable[[], HTTPResponse], endpoint: str) -> HTTPResponse:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, TimeoutError):
             raise CutAnswerError(f"{endpoint} did not answer in time", _SMALLER) from error
-        raise _Again(f"cannot be reached ({_reason(reason)})") from error
+        refused = isinstance(reason, (ConnectionRefusedError, socket.gaierror))
+        raise _Again(f"cannot be reached ({_reason(reason)})", refused=refused) from error
     except ValueError as error:
         raise FetchError(f"{endpoint} cannot be asked: {_line(str(error))}", "check the address") from error
 
