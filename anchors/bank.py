@@ -65,6 +65,12 @@ class EncoderInfo(BaseModel):
     fingerprint: str
     dim: int
     joint: str | None
+    folder: str | None = None  # of a model of the user's; None: found by ``name``
+
+    @property
+    def source(self) -> str:
+        """What :func:`kgvad.anchors.text.load_text_encoder` finds the encoder by: its folder, else its name."""
+        return self.folder or self.name
 
 
 class _Header(BaseModel):
@@ -142,7 +148,7 @@ class AnchorBank:
         digest = hashlib.sha256()
         for array in (self.anchors, self.concept_vectors, self.concept_category):
             digest.update(np.ascontiguousarray(array).tobytes())
-        kept = self._header.model_dump(mode="json", exclude={"created", "made_by"})
+        kept = self._header.model_dump(mode="json", exclude={"created": True, "made_by": True, "encoder": {"folder"}})
         digest.update(json.dumps(kept, sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
@@ -256,7 +262,13 @@ def build_bank(
         categories=table.names,
         normal=table.names.index(table.normal.name),
         concepts=concepts,
-        encoder=EncoderInfo(name=encoder.name, fingerprint=encoder.fingerprint, dim=encoder.dim, joint=encoder.joint),
+        encoder=EncoderInfo(
+            name=encoder.name,
+            fingerprint=encoder.fingerprint,
+            dim=encoder.dim,
+            joint=encoder.joint,
+            folder=getattr(encoder, "folder", None),
+        ),
         table_fingerprint=table.fingerprint,
         pooling=pooling_name,
         created=now(),

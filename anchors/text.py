@@ -153,6 +153,7 @@ class HubEncoder:
 
         self.kind = kind
         self.name = kind
+        self.folder: str | None = None
         self._how = how = _KINDS[kind]
         self.joint = how.joint
         self.fingerprint = digest_of(folder, _weights_file(folder).name, TEXT_FILES)[:16]
@@ -302,7 +303,9 @@ def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
         raise UsageError(
             f"unknown text encoder {name!r}", f"use {', '.join(PUBLISHED)}, or a folder in the Transformers layout"
         )
-    return HubEncoder(_kind(folder), folder, device, keep=True)
+    encoder = HubEncoder(_kind(folder), folder, device, keep=True)
+    encoder.folder = str(folder.absolute())  # its kind alone would find the published model of that kind
+    return encoder
 
 
 def _kind(folder: Path) -> str:

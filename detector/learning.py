@@ -99,7 +99,7 @@ def open_tower(config: RunConfig, bank: AnchorBank | None, name: str | None, dev
     if not takes_prompts(own.name):
         raise AnchorError(f"{told}, but nothing can be sent back through it", INSTEAD)
     try:
-        encoder = load_text_encoder(name or own.name, device)
+        encoder = load_text_encoder(name or own.source, device)
     except KgvadError as error:
         raise WeightsError(f"{told}: {error.message}", f"{error.remedy}; or {INSTEAD}") from error
     if encoder.fingerprint != own.fingerprint:

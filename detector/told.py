@@ -60,7 +60,7 @@ def told_rows(run: Run, captions: Captions | None, entry: VideoEntry, device: st
             f"the run {run.folder} was trained on captions of {config.text_encoder}, which is not its anchors' encoder",
             f"score with: kgvad score --text STORE --run {run.folder}, then explain --scores FILE",
         )
-    return caption_rows(captions, entry.spans(), load_text_encoder(name, device))
+    return caption_rows(captions, entry.spans(), load_text_encoder(run.bank.encoder.source, device))
 
 
 def import_captions(

@@ -214,7 +214,7 @@ def _words(
         if bank is None:
             raise FeatureError("captions are given without an anchor bank", "name one with --anchors")
         pairs = sorted(captions.items()) if isinstance(captions, Mapping) else list(captions)
-        reader = text_encoder or load_text_encoder(bank.encoder.name)
+        reader = text_encoder or load_text_encoder(bank.encoder.source)
         found = score_captions(pairs, bank, reader, views.shape[1] * SNIPPET_FRAMES)
         chance = np.clip(found.scores.astype(np.float64), 1e-6, 1 - 1e-6)
         log_odds = np.log(chance / (1 - chance))

@@ -39,7 +39,7 @@ def open_run(
     """
     if run.bank is None:
         raise UsageError(f"{run.folder} was trained without anchors, so it can name nothing new", "leave out --open")
-    text = encoder or load_text_encoder(run.bank.encoder.name)
+    text = encoder or load_text_encoder(run.bank.encoder.source)
     bank = open_vocabulary(run.bank, text, store, queries)
     config = run.config.model_copy(update={"categories": tuple(bank.categories), "bank_fingerprint": bank.fingerprint})
     detector = run.detector.extended(make_problem(config, bank)).eval().to(device)

@@ -59,7 +59,7 @@ def open_bank(bank: AnchorBank, queries: Sequence[str], device: str) -> AnchorBa
 
     if not queries:
         return bank
-    return open_vocabulary(bank, load_text_encoder(bank.encoder.name, device), Store.open(None), queries)
+    return open_vocabulary(bank, load_text_encoder(bank.encoder.source, device), Store.open(None), queries)
 
 
 def tell_opened(scores: Scores, count: int) -> Scores:

@@ -375,7 +375,7 @@ class Explainer:
         from kgvad.explain.actions import RECOGNISER, look
 
         try:
-            text = load_text_encoder(self._bank.encoder.name, options.device)
+            text = load_text_encoder(self._bank.encoder.source, options.device)
             bank = self._bank
             seen = look(video, scores, intervals, info, bank, text, item_labels(bank), options.device)
         except WeightsError as error:

@@ -65,7 +65,7 @@ def bank(**changes):
         "normal": 0,
         "concepts": concepts,
         "concept_category": np.repeat(np.arange(5), 3),
-        "encoder": SimpleNamespace(name="minilm", fingerprint="f" * 64, dim=384, joint=None),
+        "encoder": SimpleNamespace(name="minilm", source="minilm", fingerprint="f" * 64, dim=384, joint=None),
         "facts_date": "2026-01-02T03:04:05+00:00",
         "fingerprint": "b" * 64,
     }

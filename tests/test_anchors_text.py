@@ -138,3 +138,14 @@ def test_real_minilm_knows_what_is_alike(weights):
     fire, blaze, queue = encoder.encode(["a house on fire", "a building is burning", "people waiting in a queue"])
     assert encoder.dim == 384
     assert fire @ blaze > 0.6 > 0.3 > fire @ queue
+
+
+def test_a_bank_remembers_the_folder_of_its_encoder(tmp_path):
+    from kgvad.anchors.bank import EncoderInfo
+
+    folder = checkpoint("bert", tmp_path)
+    encoder = load_text_encoder(str(folder))
+    about = EncoderInfo(name=encoder.name, fingerprint="f", dim=encoder.dim, joint=None, folder=encoder.folder)
+    assert encoder.name == "minilm" and about.source == str(folder.absolute())
+    assert load_text_encoder(about.source).fingerprint == encoder.fingerprint
+    assert EncoderInfo(name="blip", fingerprint="f", dim=2, joint="blip").source == "blip"
