@@ -85,6 +85,14 @@ def train(
     ] = False,
 ) -> None:
     """Train a detector on videos with video-level labels; run it again to go on where it stopped."""
+    from kgvad.errors import AnchorError, FeatureError, UsageError
+    from kgvad.given import must_exist
+
+    must_exist(features, FeatureError, "make features with: kgvad extract VIDEOS --output FOLDER")
+    must_exist(anchors, AnchorError, "make it with: kgvad build-anchors --dataset NAME")
+    must_exist(lists, UsageError, "name the folder of the dataset's official lists")
+    must_exist(text, FeatureError, "make it with: kgvad import-captions")
+
     from contextlib import nullcontext
 
     from kgvad.detector.inputs import Choices, find_inputs
@@ -155,9 +163,17 @@ def score(
     device: Device = None,
 ) -> None:
     """Score the videos of a feature store with a trained run."""
+    from kgvad.errors import FeatureError, RunError, UsageError
+    from kgvad.given import must_exist
+
+    if form not in ("npz", "csv", "json"):
+        raise UsageError(f"--format {form!r} is unknown", "use npz, csv or json")
+    must_exist(features, FeatureError, "make some with: kgvad extract")
+    must_exist(run, RunError, "make one with: kgvad train")
+    must_exist(text, FeatureError, "make it with: kgvad import-captions")
+
     from kgvad.detector.classes import ClassRule
     from kgvad.detector.score import score_store
-    from kgvad.errors import UsageError
     from kgvad.settings import load_settings
 
     if classes is None and temperature != 1:

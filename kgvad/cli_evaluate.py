@@ -49,6 +49,14 @@ def evaluate(
     device: Device = None,
 ) -> None:
     """Measure runs on the test videos of their dataset, and compare them."""
+    from kgvad.errors import FeatureError, RunError, UsageError
+    from kgvad.given import must_exist
+
+    must_exist(runs, RunError, "make one with: kgvad train")
+    must_exist(features, FeatureError, "make some with: kgvad extract")
+    must_exist(lists, UsageError, "name the folder of the dataset's official lists")
+    must_exist(text, FeatureError, "make it with: kgvad import-captions")
+
     from kgvad.console import note
     from kgvad.detector.classes import ClassRule
     from kgvad.detector.curves import draw_figures

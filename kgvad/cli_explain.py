@@ -94,8 +94,21 @@ def explain(
     device: Annotated[str | None, typer.Option(help="Torch device; default: of kgvad.toml, else cpu.")] = None,
 ) -> None:
     """Write a report about a video: when something abnormal happens, what it may be, and why."""
+    from kgvad.errors import AnchorError, FeatureError, RunError, ScoresError, UsageError, VideoError
+    from kgvad.given import must_exist
+
+    if video is None and scores is None:
+        raise UsageError("neither a video nor scores were named", "name a video, or --scores FILE")
+    if features is None:  # else VIDEO may be a name in the store
+        must_exist(video, VideoError, "check the name")
+    must_exist(scores, ScoresError, "name a file of scores")
+    must_exist(captions, UsageError, "give a JSON file {video: {frame: caption}}")
+    must_exist(run, RunError, "make one with: kgvad train")
+    must_exist(anchors, AnchorError, "make it with: kgvad build-anchors --dataset NAME")
+    must_exist(features, FeatureError, "make some with: kgvad extract")
+    must_exist(calibrate, UsageError, "name normal footage: a video, a folder or a file of scores")
+
     from kgvad.console import note
-    from kgvad.errors import UsageError
     from kgvad.explain.events import Thresholds
     from kgvad.explain.many import explain_folder
     from kgvad.explain.output import Outputs

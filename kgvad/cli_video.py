@@ -52,6 +52,11 @@ def extract(
     device: Annotated[str | None, typer.Option(help="Torch device; default: of kgvad.toml, else cpu.")] = None,
 ) -> None:
     """Turn videos into snippet features; run it again to go on where it stopped."""
+    from kgvad.errors import UsageError
+    from kgvad.given import must_exist
+
+    must_exist(source, UsageError, "name a video or a folder of videos")
+
     from kgvad.console import note
     from kgvad.settings import default_features, load_settings
     from kgvad.video.encoders import load_visual_encoder

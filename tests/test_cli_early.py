@@ -1,0 +1,35 @@
+"""A wrong option or a missing file is told before anything heavy is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+WRONG = {
+    "explain missing.mp4": "missing.mp4 does not exist",
+    "explain": "neither a video nor scores were named",
+    "explain --scores missing.csv": "missing.csv does not exist",
+    "explain . --run missing": "missing does not exist; make one with: kgvad train",
+    "train --features missing": "missing does not exist",
+    "train --epochs x": "x",
+    "score missing --run . --output out": "missing does not exist",
+    "score . --run missing --output out": "missing does not exist; make one with: kgvad train",
+    "score . --run . --output out --format xml": "--format 'xml' is unknown",
+    "evaluate missing": "missing does not exist; make one with: kgvad train",
+    "evaluate . --features missing": "missing does not exist",
+    "extract missing.mp4": "missing.mp4 does not exist",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_nothing_heavy_is_imported(arguments, tmp_path):
+    code = (
+        "import sys\nfrom kgvad.cli import main\n"
+        f"sys.argv = ['kgvad', *{arguments.split()!r}]\n"
+        "try: main()\nexcept SystemExit as stopped: print(stopped.code)\n"
+        "print(sorted({'torch', 'transformers', 'scipy', 'sklearn', 'av', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    code, heavy = done.stdout.splitlines()
+    assert code in ("1", "2") and WRONG[arguments] in done.stderr and done.stderr.count("\n") == 1
+    assert heavy == "[]"
