@@ -11,7 +11,7 @@ WRONG = {
     "explain --scores missing.csv": "missing.csv does not exist",
     "explain . --run missing": "missing does not exist; make one with: kgvad train",
     "train --features missing": "missing does not exist",
-    "train --epochs x": "x",
+    "train --epochs x": "--epochs",
     "score missing --run . --output out": "missing does not exist",
     "score . --run missing --output out": "missing does not exist; make one with: kgvad train",
     "score . --run . --output out --format xml": "--format 'xml' is unknown",
