@@ -10,7 +10,17 @@ import pytest
 import kgvad
 
 ORDER = ["kg", "anchors", "video", "detector", "explain"]
-GROUND = {"errors", "settings", "files", "console", "weights", "package_index", "processes", "checksums"}
+GROUND = {
+    "arrays",
+    "checksums",
+    "console",
+    "errors",
+    "files",
+    "package_index",
+    "processes",
+    "settings",
+    "weights",
+}
 ROOTS = {room: Path(__import__(f"kgvad.{room}", fromlist=["x"]).__file__).parent for room in ORDER}
 
 
