@@ -24,16 +24,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from kgvad.anchors.pool import DEFAULT_POOLING, pooling
+from kgvad.anchors.contrastive_selection import select
+from kgvad.anchors.pooling import DEFAULT_POOLING, pooling
 from kgvad.anchors.prompts import prompt
-from kgvad.anchors.select import select
-from kgvad.anchors.text import TextEncoder
+from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.console import note
 from kgvad.errors import AnchorError, UsageError
 from kgvad.files import check_version, parse_json, reading, replacing
-from kgvad.kg.database import now
-from kgvad.kg.graph import Concept, Hierarchy, category_concepts, explain_path
-from kgvad.kg.store import Store
+from kgvad.kg.graph.concepts import Concept, Hierarchy, category_concepts, explain_path
+from kgvad.kg.store.cache import Store
+from kgvad.kg.store.database import now
 from kgvad.kg.tables import Category, CategoryTable, ItemRef, is_qid
 
 VERSION = 1
@@ -69,7 +69,7 @@ class EncoderInfo(BaseModel):
 
     @property
     def source(self) -> str:
-        """What :func:`kgvad.anchors.text.load_text_encoder` finds the encoder by: its folder, else its name."""
+        """What ``load_text_encoder`` finds the encoder by: its folder, else its name."""
         return self.folder or self.name
 
 
@@ -221,9 +221,10 @@ def build_bank(
     encoder
         Makes the vectors.
     pooling_name
-        How concepts become an anchor; see :data:`kgvad.anchors.pool.POOLINGS`.
+        How concepts become an anchor; see :data:`kgvad.anchors.pooling.POOLINGS`.
     contrast
-        Keep only the concepts that separate a category from what it is confused with (:mod:`kgvad.anchors.select`).
+        Keep only the concepts that separate a category from what it is confused with
+        (:mod:`kgvad.anchors.contrastive_selection`).
     languages
         Of labels and aliases, in order of preference.
     explain

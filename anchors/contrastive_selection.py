@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.anchors.pool import unit
+from kgvad.anchors.pooling import unit
 
 ALWAYS = ("label",)  # a category never loses its name
 

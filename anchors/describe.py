@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.text import takes_prompts
+from kgvad.anchors.text_encoders import takes_prompts
 
 
 def describe(bank: AnchorBank) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.text import HubEncoder
+from kgvad.anchors.text_encoders import HubEncoder
 from kgvad.errors import UsageError
 
 PREFIX = POSTFIX = 10  # VadCLIP's

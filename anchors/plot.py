@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.canvas import Box, Canvas, Dot, Line, Text, text_width
-from kgvad.anchors.pool import FACTS
+from kgvad.anchors.pooling import FACTS
 
 CELL, PAD, MAP, TOP = 34, 24, 640, 64  # units: side of a cell, margin, least side of the map, height of the titles
 FEWEST = 12  # points that a neighbourhood map needs; fewer are laid out by their principal components

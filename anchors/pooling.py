@@ -39,7 +39,7 @@ def mean(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
 
 
 def weighted(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
-    """Mean weighted by what the graph says of each concept (:attr:`kgvad.kg.graph.Concept.weight`)."""
+    """Mean weighted by what the graph says of each concept (:attr:`kgvad.kg.graph.concepts.Concept.weight`)."""
     return unit(weights @ vectors)
 
 

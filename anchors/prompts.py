@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kgvad.kg.graph import Concept
+from kgvad.kg.graph.concepts import Concept
 
 # One sentence a relation. {subject} is the category in words, or the related item that was walked from; {text} the
 # concept. Wordings were chosen on one half of the descriptions; see docs/anchors.md.
@@ -31,7 +31,7 @@ def prompt(concept: Concept, subject: str) -> str:
     Parameters
     ----------
     concept
-        From :func:`kgvad.kg.graph.category_concepts`.
+        From :func:`kgvad.kg.graph.concepts.category_concepts`.
     subject
         What the concept is said of, in words: the category ("road accident"), or the related item it was reached from.
     """

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kgvad import weights
-from kgvad.anchors.cache import VectorCache
+from kgvad.anchors.vector_cache import VectorCache
 from kgvad.checksums import TEXT_FILES, digest_of
 from kgvad.console import note
 from kgvad.errors import UsageError, WeightsError

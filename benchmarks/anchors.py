@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from kgvad.anchors.bank import AnchorBank, build_bank
-from kgvad.anchors.cache import FILE
-from kgvad.anchors.pool import POOLINGS, unit
-from kgvad.anchors.text import HubEncoder, load_text_encoder
-from kgvad.detector.captions import CaptionRule, per_snippet, smoothed_margin
-from kgvad.detector.metrics import roc_auc
-from kgvad.kg.store import Store
+from kgvad.anchors.pooling import POOLINGS, unit
+from kgvad.anchors.text_encoders import HubEncoder, load_text_encoder
+from kgvad.anchors.vector_cache import FILE
+from kgvad.detector.data.captions import CaptionRule, per_snippet, smoothed_margin
+from kgvad.detector.evaluation.frame_metrics import roc_auc
+from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import CategoryTable, bundled_tables, load_table
 
 Floats = NDArray[np.float32]

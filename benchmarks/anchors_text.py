@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.pool import FACTS, POOLINGS, unit
-from kgvad.anchors.text import TextEncoder
-from kgvad.detector.captions import CaptionRule, smoothed_margin
-from kgvad.detector.metrics import roc_auc
+from kgvad.anchors.pooling import FACTS, POOLINGS, unit
+from kgvad.anchors.text_encoders import TextEncoder
+from kgvad.detector.data.captions import CaptionRule, smoothed_margin
+from kgvad.detector.evaluation.frame_metrics import roc_auc
 from kgvad.kg.tables import CategoryTable
 
 Floats = NDArray[np.float32]

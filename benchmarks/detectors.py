@@ -67,7 +67,7 @@ class PlainActivation(nn.Module):
 
 def plain(model: nn.Module) -> nn.Module:
     """VadCLIP in the plain way; the text tower runs in every forward pass."""
-    from kgvad.detector.temporal import FeedForward, QuickGELU
+    from kgvad.detector.models.temporal import FeedForward, QuickGELU
 
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -89,7 +89,7 @@ def plain(model: nn.Module) -> nn.Module:
         return model.tower(model.tokens.expand(CATEGORIES, -1, -1))[:, 20]
 
     def forward(features: Tensor, lengths: Tensor, text: Tensor | None = None) -> object:
-        from kgvad.detector.temporal import distance_graph
+        from kgvad.detector.models.temporal import distance_graph
 
         temporal.distance = distance_graph(ROWS).to(features).expand(len(features), -1, -1).contiguous()[0]
         return usual(features, lengths, text)
@@ -101,7 +101,7 @@ def plain(model: nn.Module) -> nn.Module:
 def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int = 0) -> dict[str, float | str]:
     """Figures of one detector."""
     from kgvad.detector.api import Batch, Problem, build
-    from kgvad.detector.micro import backward
+    from kgvad.detector.training.gradient_accumulation import backward
 
     torch.manual_seed(0)
     anchors = F.normalize(torch.randn(CATEGORIES, DIM), dim=-1)
@@ -175,9 +175,9 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
 
 def evaluation_seconds(categories: bool) -> float:
     """CPU seconds of all figures, with ``categories`` also both mAPs, for 290 videos of 70,000 snippets."""
-    from kgvad.detector.detection import detection_map
-    from kgvad.detector.metrics import Track
-    from kgvad.detector.metrics import measure as figures
+    from kgvad.detector.evaluation.frame_metrics import Track
+    from kgvad.detector.evaluation.frame_metrics import measure as figures
+    from kgvad.detector.evaluation.temporal_map import detection_map
 
     random = np.random.default_rng(0)
     names = tuple(map(str, range(CATEGORIES)))

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from kgvad.detector.datasets import Truth, read_truth
-from kgvad.detector.detection import detection_map
-from kgvad.detector.metrics import Track, measure
-from kgvad.detector.statistics import Board, sample
+from kgvad.detector.data.annotations import Truth, read_truth
+from kgvad.detector.evaluation.bootstrap import Board, sample
+from kgvad.detector.evaluation.frame_metrics import Track, measure
+from kgvad.detector.evaluation.temporal_map import detection_map
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from detector_samples import map_by_sets

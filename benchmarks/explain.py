@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from kgvad.anchors.bank import AnchorBank, build_bank
-from kgvad.anchors.text import load_text_encoder
+from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import track
-from kgvad.detector.captions import CaptionRule, read_captions
-from kgvad.explain.evaluate import quality_table
-from kgvad.explain.evidence import Rises, distinct, rises
-from kgvad.explain.quality import text_quality
-from kgvad.kg.store import Store
+from kgvad.detector.data.captions import CaptionRule, read_captions
+from kgvad.explain.analysis.evidence import Rises, distinct, rises
+from kgvad.explain.quality.tables import quality_table
+from kgvad.explain.quality.text_quality import text_quality
+from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import load_table
 
 INSIDE, OUTSIDE = 8, 8  # captions looked at, during the event and in the rest

@@ -52,11 +52,11 @@ def peak_mb() -> float:
 
 def build(url: str, endpoint: str, batch: int) -> dict[str, float]:
     """Fetch all bundled tables; ``batch`` 1 is the client that asks one query an item."""
-    from kgvad.kg.fetch import Fetcher, FetchSettings
-    from kgvad.kg.service import ServiceSettings
-    from kgvad.kg.store import Store
+    from kgvad.kg.sources.service import ServiceSettings
+    from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings
+    from kgvad.kg.sources.wikidata import WikidataClient
+    from kgvad.kg.store.cache import Store
     from kgvad.kg.tables import bundled_tables, load_table
-    from kgvad.kg.wikidata import WikidataClient
 
     began = time.perf_counter()
     with Store.open(url, facts=False) as store:
@@ -72,9 +72,9 @@ def build(url: str, endpoint: str, batch: int) -> dict[str, float]:
 def grow(url: str, count: int) -> dict[str, float]:
     """Record ``count`` generated items, then open, rank and export."""
     from kgvad.kg import rdf
-    from kgvad.kg.graph import category_concepts
-    from kgvad.kg.schema import Batch, Fetch, Statement, Term
-    from kgvad.kg.store import Store
+    from kgvad.kg.graph.concepts import category_concepts
+    from kgvad.kg.store.cache import Store
+    from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
     from kgvad.kg.tables import load_table
 
     path = Path(url.removeprefix("sqlite:///"))

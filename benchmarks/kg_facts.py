@@ -16,8 +16,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from kgvad.kg import nquads
-from kgvad.kg.schema import Statement, Term
+from kgvad.kg.store import nquads
+from kgvad.kg.store.schema import Statement, Term
 from kgvad.kg.tables import bundled_tables, is_qid, load_table
 
 PRECEDENCE = [

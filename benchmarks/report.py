@@ -25,8 +25,8 @@ DECODE = "import av, sys\nfor f in av.open(sys.argv[1]).decode(video=0): f.to_nd
 SHARE = """
 import sys, time
 from pathlib import Path
-from kgvad.explain.output import Outputs
-from kgvad.explain.pipeline import Explainer, Options
+from kgvad.explain.rendering.writers import Outputs
+from kgvad.explain.explainer import Explainer, Options
 
 class Timed(Explainer):
     def _score(self, *arguments):

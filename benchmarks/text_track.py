@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kgvad.anchors.text import load_text_encoder
+from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import note, track
-from kgvad.detector.datasets import read_truth
+from kgvad.detector.data.annotations import read_truth
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 FPS = 30.0
 

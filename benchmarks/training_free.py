@@ -20,15 +20,15 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.text import load_text_encoder
-from kgvad.detector.captions import read_captions
-from kgvad.detector.metrics import Track, roc_auc
-from kgvad.detector.statistics import Board, sample
-from kgvad.detector.training_free import score_training_free
+from kgvad.anchors.text_encoders import load_text_encoder
+from kgvad.detector.data.captions import read_captions
+from kgvad.detector.evaluation.bootstrap import Board, sample
+from kgvad.detector.evaluation.frame_metrics import Track, roc_auc
+from kgvad.detector.scoring.training_free import score_training_free
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.encoders import load_visual_encoder
+from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.extract import extract_folder
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 
 
 @dataclass

@@ -48,7 +48,7 @@ def decode_all(video: Path) -> int:
 
 
 def encode(video: Path, name: str) -> int:
-    from kgvad.video.encoders import load_visual_encoder
+    from kgvad.video.encoders.base import load_visual_encoder
     from kgvad.video.extract import extract_video
 
     encoder = load_visual_encoder(name)
@@ -65,7 +65,7 @@ def child(task: str, video: Path) -> None:
         start = time.perf_counter()
         frames = work(video)
     else:
-        from kgvad.video.encoders import load_visual_encoder
+        from kgvad.video.encoders.base import load_visual_encoder
 
         load_visual_encoder(task)
         start = time.perf_counter()

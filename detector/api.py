@@ -17,20 +17,20 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from kgvad.anchors.text import HubEncoder
+from kgvad.anchors.text_encoders import HubEncoder
 from kgvad.errors import KgvadError, UsageError
 
 GROUP = "kgvad.detectors"
 _OWN = {
-    "anchor-aligned": "kgvad.detector.model:AnchorAligned",
-    "anchor-text": "kgvad.detector.fusion:AnchorText",
-    "anchor-fused": "kgvad.detector.fusion:AnchorFused",
-    "sultani": "kgvad.detector.zoo.sultani:Sultani",
-    "rtfm": "kgvad.detector.zoo.rtfm:Rtfm",
-    "clip_tsa": "kgvad.detector.zoo.clip_tsa:ClipTsa",
-    "vadclip": "kgvad.detector.zoo.vadclip:VadClip",
-    "dsanet": "kgvad.detector.zoo.dsanet:Dsanet",
-    "semvad": "kgvad.detector.zoo.semvad:Semvad",
+    "anchor-aligned": "kgvad.detector.models.anchor_aligned:AnchorAligned",
+    "anchor-text": "kgvad.detector.models.two_stream:AnchorText",
+    "anchor-fused": "kgvad.detector.models.two_stream:AnchorFused",
+    "sultani": "kgvad.detector.models.zoo.sultani:Sultani",
+    "rtfm": "kgvad.detector.models.zoo.rtfm:Rtfm",
+    "clip_tsa": "kgvad.detector.models.zoo.clip_tsa:ClipTsa",
+    "vadclip": "kgvad.detector.models.zoo.vadclip:VadClip",
+    "dsanet": "kgvad.detector.models.zoo.dsanet:Dsanet",
+    "semvad": "kgvad.detector.models.zoo.semvad:Semvad",
 }
 
 
@@ -224,7 +224,7 @@ class Detector(nn.Module, ABC):
         """Whether training with these options runs through the text encoder of the bank (``Problem.tower``).
 
         Scoring never has it: what comes out of it belongs into the state dict, as in
-        :class:`kgvad.anchors.learnable.LearnedAnchors`.
+        :class:`kgvad.anchors.learnable_prompts.LearnedAnchors`.
         """
         return False
 

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from safetensors.torch import load_file
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.learnable import in_words
-from kgvad.anchors.text import HubEncoder
+from kgvad.anchors.learnable_prompts import in_words
+from kgvad.anchors.text_encoders import HubEncoder
 from kgvad.detector.api import Detector, Problem, Recipe, build, check_options
 from kgvad.errors import RunError, UsageError
 from kgvad.files import DAMAGED, check_version, read_json, sha256

@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kgvad.console import note, track, warn
 from kgvad.errors import KgvadError, UsageError
-from kgvad.explain.output import write_views
-from kgvad.explain.pipeline import Explainer, Options
-from kgvad.explain.render import Renderer
+from kgvad.explain.explainer import Explainer, Options
+from kgvad.explain.rendering.render import Renderer
+from kgvad.explain.rendering.writers import write_views
 from kgvad.explain.report import Report
 from kgvad.files import refuse_inputs, sha256, write_json, write_text
 from kgvad.video.extract import find_videos
-from kgvad.video.store import check_name
+from kgvad.video.feature_store import check_name
 
 ALWAYS = ("html", "json")  # the index links to the one and is remade from the other
 INDEX, STATE = "index.html", "index.json"

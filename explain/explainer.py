@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.console import note, progress
-from kgvad.detector.scores import FORMATS as SCORE_FORMATS
-from kgvad.detector.scores import Scores
+from kgvad.detector.scoring.scores import FORMATS as SCORE_FORMATS
+from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import AnchorError, RunError, UsageError, WeightsError
-from kgvad.explain.align import open_features, with_alignment
-from kgvad.explain.banks import find_bank, open_bank, tell_opened
-from kgvad.explain.compose import Context, Seen, compose
-from kgvad.explain.events import Interval, Thresholds, calibrate, find_events, frame_times
-from kgvad.explain.evidence import item_labels
-from kgvad.explain.frames import key_pictures
+from kgvad.explain.analysis.build_report import Context, Seen, compose
+from kgvad.explain.analysis.events import Interval, Thresholds, calibrate, find_events, frame_times
+from kgvad.explain.analysis.evidence import item_labels
+from kgvad.explain.analysis.severity import harm_of
+from kgvad.explain.media.key_frames import key_pictures
 from kgvad.explain.report import Report
-from kgvad.explain.severity import harm_of
+from kgvad.explain.scorers.alignment import open_features, with_alignment
+from kgvad.explain.scorers.banks import find_bank, open_bank, tell_opened
 from kgvad.files import sha256
 from kgvad.kg.tables import CategoryTable, load_table
 from kgvad.settings import default_bank, default_run
@@ -29,10 +29,10 @@ from kgvad.video.decode import VideoInfo, probe
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
-    from kgvad.detector.captions import Captions
-    from kgvad.detector.examples import Examples, Match
+    from kgvad.detector.data.captions import Captions
     from kgvad.detector.run import Run
-    from kgvad.video.encoders import VisualEncoder
+    from kgvad.detector.training.exemplars import Examples, Match
+    from kgvad.video.encoders.base import VisualEncoder
 
 
 JOINT = ("blip", "clip")  # visual encoders that share a space with texts
@@ -211,7 +211,7 @@ class Explainer:
     def _run(self) -> Run | None:
         """The run to score with: the named one, or the default one where it exists and videos can be encoded for it."""
         from kgvad.detector.run import CONFIG, Run, read_config
-        from kgvad.video.encoders import NAMES
+        from kgvad.video.encoders.base import NAMES
 
         options = self.options
         if options.encoder is not None and not options.run_is_named:
@@ -233,8 +233,8 @@ class Explainer:
         run = Run.load(folder, options.device)
         if not options.open:
             return run
-        from kgvad.detector.vocabulary import open_run
-        from kgvad.kg.store import Store
+        from kgvad.detector.scoring.open_vocabulary import open_run
+        from kgvad.kg.store.cache import Store
 
         return open_run(run, options.open, Store.open(None), options.device)
 
@@ -245,7 +245,7 @@ class Explainer:
 
     @cached_property
     def _encoder(self) -> VisualEncoder:
-        from kgvad.video.encoders import load_visual_encoder
+        from kgvad.video.encoders.base import load_visual_encoder
 
         name = self.options.encoder if self._run is None else self._run.config.encoder
         encoder = load_visual_encoder(name, self.options.device, stride=self.options.stride)
@@ -297,15 +297,15 @@ class Explainer:
         with progress(f"looking at {video.name} with {encoder.name}", total) as advance:
             features, info = extract_video(video, encoder, advance=advance)
         if run is not None:
-            from kgvad.detector.score import score_features
-            from kgvad.detector.told import told_rows
+            from kgvad.detector.data.caption_features import told_rows
+            from kgvad.detector.scoring.infer import score_features
 
             entry = entry_of(info, features.shape[-2], encoder.sampling.stride)
             text = told_rows(run, captions, entry, options.device)
             made = encoder.fingerprint
             scores = score_features(run, features, entry, video=video.name, encoder_fingerprint=made, text=text)
             return scores, info, features
-        from kgvad.detector.training_free import score_training_free
+        from kgvad.detector.scoring.training_free import score_training_free
 
         joint = encoder.name in JOINT
         bank = self._bank if joint or captions is not None else None
@@ -315,7 +315,7 @@ class Explainer:
         self, video: Path, info: VideoInfo | None, captions: Captions | None = None
     ) -> tuple[Scores, NDArray[np.floating]]:
         """Scores by the run from the features of --features."""
-        from kgvad.explain.stored import score_stored
+        from kgvad.explain.scorers.stored_features import score_stored
 
         if self._run is None:
             raise UsageError("--features goes with --run or --scores", "name one, or leave --features out")
@@ -346,7 +346,7 @@ class Explainer:
     @cached_property
     def _examples(self) -> Examples | None:
         """Moments of the training videos that the run stores."""
-        from kgvad.detector.examples import Examples
+        from kgvad.detector.training.exemplars import Examples
 
         return None if self._run is None else Examples.load(self._run.folder)
 
@@ -371,8 +371,8 @@ class Explainer:
             return {}, None
         if not intervals or options.stride != 16:  # a recogniser of movement needs every frame
             return {}, None
-        from kgvad.anchors.text import load_text_encoder
-        from kgvad.explain.actions import RECOGNISER, look
+        from kgvad.anchors.text_encoders import load_text_encoder
+        from kgvad.explain.analysis.action_hints import RECOGNISER, look
 
         try:
             text = load_text_encoder(self._bank.encoder.source, options.device)
@@ -389,7 +389,7 @@ class Explainer:
             return None
         if video is None:
             raise UsageError("--captions needs the video that they describe", "name the video")
-        from kgvad.detector.captions import read_captions
+        from kgvad.detector.data.captions import read_captions
 
         return read_captions(path, video.name)
 

@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from kgvad.kg.abstract import ABSTRACT
-from kgvad.kg.network import Found, Reach, walk
+from kgvad.kg.graph.abstract_items import ABSTRACT
+from kgvad.kg.graph.traversal import Found, Reach, walk
 from kgvad.kg.properties import TABLE
-from kgvad.kg.store import Store
+from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import Category
 
 ROW, CHAR, GAP, PAD = 26, 7.2, 44, 9  # pixels: line height, width of a character, between columns, inside a box

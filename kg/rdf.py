@@ -14,11 +14,11 @@ import networkx as nx
 
 from kgvad.errors import StoreError, UsageError
 from kgvad.files import replacing
-from kgvad.kg import nquads
-from kgvad.kg.database import now
 from kgvad.kg.properties import TABLE
-from kgvad.kg.schema import Batch, Fetch, Statement, Term
-from kgvad.kg.store import Store, label_of
+from kgvad.kg.store import nquads
+from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.database import now
+from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 
 FORMATS = ("nq", "ttl", "graphml", "json")
 _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -81,7 +81,7 @@ def pieces(store: Store, form: str, graph: nx.MultiDiGraph[str] | None = None) -
 
 
 def everything(store: Store) -> nx.MultiDiGraph[str]:
-    """The whole cache as a graph; attributes as in :func:`kgvad.kg.graph.category_graph`."""
+    """The whole cache as a graph; attributes as in :func:`kgvad.kg.graph.concepts.category_graph`."""
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
     for batch in store.contents():
         for item in sorted({q for s in batch.statements for q in (s.subject, s.object)} | {t.qid for t in batch.terms}):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kgvad.kg.store import Store
+from kgvad.kg.store.cache import Store
 
 
 def lines(store: Store) -> Iterator[str]:

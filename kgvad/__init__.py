@@ -13,42 +13,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank as AnchorBank
     from kgvad.anchors.bank import build_bank as build_bank
-    from kgvad.anchors.text import load_text_encoder as load_text_encoder
+    from kgvad.anchors.text_encoders import load_text_encoder as load_text_encoder
     from kgvad.detector.run import Run as Run
-    from kgvad.detector.score import score_features as score_features
-    from kgvad.detector.scores import Scores as Scores
-    from kgvad.detector.training_free import score_training_free as score_training_free
+    from kgvad.detector.scoring.infer import score_features as score_features
+    from kgvad.detector.scoring.scores import Scores as Scores
+    from kgvad.detector.scoring.training_free import score_training_free as score_training_free
     from kgvad.errors import KgvadError as KgvadError
-    from kgvad.explain.pipeline import Explainer as Explainer
-    from kgvad.explain.pipeline import Options as ExplainOptions  # noqa: F401
-    from kgvad.explain.render import Renderer as Renderer
+    from kgvad.explain.explainer import Explainer as Explainer
+    from kgvad.explain.explainer import Options as ExplainOptions  # noqa: F401
+    from kgvad.explain.rendering.render import Renderer as Renderer
     from kgvad.explain.report import Report as Report
-    from kgvad.kg.graph import category_concepts as category_concepts
-    from kgvad.kg.store import Store as Store
+    from kgvad.kg.graph.concepts import category_concepts as category_concepts
+    from kgvad.kg.store.cache import Store as Store
     from kgvad.kg.tables import load_table as load_table
-    from kgvad.video.encoders import load_visual_encoder as load_visual_encoder
+    from kgvad.video.encoders.base import load_visual_encoder as load_visual_encoder
     from kgvad.video.extract import extract_video as extract_video
-    from kgvad.video.store import FeatureStore as FeatureStore
+    from kgvad.video.feature_store import FeatureStore as FeatureStore
 
 _WHERE = {
     "AnchorBank": "anchors.bank",
-    "ExplainOptions": "explain.pipeline:Options",
-    "Explainer": "explain.pipeline",
-    "FeatureStore": "video.store",
+    "ExplainOptions": "explain.explainer:Options",
+    "Explainer": "explain.explainer",
+    "FeatureStore": "video.feature_store",
     "KgvadError": "errors",
-    "Renderer": "explain.render",
+    "Renderer": "explain.rendering.render",
     "Report": "explain.report",
     "Run": "detector.run",
-    "Scores": "detector.scores",
-    "Store": "kg.store",
+    "Scores": "detector.scoring.scores",
+    "Store": "kg.store.cache",
     "build_bank": "anchors.bank",
-    "category_concepts": "kg.graph",
+    "category_concepts": "kg.graph.concepts",
     "extract_video": "video.extract",
     "load_table": "kg.tables",
-    "load_text_encoder": "anchors.text",
-    "load_visual_encoder": "video.encoders",
-    "score_features": "detector.score",
-    "score_training_free": "detector.training_free",
+    "load_text_encoder": "anchors.text_encoders",
+    "load_visual_encoder": "video.encoders.base",
+    "score_features": "detector.scoring.infer",
+    "score_training_free": "detector.scoring.training_free",
 }
 
 __all__ = sorted(_WHERE)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kgvad.errors import UsageError
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.decode import VideoInfo, probe, read_frames
-from kgvad.video.encoders import I3DEncoder, load_visual_encoder
+from kgvad.video.encoders.base import I3DEncoder, load_visual_encoder
 
 CLIP_FRAMES = 2 * SNIPPET_FRAMES
 """Frames given to I3D at once: it was trained on 64, and gives steadier answers on 32 than on 16."""

@@ -20,9 +20,9 @@ from kgvad.errors import KgvadError, UsageError, VideoError
 from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
-from kgvad.video.encoders import VisualEncoder, load_visual_encoder
+from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, check_finite, check_name, write_array
 from kgvad.video.sampling import Sampling
-from kgvad.video.store import FeatureStore, Manifest, VideoEntry, check_finite, check_name, write_array
 
 
 def extract_video(
@@ -39,7 +39,7 @@ def extract_video(
     path
         The video.
     encoder
-        From :func:`~kgvad.video.encoders.load_visual_encoder`.
+        From :func:`~kgvad.video.encoders.base.load_visual_encoder`.
     threads
         Decoder threads; 0 takes one per core.
     advance
@@ -206,7 +206,7 @@ def extract_folder(
     output
         Root of the feature stores.
     encoder
-        From :func:`~kgvad.video.encoders.load_visual_encoder`.
+        From :func:`~kgvad.video.encoders.base.load_visual_encoder`.
     workers
         Processes. Default: one per core for several videos on a CPU, where one single-threaded
         process per core is faster than one process with a thread per core; otherwise one.

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.anchors.text import TextEncoder, load_text_encoder
+from kgvad.anchors.text_encoders import TextEncoder, load_text_encoder
 from kgvad.console import note, track
-from kgvad.detector.captions import Captions, all_captions
+from kgvad.detector.data.captions import Captions, all_captions
 from kgvad.detector.run import Run
 from kgvad.errors import FeatureError, RunError
-from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 
 def caption_rows(captions: Captions, spans: NDArray[np.int64], encoder: TextEncoder) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.special import expit, logsumexp
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.text import TextEncoder
+from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.errors import AnchorError, ScoresError, UsageError
 from kgvad.files import read_json
 from kgvad.video import SNIPPET_FRAMES

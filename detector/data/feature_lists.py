@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.console import note, track, warn
-from kgvad.detector.datasets import (
+from kgvad.detector.data.annotations import (
     FILE,
     UCF_CATEGORIES,
     XD_CATEGORIES,
@@ -23,11 +23,11 @@ from kgvad.detector.datasets import (
     read_truth,
     xd_labels,
 )
-from kgvad.detector.importer import FPS, frame_counts, import_segments
+from kgvad.detector.data.segment_archives import FPS, frame_counts, import_segments
 from kgvad.errors import FeatureError, UsageError
 from kgvad.files import reading
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.store import MANIFEST, FeatureStore, Manifest, VideoEntry, read_array
+from kgvad.video.feature_store import MANIFEST, FeatureStore, Manifest, VideoEntry, read_array
 
 SUFFIXES = (".csv", ".list", ".txt")
 CROPS = (5, 10)  # what three-dimensional files of these programs have

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.data import Features
+from kgvad.detector.data.samples import Features
 from kgvad.errors import FeatureError
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 
 
 def lay(values: NDArray[Any], source: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float32]:

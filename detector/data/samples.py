@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from kgvad.detector.api import Batch
-from kgvad.detector.datasets import Split, Truth
+from kgvad.detector.data.annotations import Split, Truth
 from kgvad.errors import FeatureError
 
 Features = NDArray[np.floating]
 
 
 class Source(Protocol):
-    """What training needs of a feature store (kgvad.video.store.FeatureStore has it)."""
+    """What training needs of a feature store (kgvad.video.feature_store.FeatureStore has it)."""
 
     def ids(self) -> list[str]: ...
 

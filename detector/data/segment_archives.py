@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from kgvad.arrays import Archive, open_npz
 from kgvad.console import track, warn
-from kgvad.detector.datasets import Truth, read_frame_counts, read_truth
+from kgvad.detector.data.annotations import Truth, read_frame_counts, read_truth
 from kgvad.errors import FeatureError
 from kgvad.files import read_json, reading, sha256
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 FPS = {"ucf": 30.0, "xd": 24.0, "shanghaitech": 24.0}  # what the datasets' videos run at
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kgvad.anchors.bank import AnchorBank, build_bank
-from kgvad.anchors.text import load_text_encoder
+from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import note
-from kgvad.detector.datasets import Truth, VideoTruth, read_truth
-from kgvad.detector.lists import SUFFIXES, import_lists
+from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth
+from kgvad.detector.data.feature_lists import SUFFIXES, import_lists
 from kgvad.errors import FeatureError, UsageError
-from kgvad.kg.store import Store
+from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
 from kgvad.settings import Settings, default_bank, default_features, default_run
-from kgvad.video.encoders import load_visual_encoder
+from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.extract import extract_folder, find_videos
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 
 NORMAL = "Normal"
 

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.metrics import Floats, Metrics, Track, category_rank, measure, rows_of, video_score
+from kgvad.detector.evaluation.frame_metrics import Floats, Metrics, Track, category_rank, measure, rows_of, video_score
 from kgvad.errors import UsageError
 
 DRAWS = 1000

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 
 from kgvad.console import track as tracked
-from kgvad.detector.classes import ClassRule
-from kgvad.detector.data import Features
-from kgvad.detector.datasets import Truth
-from kgvad.detector.detection import THRESHOLDS, alarms, category_auc, confusion, detection_map
-from kgvad.detector.evaluation import Evaluation, Method, plain, short_names
-from kgvad.detector.inputs import load_truth, open_store
-from kgvad.detector.lay import laid_text
-from kgvad.detector.metrics import Track, make_track
+from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.resample import laid_text
+from kgvad.detector.data.samples import Features
+from kgvad.detector.data.training_inputs import load_truth, open_store
+from kgvad.detector.evaluation.bootstrap import DRAWS, Board, sample
+from kgvad.detector.evaluation.frame_metrics import Track, make_track
+from kgvad.detector.evaluation.report import Evaluation, Method, plain, short_names
+from kgvad.detector.evaluation.temporal_map import THRESHOLDS, alarms, category_auc, confusion, detection_map
 from kgvad.detector.run import CONFIG, METRICS, Run, RunConfig
-from kgvad.detector.score import score_features
-from kgvad.detector.scores import Scores
-from kgvad.detector.statistics import DRAWS, Board, sample
+from kgvad.detector.scoring.class_probabilities import ClassRule
+from kgvad.detector.scoring.infer import score_features
+from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError, RunError
 from kgvad.files import write_json
 from kgvad.settings import default_features
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 
 
 def score_split(

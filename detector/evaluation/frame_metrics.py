@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.scores import Scores
+from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import ScoresError
 
 Floats = NDArray[np.float64]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.evaluation import Evaluation, Method
-from kgvad.detector.metrics import Floats, Track, operating_points, roc_auc, rows_of, video_score
+from kgvad.detector.evaluation.frame_metrics import Floats, Track, operating_points, roc_auc, rows_of, video_score
+from kgvad.detector.evaluation.report import Evaluation, Method
 from kgvad.errors import KgvadError, UsageError
 from kgvad.files import replacing
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kgvad.detector.evaluation import Report, markdown_table
+from kgvad.detector.evaluation.report import Report, markdown_table
 from kgvad.errors import UsageError
 from kgvad.files import check_version, read_json
 
@@ -72,7 +72,7 @@ class Collection(BaseModel):
 
 def published() -> list[Published]:
     """The bundled figures of others, in the order of their data file."""
-    data = tomllib.loads(files("kgvad.detector").joinpath("published.toml").read_text("utf-8"))
+    data = tomllib.loads(files("kgvad.detector.evaluation").joinpath("published.toml").read_text("utf-8"))
     return [Published.model_validate(entry) for entry in data["method"]]
 
 
@@ -109,7 +109,9 @@ def collect(paths: Sequence[Path]) -> Collection:
 
 def measured() -> Collection:
     """Evaluations that this version of kgvad brings along."""
-    return Collection.model_validate_json(files("kgvad.detector").joinpath("measured.json").read_text("utf-8"))
+    return Collection.model_validate_json(
+        files("kgvad.detector.evaluation").joinpath("measured.json").read_text("utf-8")
+    )
 
 
 Piece = tuple[str, list[str], list[list[str]], int] | str  # a table (title, heads, rows, text columns) or a sentence

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from kgvad.detector.classes import ClassRule
-from kgvad.detector.metrics import Metrics, Track, length_alone
-from kgvad.detector.statistics import Difference, Interval
+from kgvad.detector.evaluation.bootstrap import Difference, Interval
+from kgvad.detector.evaluation.frame_metrics import Metrics, Track, length_alone
+from kgvad.detector.scoring.class_probabilities import ClassRule
 
 if TYPE_CHECKING:
     from rich.table import Table

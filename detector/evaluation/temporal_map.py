@@ -25,8 +25,8 @@ from typing import Literal
 
 import numpy as np
 
-from kgvad.detector.classes import ClassRule
-from kgvad.detector.metrics import Floats, Interval, Ints, Track, roc_auc, rows_of, video_categories
+from kgvad.detector.evaluation.frame_metrics import Floats, Interval, Ints, Track, roc_auc, rows_of, video_categories
+from kgvad.detector.scoring.class_probabilities import ClassRule
 
 Mode = Literal["legacy", "corrected"]
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.learning import THROUGH, Learn, learned_anchors
-from kgvad.detector.temporal import LocalGlobalAdapter, change, distances, masked_smooth, novelty, standardise
+from kgvad.detector.models import losses as loss
+from kgvad.detector.models.learned_anchors import THROUGH, Learn, learned_anchors
+from kgvad.detector.models.temporal import LocalGlobalAdapter, change, distances, masked_smooth, novelty, standardise
 
 ROWS = 4096  # at once: distances and graphs are quadratic in the rows of a video
 
@@ -39,7 +39,7 @@ class AnchorAlignedConfig(BaseModel):
     change_weight: float = Field(default=1.0, ge=0)  # logits per deviation of how much the features move around a row
     novelty_weight: float = Field(default=1.0, ge=0)  # of how unlike the rest of its video it is
     anchors: bool = True  # False: free category vectors instead of anchors
-    learn: Learn = "vectors"  # of the anchors; see kgvad.detector.learning
+    learn: Learn = "vectors"  # of the anchors; see kgvad.detector.models.learned_anchors
     context: int = Field(default=10, ge=0)  # learn=context: vectors before and after the words
     guidance: bool = True
     direct: float = Field(default=10.0, ge=0)  # first weight of cosines with the anchors, where the spaces are one

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.learnable import LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter
-from kgvad.anchors.text import HubEncoder, load_text_encoder, takes_prompts
+from kgvad.anchors.learnable_prompts import LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter
+from kgvad.anchors.text_encoders import HubEncoder, load_text_encoder, takes_prompts
 from kgvad.detector.api import Problem, check_options, detector_class
 from kgvad.detector.run import RunConfig
 from kgvad.errors import AnchorError, KgvadError, WeightsError
@@ -40,7 +40,7 @@ def learned_anchors(
     context
         Vectors before and after the words.
     rows
-        Of VadCLIP's prompt table; see :class:`kgvad.anchors.learnable.PromptLearner`.
+        Of VadCLIP's prompt table; see :class:`kgvad.anchors.learnable_prompts.PromptLearner`.
     mixed
         Whether what comes out of the tower stands beside the bank's anchors, as unit vectors, or in their place, as
         the published detectors have it.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.model import AnchorAligned, AnchorAlignedConfig, AnchorOutput
+from kgvad.detector.models.anchor_aligned import AnchorAligned, AnchorAlignedConfig, AnchorOutput
 from kgvad.errors import UsageError
 
 MOMENTUM = 0.1  # of the running deviation of each stream's logits

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 from kgvad.console import track
 from kgvad.detector.api import Detector
-from kgvad.detector.classes import ClassRule
-from kgvad.detector.data import Features, checked
-from kgvad.detector.inputs import open_store
-from kgvad.detector.lay import laid_text
+from kgvad.detector.data.resample import laid_text
+from kgvad.detector.data.samples import Features, checked
+from kgvad.detector.data.training_inputs import open_store
 from kgvad.detector.run import Run
-from kgvad.detector.scores import Origin, Scores
-from kgvad.detector.stream import Stream
+from kgvad.detector.scoring.class_probabilities import ClassRule
+from kgvad.detector.scoring.scores import Origin, Scores
+from kgvad.detector.scoring.streaming import Stream
 from kgvad.errors import FeatureError, UsageError
 from kgvad.files import refuse_inputs
-from kgvad.kg.store import Store
+from kgvad.kg.store.cache import Store
 from kgvad.settings import Settings
-from kgvad.video.store import FeatureStore, VideoEntry
+from kgvad.video.feature_store import FeatureStore, VideoEntry
 
 
 def score_features(
@@ -114,7 +114,7 @@ def infer(
     """Scores [T] and, where the detector has them, alignment [T, C] and concepts [T, P] of one crop.
 
     A video longer than ``chunk`` rows, or than the detector takes at once, is cut into chunks that share rows; there
-    the chunks fade into each other, so no score jumps at a border (:class:`kgvad.detector.stream.Stream`).
+    the chunks fade into each other, so no score jumps at a border (:class:`kgvad.detector.scoring.streaming.Stream`).
     """
     stream = Stream(detector, chunk)
     block = chunk or detector.max_rows or max(len(features), 1)
@@ -168,7 +168,7 @@ def score_store(
     captions = None if text is None else laid_text(FeatureStore.open(text), store, names)
     bank = None
     if queries:
-        from kgvad.detector.vocabulary import open_run
+        from kgvad.detector.scoring.open_vocabulary import open_run
 
         loaded = open_run(loaded, queries, Store.open(settings.store), device)
         assert loaded.bank is not None

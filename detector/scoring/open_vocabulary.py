@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kgvad.anchors.bank import open_vocabulary
-from kgvad.anchors.text import TextEncoder, load_text_encoder
+from kgvad.anchors.text_encoders import TextEncoder, load_text_encoder
 from kgvad.detector.run import Run, make_problem
 from kgvad.errors import UsageError
-from kgvad.kg.store import Store
+from kgvad.kg.store.cache import Store
 
 
 def open_run(

@@ -79,7 +79,7 @@ class Scores:
         float32 [T, P]: similarity of each row to each concept of the bank, in the bank's order.
     probabilities
         float32 [T, C]: share of each category, Normal too, in each row; ``None`` where nobody asked for them
-        (:class:`kgvad.detector.classes.ClassRule`).
+        (:class:`kgvad.detector.scoring.class_probabilities.ClassRule`).
     origin
         Where the scores come from.
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from kgvad.detector.api import Detector, Output
-from kgvad.detector.data import Features, checked
+from kgvad.detector.data.samples import Features, checked
 from kgvad.errors import FeatureError
 
 OVERLAP = 64  # rows that neighbouring chunks share; they fade into each other
@@ -19,7 +19,8 @@ class Stream:
 
     The last chunk of a video ends with its last row. So a row is final, and given out, when ``chunk`` rows and one
     more follow it, or at :meth:`finish`: the delay is ``chunk`` rows. No more than about two chunks are kept in memory
-    beside what one :meth:`push` brings. Whole videos are scored by the same code (:func:`kgvad.detector.score.infer`).
+    beside what one :meth:`push` brings. Whole videos are scored by the same code
+    (:func:`kgvad.detector.scoring.infer.infer`).
 
     Parameters
     ----------

@@ -27,15 +27,15 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.text import TextEncoder, load_text_encoder
-from kgvad.detector.captions import CaptionRule, category_similarity, score_captions, smoothed_margin
-from kgvad.detector.scores import Origin, Scores
+from kgvad.anchors.text_encoders import TextEncoder, load_text_encoder
+from kgvad.detector.data.captions import CaptionRule, category_similarity, score_captions, smoothed_margin
+from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.errors import FeatureError
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.decode import VideoInfo
-from kgvad.video.encoders import VisualEncoder
+from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.extract import entry_of
-from kgvad.video.store import Manifest, VideoEntry, check_finite
+from kgvad.video.feature_store import Manifest, VideoEntry, check_finite
 
 FLOOR = 1e-3  # cosine distance of compression noise; ratios below it mean nothing
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kgvad.detector.api import Detector
-from kgvad.detector.data import Sample
-from kgvad.detector.metrics import roc_auc, top_tenth
-from kgvad.detector.score import infer
+from kgvad.detector.data.samples import Sample
+from kgvad.detector.evaluation.frame_metrics import roc_auc, top_tenth
+from kgvad.detector.scoring.infer import infer
 from kgvad.errors import FeatureError
 
 

@@ -16,13 +16,13 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from kgvad.console import track
-from kgvad.detector.data import Features
-from kgvad.detector.datasets import Truth
+from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.samples import Features
 from kgvad.detector.run import Run
-from kgvad.detector.score import infer
+from kgvad.detector.scoring.infer import infer
 from kgvad.errors import RunError
 from kgvad.files import DAMAGED, replacing
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 
 EXAMPLES = "examples.safetensors"
 REMEDY = "delete it; reports then show no similar events"

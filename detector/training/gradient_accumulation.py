@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kgvad.anchors.learnable import computed_once
+from kgvad.anchors.learnable_prompts import computed_once
 from kgvad.detector.api import Batch, Detector, Output
-from kgvad.detector.team import Team
+from kgvad.detector.training.distributed import Team
 from kgvad.errors import UsageError
 
 ROWS = 2048  # of a part, where a step on the CPU may go part by part: what the caches of a core hold is fastest

@@ -14,17 +14,17 @@ from pydantic import ValidationError
 
 from kgvad.console import note, track
 from kgvad.detector.api import detector_class
-from kgvad.detector.data import Sample, load_samples
-from kgvad.detector.datasets import Truth
-from kgvad.detector.examples import write_examples
-from kgvad.detector.inputs import Inputs
-from kgvad.detector.jobs import side_by_side
-from kgvad.detector.lay import laid_text
+from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.resample import laid_text
+from kgvad.detector.data.samples import Sample, load_samples
+from kgvad.detector.data.training_inputs import Inputs
 from kgvad.detector.run import RunConfig
-from kgvad.detector.team import Team
-from kgvad.detector.train import train
+from kgvad.detector.training.distributed import Team
+from kgvad.detector.training.exemplars import write_examples
+from kgvad.detector.training.process_pool import side_by_side
+from kgvad.detector.training.trainer import train
 from kgvad.errors import FeatureError, UsageError
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

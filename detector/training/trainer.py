@@ -18,9 +18,8 @@ from torch import Tensor
 from kgvad.anchors.bank import AnchorBank
 from kgvad.console import note, progress
 from kgvad.detector.api import Detector, Recipe, build
-from kgvad.detector.data import Features, Sample, Sampler, collate
-from kgvad.detector.learning import open_tower
-from kgvad.detector.micro import backward
+from kgvad.detector.data.samples import Features, Sample, Sampler, collate
+from kgvad.detector.models.learned_anchors import open_tower
 from kgvad.detector.run import (
     ANCHORS,
     CONFIG,
@@ -33,8 +32,9 @@ from kgvad.detector.run import (
     make_problem,
     read_config,
 )
-from kgvad.detector.team import Team
-from kgvad.detector.validation import Validation, split_videos
+from kgvad.detector.training.distributed import Team
+from kgvad.detector.training.early_stopping import Validation, split_videos
+from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.errors import RunError
 from kgvad.files import DAMAGED, is_temporary, replacing, write_text
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.scores import Scores
-from kgvad.explain.compose import Seen
-from kgvad.explain.events import Interval
-from kgvad.explain.evidence import evidence_at, quiet_rows, rises
+from kgvad.detector.scoring.scores import Scores
+from kgvad.explain.analysis.build_report import Seen
+from kgvad.explain.analysis.events import Interval
+from kgvad.explain.analysis.evidence import evidence_at, quiet_rows, rises
 from kgvad.explain.report import Action, Evidence
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
-    from kgvad.anchors.text import TextEncoder
+    from kgvad.anchors.text_encoders import TextEncoder
     from kgvad.video.decode import VideoInfo
 
 RECOGNISER = "I3D trained on Kinetics-400"
@@ -69,7 +69,7 @@ def look(
     """
     if not intervals:
         return {}
-    from kgvad.video.actions import action_labels, recognise_actions
+    from kgvad.video.action_recognition import action_labels, recognise_actions
 
     names = list(action_labels())
     highest = sorted(range(len(intervals)), key=lambda i: (-intervals[i].peak, i))[:MOST_EVENTS]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.classes import softmax
-from kgvad.detector.scores import Scores
-from kgvad.explain.events import EventRule, Interval, find_events, row_times
-from kgvad.explain.evidence import (
+from kgvad.detector.scoring.class_probabilities import softmax
+from kgvad.detector.scoring.scores import Scores
+from kgvad.explain.analysis.events import EventRule, Interval, find_events, row_times
+from kgvad.explain.analysis.evidence import (
     category_shares,
     concept_rises,
     contrast_of,
@@ -22,6 +22,7 @@ from kgvad.explain.evidence import (
     quiet_rows,
     temperature,
 )
+from kgvad.explain.rendering.escaping import plain, words
 from kgvad.explain.report import (
     Action,
     CategoryShare,
@@ -42,11 +43,10 @@ from kgvad.explain.report import (
     Summary,
     VideoFacts,
 )
-from kgvad.explain.text import plain, words
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
-    from kgvad.detector.examples import Match
+    from kgvad.detector.training.exemplars import Match
 
 # Certainty in four words. Probabilities: the words of a trained scorer; contrasts: how far an untrained score stands
 # out from the rest of the same video. The report prints both scales.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.scores import Origin, Scores
+from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.errors import ScoresError, UsageError
 from kgvad.video.decode import VideoInfo
 
@@ -67,7 +67,7 @@ def usual_rule(origin: Origin, scores: NDArray[np.floating] | None = None) -> Ev
     """The rule for scores of this origin, where the user gave none; for pixels alone the scores [T] count too."""
     if origin.scorer != "training-free" or origin.names_categories != "no":
         return EventRule()
-    from kgvad.detector.training_free import TrainingFreeRule  # imports torch; given scores need none
+    from kgvad.detector.scoring.training_free import TrainingFreeRule  # imports torch; given scores need none
 
     half = TrainingFreeRule().half_at  # the score is r^2 / (r^2 + half^2) at r times the quiet level
     high, low = (round(ratio**2 / (ratio**2 + half**2), 3) for ratio in (START_RATIO, LAST_RATIO))

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.classes import softmax
-from kgvad.detector.scores import Scores
+from kgvad.detector.scoring.class_probabilities import softmax
+from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import AnchorError
-from kgvad.explain.events import Interval
+from kgvad.explain.analysis.events import Interval
+from kgvad.explain.rendering.escaping import plain
 from kgvad.explain.report import CategoryShare, Contrast, Evidence, GraphStep
-from kgvad.explain.text import plain
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank

@@ -16,18 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.run import Run
-from kgvad.detector.score import infer, score_features
-from kgvad.detector.scores import Scores
+from kgvad.detector.scoring.infer import infer, score_features
+from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import RunError
-from kgvad.explain.events import EventRule, Interval, find_events
-from kgvad.explain.evidence import (
+from kgvad.explain.analysis.events import EventRule, Interval, find_events
+from kgvad.explain.analysis.evidence import (
     MOST_EVIDENCE,
     category_shares,
     concept_rises,
     distinct,
     quiet_rows,
 )
-from kgvad.video.store import VideoEntry
+from kgvad.video.feature_store import VideoEntry
 
 Score = Callable[[NDArray[np.float32]], Scores]
 DRAWS = 20  # random alternatives of one video

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kgvad.console import track
 from kgvad.errors import ReportError, VideoError
-from kgvad.explain.pipeline import Explained, Explainer
+from kgvad.explain.explainer import Explained, Explainer
 
 QUALITY = 35  # constant rate factor of H.264; 23 is usual, 51 the worst
 SHRINK = 2  # by how much width and height are divided

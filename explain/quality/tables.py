@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from kgvad.console import note, track
 from kgvad.errors import ReportError, UsageError
-from kgvad.explain.events import EventRule
-from kgvad.explain.faithfulness import Faithfulness, examine
-from kgvad.explain.quality import Figure, TextQuality, read_references, text_quality
+from kgvad.explain.analysis.events import EventRule
+from kgvad.explain.quality.faithfulness import Faithfulness, examine
+from kgvad.explain.quality.text_quality import Figure, TextQuality, read_references, text_quality
 from kgvad.explain.report import Report
 
 RESAMPLES = 1000
@@ -80,7 +80,7 @@ def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0
         The run or the store cannot be read, or no video has both an event and a quiet part.
     """
     from kgvad.detector.run import Run
-    from kgvad.video.store import FeatureStore
+    from kgvad.video.feature_store import FeatureStore
 
     loaded = Run.load(run)
     store = FeatureStore.open(features, None if (features / "manifest.json").is_file() else loaded.config.encoder)

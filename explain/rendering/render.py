@@ -21,11 +21,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from kgvad.errors import ReportError, UsageError
-from kgvad.explain.figures import figures
+from kgvad.explain.rendering.csv_table import events_csv, particulars
+from kgvad.explain.rendering.escaping import clock, code, markdown, qid, stamp, vtt, words
+from kgvad.explain.rendering.sentences import with_sentences
+from kgvad.explain.rendering.timeline import figures
 from kgvad.explain.report import Report
-from kgvad.explain.sentences import with_sentences
-from kgvad.explain.tables import events_csv, particulars
-from kgvad.explain.text import clock, code, markdown, qid, stamp, vtt, words
 
 FORMATS = ("md", "html", "json", "srt", "vtt", "csv")
 Pictures = dict[int, bytes]  # frame to JPEG
@@ -162,7 +162,7 @@ class Renderer:
         return self._fill(f"report.{form}.j2", context)
 
     def index(self, entries: list[dict[str, Any]]) -> str:
-        """The page over many reports; ``entries`` are the fields of :class:`~kgvad.explain.many.Entry`."""
+        """The page over many reports; ``entries`` are the fields of :class:`~kgvad.explain.batch.Entry`."""
         categories = {
             entry["category"]: self.phrases.categories.get(entry["category"], entry["category_text"])
             for entry in entries

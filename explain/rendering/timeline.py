@@ -15,9 +15,9 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from kgvad.explain.graph import draw
+from kgvad.explain.rendering.escaping import clock, words
+from kgvad.explain.rendering.subgraph import draw
 from kgvad.explain.report import Report
-from kgvad.explain.text import clock, words
 
 WIDTH, HEIGHT = 1000, 200  # user units of the drawings; they stretch to the page
 MOST_POINTS = 500  # of the curve

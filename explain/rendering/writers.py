@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from kgvad.errors import UsageError
-from kgvad.explain.pipeline import Explained
-from kgvad.explain.render import FORMATS, Renderer
+from kgvad.explain.explainer import Explained
+from kgvad.explain.rendering.render import FORMATS, Renderer
 from kgvad.explain.report import Report
 from kgvad.files import refuse_inputs, write_text
 
@@ -34,7 +34,7 @@ class Outputs:
     form
         Format of stdout, and of files whose suffix names none.
     language, templates
-        As for :class:`~kgvad.explain.render.Renderer`.
+        As for :class:`~kgvad.explain.rendering.render.Renderer`.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _with_clips(explained: Explained, folder: Path) -> Report:
     """The report with the names of the clips, which are cut now."""
     if explained.info is None:
         raise UsageError("--clips needs the video", "name its file")
-    from kgvad.explain.clips import cut_clips
+    from kgvad.explain.media.clips import cut_clips
 
     clips = cut_clips(explained.info.path, explained.report, folder)
     events = tuple(event.model_copy(update={"clip": clips[event.number].name}) for event in explained.report.events)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kgvad.detector.captions import CaptionRule, category_similarity
-from kgvad.detector.lay import lay
-from kgvad.detector.scores import Scores
+from kgvad.detector.data.captions import CaptionRule, category_similarity
+from kgvad.detector.data.resample import lay
+from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError
-from kgvad.video.store import FeatureStore, check_finite
+from kgvad.video.feature_store import FeatureStore, check_finite
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgvad.console import note
-from kgvad.detector.scores import Scores
+from kgvad.detector.scoring.scores import Scores
 from kgvad.kg.tables import load_table
 from kgvad.settings import default_bank
 
@@ -31,8 +31,8 @@ def find_bank(named: Path | None, dataset: str, joint: str | None, device: str) 
         Of the text encoder, where a bank is built.
     """
     from kgvad.anchors.bank import AnchorBank, build_bank
-    from kgvad.anchors.text import load_text_encoder
-    from kgvad.kg.store import Store
+    from kgvad.anchors.text_encoders import load_text_encoder
+    from kgvad.kg.store.cache import Store
 
     if named is not None:
         return AnchorBank.load(named)
@@ -54,8 +54,8 @@ def find_bank(named: Path | None, dataset: str, joint: str | None, device: str) 
 def open_bank(bank: AnchorBank, queries: Sequence[str], device: str) -> AnchorBank:
     """The bank with one more category for each query; the bank itself without any."""
     from kgvad.anchors.bank import open_vocabulary
-    from kgvad.anchors.text import load_text_encoder
-    from kgvad.kg.store import Store
+    from kgvad.anchors.text_encoders import load_text_encoder
+    from kgvad.kg.store.cache import Store
 
     if not queries:
         return bank

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.scores import Scores
+from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError
 from kgvad.video.decode import VideoInfo
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 
 if TYPE_CHECKING:
-    from kgvad.detector.captions import Captions
+    from kgvad.detector.data.captions import Captions
     from kgvad.detector.run import Run
 
 SLACK = 16  # frames that a video and its features may differ by: other decoders, other lists
@@ -41,9 +41,9 @@ def score_stored(
     FeatureError
         The store lacks the video, is of another encoder than the run's, or its features are of another length.
     """
-    from kgvad.detector.inputs import open_store
-    from kgvad.detector.score import score_features
-    from kgvad.detector.told import told_rows
+    from kgvad.detector.data.caption_features import told_rows
+    from kgvad.detector.data.training_inputs import open_store
+    from kgvad.detector.scoring.infer import score_features
 
     store = open_store(root, run.config.encoder)
     name = stored_name(store, video)

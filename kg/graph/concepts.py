@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kgvad.kg.abstract import ABSTRACT
-from kgvad.kg.network import (
+from kgvad.kg.graph.abstract_items import ABSTRACT
+from kgvad.kg.graph.traversal import (
     Found,
     Hierarchy,
     Reach,
@@ -20,8 +20,8 @@ from kgvad.kg.network import (
     superclasses,
     walk,
 )
-from kgvad.kg.schema import Term
-from kgvad.kg.store import Store, label_of
+from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.schema import Term
 from kgvad.kg.tables import Category
 
 __all__ = [

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import networkx as nx
 
 from kgvad.kg.properties import TABLE
-from kgvad.kg.schema import Fact
-from kgvad.kg.store import Store
+from kgvad.kg.store.cache import Store
+from kgvad.kg.store.schema import Fact
 from kgvad.kg.tables import Category, qid_number
 
 Step = tuple[str, str, str]  # subject, property, object: a statement as the graph has it

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kgvad.errors import CategoryTableError, UsageError
-from kgvad.kg.schema import Term
-from kgvad.kg.store import Store, label_of
+from kgvad.kg.sources.wikidata import WikidataClient, is_wikidata
+from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.schema import Term
 from kgvad.kg.tables import CategoryTable, ItemRef, is_qid, load_table, parse_table, qid_number
-from kgvad.kg.wikidata import WikidataClient, is_wikidata
 
 MATCHES = ("label", "title", "alias", "search")
 

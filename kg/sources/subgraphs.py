@@ -12,13 +12,13 @@ from datetime import datetime, timedelta, timezone
 
 from kgvad.console import Advance, note, progress, warn
 from kgvad.errors import CategoryTableError, OfflineError
-from kgvad.kg.network import Reach
+from kgvad.kg.graph.traversal import Reach
 from kgvad.kg.properties import INCOMING, TABLE
-from kgvad.kg.schema import Batch, Term
-from kgvad.kg.service import CutAnswerError
-from kgvad.kg.store import Store, label_of
+from kgvad.kg.sources.service import CutAnswerError
+from kgvad.kg.sources.wikidata import WikidataClient
+from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.schema import Batch, Term
 from kgvad.kg.tables import CategoryTable, qid_number
-from kgvad.kg.wikidata import WikidataClient
 
 UP = ("P279", "P31")
 SINGLE_TRIES = 3  # of a question about one item whose answer is cut

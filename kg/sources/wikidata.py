@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 from SPARQLWrapper import JSON, POST, SPARQLWrapper
 
 from kgvad.errors import FetchError, UsageError
-from kgvad.kg import nquads
-from kgvad.kg.database import now
 from kgvad.kg.properties import INCOMING, TABLE
-from kgvad.kg.schema import Batch, Fetch, Statement, Term
-from kgvad.kg.service import WIKIDATA, CutAnswerError, Service, ServiceSettings, open_request, sent
+from kgvad.kg.sources.service import WIKIDATA, CutAnswerError, Service, ServiceSettings, open_request, sent
+from kgvad.kg.store import nquads
+from kgvad.kg.store.database import now
+from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import is_qid, qid_number
 
 SEARCH_API = "https://www.wikidata.org/w/api.php"

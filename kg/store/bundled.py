@@ -7,8 +7,8 @@ import sys
 from functools import cache
 from importlib.resources import files
 
-from kgvad.kg import nquads
-from kgvad.kg.schema import Batch, Fetch, Statement, Term
+from kgvad.kg.store import nquads
+from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from kgvad.kg import bundled
-from kgvad.kg.database import Database, now
-from kgvad.kg.schema import (
+from kgvad.kg.store import bundled
+from kgvad.kg.store.database import Database, now
+from kgvad.kg.store.schema import (
     AnyText,
     Batch,
     BundleRow,
@@ -32,7 +32,7 @@ CHUNK = 500  # ids in one IN (...)
 
 
 class Store:
-    """The cache in a database; see :class:`kgvad.kg.database.Database` for its rules.
+    """The cache in a database; see :class:`kgvad.kg.store.database.Database` for its rules.
 
     Use as a context manager, or call :meth:`close`.
     """

@@ -15,8 +15,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from kgvad.errors import StoreError, UsageError
-from kgvad.kg.migrations import MIGRATIONS
-from kgvad.kg.schema import Base, MigrationRow
+from kgvad.kg.store.migrations import MIGRATIONS
+from kgvad.kg.store.schema import Base, MigrationRow
 from kgvad.settings import cache_dir
 
 BUSY_TIMEOUT_S = 60  # how long a writer waits for another process's batch

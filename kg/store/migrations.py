@@ -1,4 +1,4 @@
-"""The steps that bring an older cache to the format of :mod:`kgvad.kg.schema`, oldest first.
+"""The steps that bring an older cache to the format of :mod:`kgvad.kg.store.schema`, oldest first.
 
 A step is history and never changes: it describes its tables here, apart from today's models. A new format is a new
 step at the end of ``MIGRATIONS``; the tests compare what all steps give with the models.

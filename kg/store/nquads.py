@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kgvad.errors import StoreError
 from kgvad.kg.properties import TABLE
-from kgvad.kg.schema import Fetch, Statement, Term
+from kgvad.kg.store.schema import Fetch, Statement, Term
 from kgvad.kg.tables import is_qid
 
 ENTITY = "http://www.wikidata.org/entity/"

@@ -1,6 +1,6 @@
-"""The command line. No logic lives here: every command parses options and calls a room.
+"""The command line. No logic lives here: every command parses options and calls a package.
 
-Commands of a room stand in ``cli_<room>.py``; heavy imports stay inside the commands, so that
+One module a group of commands; heavy imports stay inside the commands, so that
 ``kgvad --help`` answers at once.
 """
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kgvad import cli_anchors, cli_detector, cli_evaluate, cli_explain, cli_kg, cli_shell, cli_video
+from kgvad.cli import anchors, evaluate, explain, features, kg, setup, train
 from kgvad.errors import KgvadError, unexpected
 from kgvad.streams import OutputError, guard_streams
 
@@ -42,7 +42,7 @@ def _options(
     pass
 
 
-for module in (cli_anchors, cli_video, cli_detector, cli_evaluate, cli_explain, cli_kg, cli_shell):
+for module in (anchors, features, train, evaluate, explain, kg, setup):
     module.register(app)
 
 # Click's base of usage errors, wherever this version of typer keeps click.

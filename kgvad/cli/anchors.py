@@ -44,15 +44,15 @@ def build_anchors(
         return
 
     from kgvad.files import refuse_inputs
-    from kgvad.kg.database import database_file
+    from kgvad.kg.store.database import database_file
 
     refuse_inputs({"--output": path}, [dataset or settings.dataset, database_file(store or settings.store)])
 
     from kgvad.anchors.bank import build_bank, open_vocabulary
-    from kgvad.anchors.pool import DEFAULT_POOLING
-    from kgvad.anchors.pool import pooling as known_pooling
-    from kgvad.anchors.text import load_text_encoder
-    from kgvad.kg.store import Store
+    from kgvad.anchors.pooling import DEFAULT_POOLING
+    from kgvad.anchors.pooling import pooling as known_pooling
+    from kgvad.anchors.text_encoders import load_text_encoder
+    from kgvad.kg.store.cache import Store
 
     known_pooling(pooling or DEFAULT_POOLING)
     text = load_text_encoder(encoder, device)

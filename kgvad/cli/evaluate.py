@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgvad.cli_detector import Device, FeatureRoot, Lists, Temperature
+from kgvad.cli.train import Device, FeatureRoot, Lists, Temperature
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,9 +58,9 @@ def evaluate(
     must_exist(text, FeatureError, "make it with: kgvad import-captions")
 
     from kgvad.console import note
-    from kgvad.detector.classes import ClassRule
-    from kgvad.detector.curves import draw_figures
-    from kgvad.detector.evaluate import evaluate_runs
+    from kgvad.detector.evaluation.evaluator import evaluate_runs
+    from kgvad.detector.evaluation.plots import draw_figures
+    from kgvad.detector.scoring.class_probabilities import ClassRule
     from kgvad.errors import UsageError
     from kgvad.files import refuse_inputs, write_json, write_text
     from kgvad.settings import load_settings
@@ -108,8 +108,8 @@ def results(
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
 ) -> None:
     """Show what others published and, apart from it, what was measured here."""
-    from kgvad.detector.evaluation import rich_table
-    from kgvad.detector.results import FIGURES, as_markdown, collect, measured, pieces
+    from kgvad.detector.evaluation.published import FIGURES, as_markdown, collect, measured, pieces
+    from kgvad.detector.evaluation.report import rich_table
     from kgvad.files import refuse_inputs, write_json, write_text
 
     refuse_inputs({"--json": json_file, "--markdown": markdown}, evaluations or ())

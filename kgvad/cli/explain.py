@@ -109,11 +109,11 @@ def explain(
     must_exist(calibrate, UsageError, "name normal footage: a video, a folder or a file of scores")
 
     from kgvad.console import note
-    from kgvad.explain.events import Thresholds
-    from kgvad.explain.many import explain_folder
-    from kgvad.explain.output import Outputs
-    from kgvad.explain.pipeline import Explainer, Options
-    from kgvad.explain.render import Renderer
+    from kgvad.explain.analysis.events import Thresholds
+    from kgvad.explain.batch import explain_folder
+    from kgvad.explain.explainer import Explainer, Options
+    from kgvad.explain.rendering.render import Renderer
+    from kgvad.explain.rendering.writers import Outputs
     from kgvad.files import refuse_inputs
     from kgvad.settings import load_settings
 
@@ -187,7 +187,7 @@ def explain_eval(
 ) -> None:
     """Measure explanations: as text against references, by taking away what they cite, and by encoding videos again."""
     from kgvad.errors import UsageError
-    from kgvad.explain.evaluate import deletion_table, text_table
+    from kgvad.explain.quality.tables import deletion_table, text_table
 
     if (
         (references is None) != (not reports)
@@ -204,8 +204,8 @@ def explain_eval(
     if run is not None and features is not None:
         print(deletion_table(run, features, videos, seed), end="")
     if again is not None:
-        from kgvad.explain.pipeline import Explainer, Options
-        from kgvad.explain.reencode import survival_table
+        from kgvad.explain.explainer import Explainer, Options
+        from kgvad.explain.quality.reencoding import survival_table
         from kgvad.settings import load_settings
         from kgvad.video.extract import find_videos
 

@@ -59,7 +59,7 @@ def extract(
 
     from kgvad.console import note
     from kgvad.settings import default_features, load_settings
-    from kgvad.video.encoders import load_visual_encoder
+    from kgvad.video.encoders.base import load_visual_encoder
     from kgvad.video.extract import extract_folder, find_videos
 
     find_videos(source)  # before the weights are fetched
@@ -85,7 +85,7 @@ def compare(
     b: Annotated[Path, typer.Argument(help="The same, to compare with.")],
 ) -> None:
     """Say whether two sets of features are the same, video by video."""
-    from kgvad.video.compare import compare_features
+    from kgvad.video.feature_comparison import compare_features
 
     print("video\trows\tmean_cosine\tmin_cosine\tworst_row\tlength_ratio\tverdict")
     for one in compare_features(a, b):
@@ -107,14 +107,14 @@ def import_(
     stride: Annotated[int, typer.Option(min=1, help="Frames per row.")] = 16,
 ) -> None:
     """Take features of another program into a feature store."""
-    from kgvad.video.importer import import_features
+    from kgvad.video.feature_import import import_features
 
     print(import_features(source, output, encoder, listing=listing, fps=fps, stride=stride).root)
 
 
 def info(store: Annotated[Path, typer.Argument(help="Feature store.")]) -> None:
     """Say how the features of a store were made, and check every array."""
-    from kgvad.video.store import FeatureStore
+    from kgvad.video.feature_store import FeatureStore
 
     opened = FeatureStore.open(store)
     made = opened.manifest

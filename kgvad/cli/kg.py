@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from kgvad.kg.store import Store
-    from kgvad.kg.wikidata import WikidataClient
+    from kgvad.kg.sources.wikidata import WikidataClient
+    from kgvad.kg.store.cache import Store
     from kgvad.settings import Settings
 
 kg_app = typer.Typer(no_args_is_help=True, help="The knowledge graph by itself.")
@@ -51,7 +51,7 @@ def fetch(
     ] = None,
 ) -> None:
     """Fetch what Wikidata says around the categories of a dataset (of all bundled ones, if none is named)."""
-    from kgvad.kg.fetch import Fetcher, FetchSettings, check_labels, require
+    from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, check_labels, require
     from kgvad.kg.tables import bundled_tables, load_table
 
     name = dataset or _settings().dataset
@@ -85,7 +85,8 @@ def show(
 ) -> None:
     """Show what the graph knows of a category as a tree."""
     from kgvad.files import write_text
-    from kgvad.kg import draw, graph
+    from kgvad.kg import draw
+    from kgvad.kg.graph import concepts as graph
     from kgvad.kg.tables import load_table
 
     row = load_table(dataset or _settings().dataset or "ucf").category(category)
@@ -113,8 +114,9 @@ def path(
 ) -> None:
     """Say in words how two items hang together."""
     from kgvad.errors import KnowledgeGraphError
-    from kgvad.kg import draw, graph
-    from kgvad.kg.resolve import resolve
+    from kgvad.kg import draw
+    from kgvad.kg.graph import concepts as graph
+    from kgvad.kg.sources.resolve import resolve
 
     with _open(store) as opened:
         ends = []
@@ -139,7 +141,8 @@ def export_(
 ) -> None:
     """Export the cache (N-Quads with sources, Turtle) or a graph for a viewer (GraphML, node-link JSON)."""
     from kgvad.errors import UsageError
-    from kgvad.kg import graph, rdf
+    from kgvad.kg import rdf
+    from kgvad.kg.graph import concepts as graph
     from kgvad.kg.tables import load_table
 
     _keep_sources("--output", output, store, dataset)
@@ -198,7 +201,7 @@ def resolve(
     """List the items that a name may mean: label, description, type."""
     from kgvad.errors import KnowledgeGraphError
     from kgvad.kg import draw
-    from kgvad.kg import resolve as names
+    from kgvad.kg.sources import resolve as names
 
     client = None if offline else _client(endpoint, contact, tries)
     with _open(store) as opened:
@@ -231,7 +234,7 @@ def init_dataset(
     from kgvad.console import note
     from kgvad.errors import UsageError
     from kgvad.files import write_text
-    from kgvad.kg.resolve import first_table
+    from kgvad.kg.sources.resolve import first_table
 
     file = output or Path(f"{name}.toml")
     if file.exists() and not force:
@@ -255,13 +258,13 @@ def _settings() -> Settings:
 def _keep_sources(option: str, output: Path | None, store: str | None, dataset: str | None = None) -> None:
     """Refuse an output that is the cache itself or the category table."""
     from kgvad.files import refuse_inputs
-    from kgvad.kg.database import database_file
+    from kgvad.kg.store.database import database_file
 
     refuse_inputs({option: output}, [database_file(store or _settings().store), dataset or _settings().dataset])
 
 
 def _open(url: str | None) -> Store:
-    from kgvad.kg.store import Store
+    from kgvad.kg.store.cache import Store
 
     return Store.open(url or _settings().store)
 
@@ -271,8 +274,8 @@ def _client(
 ) -> WikidataClient:
     import os
 
-    from kgvad.kg.service import WIKIDATA, ServiceSettings
-    from kgvad.kg.wikidata import WikidataClient
+    from kgvad.kg.sources.service import WIKIDATA, ServiceSettings
+    from kgvad.kg.sources.wikidata import WikidataClient
 
     given = _settings()
     settings = ServiceSettings(

@@ -95,10 +95,10 @@ def train(
 
     from contextlib import nullcontext
 
-    from kgvad.detector.inputs import Choices, find_inputs
-    from kgvad.detector.mirror import mirrored
-    from kgvad.detector.session import Order, parse_options, train_seeds, wants_anchors
-    from kgvad.detector.team import Team
+    from kgvad.detector.data.training_inputs import Choices, find_inputs
+    from kgvad.detector.training.distributed import Team
+    from kgvad.detector.training.seeds import Order, parse_options, train_seeds, wants_anchors
+    from kgvad.detector.training.tensorboard import mirrored
     from kgvad.settings import load_settings
 
     settings = load_settings()
@@ -172,8 +172,8 @@ def score(
     must_exist(run, RunError, "make one with: kgvad train")
     must_exist(text, FeatureError, "make it with: kgvad import-captions")
 
-    from kgvad.detector.classes import ClassRule
-    from kgvad.detector.score import score_store
+    from kgvad.detector.scoring.class_probabilities import ClassRule
+    from kgvad.detector.scoring.infer import score_store
     from kgvad.settings import load_settings
 
     if classes is None and temperature != 1:
@@ -216,7 +216,7 @@ def import_features(
     ] = None,
 ) -> None:
     """Turn feature files of another program into a feature store."""
-    from kgvad.detector.lists import import_any
+    from kgvad.detector.data.feature_lists import import_any
     from kgvad.settings import default_features
 
     print(
@@ -240,10 +240,10 @@ def import_captions(
     device: Device = None,
 ) -> None:
     """Embed captions for detectors that read them beside features (--text)."""
-    from kgvad.anchors.text import load_text_encoder
-    from kgvad.detector.told import import_captions as embed
+    from kgvad.anchors.text_encoders import load_text_encoder
+    from kgvad.detector.data.caption_features import import_captions as embed
     from kgvad.settings import load_settings
-    from kgvad.video.store import FeatureStore
+    from kgvad.video.feature_store import FeatureStore
 
     store = FeatureStore.open(features)
     chosen = load_text_encoder(encoder, device or load_settings().device or "cpu")

@@ -1,20 +1,16 @@
 """The anchor bank: built from real facts, written, read, compared; damaged files are one line."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from anchors_samples import TABLE, tiny_bank
 from safetensors import safe_open
 
 from kgvad.anchors.bank import AnchorBank, build_bank, open_vocabulary
 from kgvad.anchors.describe import differences
 from kgvad.errors import AnchorError, UsageError
 from kgvad.kg.tables import parse_table
-
-sys.path.append(str(Path(__file__).parent))
-from anchors_samples import TABLE, tiny_bank
 
 
 @pytest.fixture(scope="module")

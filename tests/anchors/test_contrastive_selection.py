@@ -1,17 +1,12 @@
 """Contrastive selection keeps what separates and says why."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from anchors_samples import TABLE, tiny_bank
 
 from kgvad.anchors.bank import build_bank
-from kgvad.anchors.select import select
+from kgvad.anchors.contrastive_selection import select
 from kgvad.kg.tables import parse_table
-
-sys.path.append(str(Path(__file__).parent))
-from anchors_samples import TABLE, tiny_bank
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,10 @@
 """What a bank holds, in words and as a table."""
 
-import sys
-from pathlib import Path
-
 import pytest
+from anchors_samples import tiny_bank
 
 from kgvad.anchors.bank import open_vocabulary
 from kgvad.anchors.describe import as_csv, describe, differences
-
-sys.path.append(str(Path(__file__).parent))
-from anchors_samples import tiny_bank
 
 
 @pytest.fixture(scope="module")

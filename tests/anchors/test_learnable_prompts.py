@@ -1,19 +1,15 @@
 """Learnable prompts and adapters: what learns, where vectors stand, and that no stale vector is used."""
 
-import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-from kgvad.anchors.learnable import LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter, computed_once
-from kgvad.anchors.text import load_text_encoder
-from kgvad.errors import UsageError
-
-sys.path.append(str(Path(__file__).parent))
 from anchors_samples import checkpoint
+
+from kgvad.anchors.learnable_prompts import LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter, computed_once
+from kgvad.anchors.text_encoders import load_text_encoder
+from kgvad.errors import UsageError
 
 TEXTS = ["robbery", "normal activity", "a burning car"]
 

@@ -1,20 +1,16 @@
 """The picture of a bank: the same in SVG and PNG, with everything in it and nothing hostile."""
 
 import io
-import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from anchors_samples import tiny_bank
 from PIL import Image
 
 from kgvad.anchors.bank import open_vocabulary
 from kgvad.anchors.canvas import SCALE, Dot, Text
 from kgvad.anchors.plot import picture
-
-sys.path.append(str(Path(__file__).parent))
-from anchors_samples import tiny_bank
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kgvad.anchors.pool import POOLINGS, balanced, pooling
+from kgvad.anchors.pooling import POOLINGS, balanced, pooling
 from kgvad.errors import UsageError
 
 

@@ -1,7 +1,7 @@
 """Sentences of concepts: by relation, and hostile labels stay what they are."""
 
 from kgvad.anchors.prompts import prompt
-from kgvad.kg.graph import Concept
+from kgvad.kg.graph.concepts import Concept
 
 
 def test_templates_and_hostile_labels():

@@ -1,19 +1,13 @@
 """Text encoders: the same vectors as transformers' own models, on tiny checkpoints and on the real MiniLM."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import transformers
-
-from kgvad.anchors.text import HubEncoder, load_text_encoder
-from kgvad.errors import UsageError, WeightsError
-
-sys.path.append(str(Path(__file__).parent))
-
 from anchors_samples import checkpoint
+
+from kgvad.anchors.text_encoders import HubEncoder, load_text_encoder
+from kgvad.errors import UsageError, WeightsError
 
 TEXTS = [
     "a man walking",

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from anchors_samples import checkpoint
 
-from kgvad.anchors.cache import FILE, VectorCache
-from kgvad.anchors.text import load_text_encoder
+from kgvad.anchors.text_encoders import load_text_encoder
+from kgvad.anchors.vector_cache import FILE, VectorCache
 from kgvad.settings import cache_dir
 
-sys.path.append(str(Path(__file__).parent))
-from anchors_samples import checkpoint
+HELPERS = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")])
 
 TEXTS = ["fire", "a man walking", "", "fire", "\ud800 is no character", "a 'quoted'; text\nof two lines"]
 
@@ -119,8 +119,8 @@ def test_a_read_only_folder_still_gives_hits(tmp_path, capsys):
 
 def test_a_full_disk_costs_one_line_only(tmp_path):
     program = (
-        "import sys; sys.path[:0] = [sys.argv[1]]\n"
-        "from pathlib import Path; from test_anchors_cache import cache, Counting\n"
+        "import sys; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
+        "from pathlib import Path; from test_vector_cache import cache, Counting\n"
         "many = [str(i) for i in range(3000)]\n"
         "assert cache(Path(sys.argv[2])).encode(many, Counting()).tobytes() == Counting()(many).tobytes()\n"
         "print('right')"
@@ -130,7 +130,7 @@ def test_a_full_disk_costs_one_line_only(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
-    command = [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path)]
+    command = [sys.executable, "-c", program, HELPERS, str(tmp_path)]
     found = subprocess.run(command, capture_output=True, text=True, timeout=100, preexec_fn=limit)
     assert found.stdout == "right\n", found.stderr
     assert found.stderr.count("\n") == 1 and "not kept" in found.stderr
@@ -140,11 +140,11 @@ def test_a_full_disk_costs_one_line_only(tmp_path):
 
 def test_two_processes_write_at_once(tmp_path):
     program = (
-        "import sys; sys.path[:0] = [sys.argv[1]]\n"
-        "from pathlib import Path; from test_anchors_cache import cache, Counting\n"
+        "import sys; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
+        "from pathlib import Path; from test_vector_cache import cache, Counting\n"
         "for i in range(25): cache(Path(sys.argv[2])).encode([f'{i} {j}' for j in range(i % 7, 20)], Counting())"
     )
-    command = [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path)]
+    command = [sys.executable, "-c", program, HELPERS, str(tmp_path)]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=200)[1] for process in both] == ["", ""]
     again = Counting()

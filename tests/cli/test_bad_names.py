@@ -2,20 +2,16 @@
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from brightness import Brightness
 from typer.testing import CliRunner
 
 from kgvad.cli import app
 from kgvad.video.extract import extract_folder
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 from kgvad.video.write import write_video
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
-from test_video_extract import Brightness
 
 BAD = (b"caf\xe9.mp4", b"two\nlines.mp4", b"back\\slash.mp4")
 

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import kgvad, make_archive, train
 
 from kgvad.errors import KgvadError, UsageError
-from kgvad.explain.clips import cut_clips
-from kgvad.explain.pipeline import Explainer, Options
+from kgvad.explain.explainer import Explainer, Options
+from kgvad.explain.media.clips import cut_clips
 from kgvad.files import refuse_inputs, write_text
 from kgvad.video.write import write_video
 

@@ -1,18 +1,14 @@
 """The commands of the detector room, as a user types them."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import kgvad, make_archive, train
 
-from kgvad.detector.inputs import folder_table, folder_truth, is_normal
-from kgvad.detector.scores import Scores
-from kgvad.detector.session import parse_options
+from kgvad.detector.data.training_inputs import folder_table, folder_truth, is_normal
+from kgvad.detector.scoring.scores import Scores
+from kgvad.detector.training.seeds import parse_options
 from kgvad.errors import FeatureError, KgvadError, RunError, UsageError
 
 

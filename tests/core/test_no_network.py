@@ -46,7 +46,7 @@ except SystemExit as end:
     assert not end.code, end.code
 """
 ENCODE = """
-from kgvad.anchors.text import load_text_encoder
+from kgvad.anchors.text_encoders import load_text_encoder
 assert load_text_encoder("minilm").encode(["a robbery"]).shape == (1, 384)
 """
 ATTEMPT = """

@@ -14,7 +14,7 @@ import pytest
 JOBS = """
 import time
 from pathlib import Path
-from kgvad.detector.jobs import side_by_side
+from kgvad.detector.training.process_pool import side_by_side
 
 def work(task):
     Path(f"began-{task}").touch()
@@ -29,7 +29,7 @@ EXTRACT = """
 import sys
 from pathlib import Path
 import kgvad.video.extract as extract
-from kgvad.video.encoders import load_visual_encoder
+from kgvad.video.encoders.base import load_visual_encoder
 
 if __name__ == "__main__":
     found = extract.extract_folder(sys.argv[1], "features", load_visual_encoder("efficientnet-lite0"), workers=2)

@@ -13,21 +13,21 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.detector.captions import all_captions
-from kgvad.detector.datasets import Truth, read_frame_counts
-from kgvad.detector.examples import Examples
-from kgvad.detector.importer import frame_counts, import_segments
-from kgvad.detector.lists import read_list
-from kgvad.detector.results import collect
+from kgvad.detector.data.annotations import Truth, read_frame_counts
+from kgvad.detector.data.captions import all_captions
+from kgvad.detector.data.feature_lists import read_list
+from kgvad.detector.data.segment_archives import frame_counts, import_segments
+from kgvad.detector.evaluation.published import collect
 from kgvad.detector.run import read_config
-from kgvad.detector.scores import Scores
+from kgvad.detector.scoring.scores import Scores
+from kgvad.detector.training.exemplars import Examples
 from kgvad.errors import KgvadError
-from kgvad.explain.quality import read_references
+from kgvad.explain.quality.text_quality import read_references
 from kgvad.explain.report import Report
 from kgvad.kg.tables import load_table
 from kgvad.settings import load_settings
-from kgvad.video.importer import read_listing
-from kgvad.video.store import FeatureStore, Manifest, read_array
+from kgvad.video.feature_import import read_listing
+from kgvad.video.feature_store import FeatureStore, Manifest, read_array
 
 SCORES = {"scores": [0.1, 0.9], "fps": 25.0, "spans": [[0, 16], [16, 32]], "frame_count": 32}
 

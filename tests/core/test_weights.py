@@ -199,7 +199,7 @@ def real_minilm(request, tmp_path, monkeypatch):
 
 
 def test_the_fingerprint_covers_tokenizer_and_configuration(real_minilm, tmp_path):
-    from kgvad.anchors.text import load_text_encoder
+    from kgvad.anchors.text_encoders import load_text_encoder
 
     mine = tmp_path / "mine"
     shutil.copytree(real_minilm, mine)

@@ -11,17 +11,17 @@ import pytest
 from kgvad.detector import api
 from kgvad.errors import KgvadError
 
-DOCS = Path(__file__).parents[1] / "docs" / "detectors.md"
+DOCS = Path(__file__).parents[2] / "docs" / "detectors.md"
 
 TRY = """
     from pathlib import Path
     import numpy as np
     from kgvad.detector.api import Recipe, detector_names, check_options
-    from kgvad.detector.data import Sample
+    from kgvad.detector.data.samples import Sample
     from kgvad.detector.run import Run, RunConfig
-    from kgvad.detector.score import score_features
-    from kgvad.detector.train import train
-    from kgvad.video.store import VideoEntry
+    from kgvad.detector.scoring.infer import score_features
+    from kgvad.detector.training.trainer import train
+    from kgvad.video.feature_store import VideoEntry
 
     assert "mean-mil" in detector_names()
     random = np.random.default_rng(0)

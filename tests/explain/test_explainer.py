@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kgvad.detector.scores import Scores
-from kgvad.explain.clips import MARGIN_S, cut_clips, safe_name
-from kgvad.explain.pipeline import Explainer, Options
+from kgvad.detector.scoring.scores import Scores
+from kgvad.explain.explainer import Explainer, Options
+from kgvad.explain.media.clips import MARGIN_S, cut_clips, safe_name
 from kgvad.explain.report import Report
 from kgvad.video.decode import probe
 

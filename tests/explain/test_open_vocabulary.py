@@ -9,7 +9,7 @@ import pytest
 
 from kgvad.cli import main
 from kgvad.errors import UsageError
-from kgvad.explain.pipeline import Explainer, Options
+from kgvad.explain.explainer import Explainer, Options
 
 
 @pytest.fixture(scope="module")

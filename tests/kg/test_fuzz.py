@@ -1,26 +1,23 @@
 """Any text goes through the cache, the exports, the drawing and a real service, and nothing is injected."""
 
-import importlib.util
 import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
+import kg_servers as servers
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kgvad.errors import CategoryTableError, KgvadError, StoreError
-from kgvad.kg import draw, nquads, rdf
-from kgvad.kg.resolve import first_table
-from kgvad.kg.schema import Batch, Fetch, Statement, Term
-from kgvad.kg.service import ServiceSettings
-from kgvad.kg.store import Store
+from kgvad.kg import draw, rdf
+from kgvad.kg.sources.resolve import first_table
+from kgvad.kg.sources.service import ServiceSettings
+from kgvad.kg.sources.wikidata import WikidataClient
+from kgvad.kg.store import nquads
+from kgvad.kg.store.cache import Store
+from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import is_qid, parse_table
-from kgvad.kg.wikidata import WikidataClient
-
-spec = importlib.util.spec_from_file_location("kg_servers", Path(__file__).with_name("kg_servers.py"))
-servers = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(servers)
 
 FRAGMENTS = [
     '"', "'", "\\", "\n", "\r\n", "\x00", "\x1a", "\x1b[31m", "\u202e\u05d0\u0628", "\u2028", "\U0001f525",

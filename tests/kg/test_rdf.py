@@ -10,10 +10,11 @@ import pytest
 import rdflib
 
 from kgvad.errors import StoreError, UsageError
-from kgvad.kg import nquads, rdf
-from kgvad.kg.graph import category_graph
-from kgvad.kg.schema import Batch, Fetch, Statement, Term
-from kgvad.kg.store import Store
+from kgvad.kg import rdf
+from kgvad.kg.graph.concepts import category_graph
+from kgvad.kg.store import nquads
+from kgvad.kg.store.cache import Store
+from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import load_table
 
 HOSTILE = [
@@ -199,7 +200,7 @@ def test_other_bad_files(store, tmp_path):
 
 
 def test_bundled_file_is_small_and_canonical():
-    from kgvad.kg import bundled
+    from kgvad.kg.store import bundled
 
     data = bundled._bytes(bundled.FACTS)
     lines = data.decode().splitlines()

@@ -5,9 +5,9 @@ import csv
 import pytest
 
 from kgvad.errors import CategoryTableError, UsageError
-from kgvad.kg.abstract import ABSTRACT
-from kgvad.kg.fetch import check_labels, require
-from kgvad.kg.store import Store, label_of
+from kgvad.kg.graph.abstract_items import ABSTRACT
+from kgvad.kg.sources.subgraphs import check_labels, require
+from kgvad.kg.store.cache import Store, label_of
 from kgvad.kg.tables import bundled_tables, is_qid, load_table, parse_table
 
 UCF = [

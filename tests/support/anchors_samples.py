@@ -8,8 +8,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from kgvad.anchors.bank import build_bank
-from kgvad.anchors.text import load_text_encoder
-from kgvad.kg.store import Store
+from kgvad.anchors.text_encoders import load_text_encoder
+from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import parse_table
 
 WORDS = (

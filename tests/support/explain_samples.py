@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from kgvad.detector.scores import Origin, Scores
+from kgvad.detector.scoring.scores import Origin, Scores
 
 CATEGORIES = ["Normal", "Robbery", "RoadAccidents", "Arson", "Burglary"]
 ROWS, FPS = 180, 30.0  # 16 frames a row

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from kgvad.kg import bundled, nquads
-from kgvad.kg.schema import Term
+from kgvad.kg.store import bundled, nquads
+from kgvad.kg.store.schema import Term
 
 CONTACT = "tests@example.org"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kgvad.errors import UsageError
-from kgvad.video.actions import action_labels, clip_frames, recognise_actions
+from kgvad.video.action_recognition import action_labels, clip_frames, recognise_actions
 from kgvad.video.write import write_video
 
 

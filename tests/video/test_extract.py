@@ -5,14 +5,14 @@ import time
 
 import numpy as np
 import pytest
+from brightness import Brightness
 from typer.testing import CliRunner
 
 from kgvad.cli import app
 from kgvad.errors import FeatureError, UsageError, VideoError
-from kgvad.video.encoders import load_visual_encoder
+from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.extract import entry_of, extract_folder, extract_video, find_videos
-from kgvad.video.sampling import Sampling
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 from kgvad.video.write import write_video
 
 
@@ -35,25 +35,6 @@ def folder(tmp_path_factory):
 def encoder(weights):
     weights("efficientnet-lite0")
     return load_visual_encoder("efficientnet-lite0")
-
-
-class Brightness:
-    """A real encoder of one number a snippet, to see what extraction itself does."""
-
-    name = "brightness"
-    dim = 1
-    weights = "none"
-    batch = 2
-    fingerprint = "b"
-    sampling = Sampling(temporal="mean16")
-
-    def decode_size(self, width, height):
-        return width // 2, height // 2
-
-    def encode(self, snippets):
-        assert snippets.shape[1:] == (16, 24, 32, 3)
-        assert len(snippets) <= self.batch
-        return snippets.mean((1, 2, 3, 4), dtype=np.float32)[:, None]
 
 
 def test_rows_are_in_order_across_batches(tmp_path):

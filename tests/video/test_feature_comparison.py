@@ -6,9 +6,9 @@ from typer.testing import CliRunner
 
 from kgvad.cli import app
 from kgvad.errors import FeatureError, UsageError
-from kgvad.video.compare import compare_arrays, compare_features
-from kgvad.video.importer import import_features, read_listing
-from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+from kgvad.video.feature_comparison import compare_arrays, compare_features
+from kgvad.video.feature_import import import_features, read_listing
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 RNG = np.random.default_rng(0)
 

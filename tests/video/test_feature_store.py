@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kgvad.errors import FeatureError
-from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 
 def manifest(**changes):
@@ -187,7 +187,7 @@ def test_adding_enters_all_videos_or_none(tmp_path):
 WRITER = """
 import sys
 import numpy as np
-from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 store = FeatureStore.create(sys.argv[1], Manifest(encoder="toy", dim=4))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -40,7 +40,8 @@ from kgvad.console import note
 from kgvad.errors import FeatureError, UsageError, WeightsError
 from kgvad.files import replacing
 from kgvad.settings import cache_dir
-from kgvad.video import SNIPPET_FRAMES, efficientnet, i3d
+from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.encoders import efficientnet, i3d
 from kgvad.video.sampling import SCALED, CropRule, Sampling, TemporalRule, cut
 
 NAMES = ("efficientnet-lite0", "i3d", "clip", "blip")
@@ -304,7 +305,7 @@ def load_visual_encoder(
         raise UsageError(f"{name} sees single frames, so the temporal rule clip does not fit", "use mean16")
     if name == "efficientnet-lite0":
         return _load_efficientnet(replace(sampling, temporal=temporal or "mean4"), device)
-    from kgvad.video.joint import load_joint
+    from kgvad.video.encoders.joint import load_joint
 
     return load_joint(name, replace(sampling, temporal=temporal or "mean16"), device)
 

@@ -18,7 +18,7 @@ from kgvad import weights
 from kgvad.checksums import IMAGE_FILES, digest_of
 from kgvad.errors import UsageError, WeightsError
 from kgvad.files import read_json
-from kgvad.video.encoders import NAMES, FrameEncoder, VisualEncoder, shorter_side
+from kgvad.video.encoders.base import NAMES, FrameEncoder, VisualEncoder, shorter_side
 from kgvad.video.sampling import Sampling
 
 PUBLISHED = {"clip": "clip-vit-base-patch16", "blip": "blip-itm-base-coco"}

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.multiscale import MultiScale, perturbed_topk, score_head
-from kgvad.detector.zoo.rtfm import MagnitudeOutput, RtfmConfig, rtfm_losses
+from kgvad.detector.models.multiscale import MultiScale, perturbed_topk, score_head
+from kgvad.detector.models.zoo.rtfm import MagnitudeOutput, RtfmConfig, rtfm_losses
 
 
 class ClipTsaConfig(RtfmConfig):

@@ -11,12 +11,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kgvad.anchors.learnable import LearnedAnchors
-from kgvad.detector import losses as loss
+from kgvad.anchors.learnable_prompts import LearnedAnchors
 from kgvad.detector.api import Batch, Output, Problem, Recipe
-from kgvad.detector.learning import tower_adapters
-from kgvad.detector.temporal import FeedForward
-from kgvad.detector.zoo.vadclip import TextOutput, VadClip, VadClipConfig
+from kgvad.detector.models import losses as loss
+from kgvad.detector.models.learned_anchors import tower_adapters
+from kgvad.detector.models.temporal import FeedForward
+from kgvad.detector.models.zoo.vadclip import TextOutput, VadClip, VadClipConfig
 
 
 class DsanetConfig(VadClipConfig):

@@ -10,9 +10,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.multiscale import MultiScale, score_head
+from kgvad.detector.models import losses as loss
+from kgvad.detector.models.multiscale import MultiScale, score_head
 
 
 class RtfmConfig(BaseModel):

@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kgvad.detector import losses as loss
 from kgvad.detector.api import Batch, Output, Problem, Recipe, valid_rows
-from kgvad.detector.zoo.vadclip import VadClip, VadClipConfig
+from kgvad.detector.models import losses as loss
+from kgvad.detector.models.zoo.vadclip import VadClip, VadClipConfig
 from kgvad.errors import UsageError
 
 

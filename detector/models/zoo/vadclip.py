@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kgvad.anchors.learnable import LearnedAnchors
-from kgvad.detector import losses as loss
+from kgvad.anchors.learnable_prompts import LearnedAnchors
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
-from kgvad.detector.learning import THROUGH, Learn, learned_anchors
-from kgvad.detector.temporal import FeedForward, LocalGlobalAdapter
+from kgvad.detector.models import losses as loss
+from kgvad.detector.models.learned_anchors import THROUGH, Learn, learned_anchors
+from kgvad.detector.models.temporal import FeedForward, LocalGlobalAdapter
 from kgvad.errors import RunError
 
 
@@ -30,7 +30,7 @@ class VadClipConfig(BaseModel):
     heads: int = Field(default=1, ge=1)
     window: int = Field(default=8, ge=1)
     positions: int = Field(default=256, ge=1)
-    learn: Learn = "vectors"  # of the anchors; see kgvad.detector.learning. Published: context
+    learn: Learn = "vectors"  # of the anchors; see kgvad.detector.models.learned_anchors. Published: context
     context: int = Field(default=10, ge=0)  # learn=context: vectors before and after the words
     prompt_rows: int = Field(default=77, ge=1)  # of the learned prompt table of compatible mode
     temperature: float = Field(default=0.07, gt=0)

@@ -1,18 +1,15 @@
 """Captions beside features: rows of text, their store, and a run that reads both, from the shell to a report."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import kgvad, make_archive
 
-from kgvad.detector.told import caption_rows
+from kgvad.detector.data.caption_features import caption_rows
 from kgvad.errors import FeatureError, RunError, ScoresError, UsageError
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 
 
 class Letters:

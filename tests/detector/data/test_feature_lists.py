@@ -1,18 +1,14 @@
 """Lists of feature files of VadCLIP, RTFM and DeepMIL."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import kgvad
 
-from kgvad.detector.datasets import Truth
+from kgvad.detector.data.annotations import Truth
 from kgvad.errors import FeatureError, KgvadError, UsageError
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 
 LIKE = ["Abuse001_x264", "Arson002_x264", "Normal_Videos003_x264", "Normal_Videos004_x264"]
 

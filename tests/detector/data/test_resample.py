@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from kgvad.detector.lay import laid_text, lay
+from kgvad.detector.data.resample import laid_text, lay
 from kgvad.errors import FeatureError
-from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 
 def test_rows_are_averaged_by_shared_frames():

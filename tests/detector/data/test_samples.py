@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kgvad.detector.data import Sampler, checked, collate, load_samples, resample
-from kgvad.detector.datasets import Truth, VideoTruth, read_truth, runs, xd_labels
+from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth, runs, xd_labels
+from kgvad.detector.data.samples import Sampler, checked, collate, load_samples, resample
 from kgvad.errors import FeatureError, UsageError
 
 

@@ -1,14 +1,9 @@
 """Features that are brought to mean zero and unit deviation before a detector sees them."""
 
-import sys
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
-from dataclasses import replace
-
 from detector_samples import kgvad, make_archive, train
 
 from kgvad.detector.api import Problem, build

@@ -5,8 +5,8 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from kgvad.detector.metrics import Track, measure
-from kgvad.detector.statistics import NAMES, Board, sample
+from kgvad.detector.evaluation.bootstrap import NAMES, Board, sample
+from kgvad.detector.evaluation.frame_metrics import Track, measure
 from kgvad.errors import UsageError
 
 

@@ -2,21 +2,18 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import kgvad, make_archive, train
 
 from kgvad.detector.api import detector_class
-from kgvad.detector.curves import telling_videos
-from kgvad.detector.evaluate import find_methods, smoothed
-from kgvad.detector.evaluation import Method, markdown_table, short_names
-from kgvad.detector.metrics import Track
-from kgvad.detector.scores import Scores
+from kgvad.detector.evaluation.evaluator import find_methods, smoothed
+from kgvad.detector.evaluation.frame_metrics import Track
+from kgvad.detector.evaluation.plots import telling_videos
+from kgvad.detector.evaluation.report import Method, markdown_table, short_names
+from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import RunError, UsageError
 
 

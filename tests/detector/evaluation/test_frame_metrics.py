@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from kgvad.detector.metrics import average_precision, length_alone, make_track, measure, overlap, roc_auc, rows_of
-from kgvad.detector.scores import Scores
+from kgvad.detector.evaluation.frame_metrics import (
+    average_precision,
+    length_alone,
+    make_track,
+    measure,
+    overlap,
+    roc_auc,
+    rows_of,
+)
+from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import ScoresError
 
 

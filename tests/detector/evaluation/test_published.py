@@ -1,15 +1,11 @@
 """Published and measured figures side by side, never mixed."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import kgvad
 
-from kgvad.detector.results import FIGURES, measured, published
+from kgvad.detector.evaluation.published import FIGURES, measured, published
 from kgvad.errors import UsageError
 
 

@@ -2,19 +2,23 @@
 
 import gzip
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import map_by_sets
 
-from kgvad.detector.datasets import read_truth
-from kgvad.detector.detection import alarms, calibration_error, category_auc, confusion, detection_map, iou, recall_at
-from kgvad.detector.metrics import Track, make_track, measure, video_score
-from kgvad.detector.scores import Scores
+from kgvad.detector.data.annotations import read_truth
+from kgvad.detector.evaluation.frame_metrics import Track, make_track, measure, video_score
+from kgvad.detector.evaluation.temporal_map import (
+    alarms,
+    calibration_error,
+    category_auc,
+    confusion,
+    detection_map,
+    iou,
+    recall_at,
+)
+from kgvad.detector.scoring.scores import Scores
 
 NAMES = ("Normal", "A", "B")
 

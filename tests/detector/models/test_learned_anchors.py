@@ -1,33 +1,28 @@
 """What detectors learn of their anchors: through tiny text towers, and used afterwards without them."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from anchors_samples import TABLE, checkpoint
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
-from anchors_samples import TABLE, checkpoint
-
 from kgvad.anchors.bank import build_bank
 from kgvad.anchors.describe import describe
-from kgvad.anchors.learnable import in_words
-from kgvad.anchors.text import load_text_encoder
-from kgvad.detector import learning
+from kgvad.anchors.learnable_prompts import in_words
+from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.api import Batch, Problem, Recipe, build, check_options
-from kgvad.detector.data import Sample
-from kgvad.detector.micro import backward
+from kgvad.detector.data.samples import Sample
+from kgvad.detector.models import learned_anchors as learning
 from kgvad.detector.run import Run, RunConfig, make_problem
-from kgvad.detector.score import score_features
-from kgvad.detector.train import train
-from kgvad.detector.vocabulary import open_run
+from kgvad.detector.scoring.infer import score_features
+from kgvad.detector.scoring.open_vocabulary import open_run
+from kgvad.detector.training.gradient_accumulation import backward
+from kgvad.detector.training.trainer import train
 from kgvad.errors import AnchorError, UsageError, WeightsError
-from kgvad.kg.store import Store
+from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import parse_table
-from kgvad.video.store import VideoEntry
+from kgvad.video.feature_store import VideoEntry
 
 SMALL = {
     "anchor-aligned": {"width": 8, "context": 2},

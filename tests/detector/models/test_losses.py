@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kgvad.detector import losses
+from kgvad.detector.models import losses
 
 D = torch.float64
 

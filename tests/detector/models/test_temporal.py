@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from kgvad.detector import temporal
 from kgvad.detector.api import valid_rows
+from kgvad.detector.models import temporal
 
 
 def test_distance_graph_values():

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from kgvad.detector.api import Batch, Problem, build
-from kgvad.detector.micro import backward
+from kgvad.detector.training.gradient_accumulation import backward
 
 SMALL = {"features": {"width": 8}, "text": {"width": 8}}
 

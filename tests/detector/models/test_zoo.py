@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kgvad.detector import micro
 from kgvad.detector.api import Batch, Problem, build, detector_class, detector_names
-from kgvad.detector.micro import backward
-from kgvad.detector.multiscale import perturbed_topk
-from kgvad.detector.team import Team
-from kgvad.detector.zoo.vadclip import released_name
+from kgvad.detector.models.multiscale import perturbed_topk
+from kgvad.detector.models.zoo.vadclip import released_name
+from kgvad.detector.training import gradient_accumulation as micro
+from kgvad.detector.training.distributed import Team
+from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.errors import RunError, UsageError
 
 OWN = ["anchor-aligned", "anchor-text", "anchor-fused", "sultani", "rtfm", "clip_tsa", "vadclip", "dsanet", "semvad"]

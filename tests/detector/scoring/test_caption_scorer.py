@@ -2,21 +2,17 @@
 
 import gzip
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from anchors_samples import TABLE, checkpoint
 
 from kgvad.anchors.bank import build_bank
-from kgvad.anchors.text import load_text_encoder
-from kgvad.detector.captions import CaptionRule, per_snippet, read_captions, score_captions, smoothed_margin
+from kgvad.anchors.text_encoders import load_text_encoder
+from kgvad.detector.data.captions import CaptionRule, per_snippet, read_captions, score_captions, smoothed_margin
 from kgvad.errors import AnchorError, ScoresError, UsageError
-from kgvad.kg.store import Store
+from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import load_table, parse_table
-
-sys.path.append(str(Path(__file__).parent))
-from anchors_samples import TABLE, checkpoint
 
 
 def test_both_forms_are_read_and_ordered_by_frame(tmp_path):

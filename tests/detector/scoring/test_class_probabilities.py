@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kgvad.detector.classes import ClassRule, softmax
+from kgvad.detector.scoring.class_probabilities import ClassRule, softmax
 from kgvad.errors import UsageError
 
 LOGITS = np.log([[2.0, 1.0, 3.0], [8.0, 1.0, 1.0]])  # Normal, A, B

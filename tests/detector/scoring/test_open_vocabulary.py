@@ -1,23 +1,20 @@
 """A trained run names categories that it was not trained on."""
 
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from anchors_samples import tiny_bank
+from torch.nn import functional as F
 
 from kgvad.detector.api import Recipe, build
 from kgvad.detector.run import Run, RunConfig, make_problem
-from kgvad.detector.score import score_features
-from kgvad.detector.vocabulary import open_run
+from kgvad.detector.scoring.infer import score_features
+from kgvad.detector.scoring.open_vocabulary import open_run
 from kgvad.errors import UsageError
-from kgvad.video.store import VideoEntry
+from kgvad.video.feature_store import VideoEntry
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kgvad.detector.scores import Origin, Scores
+from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.errors import ScoresError, UsageError
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from kgvad.detector.api import Output, Problem, build
-from kgvad.detector.score import infer
-from kgvad.detector.stream import OVERLAP, Stream
+from kgvad.detector.scoring.infer import infer
+from kgvad.detector.scoring.streaming import OVERLAP, Stream
 from kgvad.errors import FeatureError
 
 

@@ -4,13 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from toy_bank import DIM, toy_bank
 
-from kgvad.anchors.bank import AnchorBank, BankConcept, EncoderInfo, _Header
-from kgvad.detector.training_free import TYPICAL, TrainingFreeRule, log_ratio, score_training_free
+from kgvad.detector.scoring.training_free import TYPICAL, TrainingFreeRule, log_ratio, score_training_free
 from kgvad.errors import FeatureError
-from kgvad.video.store import Manifest, VideoEntry
-
-DIM = 64
+from kgvad.video.feature_store import Manifest, VideoEntry
 
 
 def walk(rows, steps, seed=0):
@@ -74,7 +72,7 @@ def test_the_ratio_is_the_change_over_the_quiet_level():
 
 
 def test_the_score_is_one_half_at_three_and_a_half_times_the_quiet_level(monkeypatch):
-    monkeypatch.setattr("kgvad.detector.training_free.log_ratio", lambda *_: np.log([0.7, 1.75, 3.5, 7.0]))
+    monkeypatch.setattr("kgvad.detector.scoring.training_free.log_ratio", lambda *_: np.log([0.7, 1.75, 3.5, 7.0]))
     found = score(walk(4, 0.1)).scores
     np.testing.assert_allclose(
         found, [1 / 26, 0.2, 0.5, 0.8], rtol=1e-6
@@ -153,35 +151,6 @@ class Texts:
 
     def encode(self, texts):
         return np.eye(DIM, dtype=np.float32)[[next(a for w, a in self.words.items() if w in t) for t in texts]]
-
-
-def toy_bank():
-    """A bank with one concept a category, along the axes of :class:`Texts`."""
-    concept = {"relation": "label", "qid": None, "property": None, "path": (), "path_text": "", "source": "test"}
-    texts = ("walk", "fight", "fire")
-    header = _Header(
-        version=1,
-        dataset="toy",
-        categories=["Normal", "Fighting", "Arson"],
-        normal=0,
-        concepts=[BankConcept(text=t, prompt=t, fetched_at=None, **concept) for t in texts],
-        encoder=EncoderInfo(name="toy", fingerprint="f", dim=DIM, joint="toy"),
-        table_fingerprint="t",
-        pooling="mean",
-        created="2026-01-01T00:00:00Z",
-        facts_date="2026-01-01",
-        made_by="test",
-    )
-    axes = np.eye(DIM, dtype=np.float32)[:3]
-    return AnchorBank(
-        header,
-        {
-            "anchors": axes,
-            "concept_vectors": axes,
-            "concept_category": np.arange(3),
-            "concept_weight": np.ones(3, np.float32),
-        },
-    )
 
 
 def test_captions_raise_the_score_where_they_tell_of_something():

@@ -3,12 +3,9 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import kgvad, make_archive, train
 from safetensors.torch import load_file
 

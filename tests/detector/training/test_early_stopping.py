@@ -1,21 +1,17 @@
 """Early stopping: on videos kept back by video, and an interrupted run still ends as an uninterrupted one."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
-from test_detector_train import config, same, samples, stop_after
+from training_samples import config, same, samples, stop_after
 
 from kgvad.detector.api import Output, Recipe
-from kgvad.detector.data import Sample
-from kgvad.detector.train import train
-from kgvad.detector.validation import Validation, split_videos
+from kgvad.detector.data.samples import Sample
+from kgvad.detector.training.early_stopping import Validation, split_videos
+from kgvad.detector.training.trainer import train
 from kgvad.errors import FeatureError
 
 RECIPE = Recipe(epochs=12, normal_batch=4, abnormal_batch=4, learning_rate=3e-2, validation=0.25, patience=3)

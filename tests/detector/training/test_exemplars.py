@@ -1,21 +1,17 @@
 """Training moments kept in a run."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from detector_samples import kgvad, make_archive, train
 from safetensors.numpy import save_file
 
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
-from detector_samples import kgvad, make_archive, train
-
-from kgvad.detector.examples import EXAMPLES, Examples, peak, pool, write_examples
-from kgvad.detector.inputs import load_truth
+from kgvad.detector.data.training_inputs import load_truth
 from kgvad.detector.run import Run
+from kgvad.detector.training.exemplars import EXAMPLES, Examples, peak, pool, write_examples
 from kgvad.errors import RunError
-from kgvad.video.store import FeatureStore
+from kgvad.video.feature_store import FeatureStore
 
 
 def test_training_keeps_the_peak_of_each_abnormal_video(tmp_path):

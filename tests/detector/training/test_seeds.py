@@ -9,16 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import fail_or_die, kgvad, make_archive, train
-from test_detector_training_free import toy_bank
+from toy_bank import toy_bank
 
-from kgvad.detector.jobs import side_by_side
 from kgvad.detector.run import read_config
+from kgvad.detector.training.process_pool import side_by_side
 from kgvad.errors import FeatureError, RunError, UsageError
 from kgvad.files import sha256
-from kgvad.video.store import FeatureStore, Manifest, VideoEntry
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,7 @@ def text_store(root, videos, dim=5, scale=1.0):
 
 def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tmp_path, monkeypatch):
     notes = []
-    monkeypatch.setattr("kgvad.detector.session.note", notes.append)
+    monkeypatch.setattr("kgvad.detector.training.seeds.note", notes.append)
     names = FeatureStore.open(features).ids()
     text = text_store(tmp_path / "text", names[:1] + names[3:])  # two train and have none; one is of another length
     semvad(text)

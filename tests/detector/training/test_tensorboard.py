@@ -1,15 +1,11 @@
 """``kgvad train --tensorboard``: the curves are the history, each epoch once."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import kgvad, make_archive, train
 
-from kgvad.detector.mirror import FOLDER, Mirror, mirrored
+from kgvad.detector.training.tensorboard import FOLDER, Mirror, mirrored
 from kgvad.errors import KgvadError
 
 
@@ -64,7 +60,7 @@ def test_a_history_that_begins_anew_replaces_the_curves_and_a_damaged_one_waits(
 
 
 def test_without_tensorboard_the_remedy_is_told_before_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("kgvad.detector.mirror.find_spec", lambda name: None)
+    monkeypatch.setattr("kgvad.detector.training.tensorboard.find_spec", lambda name: None)
     told = r'needs the package tensorboard; pip install "kgvad\[tensorboard\]"'
     with pytest.raises(KgvadError, match=told), mirrored([tmp_path]):
         raise AssertionError("training began")

@@ -13,57 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_samples import EPOCHS, config, same, samples, stop_after
 
 from kgvad.detector.api import Batch, Problem, Recipe, build
-from kgvad.detector.data import Sample
-from kgvad.detector.micro import backward
-from kgvad.detector.run import Run, RunConfig
-from kgvad.detector.train import learning_rate, noise_strength, train
+from kgvad.detector.data.samples import Sample
+from kgvad.detector.run import Run
+from kgvad.detector.training.gradient_accumulation import backward
+from kgvad.detector.training.trainer import learning_rate, noise_strength, train
 from kgvad.errors import RunError
 
-EPOCHS = 4
-
-
-def samples(dim=6, kinds=3, each=8):
-    random = np.random.default_rng(0)
-    found = []
-    for kind in range(kinds):
-        for number in range(each):
-            x = random.normal(size=(int(random.integers(3, 20)), dim)).astype(np.float32)
-            x[: len(x) // 2, kind] += 2.0 * (kind > 0)
-            found.append(Sample(f"{kind}-{number}", np.eye(kinds, dtype=np.float32)[kind], x))
-    return found
-
-
-def config(**changes):
-    fields = {
-        "detector": "anchor-aligned",
-        "options": {"width": 8, "anchors": False, "layers": 1},
-        "recipe": Recipe(epochs=EPOCHS, normal_batch=4, abnormal_batch=4),
-        "seed": 1,
-        "dataset": "toy",
-        "categories": ("Normal", "A", "B"),
-        "normal": 0,
-        "dim": 6,
-        "encoder": "toy",
-        "features_fingerprint": "f",
-        "videos": 24,
-        "abnormal_videos": 16,
-    }
-    return RunConfig(**(fields | changes))
-
-
-def same(one, other):
-    a, b = one.detector.state_dict(), other.detector.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def stop_after(epoch):
-    def report(number, losses):
-        if number == epoch:
-            raise KeyboardInterrupt
-
-    return report
+SUPPORT = str(Path(__file__).parents[2] / "support")
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
@@ -99,8 +58,9 @@ def test_seeds_differ(tmp_path):
 def test_kill_leaves_a_run_that_goes_on(tmp_path):
     script = f"""
         import sys, time
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from test_detector_train import *
+        sys.path.insert(0, {SUPPORT!r})
+        from training_samples import *
+        from kgvad.detector.training.trainer import train
         from pathlib import Path
         def report(epoch, losses):
             print(epoch, flush=True)

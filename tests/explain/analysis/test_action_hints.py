@@ -1,17 +1,13 @@
 """Recognised actions and the concepts near them, on small numbers; the real recogniser in a slow test."""
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-from kgvad.explain.actions import hints, named_actions, quiet_spans
-from kgvad.explain.events import EventRule, find_events
-
-sys.path.append(str(Path(__file__).parent))
 from explain_samples import scores
+
+from kgvad.explain.analysis.action_hints import hints, named_actions, quiet_spans
+from kgvad.explain.analysis.events import EventRule, find_events
 
 
 def test_actions_are_named_by_their_rise_over_the_quiet_part():
@@ -54,7 +50,7 @@ def test_hints_are_concepts_of_the_graph_towards_which_the_actions_point():
 def test_the_real_recogniser_sees_cricket(shared, weights):
     """The clip shows cricket; a middle stretch of it, called an event, gets the name."""
     weights("i3d-k400")
-    from kgvad.explain.actions import look
+    from kgvad.explain.analysis.action_hints import look
     from kgvad.video.decode import probe
 
     path = shared / "videos/actions/cricket.avi"

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from kgvad.detector.scores import Origin, Scores
-from kgvad.detector.training_free import TrainingFreeRule
+from kgvad.detector.scoring.scores import Origin, Scores
+from kgvad.detector.scoring.training_free import TrainingFreeRule
 from kgvad.errors import ScoresError, UsageError
-from kgvad.explain.events import EventRule, Thresholds, calibrate, find_events
+from kgvad.explain.analysis.events import EventRule, Thresholds, calibrate, find_events
 
 
 def curve(values, fps=16.0, step=16):

@@ -1,16 +1,15 @@
 """Categories, evidence and contrast, on numbers small enough to check by hand."""
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from explain_samples import bank
 
-from kgvad.detector.scores import Origin, Scores
+from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.errors import AnchorError
-from kgvad.explain.events import EventRule, find_events
-from kgvad.explain.evidence import (
+from kgvad.explain.analysis.events import EventRule, find_events
+from kgvad.explain.analysis.evidence import (
     category_shares,
     concept_rises,
     contrast_of,
@@ -18,9 +17,6 @@ from kgvad.explain.evidence import (
     quiet_rows,
     temperature,
 )
-
-sys.path.append(str(Path(__file__).parent))
-from explain_samples import bank
 
 NAMES = ["Normal", "A", "B"]
 
@@ -132,7 +128,7 @@ def test_a_bank_of_another_size_is_refused():
 def test_the_sample_of_the_other_tests_is_named_as_it_was_made():
     from explain_samples import scores
 
-    from kgvad.explain.compose import Context, compose
+    from kgvad.explain.analysis.build_report import Context, compose
 
     report = compose(scores(names="yes", trained=True), Context(bank=bank()))
     assert [event.categories[0].name for event in report.events] == ["Robbery", "Arson"]

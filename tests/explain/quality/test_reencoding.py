@@ -1,20 +1,15 @@
 """Reports on a video that was encoded again."""
 
-import sys
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from detector_samples import kgvad
 from explain_samples import bank, scores
 
 from kgvad.errors import UsageError, VideoError
-from kgvad.explain.compose import Context, compose
-from kgvad.explain.pipeline import Explained
-from kgvad.explain.reencode import compare, encode_again
+from kgvad.explain.analysis.build_report import Context, compose
+from kgvad.explain.explainer import Explained
+from kgvad.explain.quality.reencoding import compare, encode_again
 from kgvad.video.decode import probe
 
 

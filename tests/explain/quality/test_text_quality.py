@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from kgvad.detector.scores import Origin, Scores
+from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.errors import ReportError, UsageError
-from kgvad.explain import faithfulness
-from kgvad.explain.events import EventRule, find_events
-from kgvad.explain.evidence import quiet_rows
-from kgvad.explain.quality import read_references, rouge_l, text_quality, tokens
+from kgvad.explain.analysis.events import EventRule, find_events
+from kgvad.explain.analysis.evidence import quiet_rows
+from kgvad.explain.quality import faithfulness
+from kgvad.explain.quality.text_quality import read_references, rouge_l, text_quality, tokens
 
 
 def test_rouge_l_by_hand():

@@ -3,7 +3,7 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from kgvad.explain.text import clock, code, markdown, plain, qid, stamp, vtt, words
+from kgvad.explain.rendering.escaping import clock, code, markdown, plain, qid, stamp, vtt, words
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -2,24 +2,20 @@
 
 import json
 import re
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import jinja2
 import pytest
+from explain_samples import bank, scores
 from jinja2.bccache import FileSystemBytecodeCache
 
-from kgvad.detector.examples import Match
+from kgvad.detector.training.exemplars import Match
 from kgvad.errors import ReportError, UsageError
-from kgvad.explain.compose import Context, Seen, compose
-from kgvad.explain.render import FORMATS, Renderer, template_names
+from kgvad.explain.analysis.build_report import Context, Seen, compose
+from kgvad.explain.rendering.render import FORMATS, Renderer, template_names
+from kgvad.explain.rendering.sentences import plan, resolve, with_sentences
 from kgvad.explain.report import Action, Report, json_schema
-from kgvad.explain.sentences import plan, resolve, with_sentences
-
-sys.path.append(str(Path(__file__).parent))
-from explain_samples import bank, scores
 
 TEXTS = {"RoadAccidents": "road accident", "Robbery": "robbery", "Arson": "arson", "Burglary": "burglary"}
 HARM = {"Robbery": 2, "Arson": 3}
@@ -370,7 +366,7 @@ def test_what_the_scorer_notes_is_said_in_the_language_of_the_report():
 def test_every_note_of_our_scorers_is_translated():
     import inspect
 
-    from kgvad.detector import training_free
+    from kgvad.detector.scoring import training_free
 
     german = Renderer("de").phrases
     source = " ".join(inspect.getsource(training_free).split())

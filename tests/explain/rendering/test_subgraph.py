@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from kgvad.explain.compose import _in_words
-from kgvad.explain.graph import draw
-from kgvad.explain.render import Renderer
+from kgvad.explain.analysis.build_report import _in_words
+from kgvad.explain.rendering.render import Renderer
+from kgvad.explain.rendering.subgraph import draw
 from kgvad.explain.report import Evidence, GraphStep
 from kgvad.kg.properties import TABLE
 

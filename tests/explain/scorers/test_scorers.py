@@ -1,21 +1,17 @@
 """Reports by every kind of scorer, from video to file: a run, a joint encoder, captions, features beside scores."""
 
 import json
-import sys
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test modules use
 from anchors_samples import TABLE, checkpoint
 from detector_samples import kgvad
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.errors import FeatureError, UsageError
 from kgvad.explain.report import Report
-from kgvad.video.store import FeatureStore, Manifest
+from kgvad.video.feature_store import FeatureStore, Manifest
 
 
 def write_video(path, side, frames=160):

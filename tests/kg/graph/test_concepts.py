@@ -5,8 +5,8 @@ import math
 import networkx as nx
 import pytest
 
-from kgvad.kg.abstract import ABSTRACT
-from kgvad.kg.graph import (
+from kgvad.kg.graph.abstract_items import ABSTRACT
+from kgvad.kg.graph.concepts import (
     Hierarchy,
     Limits,
     Reach,
@@ -18,8 +18,8 @@ from kgvad.kg.graph import (
     shortest_path,
     superclasses,
 )
-from kgvad.kg.schema import Batch, Fetch, Statement, Term
-from kgvad.kg.store import Store
+from kgvad.kg.store.cache import Store
+from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import Category, bundled_tables, load_table
 
 CATEGORIES = [(name, category) for name in bundled_tables() for category in load_table(name).categories]

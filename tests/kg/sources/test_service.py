@@ -1,23 +1,19 @@
 """What the client does when the service fails. A stub in front of a real Oxigraph plays every failure."""
 
-import importlib.util
 import json
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
-from pathlib import Path
 
+import kg_servers as servers
 import pytest
 
 from kgvad.errors import FetchError, UsageError
-from kgvad.kg.fetch import Fetcher, FetchSettings
-from kgvad.kg.service import CutAnswerError, Service, ServiceSettings
-from kgvad.kg.store import Store
+from kgvad.kg.sources.service import CutAnswerError, Service, ServiceSettings
+from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings
+from kgvad.kg.sources.wikidata import WikidataClient
+from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import load_table
-from kgvad.kg.wikidata import WikidataClient
 
-spec = importlib.util.spec_from_file_location("kg_servers", Path(__file__).with_name("kg_servers.py"))
-servers = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(servers)
 status = servers.status
 
 

@@ -1,26 +1,21 @@
 """Fetching from a real SPARQL service on loopback: what comes, what is asked again, and names to items."""
 
-import importlib.util
 import json
-from pathlib import Path
 
+import kg_servers as servers
 import pytest
 
 from kgvad.errors import CategoryTableError, FetchError, OfflineError, UsageError
-from kgvad.kg import fetch as fetching
-from kgvad.kg.fetch import Fetcher, FetchSettings, require
-from kgvad.kg.graph import category_concepts
-from kgvad.kg.network import Reach
-from kgvad.kg.resolve import first_table, item_row, pick, resolve
-from kgvad.kg.schema import Batch, Fetch, Statement, Term
-from kgvad.kg.service import CutAnswerError, ServiceSettings
-from kgvad.kg.store import Store
+from kgvad.kg.graph.concepts import category_concepts
+from kgvad.kg.graph.traversal import Reach
+from kgvad.kg.sources import subgraphs as fetching
+from kgvad.kg.sources.resolve import first_table, item_row, pick, resolve
+from kgvad.kg.sources.service import CutAnswerError, ServiceSettings
+from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, require
+from kgvad.kg.sources.wikidata import WikidataClient
+from kgvad.kg.store.cache import Store
+from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import load_table, parse_table
-from kgvad.kg.wikidata import WikidataClient
-
-spec = importlib.util.spec_from_file_location("kg_servers", Path(__file__).with_name("kg_servers.py"))
-servers = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(servers)
 
 
 @pytest.fixture(scope="module")

@@ -1,25 +1,20 @@
 """The cache: the same on SQLite and on PostgreSQL, whole after a kill, and shared by two processes."""
 
-import importlib.util
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import kg_servers as servers
 import pytest
 import sqlalchemy
 
 from kgvad.errors import StoreError, UsageError
-from kgvad.kg import database
-from kgvad.kg.schema import Batch, Fetch, Statement, Term
-from kgvad.kg.store import Store, label_of
-
-spec = importlib.util.spec_from_file_location("kg_servers", Path(__file__).with_name("kg_servers.py"))
-servers = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(servers)
+from kgvad.kg.store import database
+from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +67,7 @@ def test_what_goes_in_comes_out(url):
 
 
 def test_bundled_facts_are_loaded_once_and_replaced_by_a_newer_version(url, monkeypatch):
-    from kgvad.kg import bundled
+    from kgvad.kg.store import bundled
 
     with Store.open(url) as store:
         before = store.counts()
@@ -187,8 +182,8 @@ def test_a_migration_that_fails_leaves_the_version_before(url, monkeypatch):
 
 WRITER = """
 import sys
-from kgvad.kg.schema import Batch, Fetch, Statement, Term
-from kgvad.kg.store import Store
+from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
+from kgvad.kg.store.cache import Store
 name, url, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 with Store.open(url) as store:
     print("open", flush=True)
@@ -218,7 +213,7 @@ def test_two_processes_build_at_once(url):
 
 OPENERS = """
 import multiprocessing, sys
-from kgvad.kg.database import Database
+from kgvad.kg.store.database import Database
 def opens(together):
     for number in range(150):
         together.wait()
@@ -259,7 +254,7 @@ def test_killed_at_any_moment(tmp_path):
 
 def test_killed_while_loading_the_bundled_facts(tmp_path):
     path = tmp_path / "kg.sqlite"
-    code = f"from kgvad.kg.store import Store; Store.open('sqlite:///{path}')"
+    code = f"from kgvad.kg.store.cache import Store; Store.open('sqlite:///{path}')"
     for delay in (0.45, 0.6, 0.75):
         process = subprocess.Popen([sys.executable, "-c", code])
         time.sleep(delay)

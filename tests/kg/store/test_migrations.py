@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import Column, Integer, Table, create_engine, text
 
 from kgvad.errors import StoreError
-from kgvad.kg import database
-from kgvad.kg.database import Database
-from kgvad.kg.migrations import MIGRATIONS
-from kgvad.kg.schema import Base, MigrationRow
+from kgvad.kg.store import database
+from kgvad.kg.store.database import Database
+from kgvad.kg.store.migrations import MIGRATIONS
+from kgvad.kg.store.schema import Base, MigrationRow
 
 
 def definitions(url):

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from kgvad.errors import FeatureError, UsageError, WeightsError
-from kgvad.video import efficientnet, i3d
-from kgvad.video.encoders import load_visual_encoder
+from kgvad.video.encoders import efficientnet, i3d
+from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.sampling import Sampling, cut
 
 
@@ -90,7 +90,7 @@ def test_folding_the_batch_norm_changes_nothing():
 
 @pytest.mark.slow
 def test_i3d_recognises_cricket(shared, weights):
-    from kgvad.video.actions import recognise_actions
+    from kgvad.video.action_recognition import recognise_actions
 
     weights("i3d-k400")
     (best,) = recognise_actions(shared / "videos/actions/cricket.avi", [(0, 80)], top=3, clips=1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kgvad.errors import UsageError, WeightsError
-from kgvad.video.encoders import load_visual_encoder
+from kgvad.video.encoders.base import load_visual_encoder
 
 SIDE = 32
 

@@ -1,0 +1,1 @@
+"""Training and test data: lists, labels, annotations, samples, captions."""

@@ -1,0 +1,1 @@
+"""Metrics, confidence intervals, reports of an evaluation, published figures."""

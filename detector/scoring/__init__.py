@@ -1,0 +1,1 @@
+"""From features, captions or a file to anomaly scores."""

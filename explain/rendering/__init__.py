@@ -1,0 +1,1 @@
+"""Views of a report: Markdown, HTML, JSON, subtitles, CSV."""

@@ -1,0 +1,1 @@
+"""Where the scores of a report come from."""

@@ -1,0 +1,1 @@
+"""Walking the graph, and the concepts of a category."""

@@ -1,0 +1,1 @@
+"""Where facts come from: Wikidata over SPARQL, asked politely, breadth first; items by name."""

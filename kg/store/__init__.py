@@ -1,0 +1,1 @@
+"""The knowledge-graph cache: tables, migrations, bundled facts, N-Quads."""

@@ -1,0 +1,1 @@
+"""Frozen visual encoders: EfficientNet-Lite0, I3D, CLIP, BLIP."""
