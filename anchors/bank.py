@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -28,13 +29,15 @@ from kgvad.anchors.contrastive_selection import select
 from kgvad.anchors.pooling import DEFAULT_POOLING, pooling
 from kgvad.anchors.prompts import prompt
 from kgvad.anchors.text_encoders import TextEncoder
-from kgvad.console import note
 from kgvad.errors import AnchorError, UsageError
 from kgvad.files import check_version, parse_json, reading, replacing
 from kgvad.kg.graph.concepts import Concept, Hierarchy, category_concepts, explain_path
 from kgvad.kg.store.cache import Store
 from kgvad.kg.store.database import now
 from kgvad.kg.tables import Category, CategoryTable, ItemRef, is_qid
+
+logger = logging.getLogger(__name__)
+
 
 VERSION = 1
 TENSORS = ("anchors", "concept_vectors", "concept_category", "concept_weight")
@@ -340,7 +343,7 @@ def _check_languages(table: CategoryTable, store: Store, languages: Sequence[str
     told = f"the knowledge graph has no label in {' or '.join(absent)} for any item of {table.dataset}"
     if len(absent) == len(languages):
         raise AnchorError(told, f"fetch them: kgvad kg fetch --language {absent[0]}; or use --language en")
-    note(f"{told}; the other languages are used")
+    logger.info(f"{told}; the other languages are used")
 
 
 def _assemble(

@@ -8,6 +8,7 @@ gradients, which is what learnable prompts need.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ from torch.nn import functional as F
 from kgvad import weights
 from kgvad.anchors.vector_cache import VectorCache
 from kgvad.checksums import TEXT_FILES, digest_of
-from kgvad.console import note
 from kgvad.errors import UsageError, WeightsError
 from kgvad.files import read_json
+
+logger = logging.getLogger(__name__)
+
 
 PUBLISHED = {
     "blip": "blip-itm-base-coco",
@@ -294,7 +297,9 @@ def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
         try:
             return HubEncoder("blip", weights.find(PUBLISHED["blip"]), device, keep=True)
         except WeightsError:
-            note("BLIP is neither on this machine nor reachable: anchors come from MiniLM, which compares text only")
+            logger.info(
+                "BLIP is neither on this machine nor reachable: anchors come from MiniLM, which compares text only"
+            )
             name = "minilm"
     if name in PUBLISHED:
         return HubEncoder(name, weights.find(PUBLISHED[name]), device, keep=True)

@@ -8,6 +8,7 @@ written is left alone, each with one line on stderr.
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.console import note
 from kgvad.settings import cache_dir
+
+logger = logging.getLogger(__name__)
+
 
 FILE = "text-vectors-1.sqlite"  # the number is that of the file's form
 MOST_BYTES = 512 * 2**20  # about 300,000 vectors of 384 numbers; beyond, the oldest quarter goes
@@ -110,7 +113,7 @@ class VectorCache:
         except (sqlite3.OperationalError, OSError) as error:  # read-only, full, locked
             if "no such table" not in str(error):  # another process is just making the file
                 self._writes = False
-                note(f"text vectors are not kept in {self.path} ({error})")
+                logger.info(f"text vectors are not kept in {self.path} ({error})")
         except sqlite3.DatabaseError as error:
             self.path.unlink(missing_ok=True)
-            note(f"{self.path} was damaged and is made again ({error})")
+            logger.info(f"{self.path} was damaged and is made again ({error})")

@@ -13,15 +13,19 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from kgvad.anchors.text_encoders import load_text_encoder
-from kgvad.console import note, track
+from kgvad.console import track
 from kgvad.detector.data.annotations import read_truth
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
+
+logger = logging.getLogger(__name__)
+
 
 FPS = 30.0
 
@@ -35,7 +39,7 @@ def encode(texts: list[str], folder: Path | None) -> dict[str, np.ndarray]:
             if vector.any():
                 known[text] = np.asarray(vector)
     missing = sorted({text for text in texts if text not in known}, key=len)
-    note(f"{len(missing)} of {len(set(texts))} texts are encoded now")
+    logger.info(f"{len(missing)} of {len(set(texts))} texts are encoded now")
     encoder = load_text_encoder("minilm")
     for start in track(range(0, len(missing), 512), "encoding"):
         part = missing[start : start + 512]

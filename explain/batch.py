@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kgvad.console import note, track, warn
+from kgvad.console import track
 from kgvad.errors import KgvadError, UsageError
 from kgvad.explain.explainer import Explainer, Options
 from kgvad.explain.rendering.render import Renderer
@@ -21,6 +22,9 @@ from kgvad.explain.report import Report
 from kgvad.files import refuse_inputs, sha256, write_json, write_text
 from kgvad.video.extract import find_videos
 from kgvad.video.feature_store import check_name
+
+logger = logging.getLogger(__name__)
+
 
 ALWAYS = ("html", "json")  # the index links to the one and is remade from the other
 INDEX, STATE = "index.html", "index.json"
@@ -133,7 +137,7 @@ def explain_folder(
         write_json(output / STATE, State(options=made_with, entries=[*entries, *ahead]).model_dump())
     write_text(output / INDEX, renderer.index([entry.model_dump() for entry in entries]))
     if outcome.reused:
-        note(f"{len(outcome.reused)} of {len(videos)} reports were there already")
+        logger.info(f"{len(outcome.reused)} of {len(videos)} reports were there already")
     return outcome
 
 
@@ -156,11 +160,11 @@ def _one(
         report = write_views(explained, targets, renderer)
     except KgvadError as error:
         reason = " ".join(str(error).split())
-        warn(reason)
+        logger.warning(reason)
         return Entry(video=printable(name), sha256=digest, reason=printable(reason))
     except Exception as error:  # a fault met in one video must not cost the others
         reason = f"{path} failed unexpectedly ({type(error).__name__}: {' '.join(str(error).split())})"
-        warn(reason)
+        logger.warning(reason)
         return Entry(video=printable(name), sha256=digest, reason=printable(reason))
     return _entry(name, page, digest, report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.console import note, progress
+from kgvad.console import progress
 from kgvad.detector.scoring.scores import FORMATS as SCORE_FORMATS
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import AnchorError, RunError, UsageError, WeightsError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from kgvad.detector.run import Run
     from kgvad.detector.training.exemplars import Examples, Match
     from kgvad.video.encoders.base import VisualEncoder
+
+logger = logging.getLogger(__name__)
 
 
 JOINT = ("blip", "clip")  # visual encoders that share a space with texts
@@ -189,7 +192,7 @@ class Explainer:
                 ]
         usual = self.options.thresholds.rule(scores[0].origin) if scores else None
         rule = calibrate(scores, usual, false_alarms_per_hour)
-        note(f"on {len(scores)} normal videos the event threshold became {rule.high:.3f}")
+        logger.info(f"on {len(scores)} normal videos the event threshold became {rule.high:.3f}")
         found = Thresholds(rule.high, rule.low, rule.merge_s, rule.min_s)
         return self._with(thresholds=found, calibrated_on=len(scores), false_alarms_per_hour=false_alarms_per_hour)
 
@@ -228,7 +231,7 @@ class Explainer:
             )
             if options.run_is_named:
                 raise RunError(reason, f"name their store with --features, or a run on {', '.join(NAMES)}")
-            note(f"{reason}; scoring without training")
+            logger.info(f"{reason}; scoring without training")
             return None
         run = Run.load(folder, options.device)
         if not options.open:
@@ -379,7 +382,7 @@ class Explainer:
             bank = self._bank
             seen = look(video, scores, intervals, info, bank, text, item_labels(bank), options.device)
         except WeightsError as error:
-            note(f"no actions were recognised: {error.message}")
+            logger.info(f"no actions were recognised: {error.message}")
             return {}, None
         return seen, RECOGNISER
 

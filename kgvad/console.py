@@ -1,7 +1,8 @@
-"""Progress, notes and warnings. All of it goes to stderr; stdout belongs to results."""
+"""Progress bars and the log, both on stderr; stdout belongs to results."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -13,14 +14,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def note(message: str) -> None:
-    """One line of information on stderr."""
-    print(f"kgvad: {message}", file=sys.stderr, flush=True)
+class _Handler(logging.Handler):
+    """Log records as lines on the current ``sys.stderr``: ``kgvad: message``, ``kgvad: warning: message``."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        try:
+            print(f"kgvad: {kind}{record.getMessage()}", file=sys.stderr, flush=True)
+        except Exception:  # as every logging handler does
+            self.handleError(record)
 
 
-def warn(message: str) -> None:
-    """One line of warning on stderr."""
-    note(f"warning: {message}")
+def configure_logging(verbosity: int = 0) -> None:
+    """Send the log of kgvad to stderr.
+
+    Parameters
+    ----------
+    verbosity
+        -1: warnings only; 0: information too; 1: debugging too.
+    """
+    root = logging.getLogger("kgvad")
+    root.setLevel({-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG))
+    if not any(isinstance(handler, _Handler) for handler in root.handlers):
+        root.addHandler(_Handler())
+        root.propagate = False
 
 
 class Transferred(Protocol):

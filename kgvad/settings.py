@@ -1,19 +1,25 @@
-"""Where things are kept, and the ``kgvad.toml`` of a working folder.
+"""Settings: the command line over the environment over ``kgvad.toml`` over the defaults, resolved in one place.
 
-Two folders, each set by an environment variable:
-
-``KGVAD_HOME``   what the user made: anchor banks, features, runs. Default: the user data folder.
-``KGVAD_CACHE``  what can be fetched again: knowledge graph, weights. Default: the user cache folder.
+Every key of :class:`Settings` can stand in ``kgvad.toml`` in the working folder, or in the environment as ``KGVAD_``
+and the key in capitals. Commands pass what was typed, which wins over both.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from kgvad.errors import SettingsError
 
@@ -23,81 +29,142 @@ else:
     import tomli as tomllib
 
 SETTINGS_FILE = "kgvad.toml"
+PATHS = ("anchors", "features", "run", "home", "cache", "weights")
+DEFAULT_DATASET = "ucf"
 
 
-def home_dir() -> Path:
-    """Folder of the anchor banks, features and runs that the user makes."""
-    return Path(os.environ.get("KGVAD_HOME") or user_data_path("kgvad"))
+class Settings(BaseSettings):
+    """Keys of ``kgvad.toml``. Relative paths in the file are relative to the file."""
+
+    model_config = SettingsConfigDict(env_prefix="KGVAD_", extra="forbid", frozen=True)
+
+    dataset: str | None = Field(
+        None, description="Dataset: a bundled name such as `ucf`, a category table (`my.toml`) or a folder of videos."
+    )
+    anchors: Path | None = Field(None, description="Anchor bank.")
+    features: Path | None = Field(None, description="Root of the feature stores of the dataset.")
+    run: Path | None = Field(None, description="Folder of the trained run.")
+    device: str = Field("auto", description="Torch device. `auto` takes CUDA, then MPS, then the CPU.")
+    store: str | None = Field(None, description="SQLAlchemy URL of the knowledge-graph cache.")
+    endpoint: str | None = Field(None, description="SPARQL 1.1 service. Default: Wikidata's query service.")
+    contact: str | None = Field(None, description="E-mail address or web page sent to the SPARQL service.")
+    language: Literal["en", "de"] = Field("en", description="Language of reports.")
+    home: Path = Field(
+        default_factory=lambda: user_data_path("kgvad"), description="Folder of anchor banks, features and runs."
+    )
+    cache: Path = Field(
+        default_factory=lambda: user_cache_path("kgvad"),
+        description="Folder of what can be fetched again: knowledge graph, pretrained weights.",
+    )
+    weights: Path | None = Field(None, description="Folder that holds pretrained weights; searched before the cache.")
+    offline: bool = Field(False, description="Never fetch anything.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was typed and the environment; :func:`load_settings` adds the file, whose folder it knows."""
+        return init_settings, EnvSettingsSource(cls, env_ignore_empty=True)
+
+    def bank_path(self, dataset: str) -> Path:
+        """The anchor bank of ``dataset``: the configured one, else the default place."""
+        return self.anchors or self.home / "anchors" / f"{dataset}.safetensors"
+
+    def features_root(self, dataset: str) -> Path:
+        """Root of the feature stores of ``dataset``; one sub-folder per visual encoder."""
+        return self.features or self.home / "features" / dataset
+
+    def run_folder(self, dataset: str) -> Path:
+        """The run of ``dataset``: the configured one, else the default place."""
+        return self.run or self.home / "runs" / dataset
 
 
-def cache_dir() -> Path:
-    """Folder of everything that can be fetched again."""
-    return Path(os.environ.get("KGVAD_CACHE") or user_cache_path("kgvad"))
+def load_settings(folder: Path | None = None, **typed: Any) -> Settings:
+    """Settings from the command line, the environment and the ``kgvad.toml`` of ``folder``.
 
-
-def default_bank(dataset: str) -> Path:
-    """Where ``build-anchors`` writes the anchor bank of ``dataset`` unless told otherwise."""
-    return home_dir() / "anchors" / f"{dataset}.safetensors"
-
-
-def default_features(dataset: str) -> Path:
-    """Root of the feature stores of ``dataset``; one sub-folder per visual encoder."""
-    return home_dir() / "features" / dataset
-
-
-def default_run(dataset: str) -> Path:
-    """Where ``train`` writes the run of ``dataset`` unless told otherwise."""
-    return home_dir() / "runs" / dataset
-
-
-class Settings(BaseModel):
-    """The keys of ``kgvad.toml``. Command-line options win over it, it wins over default places.
-
-    Relative paths are relative to the file.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    dataset: str | None = None  # name of a category table, or a path to one
-    anchors: Path | None = None  # anchor bank
-    features: Path | None = None  # feature store
-    run: Path | None = None  # trained run
-    store: str | None = None  # SQLAlchemy URL of the knowledge-graph cache
-    endpoint: str | None = None  # SPARQL endpoint
-    contact: str | None = None  # e-mail address or page sent to the SPARQL service
-    device: str | None = None  # torch device
-
-
-def load_settings(folder: Path | None = None) -> Settings:
-    """Read ``kgvad.toml`` from ``folder`` (default: the working folder); all unset if there is none.
+    Parameters
+    ----------
+    folder
+        Where ``kgvad.toml`` is looked for; default: the working folder.
+    typed
+        What the command line gave; ``None`` counts as not given.
 
     Raises
     ------
     SettingsError
-        The file is not TOML, has an unknown key or a value of the wrong type.
+        The file is not TOML; a key is unknown or has a value of the wrong type.
     """
     path = (folder or Path.cwd()) / SETTINGS_FILE
+    values = _read(path)
+    from_file = _checked(path, values)
+    given = {name: value for name, value in typed.items() if value is not None}
+    named = {name for name in Settings.model_fields if os.environ.get(f"KGVAD_{name.upper()}")}
     try:
-        values = tomllib.loads(path.read_text("utf-8-sig"))
+        return Settings(**({name: value for name, value in from_file.items() if name not in named} | given))
+    except ValidationError as error:
+        raise _wrong(error, "the options or the environment (KGVAD_...)") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
-        return Settings()
+        return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}", "correct the file") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path} is nested too deeply", "correct the file") from error
     except OSError as error:
         raise SettingsError(
             f"cannot read {path}: {error.strerror}", "make it a readable file, or move it away"
         ) from error
-    except RecursionError as error:
-        raise SettingsError(f"{path} is nested too deeply", "correct the file") from error
+
+
+class _FileSettings(Settings):
+    """The file alone, so that an error is the file's."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
+        **more: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def _checked(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that the file sets, paths made relative to the file."""
     try:
-        settings = Settings.model_validate(values)
+        found = _FileSettings(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(sorted(Settings.model_fields))
-        raise SettingsError(f"{path}: {key}: {first['msg']}", f"known keys are {known}") from error
-    for name in ("anchors", "features", "run"):
-        value = getattr(settings, name)
-        if value is not None:
-            setattr(settings, name, path.parent / value.expanduser())
-    return settings
+        raise _wrong(error, str(path)) from error
+    given = {name: getattr(found, name) for name in found.model_fields_set}
+    for name in PATHS:
+        if given.get(name) is not None:
+            given[name] = path.parent / given[name].expanduser()
+    return given
+
+
+def _wrong(error: ValidationError, where: str) -> SettingsError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return SettingsError(
+        f"{where}: {key}: {first['msg']}", f"known keys are {', '.join(sorted(Settings.model_fields))}"
+    )
+
+
+def home_dir() -> Path:
+    """Folder of the anchor banks, features and runs that the user makes (``KGVAD_HOME``)."""
+    return load_settings().home
+
+
+def cache_dir() -> Path:
+    """Folder of everything that can be fetched again (``KGVAD_CACHE``)."""
+    return load_settings().cache

@@ -14,6 +14,7 @@ Sources, in this order:
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import tarfile
@@ -29,10 +30,11 @@ from typing import IO, Any
 import numpy as np
 
 from kgvad.checksums import check_file, check_folder, record, recorded
-from kgvad.console import note
 from kgvad.errors import WeightsError
 from kgvad.files import replacing
-from kgvad.settings import cache_dir
+from kgvad.settings import cache_dir, load_settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def lookup(name: str) -> Weights:
 
 def offline() -> bool:
     """Whether the user forbade fetching."""
-    return os.environ.get("KGVAD_OFFLINE", "").lower() not in ("", "0", "false", "no")
+    return load_settings().offline
 
 
 def find(name: str, *, fetch: bool = True) -> Path:
@@ -215,7 +217,7 @@ def available(name: str) -> Path | None:
 
 
 def _local(weights: Weights) -> Path | None:
-    given = os.environ.get("KGVAD_WEIGHTS")
+    given = load_settings().weights
     cached = cache_dir() / "weights" / weights.name
     if given:
         root = Path(given).expanduser()
@@ -261,7 +263,7 @@ def _fetch_from_index(weights: Weights, source: IndexSource, target: Path) -> No
 
 
 def _announce(weights: Weights) -> None:
-    note(f"fetching {weights.name} ({weights.about}, {weights.megabytes} MB, licence {weights.licence}), once")
+    logger.info(f"fetching {weights.name} ({weights.about}, {weights.megabytes} MB, licence {weights.licence}), once")
 
 
 def _unpack(source: IndexSource, archive: Path, target: Path) -> None:

@@ -13,6 +13,14 @@ def _shared() -> Path | None:
     return folder if (folder / "design.md").is_file() else None
 
 
+@pytest.fixture(autouse=True)
+def log_on_stderr():
+    """What a command logs is seen on stderr, as a user sees it."""
+    from kgvad.console import configure_logging
+
+    configure_logging()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real data for research; not part of the repository."""

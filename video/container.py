@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,10 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from kgvad.console import warn
 from kgvad.errors import VideoError
+
+logger = logging.getLogger(__name__)
+
 
 NO_TIMESTAMPS = {"avi"}  # containers that number frames and do not time them; what FFmpeg then guesses is wrong
 _NOT_VIDEO = {"tty", "image2", "png_pipe", "jpeg_pipe"}  # containers that make a "video" of a text or a picture
@@ -70,9 +73,9 @@ def decoded_frames(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     except av.EOFError:
         pass
     except av.FFmpegError as error:  # the container itself breaks off
-        warn(f"{path} breaks off ({_reason(error)}); using what could be read")
+        logger.warning(f"{path} breaks off ({_reason(error)}); using what could be read")
     if damaged:
-        warn(f"{path}: {damaged} damaged packets were skipped")
+        logger.warning(f"{path}: {damaged} damaged packets were skipped")
 
 
 def rotation_of(frame: Any) -> int:

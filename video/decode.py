@@ -8,6 +8,7 @@ to no snippet (whoever scores frames gives them the last snippet's score).
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,6 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.console import warn
 from kgvad.errors import VideoError
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.container import (
@@ -30,6 +30,9 @@ from kgvad.video.container import (
     packet_times,
     rotation_of,
 )
+
+logger = logging.getLogger(__name__)
+
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
 """What counts as a video when a folder is searched; a file named outright may have any suffix."""
@@ -197,7 +200,7 @@ class VideoReader:
             raise VideoError(f"{self.path} holds no frame that can be decoded", "the file is damaged; use another copy")
         self.info = _timed(self.info, times)
         if exact and len(times) < 0.98 * declared:
-            warn(f"{self.path} is cut short: {len(times)} of the {declared} frames it declares could be read")
+            logger.warning(f"{self.path} is cut short: {len(times)} of the {declared} frames it declares could be read")
 
     def snippets(
         self, stride: int = SNIPPET_FRAMES, positions: Sequence[int] | None = None

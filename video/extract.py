@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.console import Advance, note, progress, warn
+from kgvad.console import Advance, progress
 from kgvad.errors import KgvadError, UsageError, VideoError
 from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
@@ -23,6 +24,8 @@ from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, check_finite, check_name, write_array
 from kgvad.video.sampling import Sampling
+
+logger = logging.getLogger(__name__)
 
 
 def extract_video(
@@ -231,7 +234,7 @@ def extract_folder(
         else:
             todo[video] = path
     if result.reused:
-        note(f"{len(result.reused)} of {len(videos)} videos have their features already")
+        logger.info(f"{len(result.reused)} of {len(videos)} videos have their features already")
     workers = workers if workers is not None else _default_workers(encoder, len(todo))
     with progress("extracting features", len(todo)) as advance:
         outcomes = (
@@ -243,7 +246,7 @@ def extract_folder(
             advance()
             if entry is None:
                 result.failed[video] = reason
-                warn(reason)
+                logger.warning(reason)
             else:
                 store.enter(video, entry)
                 result.made.append(video)

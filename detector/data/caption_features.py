@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.anchors.text_encoders import TextEncoder, load_text_encoder
-from kgvad.console import note, track
+from kgvad.console import track
 from kgvad.detector.data.captions import Captions, all_captions
 from kgvad.detector.run import Run
 from kgvad.errors import FeatureError, RunError
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
+
+logger = logging.getLogger(__name__)
 
 
 def caption_rows(captions: Captions, spans: NDArray[np.int64], encoder: TextEncoder) -> NDArray[np.float32]:
@@ -97,5 +100,5 @@ def import_captions(
             store.add(video, caption_rows(own, entry.spans(), encoder), entry)
     missing = len(features.ids()) - len(told)
     if missing:
-        note(f"{missing} videos of {features.root} have no captions in {path}")
+        logger.info(f"{missing} videos of {features.root} have no captions in {path}")
     return store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.console import note, track, warn
+from kgvad.console import track
 from kgvad.detector.data.annotations import (
     FILE,
     UCF_CATEGORIES,
@@ -28,6 +29,9 @@ from kgvad.errors import FeatureError, UsageError
 from kgvad.files import reading
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_store import MANIFEST, FeatureStore, Manifest, VideoEntry, read_array
+
+logger = logging.getLogger(__name__)
+
 
 SUFFIXES = (".csv", ".list", ".txt")
 CROPS = (5, 10)  # what three-dimensional files of these programs have
@@ -170,7 +174,7 @@ def import_lists(
             entry = _entry(video, array.shape[1], (known | (counts or {})).get(video), FPS.get(dataset, 30.0))
             store.add(video, array if crops > 1 else array[0], entry)
     if fewer:
-        warn(f"{fewer} videos have fewer than {crops} crops; theirs are repeated")
+        logger.warning(f"{fewer} videos have fewer than {crops} crops; theirs are repeated")
     truth.save(output)
     return store, truth
 
@@ -193,7 +197,7 @@ def _truth(dataset: str, videos: dict[str, list[Line]], folder: Path | None, bes
     except (FeatureError, UsageError) as error:
         if folder is not None:
             raise
-        note(f"labels come from the list alone, without frame labels: {error.message}")
+        logger.info(f"labels come from the list alone, without frame labels: {error.message}")
     known = {} if official is None else dict(official.videos)
     for video, lines in videos.items():
         if video not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.arrays import Archive, open_npz
-from kgvad.console import track, warn
+from kgvad.console import track
 from kgvad.detector.data.annotations import Truth, read_frame_counts, read_truth
 from kgvad.errors import FeatureError
 from kgvad.files import read_json, reading, sha256
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
+
+logger = logging.getLogger(__name__)
+
 
 FPS = {"ucf": 30.0, "xd": 24.0, "shanghaitech": 24.0}  # what the datasets' videos run at
 
@@ -66,7 +70,7 @@ def import_segments(
     if not known:
         raise FeatureError(f"{archive} has no video of the lists of {dataset}", "check --dataset and --lists")
     if len(known) < len(names):
-        warn(f"{len(names) - len(known)} videos of {archive} are on no list of {dataset} and are left out")
+        logger.warning(f"{len(names) - len(known)} videos of {archive} are on no list of {dataset} and are left out")
     first = _rows(bundle, archive, known[0])
     manifest = Manifest(
         encoder=encoder,
@@ -100,7 +104,7 @@ def import_segments(
                 ),
             )
     if unknown:
-        warn(
+        logger.warning(
             f"the length of {unknown} training videos is unknown: training does not need it, times in them mean nothing"
         )
     truth.save(output)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kgvad.anchors.bank import AnchorBank, build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
-from kgvad.console import note
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth
 from kgvad.detector.data.feature_lists import SUFFIXES, import_lists
 from kgvad.errors import FeatureError, UsageError
@@ -18,6 +18,9 @@ from kgvad.settings import Settings, default_bank, default_features, default_run
 from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.extract import extract_folder, find_videos
 from kgvad.video.feature_store import FeatureStore
+
+logger = logging.getLogger(__name__)
+
 
 NORMAL = "Normal"
 
@@ -60,7 +63,7 @@ def find_inputs(choices: Choices, settings: Settings, *, needs_anchors: bool = T
     if dataset is None:
         dataset = _only_dataset()
     if choices.dataset is None:
-        note(f"dataset: {dataset}")
+        logger.info(f"dataset: {dataset}")
     if Path(dataset).is_dir():
         return _folder_inputs(Path(dataset), choices, settings, needs_anchors)
     if choices.features is not None and choices.features.suffix.lower() in SUFFIXES and choices.features.is_file():
@@ -89,7 +92,7 @@ def _imported(choices: Choices, dataset: str) -> Choices:
     """The choices with a list of feature files imported into the default place."""
     assert choices.features is not None
     root, encoder = default_features(dataset), choices.encoder or "imported"
-    note(f"importing {choices.features} into {root / encoder}")
+    logger.info(f"importing {choices.features} into {root / encoder}")
     import_lists([choices.features], dataset, root, folder=choices.lists, encoder=encoder)
     return replace(choices, features=root, encoder=encoder, lists=None)
 
@@ -112,7 +115,7 @@ def _only_dataset() -> str:
 def _place(what: str, chosen: Path | None, configured: Path | None, default: Path) -> Path:
     if chosen is not None:
         return chosen.expanduser()
-    note(f"{what}: {configured or default}{'' if configured else ' (default place)'}")
+    logger.info(f"{what}: {configured or default}{'' if configured else ' (default place)'}")
     return configured or default
 
 
@@ -140,7 +143,7 @@ def _folder_inputs(folder: Path, choices: Choices, settings: Settings, needs_anc
     if (root / encoder / "manifest.json").is_file():
         missing -= set(FeatureStore.open(root, encoder).ids())
     if missing:
-        note(f"extracting {encoder} features of {len(missing)} videos into {root}")
+        logger.info(f"extracting {encoder} features of {len(missing)} videos into {root}")
         extract_folder(folder, root, load_visual_encoder(encoder, settings.device or "cpu"))
     store = FeatureStore.open(root, encoder)
     truth.save(root)
@@ -150,7 +153,7 @@ def _folder_inputs(folder: Path, choices: Choices, settings: Settings, needs_anc
         table = folder_table(truth)
         bank = AnchorBank.load(path) if path.is_file() else None
         if bank is None or (choices.anchors is None and bank.table_fingerprint != table.fingerprint):
-            note(f"building anchors for {', '.join(truth.categories)} into {path}")
+            logger.info(f"building anchors for {', '.join(truth.categories)} into {path}")
             bank = build_bank(table, Store.open(settings.store), load_text_encoder(None))
             bank.save(path)
     return Inputs(name, store, truth, bank, _place("run", choices.run, settings.run, default_run(name)))
@@ -220,5 +223,5 @@ def _category(name: str, tables: list[CategoryTable]) -> Category:
         if not found.normal:
             return found.model_copy(update={"name": name, "confused_with": ()})
     words = " ".join(re.findall(r"[A-Z]?[^A-Z_\s\-]+|[A-Z]+(?![^A-Z_\s\-])", name)).lower() or name
-    note(f"no bundled table knows {name!r}; its anchor is made from its words: {words}")
+    logger.info(f"no bundled table knows {name!r}; its anchor is made from its words: {words}")
     return Category(name=name, text=words, cues=(words,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
@@ -12,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kgvad.console import note, track
+from kgvad.console import track
 from kgvad.detector.api import detector_class
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.resample import laid_text
@@ -25,6 +26,8 @@ from kgvad.detector.training.process_pool import side_by_side
 from kgvad.detector.training.trainer import train
 from kgvad.errors import FeatureError, UsageError
 from kgvad.video.feature_store import FeatureStore
+
+logger = logging.getLogger(__name__)
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def prepare(order: Order) -> Prepared:
     abnormal = len({sample.video for sample in samples if not sample.target[normal]})
     if laid is not None:
         missing = len(set(inputs.store.ids()).intersection(truth.split("train")).difference(laid))
-        note(f"{missing} training videos have no captions of their length in {order.text} and are left out")
+        logger.info(f"{missing} training videos have no captions of their length in {order.text} and are left out")
     _describe(inputs, samples_by_category(truth, videos), len(videos), abnormal)
     config = RunConfig(
         detector=order.detector,
@@ -203,7 +206,7 @@ def samples_by_category(truth: Truth, videos: set[str]) -> dict[str, int]:
 
 
 def _describe(inputs: Inputs, count: Mapping[str, int], videos: int, abnormal: int) -> None:
-    note(f"{videos} training videos ({abnormal} abnormal) with features of {inputs.store.manifest.encoder}")
+    logger.info(f"{videos} training videos ({abnormal} abnormal) with features of {inputs.store.manifest.encoder}")
     if abnormal == 0 or abnormal == videos:
         raise FeatureError(
             f"all {videos} training videos of {inputs.dataset} are {'abnormal' if abnormal else 'normal'}",
@@ -211,4 +214,4 @@ def _describe(inputs: Inputs, count: Mapping[str, int], videos: int, abnormal: i
         )
     empty = [name for name, number in count.items() if number == 0]
     if empty:
-        note(f"no training video of {', '.join(empty)}: the detector will hardly name that")
+        logger.info(f"no training video of {', '.join(empty)}: the detector will hardly name that")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.console import note, progress
+from kgvad.console import progress
 from kgvad.detector.api import Detector, Recipe, build
 from kgvad.detector.data.samples import Features, Sample, Sampler, collate
 from kgvad.detector.models.learned_anchors import open_tower
@@ -37,6 +38,9 @@ from kgvad.detector.training.early_stopping import Validation, split_videos
 from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.errors import RunError
 from kgvad.files import DAMAGED, is_temporary, replacing, write_text
+
+logger = logging.getLogger(__name__)
+
 
 Report = Callable[[int, Mapping[str, float]], None]
 
@@ -91,7 +95,7 @@ def train(
     with team.after_first():
         finished = _finished(folder, config, overwrite)
     if finished:
-        note(f"{folder} is trained already, with these settings")
+        logger.info(f"{folder} is trained already, with these settings")
         return Run.load(folder, device)
     recipe = config.recipe
     validation = None
@@ -129,7 +133,7 @@ def train(
             if bank is not None:
                 bank.save(folder / ANCHORS)
         if done:
-            note(f"going on after epoch {done} of {recipe.epochs} in {folder}")
+            logger.info(f"going on after epoch {done} of {recipe.epochs} in {folder}")
         history = _read_history(folder, done)
         checkpoint = _Checkpoint(folder, config)
         with progress(f"training {config.detector}", recipe.epochs) as advance:
@@ -149,7 +153,9 @@ def train(
                     on_epoch(epoch, losses)
     if validation is not None:
         detector.load_state_dict(validation.state)
-        note(f"kept epoch {validation.epoch} of {len(history)}: video AUC {validation.auc:.3f} on the videos kept back")
+        logger.info(
+            f"kept epoch {validation.epoch} of {len(history)}: video AUC {validation.auc:.3f} on the videos kept back"
+        )
     if team.first:
         _write_tensors(folder / MODEL, _state(detector), {})
         write_text(folder / HISTORY, "\n".join(history) + "\n")

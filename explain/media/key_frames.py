@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 
 from PIL import Image
 
-from kgvad.console import warn
 from kgvad.errors import VideoError
 from kgvad.explain.report import Report
 from kgvad.video.decode import VideoInfo, probe, read_frames
+
+logger = logging.getLogger(__name__)
+
 
 WIDTH = 480  # pixels; four stand side by side in a report
 QUALITY = 80
@@ -36,7 +39,7 @@ def key_pictures(path: Path, report: Report, info: VideoInfo | None = None) -> d
     try:
         frames = read_frames(path, wanted, size=size, info=info)
     except VideoError as error:
-        warn(f"the report has no pictures: {error}")
+        logger.warning(f"the report has no pictures: {error}")
         return {}
     return {index: _jpeg(Image.fromarray(picture)) for index, picture in frames.items()}
 

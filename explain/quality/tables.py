@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.console import note, track
+from kgvad.console import track
 from kgvad.errors import ReportError, UsageError
 from kgvad.explain.analysis.events import EventRule
 from kgvad.explain.quality.faithfulness import Faithfulness, examine
 from kgvad.explain.quality.text_quality import Figure, TextQuality, read_references, text_quality
 from kgvad.explain.report import Report
+
+logger = logging.getLogger(__name__)
+
 
 RESAMPLES = 1000
 PAIRS = (  # what is compared with chance
@@ -95,7 +99,7 @@ def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0
             found.append(result)
     if not found:
         raise ReportError("no video has both an event and a quiet part", "name other videos")
-    note(f"{len(found)} of {len(chosen)} videos have both an event and a quiet part")
+    logger.info(f"{len(found)} of {len(chosen)} videos have both an event and a quiet part")
     return faithfulness_table(found, seed)
 
 

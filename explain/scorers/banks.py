@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgvad.console import note
 from kgvad.detector.scoring.scores import Scores
 from kgvad.kg.tables import load_table
 from kgvad.settings import default_bank
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
+
+logger = logging.getLogger(__name__)
 
 
 def find_bank(named: Path | None, dataset: str, joint: str | None, device: str) -> AnchorBank:
@@ -45,7 +47,7 @@ def find_bank(named: Path | None, dataset: str, joint: str | None, device: str) 
         path = default_bank(f"{stem}-{joint}")
         if path.is_file():
             return AnchorBank.load(path)
-    note(f"there is no anchor bank for {dataset} yet; building {path} from the bundled facts")
+    logger.info(f"there is no anchor bank for {dataset} yet; building {path} from the bundled facts")
     bank = build_bank(load_table(dataset), Store.open(None), load_text_encoder(joint, device))
     bank.save(path)
     return bank

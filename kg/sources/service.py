@@ -20,6 +20,7 @@ a redirect, any other status           stop
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 import socket
@@ -34,8 +35,10 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 
-from kgvad.console import note
 from kgvad.errors import FetchError, UsageError
+
+logger = logging.getLogger(__name__)
+
 
 WIKIDATA = "https://query.wikidata.org/sparql"
 BAN_S = 24 * 3600  # how long the query service's ban lasts
@@ -136,7 +139,7 @@ class Service:
                     raise FetchError(
                         f"{self.settings.endpoint} {failure.reason} ({attempt} tries)", f"try again after {when}"
                     ) from failure
-                note(f"{self.settings.endpoint} {failure.reason}; trying again in {pause:.0f} s")
+                logger.info(f"{self.settings.endpoint} {failure.reason}; trying again in {pause:.0f} s")
                 waited += pause
                 self._wait(pause)
             except FetchError:

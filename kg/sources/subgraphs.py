@@ -6,11 +6,12 @@ where it stopped and a second one asks for nothing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
-from kgvad.console import Advance, note, progress, warn
+from kgvad.console import Advance, progress
 from kgvad.errors import CategoryTableError, OfflineError
 from kgvad.kg.graph.traversal import Reach
 from kgvad.kg.properties import INCOMING, TABLE
@@ -19,6 +20,9 @@ from kgvad.kg.sources.wikidata import WikidataClient
 from kgvad.kg.store.cache import Store, label_of
 from kgvad.kg.store.schema import Batch, Term
 from kgvad.kg.tables import CategoryTable, qid_number
+
+logger = logging.getLogger(__name__)
+
 
 UP = ("P279", "P31")
 SINGLE_TRIES = 3  # of a question about one item whose answer is cut
@@ -98,7 +102,9 @@ class Fetcher:
                     break
         self.report.requests = self.client.service.requests
         if self.report.left_out:
-            warn(f"{self.report.left_out} items were left out: the budget is {self.settings.budget} (--budget)")
+            logger.warning(
+                f"{self.report.left_out} items were left out: the budget is {self.settings.budget} (--budget)"
+            )
         return self.report
 
     def _ask(self, kind: str, qids: Iterable[str], advance: Advance) -> None:
@@ -134,7 +140,7 @@ class Fetcher:
                     raise CutAnswerError(f"{cut.message}, even for {qids[0]} alone", "try again later") from cut
                 if len(qids) > 1:
                     self._size[kind] = len(qids) // 2
-                    note(f"{cut.message}; going on with {self._size[kind]} items at once")
+                    logger.info(f"{cut.message}; going on with {self._size[kind]} items at once")
                     return None
         raise AssertionError("unreachable")
 
@@ -184,7 +190,9 @@ def check_labels(store: Store, table: CategoryTable, where: str | None = None) -
                         f"not {item.label!r}",
                         "correct the id or the label; kgvad kg resolve finds ids",
                     )
-                warn(f"{category.name}: {item.qid} is {label!r} in Wikidata; {item.label!r} is an alias of it")
+                logger.warning(
+                    f"{category.name}: {item.qid} is {label!r} in Wikidata; {item.label!r} is an alias of it"
+                )
             rows.append(
                 {
                     "name": category.name,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+logger = logging.getLogger(__name__)
 
 
 def build_anchors(
@@ -32,7 +35,6 @@ def build_anchors(
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Leave a bank that is already there.")] = False,
 ) -> None:
     """Turn the knowledge graph into an anchor bank and print its path."""
-    from kgvad.console import note
     from kgvad.kg.tables import load_table
     from kgvad.settings import default_bank, load_settings
 
@@ -64,12 +66,12 @@ def build_anchors(
         pooling or DEFAULT_POOLING,
         contrast=contrast or explain_selection,
         languages=(*(part.strip() for part in language.split(",") if part.strip()), "mul"),
-        explain=note if explain_selection else None,
+        explain=logger.info if explain_selection else None,
     )
     if open_:
         bank = open_vocabulary(bank, text, graph, open_)
     bank.save(path)
-    note(
+    logger.info(
         f"{len(bank.categories)} categories, {len(bank.concepts)} concepts, encoder {bank.encoder.name}, "
         f"facts of {bank.facts_date[:10] or 'the table only'}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,8 @@ from kgvad.cli.train import Device, FeatureRoot, Lists, Temperature
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -57,7 +60,6 @@ def evaluate(
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
     must_exist(text, FeatureError, "make it with: kgvad import-captions")
 
-    from kgvad.console import note
     from kgvad.detector.evaluation.evaluator import evaluate_runs
     from kgvad.detector.evaluation.plots import draw_figures
     from kgvad.detector.scoring.class_probabilities import ClassRule
@@ -87,7 +89,7 @@ def evaluate(
         write_text(markdown, report.as_markdown())
     if figures is not None:
         for path in draw_figures(found, figures, videos or ()):
-            note(f"{path}")
+            logger.info(f"{path}")
     _show(report.as_rich())
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+logger = logging.getLogger(__name__)
 
 
 def explain(
@@ -108,7 +111,6 @@ def explain(
     must_exist(features, FeatureError, "make some with: kgvad extract")
     must_exist(calibrate, UsageError, "name normal footage: a video, a folder or a file of scores")
 
-    from kgvad.console import note
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.explain.batch import explain_folder
     from kgvad.explain.explainer import Explainer, Options
@@ -158,7 +160,7 @@ def explain(
         explained.scores.save(save_scores)
         if bank is not None and explained.bank is not None:
             explained.bank.save(bank)
-            note(f"{bank} holds what --open added: name it with --anchors beside these scores")
+            logger.info(f"{bank} holds what --open added: name it with --anchors beside these scores")
     text = outputs.write(explained, clips)
     if text is not None:
         print(text, end="")

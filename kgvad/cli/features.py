@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+logger = logging.getLogger(__name__)
 
 
 class Crop(str, Enum):
@@ -57,7 +60,6 @@ def extract(
 
     must_exist(source, UsageError, "name a video or a folder of videos")
 
-    from kgvad.console import note
     from kgvad.settings import default_features, load_settings
     from kgvad.video.encoders.base import load_visual_encoder
     from kgvad.video.extract import extract_folder, find_videos
@@ -73,10 +75,10 @@ def extract(
     )
     done = extract_folder(source, root, chosen, workers=workers, encoder_name=encoder)
     print(done.store.root)
-    note(f"{len(done.made)} videos extracted, {len(done.reused)} reused, {len(done.failed)} failed")
+    logger.info(f"{len(done.made)} videos extracted, {len(done.reused)} reused, {len(done.failed)} failed")
     if done.failed:
         names = ", ".join(sorted(done.failed))
-        note(f"failed: {names}")
+        logger.info(f"failed: {names}")
         raise typer.Exit(1)
 
 

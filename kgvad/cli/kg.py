@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from kgvad.kg.sources.wikidata import WikidataClient
     from kgvad.kg.store.cache import Store
     from kgvad.settings import Settings
+
+logger = logging.getLogger(__name__)
+
 
 kg_app = typer.Typer(no_args_is_help=True, help="The knowledge graph by itself.")
 
@@ -167,14 +171,13 @@ def import_(
     store: StoreOption = None,
 ) -> None:
     """Import facts; a file goes in whole or not at all."""
-    from kgvad.console import note
     from kgvad.kg import rdf
 
     with _open(store) as opened:
         for file in files:
             taken, ignored = rdf.load(opened, file)
             if ignored:
-                note(f"{file}: {ignored} triples say something that kgvad does not keep")
+                logger.info(f"{file}: {ignored} triples say something that kgvad does not keep")
             print(f"{file}: {taken} facts")
 
 
@@ -231,7 +234,6 @@ def init_dataset(
     tries: TriesOption = 6,
 ) -> None:
     """Write a first category table for a dataset of your own, with the items that bear the classes' names."""
-    from kgvad.console import note
     from kgvad.errors import UsageError
     from kgvad.files import write_text
     from kgvad.kg.sources.resolve import first_table
@@ -245,7 +247,7 @@ def init_dataset(
         text, _, unknown = first_table(opened, name, category, client)
     write_text(file, text)
     for one in unknown:
-        note(f"no item is called {one!r}; the category stands on its cues until you name one")
+        logger.info(f"no item is called {one!r}; the category stands on its cues until you name one")
     print(file)
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -36,13 +37,15 @@ from torch.nn import functional as F
 
 from kgvad import weights
 from kgvad.checksums import CONVERTED
-from kgvad.console import note
 from kgvad.errors import FeatureError, UsageError, WeightsError
 from kgvad.files import replacing
 from kgvad.settings import cache_dir
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.encoders import efficientnet, i3d
 from kgvad.video.sampling import SCALED, CropRule, Sampling, TemporalRule, cut
+
+logger = logging.getLogger(__name__)
+
 
 NAMES = ("efficientnet-lite0", "i3d", "clip", "blip")
 FALLBACK = "efficientnet-lite0"
@@ -295,7 +298,7 @@ def load_visual_encoder(
         try:
             return load_visual_encoder("blip", device, crop=crop, temporal=temporal, stride=stride)
         except WeightsError as error:
-            note(f"no BLIP ({error.message}): using {FALLBACK} for the frames instead")
+            logger.info(f"no BLIP ({error.message}): using {FALLBACK} for the frames instead")
             name = FALLBACK
     if name == "i3d":
         if temporal not in (None, "clip"):
