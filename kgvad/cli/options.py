@@ -1,0 +1,47 @@
+"""Options and help panels that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Panels of `kgvad --help`, in this order.
+MAIN_PATH = "Main path"
+DATA = "Data"
+MEASURE = "Measure"
+LOOK = "Look"
+
+# Panels of options within `kgvad COMMAND --help`.
+INPUTS = "Inputs"
+OUTPUTS = "Outputs"
+TRAINING = "Training"
+EVENTS = "Events"
+REPORT = "Report"
+PERFORMANCE = "Performance"
+
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="A bundled name such as ucf, a category table (my.toml), or a folder with one sub-folder of videos per "
+        "category.",
+        rich_help_panel=INPUTS,
+    ),
+]
+FeatureRoot = Annotated[
+    Path | None, typer.Option("--features", help="Root of the feature stores.", rich_help_panel=INPUTS)
+]
+Anchors = Annotated[Path | None, typer.Option("--anchors", help="Anchor bank.", rich_help_panel=INPUTS)]
+RunFolder = Annotated[Path | None, typer.Option("--run", "-r", help="Folder of the run.", rich_help_panel=INPUTS)]
+Lists = Annotated[
+    Path | None, typer.Option("--lists", help="Folder of the dataset's official lists.", rich_help_panel=INPUTS)
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="Torch device: auto, cpu, cuda, cuda:1, mps. Default: auto.", rich_help_panel=PERFORMANCE
+    ),
+]
