@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from kgvad.errors import UsageError
+from kgvad.device import resolve_device
 from kgvad.settings import DEFAULT_DATASET, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -139,25 +139,3 @@ class Session:
         bank = build_bank(self.table(), self.graph, self.text_encoder(joint))
         bank.save(path)
         return bank
-
-
-def resolve_device(name: str) -> str:
-    """Torch device for ``name``: ``auto`` is CUDA where torch sees it, then MPS, else the CPU.
-
-    Raises
-    ------
-    UsageError
-        Torch does not know the device, or does not find it on this machine.
-    """
-    import torch
-
-    if name == "auto":
-        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        logger.info("device: %s", found)
-        return found
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"--device {name}: {reason[:120]}", "use auto, cpu, cuda, cuda:1 or mps") from error
-    return name

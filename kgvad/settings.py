@@ -72,16 +72,16 @@ class Settings(BaseSettings):
         return init_settings, EnvSettingsSource(cls, env_ignore_empty=True)
 
     def bank_path(self, dataset: str) -> Path:
-        """The anchor bank of ``dataset``: the configured one, else the default place."""
-        return self.anchors or self.home / "anchors" / f"{dataset}.safetensors"
+        """Default place of the anchor bank of ``dataset``."""
+        return self.home / "anchors" / f"{dataset}.safetensors"
 
     def features_root(self, dataset: str) -> Path:
-        """Root of the feature stores of ``dataset``; one sub-folder per visual encoder."""
-        return self.features or self.home / "features" / dataset
+        """Default root of the feature stores of ``dataset``; one sub-folder per visual encoder."""
+        return self.home / "features" / dataset
 
     def run_folder(self, dataset: str) -> Path:
-        """The run of ``dataset``: the configured one, else the default place."""
-        return self.run or self.home / "runs" / dataset
+        """Default place of the run of ``dataset``."""
+        return self.home / "runs" / dataset
 
 
 def load_settings(folder: Path | None = None, **typed: Any) -> Settings:
@@ -168,3 +168,18 @@ def home_dir() -> Path:
 def cache_dir() -> Path:
     """Folder of everything that can be fetched again (``KGVAD_CACHE``)."""
     return load_settings().cache
+
+
+def default_bank(dataset: str) -> Path:
+    """Where ``build-anchors`` writes the anchor bank of ``dataset`` unless told otherwise."""
+    return load_settings().bank_path(dataset)
+
+
+def default_features(dataset: str) -> Path:
+    """Root of the feature stores of ``dataset``; one sub-folder per visual encoder."""
+    return load_settings().features_root(dataset)
+
+
+def default_run(dataset: str) -> Path:
+    """Where ``train`` writes the run of ``dataset`` unless told otherwise."""
+    return load_settings().run_folder(dataset)

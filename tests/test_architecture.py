@@ -14,6 +14,7 @@ GROUND = {
     "arrays",
     "checksums",
     "console",
+    "device",
     "errors",
     "files",
     "package_index",

@@ -11,6 +11,7 @@ from kgvad.anchors.bank import AnchorBank, build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth
 from kgvad.detector.data.feature_lists import SUFFIXES, import_lists
+from kgvad.device import resolve_device
 from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
@@ -144,7 +145,7 @@ def _folder_inputs(folder: Path, choices: Choices, settings: Settings, needs_anc
         missing -= set(FeatureStore.open(root, encoder).ids())
     if missing:
         logger.info(f"extracting {encoder} features of {len(missing)} videos into {root}")
-        extract_folder(folder, root, load_visual_encoder(encoder, settings.device or "cpu"))
+        extract_folder(folder, root, load_visual_encoder(encoder, resolve_device(settings.device)))
     store = FeatureStore.open(root, encoder)
     truth.save(root)
     bank = None

@@ -36,9 +36,12 @@ def build_anchors(
 ) -> None:
     """Turn the knowledge graph into an anchor bank and print its path."""
     from kgvad.kg.tables import load_table
-    from kgvad.settings import default_bank, load_settings
+    from kgvad.session import Session
+    from kgvad.settings import default_bank
 
-    settings = load_settings()
+    session = Session()
+
+    settings = session.settings
     table = load_table(dataset or settings.dataset or "ucf")
     path = output or settings.anchors or default_bank(table.dataset)
     if if_missing and path.is_file():

@@ -65,11 +65,12 @@ def evaluate(
     from kgvad.detector.scoring.class_probabilities import ClassRule
     from kgvad.errors import UsageError
     from kgvad.files import refuse_inputs, write_json, write_text
-    from kgvad.settings import load_settings
+    from kgvad.session import Session
 
     if videos and figures is None:
         raise UsageError("--video chooses score curves to draw", "name a folder with --figures")
-    settings = load_settings()
+    session = Session(device=device)
+    settings = session.settings
     sources = [*runs, features or settings.features, lists, text]
     refuse_inputs({"--json": json_file, "--markdown": markdown, "--figures": figures}, sources)
     found = evaluate_runs(
@@ -77,7 +78,7 @@ def evaluate(
         features or settings.features,
         lists,
         text=text,
-        device=device or settings.device or "cpu",
+        device=session.device,
         draws=draws,
         smooth=smooth,
         rule=ClassRule(classes, temperature),

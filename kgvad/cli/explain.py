@@ -117,9 +117,11 @@ def explain(
     from kgvad.explain.rendering.render import Renderer
     from kgvad.explain.rendering.writers import Outputs
     from kgvad.files import refuse_inputs
-    from kgvad.settings import load_settings
+    from kgvad.session import Session
 
-    settings = load_settings()
+    session = Session(device=device)
+
+    settings = session.settings
     options = Options(
         dataset=dataset or settings.dataset or "ucf",
         run=run or settings.run,
@@ -134,7 +136,7 @@ def explain(
         actions=actions,
         images=images,
         thresholds=Thresholds(high, low, merge, shortest),
-        device=device or settings.device or "cpu",
+        device=session.device,
     )
     sources = (video, *options.sources(), *(calibrate or ()))
     if video is not None and video.is_dir():
@@ -208,10 +210,12 @@ def explain_eval(
     if again is not None:
         from kgvad.explain.explainer import Explainer, Options
         from kgvad.explain.quality.reencoding import survival_table
-        from kgvad.settings import load_settings
+        from kgvad.session import Session
         from kgvad.video.extract import find_videos
 
-        settings = load_settings()
+        session = Session()
+
+        settings = session.settings
         options = Options(
             dataset=settings.dataset or "ucf",
             run=run or settings.run,
@@ -219,7 +223,7 @@ def explain_eval(
             anchors=settings.anchors,
             actions=False,
             images=False,
-            device=settings.device or "cpu",
+            device=session.device,
         )
         print(survival_table(list(find_videos(again).values()), Explainer(options)), end="")
 

@@ -60,7 +60,8 @@ def extract(
 
     must_exist(source, UsageError, "name a video or a folder of videos")
 
-    from kgvad.settings import default_features, load_settings
+    from kgvad.session import Session
+    from kgvad.settings import default_features
     from kgvad.video.encoders.base import load_visual_encoder
     from kgvad.video.extract import extract_folder, find_videos
 
@@ -68,7 +69,7 @@ def extract(
     root = output or default_features(source.absolute().name if source.is_dir() else source.stem)
     chosen = load_visual_encoder(
         encoder,
-        device or load_settings().device or "cpu",
+        Session(device=device).device,
         crop=crop.value,
         temporal=temporal.value if temporal else None,
         stride=stride,

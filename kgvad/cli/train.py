@@ -99,11 +99,13 @@ def train(
     from kgvad.detector.training.distributed import Team
     from kgvad.detector.training.seeds import Order, parse_options, train_seeds, wants_anchors
     from kgvad.detector.training.tensorboard import mirrored
-    from kgvad.settings import load_settings
+    from kgvad.session import Session
 
-    settings = load_settings()
+    session = Session(device=device)
+
+    settings = session.settings
     options = parse_options(option or [])
-    device = device or settings.device or "cpu"
+    device = session.device
     with Team(device).after_first():
         inputs = find_inputs(
             Choices(dataset, features, anchors, run, lists, encoder),
@@ -174,11 +176,12 @@ def score(
 
     from kgvad.detector.scoring.class_probabilities import ClassRule
     from kgvad.detector.scoring.infer import score_store
-    from kgvad.settings import load_settings
+    from kgvad.session import Session
 
     if classes is None and temperature != 1:
         raise UsageError("--temperature is for class probabilities", "add --classes softmax or dsanet")
-    settings = load_settings()
+    session = Session(device=device)
+    settings = session.settings
     for path in score_store(
         features,
         run,
@@ -189,7 +192,7 @@ def score(
         text=text,
         chunk=chunk,
         classes=None if classes is None else ClassRule(classes, temperature),
-        device=device or settings.device or "cpu",
+        device=session.device,
         settings=settings,
     ):
         print(path)
@@ -242,11 +245,11 @@ def import_captions(
     """Embed captions for detectors that read them beside features (--text)."""
     from kgvad.anchors.text_encoders import load_text_encoder
     from kgvad.detector.data.caption_features import import_captions as embed
-    from kgvad.settings import load_settings
+    from kgvad.session import Session
     from kgvad.video.feature_store import FeatureStore
 
     store = FeatureStore.open(features)
-    chosen = load_text_encoder(encoder, device or load_settings().device or "cpu")
+    chosen = load_text_encoder(encoder, Session(device=device).device)
     print(embed(captions, store, output or store.root.parent, chosen).root)
 
 
