@@ -29,7 +29,9 @@ CAPTION = "RENDERED SCENE - not real footage"
 
 
 @dataclass(frozen=True)
-class _Walker:
+class Walker:
+    """Somebody who walks along the pavement."""
+
     start_s: float
     x: float  # pixels at start_s
     y: float
@@ -39,17 +41,18 @@ class _Walker:
 
 
 _WALKERS = (
-    _Walker(-6.0, 20, 168, 22, (52, 66, 110), 34),
-    _Walker(0.0, 500, 172, -18, (122, 60, 52), 36),
-    _Walker(3.0, -15, 166, 26, (70, 92, 70), 33),
-    _Walker(7.0, 495, 170, -24, (96, 84, 48), 35),
-    _Walker(11.0, -15, 171, 21, (64, 60, 92), 35),
-    _Walker(20.0, 495, 168, -20, (80, 80, 84), 34),
-    _Walker(25.0, -15, 170, 24, (108, 70, 60), 35),
+    Walker(-6.0, 20, 168, 22, (52, 66, 110), 34),
+    Walker(0.0, 500, 172, -18, (122, 60, 52), 36),
+    Walker(3.0, -15, 166, 26, (70, 92, 70), 33),
+    Walker(7.0, 495, 170, -24, (96, 84, 48), 35),
+    Walker(11.0, -15, 171, 21, (64, 60, 92), 35),
+    Walker(20.0, 495, 168, -20, (80, 80, 84), 34),
+    Walker(25.0, -15, 170, 24, (108, 70, 60), 35),
 )
 
 
-def _background() -> Image.Image:
+def background() -> Image.Image:
+    """The empty street."""
     image = Image.new("RGB", (WIDTH, HEIGHT), (150, 162, 172))
     draw = ImageDraw.Draw(image)
     for left, top, width, wall in (
@@ -70,7 +73,8 @@ def _background() -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(0.6))
 
 
-def _draw_walker(draw: ImageDraw.ImageDraw, walker: _Walker, time_s: float) -> None:
+def draw_walker(draw: ImageDraw.ImageDraw, walker: Walker, time_s: float) -> None:
+    """Draw a walker at ``time_s``, if it has started by then."""
     elapsed = time_s - walker.start_s
     if elapsed < 0:
         return
@@ -92,9 +96,10 @@ def _draw_walker(draw: ImageDraw.ImageDraw, walker: _Walker, time_s: float) -> N
     draw.ellipse((x - 4, shoulder - 11, x + 4, shoulder - 2), fill=(190, 152, 128))
 
 
-def _draw_car(
+def draw_car(
     draw: ImageDraw.ImageDraw, x: float, y: float, colour: tuple[int, int, int], facing: int, crushed: float
 ) -> None:
+    """Draw a car whose middle is at (x, y); ``facing`` is 1 to the right and -1 to the left, ``crushed`` 0 to 1."""
     length, front = 74.0, facing * (37.0 - 12.0 * crushed)
     back = -facing * (length - 37.0)
     left, right = x + min(front, back), x + max(front, back)
@@ -143,19 +148,19 @@ def _fire(image: Image.Image, time_s: float, rng: np.random.Generator) -> Image.
 def frames() -> Iterator[NDArray[np.uint8]]:
     """The scene's frames in order, uint8 [HEIGHT, WIDTH, 3], RGB; the same on every call."""
     rng = np.random.default_rng(16)
-    background = _background()
+    street = background()
     for index in range(int(DURATION_S * FPS)):
         time_s = index / FPS
-        image = background.copy()
+        image = street.copy()
         draw = ImageDraw.Draw(image)
         for walker in _WALKERS:
-            _draw_walker(draw, walker, time_s)
-        _draw_car(draw, -60 + 90 * (time_s - 4.0), 246, (150, 152, 156), 1, 0)  # an ordinary car, gone by 11 s
+            draw_walker(draw, walker, time_s)
+        draw_car(draw, -60 + 90 * (time_s - 4.0), 246, (150, 152, 156), 1, 0)  # an ordinary car, gone by 11 s
         crushed = min(1.0, max(0.0, (time_s - COLLISION_S) * 4))
         travel = min(time_s, COLLISION_S) - COLLISION_S
         if time_s > COLLISION_S - 3:
-            _draw_car(draw, CRASH_X - 30 + 120 * travel, ROAD_Y, (164, 44, 40), 1, crushed)
-            _draw_car(draw, CRASH_X + 32 - 130 * travel, ROAD_Y + 4 + 3 * crushed, (44, 72, 130), -1, crushed)
+            draw_car(draw, CRASH_X - 30 + 120 * travel, ROAD_Y, (164, 44, 40), 1, crushed)
+            draw_car(draw, CRASH_X + 32 - 130 * travel, ROAD_Y + 4 + 3 * crushed, (44, 72, 130), -1, crushed)
         image = _fire(image, time_s, rng)
         draw = ImageDraw.Draw(image)
         draw.rectangle((0, 0, WIDTH, 15), fill=(0, 0, 0))
