@@ -119,7 +119,7 @@ def test_a_read_only_folder_still_gives_hits(tmp_path, capsys):
 
 def test_a_full_disk_costs_one_line_only(tmp_path):
     program = (
-        "import sys; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
+        "import os, sys; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
         "from pathlib import Path; from test_vector_cache import cache, Counting\n"
         "many = [str(i) for i in range(3000)]\n"
         "assert cache(Path(sys.argv[2])).encode(many, Counting()).tobytes() == Counting()(many).tobytes()\n"
@@ -140,7 +140,7 @@ def test_a_full_disk_costs_one_line_only(tmp_path):
 
 def test_two_processes_write_at_once(tmp_path):
     program = (
-        "import sys; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
+        "import os, sys; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
         "from pathlib import Path; from test_vector_cache import cache, Counting\n"
         "for i in range(25): cache(Path(sys.argv[2])).encode([f'{i} {j}' for j in range(i % 7, 20)], Counting())"
     )

@@ -90,7 +90,7 @@ def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features
         (["train", "--dataset", "nowhere"], "there are no features of nowhere"),
         (["train", "--set", "width"], "is not NAME=VALUE"),
         (["train", "--detector", "magic"], "no detector is called 'magic'"),
-        (["evaluate", "nothing"], "is not a run"),
+        (["evaluate", "nothing"], "does not exist"),
         (["import-features", "nothing.npz", "--dataset", "ucf"], "Temporal_Anomaly_Annotation.txt is missing"),
         (["import-features", "nothing.npz", "--dataset", "avenue"], "known: ucf"),
     ],

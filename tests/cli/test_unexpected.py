@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kgvad import cli, settings
+from kgvad import cli, session
 from kgvad.errors import is_out_of_memory, unexpected
 
 
@@ -16,7 +16,7 @@ def run(monkeypatch, capsys, failure, *options):
     def broken(*_):
         raise failure
 
-    monkeypatch.setattr(settings, "load_settings", broken)
+    monkeypatch.setattr(session, "load_settings", broken)
     monkeypatch.setattr(sys, "argv", ["kgvad", "train", *options])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
@@ -31,7 +31,7 @@ def test_a_bug_is_one_line_that_says_so(monkeypatch, capsys):
 
 
 def test_debug_gives_the_traceback(monkeypatch):
-    monkeypatch.setattr(settings, "load_settings", lambda: 1 // 0)
+    monkeypatch.setattr(session, "load_settings", lambda: 1 // 0)
     monkeypatch.setattr(sys, "argv", ["kgvad", "train", "--debug"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
