@@ -13,7 +13,7 @@ from kgvad.errors import is_out_of_memory, unexpected
 def run(monkeypatch, capsys, failure, *options):
     """``kgvad train`` where reading the settings fails with ``failure``; exit code and stderr."""
 
-    def broken(*_):
+    def broken(**_):
         raise failure
 
     monkeypatch.setattr(session, "load_settings", broken)
@@ -31,7 +31,7 @@ def test_a_bug_is_one_line_that_says_so(monkeypatch, capsys):
 
 
 def test_debug_gives_the_traceback(monkeypatch):
-    monkeypatch.setattr(session, "load_settings", lambda: 1 // 0)
+    monkeypatch.setattr(session, "load_settings", lambda **_: 1 // 0)
     monkeypatch.setattr(sys, "argv", ["kgvad", "train", "--debug"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
