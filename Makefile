@@ -15,7 +15,7 @@ KGVAD := $(VENV)/bin/kgvad
 READY := $(VENV)/.ready
 SCENE := $(VENV)/scene.mp4
 
-.PHONY: report test setup check clean
+.PHONY: report test setup check docs clean
 
 report: $(READY)
 	@$(if $(VIDEO),,test -f $(SCENE) || $(KGVAD) demo $(SCENE) >/dev/null)
@@ -34,6 +34,10 @@ check: $(READY)
 	$(VENV)/bin/ruff format --check .
 	rm -rf build/check && $(VENV)/bin/python -m pip install --quiet --no-deps --target build/check .
 	MYPYPATH=build/check $(VENV)/bin/mypy -p kgvad
+
+docs: $(READY)
+	$(VENV)/bin/sphinx-build -W --keep-going -q -b html docs build/docs
+	@echo "$(abspath build/docs)/index.html"
 
 setup: $(READY)
 
