@@ -11,7 +11,7 @@ import pytest
 from kgvad.detector import api
 from kgvad.errors import KgvadError
 
-DOCS = Path(__file__).parents[2] / "docs" / "detectors.md"
+DOCS = Path(__file__).parents[2] / "docs" / "method" / "detectors.md"
 
 TRY = """
     from pathlib import Path
