@@ -88,17 +88,17 @@ class Truth(BaseModel):
         if not path.is_file():
             raise FeatureError(
                 f"{path} is missing: nothing says what these videos are labelled",
-                "name the folder of the dataset's lists with --lists, or use kgvad import-features",
+                "name the folder of the dataset's lists with --lists, or use kgvad features import",
             )
         try:
-            data = read_json(path, FeatureError, "write it again with kgvad import-features")
-            check_version(data, path, VERSION, FeatureError, "write it again with kgvad import-features")
+            data = read_json(path, FeatureError, "write it again with kgvad features import")
+            check_version(data, path, VERSION, FeatureError, "write it again with kgvad features import")
             return cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise FeatureError(
-                f"{path}: {where}: {first['msg']}", "write it again with kgvad import-features"
+                f"{path}: {where}: {first['msg']}", "write it again with kgvad features import"
             ) from error
 
 

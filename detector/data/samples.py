@@ -88,7 +88,7 @@ def load_samples(
     if not samples:
         raise FeatureError(
             f"none of the {len(truth.split(split))} {split} videos of {truth.dataset} has features",
-            "extract them with kgvad extract, or import them with kgvad import-features",
+            "extract them with kgvad extract, or import them with kgvad features import",
         )
     return samples
 

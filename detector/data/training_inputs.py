@@ -74,7 +74,7 @@ def find_inputs(choices: Choices, settings: Settings, *, needs_anchors: bool = T
         raise FeatureError(
             f"there are no features of {dataset} in {root}",
             f"make them with: kgvad extract VIDEOS --output {root} "
-            f"(or: kgvad import-features ARCHIVE --dataset {dataset} --output {root})",
+            f"(or: kgvad features import ARCHIVE --dataset {dataset} --output {root})",
         )
     store = FeatureStore.open(root, choices.encoder)
     truth = load_truth(dataset, root, choices.lists)

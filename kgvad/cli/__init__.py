@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kgvad.cli import anchors, evaluate, explain, features, kg, setup, train
+from kgvad.cli import anchors, evaluate, explain, features, kg, score, setup, train
 from kgvad.errors import KgvadError, unexpected
 from kgvad.streams import OutputError, guard_streams
 
@@ -46,7 +46,7 @@ def _options(
     configure_logging(-1 if quiet else 1 if verbose else 0)
 
 
-for module in (anchors, features, train, evaluate, explain, kg, setup):
+for module in (anchors, features, train, evaluate, score, explain, kg, setup):
     module.register(app)
 
 # Click's base of usage errors, wherever this version of typer keeps click.

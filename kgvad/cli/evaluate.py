@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgvad.cli.train import Device, FeatureRoot, Lists, Temperature
+from kgvad.cli.options import Device, FeatureRoot, Lists, Temperature
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,7 +58,7 @@ def evaluate(
     must_exist(runs, RunError, "make one with: kgvad train")
     must_exist(features, FeatureError, "make some with: kgvad extract")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
-    must_exist(text, FeatureError, "make it with: kgvad import-captions")
+    must_exist(text, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
 
     from kgvad.detector.evaluation.evaluator import evaluate_runs
     from kgvad.detector.evaluation.plots import draw_figures

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from kgvad.cli.options import INPUTS, OUTPUTS, Dataset, Device
+
 logger = logging.getLogger(__name__)
 
 
@@ -100,19 +102,110 @@ def compare(
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of .npy files.")],
-    encoder: Annotated[str, typer.Option("--encoder", "-e", help="Name for what made them, e.g. vadclip-vit-b16.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Root of the feature stores.")],
-    listing: Annotated[
-        Path | None, typer.Option("--list", help="VadCLIP's CSV, or the .list file of RTFM and DeepMIL.")
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Folder of .npy files, npz archive of segments, lists of .npy files (.csv, .list, .txt), or, with "
+            "--to, a file of captions (.json, .json.gz).",
+        ),
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="STORE",
+            help="SOURCE is a file of captions: embed it for the videos and snippets of this feature store.",
+            rich_help_panel=INPUTS,
+        ),
     ] = None,
-    fps: Annotated[float, typer.Option(min=0.1, help="Frames a second of the videos.")] = 30.0,
-    stride: Annotated[int, typer.Option(min=1, help="Frames per row.")] = 16,
+    dataset: Dataset = None,
+    lists: Annotated[
+        Path | None,
+        typer.Option(
+            "--lists", help="Folder of the dataset's official lists. Default: beside SOURCE.", rich_help_panel=INPUTS
+        ),
+    ] = None,
+    frames: Annotated[
+        list[Path] | None,
+        typer.Option("--frames", help="Table of frame counts (CSV, TSV, JSON); repeatable.", rich_help_panel=INPUTS),
+    ] = None,
+    listing: Annotated[
+        Path | None,
+        typer.Option("--list", help="With a folder: list of the files to take (CSV or .list).", rich_help_panel=INPUTS),
+    ] = None,
+    fps: Annotated[
+        float, typer.Option(min=0.1, help="With a folder: frames per second of the videos.", rich_help_panel=INPUTS)
+    ] = 30.0,
+    stride: Annotated[int, typer.Option(min=1, help="With a folder: frames per snippet.", rich_help_panel=INPUTS)] = 16,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--text-encoder",
+            help="With --to: text encoder; use that of the anchor bank. Default: blip, else minilm.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="Name of the encoder that made the features. Default: c3d for an archive, imported for lists.",
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Root of the feature stores. Default: the data folder of the user, by dataset; with --to, the root of "
+            "STORE.",
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = None,
+    device: Device = None,
 ) -> None:
-    """Take features of another program into a feature store."""
-    from kgvad.video.feature_import import import_features
+    """Import features or captions made by another program, and print the folder of the store."""
+    from kgvad.errors import UsageError
+    from kgvad.session import Session
 
-    print(import_features(source, output, encoder, listing=listing, fps=fps, stride=stride).root)
+    session = Session(dataset=dataset, device=device)
+    if to is not None:
+        from kgvad.detector.data.caption_features import import_captions
+        from kgvad.video.feature_store import FeatureStore
+
+        store = FeatureStore.open(to)
+        one = _only(sources, "captions are imported from one file")
+        print(import_captions(one, store, output or store.root.parent, session.text_encoder(text_encoder)).root)
+        return
+    if any(path.suffix.lower() in (".json", ".gz") for path in sources):
+        raise UsageError("captions are imported to the videos of a feature store", "name it with --to STORE")
+    if session.settings.dataset is None and output is None:
+        raise UsageError("nothing says which dataset the features belong to", "name it with --dataset")
+    root = output or session.settings.features_root(session.dataset)
+    if any(path.is_dir() for path in sources):
+        from kgvad.video.feature_import import import_features
+
+        if encoder is None:
+            raise UsageError("nothing says which encoder made the features", "name it with --encoder")
+        folder = _only(sources, "folders are imported one by one")
+        print(import_features(folder, root, encoder, listing=listing, fps=fps, stride=stride).root)
+        return
+    from kgvad.detector.data.feature_lists import import_any
+
+    if session.settings.dataset is None:
+        raise UsageError("nothing says which dataset labels the videos", "name it with --dataset")
+    print(import_any(sources, session.dataset, root, lists=lists, frames=frames or [], encoder=encoder))
+
+
+def _only(paths: list[Path], rule: str) -> Path:
+    from kgvad.errors import UsageError
+
+    if len(paths) > 1:
+        raise UsageError(f"{len(paths)} sources were named; {rule}", "name one")
+    return paths[0]
 
 
 def info(store: Annotated[Path, typer.Argument(help="Feature store.")]) -> None:

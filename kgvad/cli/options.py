@@ -45,3 +45,10 @@ Device = Annotated[
         "--device", help="Torch device: auto, cpu, cuda, cuda:1, mps. Default: auto.", rich_help_panel=PERFORMANCE
     ),
 ]
+Temperature = Annotated[
+    float,
+    typer.Option(
+        "--temperature",
+        help="Temperature of the class probabilities of --classes; higher is flatter. DSANet: 5 on ucf, 1 on xd.",
+    ),
+]

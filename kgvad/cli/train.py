@@ -1,4 +1,4 @@
-"""Commands of ``detector``."""
+"""``kgvad train``."""
 
 from __future__ import annotations
 
@@ -7,20 +7,7 @@ from typing import Annotated
 
 import typer
 
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset", "-d", help="Name of a dataset (ucf), or a folder with one sub-folder of videos per category."
-    ),
-]
-FeatureRoot = Annotated[
-    Path | None, typer.Option("--features", help="Root of the feature stores, or a list of .npy files to import.")
-]
-Lists = Annotated[Path | None, typer.Option("--lists", help="Folder of the dataset's official lists.")]
-Temperature = Annotated[
-    float, typer.Option("--temperature", help="Of --classes; larger is flatter. DSANet: 5 on ucf, 1 on xd.")
-]
-Device = Annotated[str | None, typer.Option("--device", help="Torch device; default: of kgvad.toml, else cpu.")]
+from kgvad.cli.options import MAIN_PATH, Dataset, Device, FeatureRoot, Lists
 
 
 def train(
@@ -69,7 +56,8 @@ def train(
     text: Annotated[
         Path | None,
         typer.Option(
-            "--text", help="Store of caption embeddings, for detectors that read them (kgvad import-captions)."
+            "--text",
+            help="Store of caption embeddings, for detectors that read them (kgvad features import --to).",
         ),
     ] = None,
     text_encoder: Annotated[
@@ -91,7 +79,7 @@ def train(
     must_exist(features, FeatureError, "make features with: kgvad extract VIDEOS --output FOLDER")
     must_exist(anchors, AnchorError, "make it with: kgvad build-anchors --dataset NAME")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
-    must_exist(text, FeatureError, "make it with: kgvad import-captions")
+    must_exist(text, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
 
     from contextlib import nullcontext
 
@@ -141,121 +129,6 @@ def train(
             print(folder)
 
 
-def score(
-    features: Annotated[Path, typer.Argument(metavar="FEATURES", help="Feature store.")],
-    run: Annotated[Path, typer.Option("--run", "-r", help="Trained run.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the scores, one file per video.")],
-    form: Annotated[str, typer.Option("--format", help="npz, csv or json.")] = "npz",
-    videos: Annotated[list[str] | None, typer.Option("--video", help="Only this video; may be repeated.")] = None,
-    open_: Annotated[
-        list[str] | None,
-        typer.Option("--open", help="Also name this, without training: words, or an item such as Q4654740."),
-    ] = None,
-    text: Annotated[
-        Path | None, typer.Option("--text", help="Store of caption embeddings, for a run that reads them.")
-    ] = None,
-    chunk: Annotated[
-        int | None, typer.Option("--chunk", min=2, help="Rows to look at at once; default: what the detector takes.")
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option("--classes", help="Also write class probabilities: softmax, or dsanet (its paper's rule)."),
-    ] = None,
-    temperature: Temperature = 1.0,
-    device: Device = None,
-) -> None:
-    """Score the videos of a feature store with a trained run."""
-    from kgvad.errors import FeatureError, RunError, UsageError
-    from kgvad.given import must_exist
-
-    if form not in ("npz", "csv", "json"):
-        raise UsageError(f"--format {form!r} is unknown", "use npz, csv or json")
-    must_exist(features, FeatureError, "make some with: kgvad extract")
-    must_exist(run, RunError, "make one with: kgvad train")
-    must_exist(text, FeatureError, "make it with: kgvad import-captions")
-
-    from kgvad.detector.scoring.class_probabilities import ClassRule
-    from kgvad.detector.scoring.infer import score_store
-    from kgvad.session import Session
-
-    if classes is None and temperature != 1:
-        raise UsageError("--temperature is for class probabilities", "add --classes softmax or dsanet")
-    session = Session(device=device)
-    settings = session.settings
-    for path in score_store(
-        features,
-        run,
-        output,
-        form=form,
-        videos=videos,
-        queries=open_ or (),
-        text=text,
-        chunk=chunk,
-        classes=None if classes is None else ClassRule(classes, temperature),
-        device=session.device,
-        settings=settings,
-    ):
-        print(path)
-
-
-def import_features(
-    archive: Annotated[
-        list[Path],
-        typer.Argument(metavar="ARCHIVE", help="npz archive of segments, or lists of .npy files (.csv, .list, .txt)."),
-    ],
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Dataset whose lists label the videos.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Root of the feature stores; default: the user's data folder.")
-    ] = None,
-    lists: Annotated[
-        Path | None, typer.Option("--lists", help="Folder of the official lists; default: beside the archive.")
-    ] = None,
-    frames: Annotated[
-        list[Path] | None, typer.Option("--frames", help="Table of frame counts (CSV, TSV, JSON); may be repeated.")
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option("--encoder", "-e", help="Name of the encoder that made them; default: c3d, of lists imported."),
-    ] = None,
-) -> None:
-    """Turn feature files of another program into a feature store."""
-    from kgvad.detector.data.feature_lists import import_any
-    from kgvad.settings import default_features
-
-    print(
-        import_any(
-            archive, dataset, output or default_features(dataset), lists=lists, frames=frames or [], encoder=encoder
-        )
-    )
-
-
-def import_captions(
-    captions: Annotated[
-        Path, typer.Argument(metavar="CAPTIONS", help="JSON: {video: {frame: caption}}; may be gzipped.")
-    ],
-    features: Annotated[Path, typer.Option("--features", help="Feature store whose rows the captions tell.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Root of the feature stores; default: that of the features.")
-    ] = None,
-    encoder: Annotated[
-        str | None, typer.Option("--text-encoder", help="As of the anchor bank; default: blip, or minilm without it.")
-    ] = None,
-    device: Device = None,
-) -> None:
-    """Embed captions for detectors that read them beside features (--text)."""
-    from kgvad.anchors.text_encoders import load_text_encoder
-    from kgvad.detector.data.caption_features import import_captions as embed
-    from kgvad.session import Session
-    from kgvad.video.feature_store import FeatureStore
-
-    store = FeatureStore.open(features)
-    chosen = load_text_encoder(encoder, Session(device=device).device)
-    print(embed(captions, store, output or store.root.parent, chosen).root)
-
-
 def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    app.command()(train)
-    app.command()(score)
-    app.command("import-features")(import_features)
-    app.command("import-captions")(import_captions)
+    """Add the command to ``app``."""
+    app.command(rich_help_panel=MAIN_PATH)(train)

@@ -20,7 +20,7 @@ def archive(tmp_path):
 
 @pytest.fixture
 def features(archive, tmp_path):
-    kgvad("import-features", archive, "--dataset", "ucf", "--output", tmp_path / "features")
+    kgvad("features", "import", archive, "--dataset", "ucf", "--output", tmp_path / "features")
     return tmp_path / "features"
 
 
@@ -65,7 +65,7 @@ def test_several_seeds(features, tmp_path):
 
 def test_features_of_another_encoder_are_refused(features, archive, tmp_path):
     train(features, tmp_path / "run")
-    kgvad("import-features", archive, "--dataset", "ucf", "--output", tmp_path / "other", "--encoder", "slowfast")
+    kgvad("features", "import", archive, "--dataset", "ucf", "--output", tmp_path / "other", "--encoder", "slowfast")
     with pytest.raises(FeatureError, match="not of the encoder"):
         kgvad("score", tmp_path / "other", "--run", tmp_path / "run", "--output", tmp_path / "scores")
 
@@ -74,9 +74,9 @@ def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="nothing says which dataset"):
         kgvad("train")
-    with pytest.raises(FeatureError, match=r"kgvad extract VIDEOS .*kgvad import-features"):
+    with pytest.raises(FeatureError, match=r"kgvad extract VIDEOS .*kgvad features import"):
         kgvad("train", "--dataset", "ucf")
-    kgvad("import-features", archive, "--dataset", "ucf")
+    kgvad("features", "import", archive, "--dataset", "ucf")
     with pytest.raises(UsageError, match="kgvad build-anchors --dataset ucf"):
         kgvad("train")
     (tmp_path / "kgvad.toml").write_text('dataset = "ucf"\nfeatures = "features"\nrun = "my-run"\n')
@@ -91,8 +91,8 @@ def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features
         (["train", "--set", "width"], "is not NAME=VALUE"),
         (["train", "--detector", "magic"], "no detector is called 'magic'"),
         (["evaluate", "nothing"], "does not exist"),
-        (["import-features", "nothing.npz", "--dataset", "ucf"], "Temporal_Anomaly_Annotation.txt is missing"),
-        (["import-features", "nothing.npz", "--dataset", "avenue"], "known: ucf"),
+        (["features", "import", "nothing.npz", "--dataset", "ucf"], "Temporal_Anomaly_Annotation.txt is missing"),
+        (["features", "import", "nothing.npz", "--dataset", "avenue"], "known: ucf"),
     ],
 )
 def test_wrong_use_is_one_line(arguments, message, tmp_path, monkeypatch):
@@ -106,10 +106,10 @@ def test_a_damaged_archive_names_the_video(archive, tmp_path):
     data = bytearray(archive.read_bytes())
     (archive.parent / "cut.npz").write_bytes(data[: len(data) // 2])
     with pytest.raises(FeatureError, match=r"cut\.npz cannot be read"):
-        kgvad("import-features", archive.parent / "cut.npz", "--dataset", "ucf", "--output", tmp_path / "f")
+        kgvad("features", "import", archive.parent / "cut.npz", "--dataset", "ucf", "--output", tmp_path / "f")
     np.savez(archive.parent / "other.npz", stranger=np.ones((4, 3)))
     with pytest.raises(FeatureError, match="no video of the lists"):
-        kgvad("import-features", archive.parent / "other.npz", "--dataset", "ucf", "--output", tmp_path / "f")
+        kgvad("features", "import", archive.parent / "other.npz", "--dataset", "ucf", "--output", tmp_path / "f")
 
 
 def test_an_unfinished_run_is_not_evaluated(features, tmp_path):

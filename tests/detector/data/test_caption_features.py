@@ -38,7 +38,7 @@ def told(tmp_path_factory):
     """Features of a small dataset, and a file of captions of all but one of its videos."""
     root = tmp_path_factory.mktemp("told")
     (root / "data").mkdir()
-    kgvad("import-features", make_archive(root / "data"), "--dataset", "ucf", "--output", root / "features")
+    kgvad("features", "import", make_archive(root / "data"), "--dataset", "ucf", "--output", root / "features")
     words = {"Arson": "a house is on fire", "Fighting": "two men hit each other", "Normal": "people walk by"}
     names = FeatureStore.open(root / "features").ids()
     captions = {
@@ -53,7 +53,7 @@ def test_from_a_file_of_captions_to_a_report(told, tmp_path, weights, capsys):
     weights("minilm-l6")
     features, captions = told / "features", told / "captions.json"
     store = Path(
-        kgvad("import-captions", captions, "--features", features, "--text-encoder", "minilm", "-o", tmp_path).strip()
+        kgvad("features", "import", captions, "--to", features, "--text-encoder", "minilm", "-o", tmp_path).strip()
     )
     assert store.name == "minilm-text"
     assert len(FeatureStore.open(store).ids()) == len(FeatureStore.open(features).ids()) - 1
@@ -94,7 +94,5 @@ def test_a_bad_file_of_captions_is_one_line_and_leaves_no_store(told, tmp_path, 
     if content is not None:
         path.write_text(content)
     with pytest.raises(error, match=message):
-        kgvad(
-            "import-captions", path, "--features", told / "features", "--text-encoder", "minilm", "-o", tmp_path / "out"
-        )
+        kgvad("features", "import", path, "--to", told / "features", "--text-encoder", "minilm", "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -55,7 +55,7 @@ def test_training_and_test_lists_together(listed, tmp_path):
     test = listed.parent / "ucf_CLIP_rgbtest.csv"
     test.write_text(f"path,label\n/home/somebody/{video}__5.npy,Burglary\n")
     out = tmp_path / "store"
-    assert kgvad("import-features", listed, test, "-d", "ucf", "-o", out).strip() == str(out / "imported")
+    assert kgvad("features", "import", listed, test, "-d", "ucf", "-o", out).strip() == str(out / "imported")
     truth, store = Truth.load(out), FeatureStore.open(out)
     assert truth.videos[video].split == "test" and truth.videos[video].labels == ("Burglary",)
     assert truth.videos[LIKE[2]].labels == () and truth.videos[LIKE[0]].split == "train"
@@ -67,7 +67,7 @@ def test_a_plain_list_of_files_with_crops_inside(tmp_path):
         np.save(tmp_path / f"{video}_i3d.npy", crops_of(number).transpose(1, 0, 2))  # [T, crops, D]
     path = tmp_path / "ucf-i3d.list"
     path.write_text("".join(f"/data/UCF/{video}_i3d.npy\n" for video in LIKE))
-    kgvad("import-features", path, "--dataset", "ucf", "--output", tmp_path / "out", "--encoder", "rtfm-i3d")
+    kgvad("features", "import", path, "--dataset", "ucf", "--output", tmp_path / "out", "--encoder", "rtfm-i3d")
     store = FeatureStore.open(tmp_path / "out", "rtfm-i3d")
     np.testing.assert_allclose(store.load(LIKE[3]), crops_of(3), atol=4e-3)
     assert Truth.load(tmp_path / "out").videos["Abuse001_x264"].labels == ("Abuse",)
@@ -79,11 +79,11 @@ def test_codes_of_xd_violence_and_other_categories(tmp_path):
         np.save(tmp_path / f"{name}__0.npy", crops_of(0, 1)[0])
     path = tmp_path / "xd.csv"
     path.write_text("path,label\n" + "".join(f"/x/{name}__0.npy,{label}\n" for name, label in names.items()))
-    kgvad("import-features", path, "--dataset", "xd", "--output", tmp_path / "xd")
+    kgvad("features", "import", path, "--dataset", "xd", "--output", tmp_path / "xd")
     labels = {name: video.labels for name, video in Truth.load(tmp_path / "xd").videos.items()}
     assert list(labels.values()) == [("Shooting", "Explosion"), ()]
     path.write_text(path.read_text().replace(",B2-G-0", ",Flood").replace(",A\n", ",normal\n"))
-    kgvad("import-features", path, "--dataset", "dams", "--output", tmp_path / "dams")
+    kgvad("features", "import", path, "--dataset", "dams", "--output", tmp_path / "dams")
     assert Truth.load(tmp_path / "dams").categories == ("Normal", "Flood")
 
 
@@ -100,13 +100,13 @@ def test_codes_of_xd_violence_and_other_categories(tmp_path):
 def test_a_wrong_list_is_one_line(listed, tmp_path, change, message):
     listed.write_text(change(listed.read_text()))
     with pytest.raises(KgvadError, match=message) as caught:
-        kgvad("import-features", listed, "--dataset", "ucf", "--output", tmp_path / "out")
+        kgvad("features", "import", listed, "--dataset", "ucf", "--output", tmp_path / "out")
     assert "\n" not in str(caught.value)
 
 
 def test_wrong_files_are_named(listed, tmp_path):
     out, features = tmp_path / "out", listed.parent / "features"
-    given = ["import-features", listed, "--dataset", "ucf", "--output", out]
+    given = ["features", "import", listed, "--dataset", "ucf", "--output", out]
     array = np.load(features / "Abuse001_x264__2.npy")
     np.save(features / "Abuse001_x264__2.npy", array[:3])
     with pytest.raises(FeatureError, match="Abuse001_x264: its crops differ in shape"):
@@ -116,7 +116,7 @@ def test_wrong_files_are_named(listed, tmp_path):
     with pytest.raises(FeatureError, match=r"Abuse001_x264__2\.npy: row 2 holds NaN"):
         kgvad(*given)
     with pytest.raises(UsageError, match="archives are imported one by one"):
-        kgvad("import-features", listed, "a.npz", "--dataset", "ucf")
+        kgvad("features", "import", listed, "a.npz", "--dataset", "ucf")
     np.save(features / "Abuse001_x264__2.npy", crops_of(0)[2])
     (tmp_path / "counts.csv").write_text("video,n_frames\nAbuse001_x264,5000\n")
     with pytest.raises(FeatureError, match="Abuse001_x264: 5 rows do not fit its 5000 frames"):

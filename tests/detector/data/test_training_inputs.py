@@ -39,7 +39,7 @@ def test_a_detector_sees_standardised_rows_and_padding_stays_zero():
 
 def test_training_keeps_the_statistics_and_the_batch_size(tmp_path):
     (tmp_path / "data").mkdir()
-    kgvad("import-features", make_archive(tmp_path / "data"), "--dataset", "ucf", "--output", tmp_path / "features")
+    kgvad("features", "import", make_archive(tmp_path / "data"), "--dataset", "ucf", "--output", tmp_path / "features")
     train(tmp_path / "features", tmp_path / "run", "--standardise", "--batch", 3)
     recipe = read_config(tmp_path / "run").recipe
     assert (recipe.standardise, recipe.normal_batch, recipe.abnormal_batch) == (True, 3, 3)

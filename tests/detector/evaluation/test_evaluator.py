@@ -21,7 +21,7 @@ from kgvad.errors import RunError, UsageError
 def trained(tmp_path_factory):
     """Folder with features, two seeds of ours and one run of Sultani's detector, which names no category."""
     root = tmp_path_factory.mktemp("evaluate")
-    kgvad("import-features", make_archive(root), "--dataset", "ucf", "--output", root / "features")
+    kgvad("features", "import", make_archive(root), "--dataset", "ucf", "--output", root / "features")
     train(root / "features", root / "runs" / "ours", "--seeds", 2)
     kgvad(
         *("train", "--dataset", "ucf", "--detector", "sultani", "--epochs", 1),

@@ -15,7 +15,7 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 @pytest.fixture
 def features(tmp_path):
     (tmp_path / "data").mkdir()
-    kgvad("import-features", make_archive(tmp_path / "data"), "--dataset", "ucf", "--output", tmp_path / "features")
+    kgvad("features", "import", make_archive(tmp_path / "data"), "--dataset", "ucf", "--output", tmp_path / "features")
     return tmp_path / "features"
 
 

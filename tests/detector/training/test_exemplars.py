@@ -15,7 +15,7 @@ from kgvad.video.feature_store import FeatureStore
 
 
 def test_training_keeps_the_peak_of_each_abnormal_video(tmp_path):
-    kgvad("import-features", make_archive(tmp_path), "--dataset", "ucf", "--output", tmp_path / "features")
+    kgvad("features", "import", make_archive(tmp_path), "--dataset", "ucf", "--output", tmp_path / "features")
     train(tmp_path / "features", tmp_path / "run")
     found = Examples.load(tmp_path / "run")
     assert sorted(set(found.categories)) == ["Arson", "Fighting"]

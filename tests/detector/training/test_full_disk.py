@@ -9,7 +9,7 @@ from detector_samples import kgvad, make_archive
 def test_full_disk_in_training_is_one_line_and_the_same_command_goes_on(tmp_path):
     (tmp_path / "data").mkdir()
     features, run = tmp_path / "features", tmp_path / "run"
-    kgvad("import-features", make_archive(tmp_path / "data"), "--dataset", "ucf", "--output", features)
+    kgvad("features", "import", make_archive(tmp_path / "data"), "--dataset", "ucf", "--output", features)
     command = [
         sys.executable,
         "-m",

@@ -23,7 +23,7 @@ from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 def features(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     archive = make_archive(folder)
-    kgvad("import-features", archive, "--dataset", "ucf", "--output", folder / "features")
+    kgvad("features", "import", archive, "--dataset", "ucf", "--output", folder / "features")
     return folder / "features"
 
 

@@ -25,7 +25,7 @@ def write(run, epochs, loss=1.0):
 
 
 def test_the_curves_are_the_history(tmp_path):
-    kgvad("import-features", make_archive(tmp_path), "--dataset", "ucf", "--output", tmp_path / "features")
+    kgvad("features", "import", make_archive(tmp_path), "--dataset", "ucf", "--output", tmp_path / "features")
     train(tmp_path / "features", tmp_path / "run", "--tensorboard")
     history = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     found = curves(tmp_path / "run")
