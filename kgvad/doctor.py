@@ -1,93 +1,134 @@
-"""``kgvad doctor``: what is installed, found and missing."""
+"""``kgvad doctor``: what is installed, what was made, and what is missing with the command that makes it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
-import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kgvad import settings, weights
+from kgvad import weights
 from kgvad.errors import KgvadError
+from kgvad.inventory import holdings
 
-OK, MISSING, WRONG = "ok     ", "missing", "WRONG  "
+if TYPE_CHECKING:
+    from kgvad.session import Session
 
-
-def report() -> tuple[list[str], bool]:
-    """Lines to print, and whether everything that kgvad cannot do without is there."""
-    lines = [f"{OK} kgvad {version('kgvad')}, Python {platform.python_version()}, {platform.platform()}"]
-    healthy = _libraries(lines)
-    healthy &= _folders(lines)
-    try:
-        found = settings.load_settings()
-        given = found.model_dump(exclude_none=True)
-        lines.append(f"{OK} {settings.SETTINGS_FILE}: {given or 'none in this folder, defaults are used'}")
-    except KgvadError as error:
-        lines.append(f"{WRONG} {error}")
-        return lines, False
-    _weights(lines)
-    dataset = found.dataset or "ucf"
-    for what, path, remedy in (
-        ("anchor bank", found.anchors or settings.default_bank(dataset), f"kgvad build-anchors --dataset {dataset}"),
-        ("features", found.features or settings.default_features(dataset), "kgvad extract VIDEOS"),
-        ("run", found.run or settings.default_run(dataset), f"kgvad train --dataset {dataset}"),
-    ):
-        lines.append(
-            f"{OK} {what} of {dataset}: {path}" if path.exists() else f"{MISSING} {what} of {dataset}: {remedy}"
-        )
-    return lines, healthy
+OK, MISSING, WRONG = "ok", "missing", "wrong"
 
 
-def _libraries(lines: list[str]) -> bool:
-    healthy = True
-    for requirement in requires("kgvad") or ():
-        if "extra ==" in requirement:
-            continue
-        name = requirement.split(";")[0].split("[")[0]
-        for sign in "<>=!~ ":
-            name = name.split(sign)[0]
-        if "python_version" in requirement and sys.version_info >= (3, 11):
-            continue
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes
+    ----------
+    state
+        ``ok``; ``missing``: can be made or fetched; ``wrong``: kgvad does not work without a repair.
+    text
+        What was found, and the remedy.
+    """
+
+    state: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.state:<8}{self.text}"
+
+
+def examine(session: Session) -> Iterator[Finding]:
+    """Findings about libraries, device, folders, settings, pretrained weights and the session's dataset."""
+    yield Finding(OK, f"kgvad {version('kgvad')}, Python {platform.python_version()}, {platform.platform()}")
+    yield from _libraries()
+    yield _device(session)
+    yield from _folders(session)
+    yield _settings(session)
+    yield from _weights()
+    yield from _dataset(session)
+
+
+def _libraries() -> Iterator[Finding]:
+    from packaging.requirements import Requirement
+
+    needed = [Requirement(text) for text in requires("kgvad") or ()]
+    needed = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    wrong = 0
+    for one in needed:
         try:
-            lines.append(f"{OK} {name} {version(name)}")
+            found = version(one.name)
         except PackageNotFoundError:
-            lines.append(f"{MISSING} {name}: pip install '{requirement}'")
-            healthy = False
+            wrong += 1
+            yield Finding(WRONG, f"library {one.name} is not installed: pip install '{one}'")
+            continue
+        if not one.specifier.contains(found, prereleases=True):
+            wrong += 1
+            yield Finding(WRONG, f"library {one.name} {found} is the wrong version: pip install '{one}'")
+    if not wrong:
+        yield Finding(OK, f"all {len(needed)} required libraries are installed")
+
+
+def _device(session: Session) -> Finding:
     try:
         import torch
 
-        device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU only"
-        lines.append(f"{OK} torch computes on: {device}, {torch.get_num_threads()} threads")
+        device = session.device
     except (ImportError, OSError) as error:
-        lines.append(f"{WRONG} torch cannot be loaded: {error}")
-        healthy = False
-    return healthy
+        return Finding(WRONG, f"torch cannot be imported: {error}; install it again")
+    except KgvadError as error:
+        return Finding(WRONG, str(error))
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{torch.get_num_threads()} CPU threads"
+    return Finding(OK, f"torch {torch.__version__} computes on {device} ({name})")
 
 
-def _folders(lines: list[str]) -> bool:
-    healthy = True
-    for name, folder in (("home", settings.home_dir()), ("cache", settings.cache_dir())):
+def _folders(session: Session) -> Iterator[Finding]:
+    for name, folder in (("home", session.settings.home), ("cache", session.settings.cache)):
         existing = folder
         while not existing.exists():
             existing = existing.parent
         if os.access(existing, os.W_OK) and existing.is_dir():
             free = shutil.disk_usage(existing).free / 1e9
-            lines.append(f"{OK} {name} folder: {folder} ({free:.1f} GB free)")
+            yield Finding(OK, f"{name} folder {folder}, {free:.1f} GB free")
         else:
-            lines.append(f"{WRONG} {name} folder {folder} cannot be written: set KGVAD_{name.upper()} to another")
-            healthy = False
-    return healthy
+            yield Finding(WRONG, f"{name} folder {folder} is not writable: set KGVAD_{name.upper()} to another folder")
 
 
-def _weights(lines: list[str]) -> None:
+def _settings(session: Session) -> Finding:
+    given = session.settings.model_dump(mode="json", exclude_unset=True)
+    text = ", ".join(f"{name} = {value}" for name, value in given.items())
+    return Finding(OK, f"settings: {text or 'all at their defaults'}")
+
+
+def _weights() -> Iterator[Finding]:
     for name in weights.TABLE:
         try:
             where: Path | None = weights.available(name)
         except KgvadError as error:
-            lines.append(f"{WRONG} weights {name}: {error}")
+            yield Finding(WRONG, f"pretrained weights {name}: {error}")
             continue
-        lines.append(
-            f"{OK} weights {name}: {where}" if where else f"{MISSING} weights {name}: kgvad weights fetch {name}"
+        if where is None:
+            yield Finding(MISSING, f"pretrained weights {name}: kgvad weights fetch {name}")
+        else:
+            yield Finding(OK, f"pretrained weights {name}: {where}")
+
+
+def _dataset(session: Session) -> Iterator[Finding]:
+    try:
+        there = holdings(session)
+    except KgvadError as error:
+        yield Finding(WRONG, str(error))
+        return
+    dataset = session.dataset
+    for what, path, found, command in (
+        ("anchor bank", there.bank, there.has_bank, f"kgvad build-anchors --dataset {dataset}"),
+        ("features", there.features, bool(there.stores), f"kgvad extract VIDEOS --dataset {dataset}"),
+        ("run", there.run, there.has_run, f"kgvad train --dataset {dataset}"),
+    ):
+        yield (
+            Finding(OK, f"{what} of {dataset}: {path}")
+            if found
+            else Finding(MISSING, f"{what} of {dataset}: {command}")
         )

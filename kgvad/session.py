@@ -14,11 +14,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kgvad.device import resolve_device
+from kgvad.errors import UsageError
 from kgvad.settings import DEFAULT_DATASET, Settings, load_settings
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
     from kgvad.anchors.text_encoders import TextEncoder
+    from kgvad.kg.datasets import DatasetRef
+    from kgvad.kg.sources.wikidata import WikidataClient
     from kgvad.kg.store.cache import Store
     from kgvad.kg.tables import CategoryTable
     from kgvad.video.encoders.base import VisualEncoder
@@ -59,12 +62,34 @@ class Session:
 
     @property
     def dataset(self) -> str:
-        """Name of the dataset, or the path of its category table or folder of videos."""
+        """The dataset as the user wrote it: a name, or the path of a category table or of a folder of videos."""
         return self.settings.dataset or DEFAULT_DATASET
 
     @cached_property
+    def dataset_ref(self) -> DatasetRef:
+        """What :attr:`dataset` names."""
+        from kgvad.kg.datasets import resolve_dataset
+
+        return resolve_dataset(self.dataset)
+
+    @property
+    def bank_path(self) -> Path:
+        """The configured anchor bank, else the default place of the dataset's."""
+        return self.settings.anchors or self.settings.bank_path(self.dataset_ref.name)
+
+    @property
+    def features_root(self) -> Path:
+        """The configured root of the feature stores, else the default place of the dataset's."""
+        return self.settings.features or self.settings.features_root(self.dataset_ref.name)
+
+    @property
+    def run_folder(self) -> Path:
+        """The configured run, else the default place of the dataset's."""
+        return self.settings.run or self.settings.run_folder(self.dataset_ref.name)
+
+    @cached_property
     def device(self) -> str:
-        """Torch device; ``auto`` is resolved and said once."""
+        """Torch device; ``auto`` is resolved and logged once."""
         return resolve_device(self.settings.device)
 
     @cached_property
@@ -74,18 +99,83 @@ class Session:
 
         return Store.open(self.settings.store)
 
-    def table(self, dataset: str | None = None) -> CategoryTable:
-        """Category table of ``dataset`` (default: of the session)."""
+    def wikidata(self, tries: int | None = None, languages: Sequence[str] = ("en", "mul")) -> WikidataClient | None:
+        """Client of the configured SPARQL service; ``None`` when offline.
+
+        Parameters
+        ----------
+        tries
+            Attempts per request. Default: of :class:`~kgvad.kg.sources.service.ServiceSettings`.
+        languages
+            Languages of labels, aliases and descriptions, in order of preference.
+        """
+        from kgvad.kg.sources.service import WIKIDATA, ServiceSettings
+        from kgvad.kg.sources.wikidata import WikidataClient
+
+        if self.settings.offline:
+            return None
+        service = ServiceSettings(
+            endpoint=self.settings.endpoint or WIKIDATA,
+            contact=self.settings.contact,
+            tries=tries or ServiceSettings.tries,
+        )
+        return WikidataClient(service, languages)
+
+    def table(self) -> CategoryTable:
+        """Category table of the dataset; of a folder or an imported dataset, made from the names of its categories.
+
+        Raises
+        ------
+        UsageError
+            The dataset has neither a category table nor labels.
+        """
         from kgvad.kg.tables import load_table
 
-        return load_table(dataset or self.dataset)
+        ref = self.dataset_ref
+        if ref.kind in ("bundled", "table"):
+            return load_table(ref.path or ref.name)
+        from kgvad.detector.data.annotations import FILE, Truth
+        from kgvad.detector.data.training_inputs import folder_table, folder_truth
+
+        if ref.path is not None:
+            return folder_table(folder_truth(ref.path, ref.name))
+        if (self.features_root / FILE).is_file():
+            return folder_table(Truth.load(self.features_root))
+        raise _unknown(ref.name)
+
+    def load_bank(self, argument: str | Path | None = None) -> AnchorBank:
+        """The anchor bank that an argument names: a dataset, or a file; ``None``: of the session's dataset.
+
+        Raises
+        ------
+        AnchorError
+            There is no such bank.
+        """
+        from kgvad.anchors.bank import AnchorBank
+
+        return AnchorBank.load(self.bank_file(argument))
+
+    def bank_file(self, argument: str | Path | None = None) -> Path:
+        """Path of the anchor bank that :meth:`load_bank` reads."""
+        from kgvad.errors import AnchorError
+        from kgvad.kg.datasets import resolve_dataset
+
+        if argument is not None and Path(argument).suffix == ".safetensors":
+            return Path(argument).expanduser()
+        ref = self.dataset_ref if argument is None else resolve_dataset(argument)
+        path = self.bank_path if argument is None else self.settings.bank_path(ref.name)
+        if not path.is_file():
+            dataset = ref.path or ref.name
+            raise AnchorError(f"{path} does not exist", f"make it with: kgvad build-anchors --dataset {dataset}")
+        return path
 
     def text_encoder(self, name: str | None = None) -> TextEncoder:
         """Text encoder by name or model folder; ``None``: the default one. Loaded once."""
         from kgvad.anchors.text_encoders import load_text_encoder
 
         if name not in self._text_encoders:
-            self._text_encoders[name] = load_text_encoder(name, self.device)
+            encoder = load_text_encoder(name, self.device)
+            self._text_encoders[name] = self._text_encoders[encoder.name] = encoder
         return self._text_encoders[name]
 
     def visual_encoder(self, name: str | None = None, **options: Any) -> VisualEncoder:
@@ -121,21 +211,30 @@ class Session:
 
         if not queries:
             return bank
-        return open_vocabulary(bank, self.text_encoder(bank.encoder.name), self.graph, queries)
+        return open_vocabulary(bank, self.text_encoder(bank.encoder.source), self.graph, queries)
 
     def _default_bank(self, joint: str | None) -> AnchorBank:
         from kgvad.anchors.bank import AnchorBank, build_bank
 
-        stem = Path(self.dataset).stem
-        path = self.settings.bank_path(stem)
+        name = self.dataset_ref.name
+        path = self.settings.bank_path(name)
         if path.is_file():
             bank = AnchorBank.load(path)
             if joint is None or bank.encoder.joint == joint:
                 return bank
-            path = self.settings.bank_path(f"{stem}-{joint}")
+            path = self.settings.bank_path(f"{name}-{joint}")
             if path.is_file():
                 return AnchorBank.load(path)
         logger.info("no anchor bank for %s yet: building %s from the bundled facts", self.dataset, path)
         bank = build_bank(self.table(), self.graph, self.text_encoder(joint))
         bank.save(path)
         return bank
+
+
+def _unknown(name: str) -> UsageError:
+    from kgvad.kg.tables import bundled_tables
+
+    known = ", ".join(bundled_tables())
+    return UsageError(
+        f"unknown dataset {name!r}", f"known are {known}, or give a category table (.toml) or a folder of videos"
+    )

@@ -1,23 +1,24 @@
-"""The command line. No logic lives here: every command parses options and calls a package.
+"""The command line. Every command parses its options, builds a :class:`~kgvad.session.Session` and calls a package.
 
-One module a group of commands; heavy imports stay inside the commands, so that
-``kgvad --help`` answers at once.
+One module per group of commands. Heavy imports stay inside the commands, so that ``kgvad --help`` is quick.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kgvad.cli import anchors, evaluate, explain, features, kg, score, setup, train
+from kgvad.cli import anchors, datasets, detectors, evaluate, explain, extract, features, kg, score, setup, train
 from kgvad.errors import KgvadError, unexpected
 from kgvad.streams import OutputError, guard_streams
 
 app = typer.Typer(
     name="kgvad",
     help="Find abnormal events in video and explain them with concepts from a knowledge graph.",
+    epilog="Example: kgvad explain video.mp4 --output report.html",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -35,8 +36,8 @@ def _version(value: bool) -> None:
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors on stderr.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also messages for debugging on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details too.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -46,35 +47,49 @@ def _options(
     configure_logging(-1 if quiet else 1 if verbose else 0)
 
 
-for module in (anchors, features, train, evaluate, score, explain, kg, setup):
+# Panels and commands appear in `kgvad --help` in this order.
+for module in (anchors, train, extract, datasets, features, explain, evaluate, score, kg, detectors, setup):
     module.register(app)
 
-# Click's base of usage errors, wherever this version of typer keeps click.
-_WRONG_USE: Any = typer.BadParameter.__mro__[2]
+ANYWHERE = ("--debug", "--quiet", "-q", "--verbose", "-v")  # global options that may follow the command
+
+# Base class of click's usage errors, wherever this version of typer keeps click.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
-    """Entry point of ``kgvad``. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted, 141 output not read."""
+    """Entry point of ``kgvad``.
+
+    Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted, 141 nobody reads the output.
+    """
     guard_streams()
     try:
-        _run()
+        _run(global_options_first(sys.argv[1:]))
     except OutputError as error:
         if error.is_closed_pipe:
             sys.exit(141)  # as a shell reports SIGPIPE
         _fail(f"cannot write the results: {error}", 1)
 
 
-def _run() -> None:
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # it may stand anywhere
+def global_options_first(arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with the global options moved to the front, from anywhere before ``--``."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    own = [argument for argument in arguments[:end] if argument in ANYWHERE]
+    rest = [argument for argument in arguments[:end] if argument not in ANYWHERE]
+    return [*own, *rest, *arguments[end:]]
+
+
+def _run(arguments: list[str]) -> None:
+    debug = "--debug" in arguments
     try:
         code = app(arguments, standalone_mode=False) or 0
         sys.stdout.flush()
         sys.exit(code)
     except KgvadError as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
         _fail(str(error), error.exit_code)
-    except _WRONG_USE as error:
+    except _USAGE_ERROR as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()
             sys.exit(2)
@@ -82,10 +97,10 @@ def _run() -> None:
         message = error.format_message().rstrip(".")
         _fail(f"{message}; see: {path} --help", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print("kgvad: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("kgvad: interrupted; run the same command again to resume", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
         _fail(unexpected(error), 1)
 

@@ -1,4 +1,4 @@
-"""Commands of the anchors room: ``build-anchors`` and ``anchors show|compare|export|plot``."""
+"""``kgvad build-anchors`` and ``kgvad anchors show|compare|plot|export``."""
 
 from __future__ import annotations
 
@@ -8,142 +8,211 @@ from typing import Annotated
 
 import typer
 
+from kgvad.cli.options import INPUTS, LOOK, MAIN_PATH, OUTPUTS, Dataset, Device, StoreUrl, example
+
 logger = logging.getLogger(__name__)
+
+CONCEPTS = "Concepts"
+
+Bank = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[BANK]",
+        help="A dataset such as ucf, or an anchor bank (.safetensors). Default: the bank of the configured dataset.",
+    ),
+]
 
 
 def build_anchors(
-    dataset: Annotated[str | None, typer.Option(help="Name of a category table, or the path of one (.toml).")] = None,
+    dataset: Dataset = None,
     encoder: Annotated[
         str | None,
-        typer.Option(help="minilm, blip, blip-cls, clip, or a model folder. Default: BLIP where it can be had."),
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="Text encoder: minilm, blip, blip-cls, clip, or a model folder. Default: blip where it is available, "
+            "else minilm.",
+            rich_help_panel=INPUTS,
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="File to write.", dir_okay=False)] = None,
+    store: StoreUrl = None,
     pooling: Annotated[
         str | None,
-        typer.Option(help="How concepts become an anchor: balanced, weighted, mean, attention, graph, label."),
+        typer.Option(
+            help="How the concepts of a category are pooled: balanced, weighted, mean, attention, graph, label. "
+            "Default: balanced.",
+            rich_help_panel=CONCEPTS,
+        ),
     ] = None,
-    store: Annotated[str | None, typer.Option(help="Knowledge graph: SQLAlchemy URL.")] = None,
-    device: Annotated[str, typer.Option(help="torch device.")] = "cpu",
-    language: Annotated[str, typer.Option(help="Languages of labels and aliases, in order: zh,en.")] = "en",
-    contrast: Annotated[bool, typer.Option(help="Keep only concepts that separate confused categories.")] = False,
+    language: Annotated[
+        str,
+        typer.Option(
+            help="Languages of labels and aliases, comma-separated, in order of preference.", rich_help_panel=CONCEPTS
+        ),
+    ] = "en",
+    contrast: Annotated[
+        bool,
+        typer.Option(
+            "--contrast",
+            help="Keep only the concepts that separate a category from those it is confused with.",
+            rich_help_panel=CONCEPTS,
+        ),
+    ] = False,
     explain_selection: Annotated[
-        bool, typer.Option(help="Say on stderr why each concept was kept or dropped; implies --contrast.")
+        bool,
+        typer.Option(
+            "--explain-selection",
+            help="Log why each concept was kept or dropped; implies --contrast.",
+            rich_help_panel=CONCEPTS,
+        ),
     ] = False,
     open_: Annotated[
-        list[str] | None, typer.Option("--open", help="Add a category: words, or an item such as Q4654740.")
+        list[str] | None,
+        typer.Option(
+            "--open",
+            help="Add a category: words, or a Wikidata item such as Q4654740; repeatable.",
+            rich_help_panel=CONCEPTS,
+        ),
     ] = None,
-    if_missing: Annotated[bool, typer.Option("--if-missing", help="Leave a bank that is already there.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write. Default: the place of the dataset's bank in the home folder.",
+            dir_okay=False,
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = None,
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Keep an existing file.", rich_help_panel=OUTPUTS)
+    ] = False,
+    device: Device = None,
 ) -> None:
-    """Turn the knowledge graph into an anchor bank and print its path."""
-    from kgvad.kg.tables import load_table
+    """Build the anchor bank of a dataset from the knowledge graph, and print its path."""
     from kgvad.session import Session
-    from kgvad.settings import default_bank
 
-    session = Session()
+    with Session(dataset=dataset, store=store, device=device) as session:
+        path = output or session.bank_path
+        if if_missing and path.is_file():
+            print(path)
+            return
+        table = session.table()
 
-    settings = session.settings
-    table = load_table(dataset or settings.dataset or "ucf")
-    path = output or settings.anchors or default_bank(table.dataset)
-    if if_missing and path.is_file():
-        print(path)
-        return
+        from kgvad.files import refuse_inputs
+        from kgvad.kg.store.database import database_file
 
-    from kgvad.files import refuse_inputs
-    from kgvad.kg.store.database import database_file
+        refuse_inputs({"--output": path}, [session.dataset_ref.path, database_file(session.settings.store)])
 
-    refuse_inputs({"--output": path}, [dataset or settings.dataset, database_file(store or settings.store)])
+        from kgvad.anchors.bank import build_bank
+        from kgvad.anchors.pooling import DEFAULT_POOLING
+        from kgvad.anchors.pooling import pooling as check_pooling
 
-    from kgvad.anchors.bank import build_bank, open_vocabulary
-    from kgvad.anchors.pooling import DEFAULT_POOLING
-    from kgvad.anchors.pooling import pooling as known_pooling
-    from kgvad.anchors.text_encoders import load_text_encoder
-    from kgvad.kg.store.cache import Store
-
-    known_pooling(pooling or DEFAULT_POOLING)
-    text = load_text_encoder(encoder, device)
-    graph = Store.open(store or settings.store)
-    bank = build_bank(
-        table,
-        graph,
-        text,
-        pooling or DEFAULT_POOLING,
-        contrast=contrast or explain_selection,
-        languages=(*(part.strip() for part in language.split(",") if part.strip()), "mul"),
-        explain=logger.info if explain_selection else None,
-    )
-    if open_:
-        bank = open_vocabulary(bank, text, graph, open_)
-    bank.save(path)
+        check_pooling(pooling or DEFAULT_POOLING)
+        bank = build_bank(
+            table,
+            session.graph,
+            session.text_encoder(encoder),
+            pooling or DEFAULT_POOLING,
+            contrast=contrast or explain_selection,
+            languages=(*(part.strip() for part in language.split(",") if part.strip()), "mul"),
+            explain=logger.info if explain_selection else None,
+        )
+        bank = session.open_bank(bank, open_ or ())
+        bank.save(path)
     logger.info(
-        f"{len(bank.categories)} categories, {len(bank.concepts)} concepts, encoder {bank.encoder.name}, "
-        f"facts of {bank.facts_date[:10] or 'the table only'}"
+        "%d categories, %d concepts, text encoder %s, facts read %s",
+        len(bank.categories),
+        len(bank.concepts),
+        bank.encoder.name,
+        bank.facts_date[:10] or "from the category table only",
     )
     print(path)
 
 
-def show(bank: Annotated[Path, typer.Argument(help="Anchor bank.")]) -> None:
-    """Print what a bank holds: its header, then every concept by category."""
-    from kgvad.anchors.bank import AnchorBank
+def show(bank: Bank = None) -> None:
+    """Show how an anchor bank was built, and its concepts by category."""
+    from kgvad.session import Session
+
+    session = Session()
+    session.bank_file(bank)
+
     from kgvad.anchors.describe import describe
 
-    print(describe(AnchorBank.load(bank)), end="")
+    print(describe(session.load_bank(bank)), end="")
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="Anchor bank.")],
-    second: Annotated[Path, typer.Argument(help="Another one.")],
+    first: Annotated[str, typer.Argument(metavar="BANK", help="A dataset, or an anchor bank (.safetensors).")],
+    second: Annotated[str, typer.Argument(metavar="BANK", help="The bank to compare it with.")],
 ) -> None:
-    """Print how two banks differ: encoders, categories, concepts and how far each anchor moved."""
-    from kgvad.anchors.bank import AnchorBank
+    """Show how two anchor banks differ: encoders, categories, concepts, and the cosine of each pair of anchors."""
+    from kgvad.session import Session
+
+    session = Session()
+    session.bank_file(first), session.bank_file(second)
+
     from kgvad.anchors.describe import differences
 
-    print(differences(AnchorBank.load(first), AnchorBank.load(second)), end="")
+    print(differences(session.load_bank(first), session.load_bank(second)), end="")
 
 
 def export(
-    bank: Annotated[Path, typer.Argument(help="Anchor bank.")],
-    csv: Annotated[bool, typer.Option("--csv", help="As CSV, which is the only form and the default.")] = True,
-    output: Annotated[Path | None, typer.Option(help="File to write; stdout if left out.")] = None,
+    bank: Bank = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="CSV file to write. Default: stdout.", dir_okay=False),
+    ] = None,
 ) -> None:
-    """Write the concepts with prompts and provenance as a table."""
-    from kgvad.anchors.bank import AnchorBank
-    from kgvad.anchors.describe import as_csv
+    """Export the concepts of an anchor bank with prompts, weights and sources as CSV."""
     from kgvad.files import refuse_inputs, write_text
+    from kgvad.session import Session
 
-    refuse_inputs({"--output": output}, [bank])
-    text = as_csv(AnchorBank.load(bank))
-    if output is None:
+    session = Session()
+    refuse_inputs({"--csv": csv}, [session.bank_file(bank)])
+
+    from kgvad.anchors.describe import as_csv
+
+    text = as_csv(session.load_bank(bank))
+    if csv is None:
         print(text, end="")
     else:
-        write_text(output, text)
-        print(output)
+        write_text(csv, text)
+        print(csv)
 
 
 def plot(
-    bank: Annotated[Path, typer.Argument(help="Anchor bank.")],
+    bank: Bank = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="SVG or PNG to write; default: SVG beside the bank.")
+        Path | None,
+        typer.Option("--output", "-o", help="SVG or PNG file to write. Default: an SVG file beside the bank."),
     ] = None,
 ) -> None:
-    """Draw the similarity of the anchors and a map of anchors and concepts (SVG or PNG); print the file's path."""
-    from kgvad.anchors.bank import AnchorBank
-    from kgvad.anchors.plot import picture
+    """Draw the similarity of the anchors, and a map of anchors and concepts; print the path of the picture."""
     from kgvad.errors import UsageError
     from kgvad.files import refuse_inputs, write_bytes
+    from kgvad.session import Session
 
-    path = output or bank.with_suffix(".svg")
+    session = Session()
+    source = session.bank_file(bank)
+    path = output or source.with_suffix(".svg")
     if path.suffix.lower() not in (".svg", ".png"):
-        raise UsageError(f"{path} names no kind of picture", "end it with .svg or .png")
-    refuse_inputs({"--output": path}, [bank])
-    drawn = picture(AnchorBank.load(bank))
+        raise UsageError(f"--output {path} is neither SVG nor PNG", "end it with .svg or .png")
+    refuse_inputs({"--output": path}, [source])
+
+    from kgvad.anchors.plot import picture
+
+    drawn = picture(session.load_bank(bank))
     write_bytes(path, drawn.png() if path.suffix.lower() == ".png" else drawn.svg().encode())
     print(path)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(build_anchors)
-    group = typer.Typer(help="Look at anchor banks.", no_args_is_help=True)
-    for command in (show, compare, export, plot):
-        group.command()(command)
-    app.add_typer(group, name="anchors")
+    app.command(rich_help_panel=MAIN_PATH, epilog=example("kgvad build-anchors --dataset ucf"))(build_anchors)
+    group = typer.Typer(help="Inspect anchor banks.", no_args_is_help=True)
+    group.command(epilog=example("kgvad anchors show ucf"))(show)
+    group.command(epilog=example("kgvad anchors compare ucf mine.safetensors"))(compare)
+    group.command(epilog=example("kgvad anchors plot ucf --output anchors.svg"))(plot)
+    group.command(epilog=example("kgvad anchors export ucf --csv concepts.csv"))(export)
+    app.add_typer(group, name="anchors", rich_help_panel=LOOK)

@@ -1,104 +1,16 @@
-"""Commands of ``video``."""
+"""``kgvad features import|list|check|compare``."""
 
 from __future__ import annotations
 
 import logging
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kgvad.cli.options import INPUTS, OUTPUTS, Dataset, Device
+from kgvad.cli.options import DATA, INPUTS, OUTPUTS, Dataset, Device, example
 
 logger = logging.getLogger(__name__)
-
-
-class Crop(str, Enum):
-    plain = "plain"
-    centre = "centre"
-    ten = "ten"
-
-
-class Temporal(str, Enum):
-    mean16 = "mean16"
-    mean4 = "mean4"
-    centre = "centre"
-    first = "first"
-
-
-def extract(
-    source: Annotated[
-        Path, typer.Argument(metavar="VIDEOS", help="Folder of videos, searched with its sub-folders, or one video.")
-    ],
-    encoder: Annotated[
-        str,
-        typer.Option(
-            "--encoder", "-e", help="i3d, efficientnet-lite0, clip, blip, or the folder of a CLIP or BLIP model."
-        ),
-    ] = "i3d",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Root of the feature stores; default: the user's data folder, by the name of VIDEOS."
-        ),
-    ] = None,
-    crop: Annotated[
-        Crop, typer.Option(help="Part of a frame: the encoder's own, the middle, or ten crops.")
-    ] = Crop.plain,
-    temporal: Annotated[
-        Temporal | None,
-        typer.Option(help="Which frames of a snippet; default mean4 for EfficientNet, mean16 for CLIP and BLIP."),
-    ] = None,
-    stride: Annotated[
-        int, typer.Option(min=1, help="Frames per row of features; 1 for footage with one frame a snippet.")
-    ] = 16,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core, one on a GPU.")] = None,
-    device: Annotated[str | None, typer.Option(help="Torch device; default: of kgvad.toml, else cpu.")] = None,
-) -> None:
-    """Turn videos into snippet features; run it again to go on where it stopped."""
-    from kgvad.errors import UsageError
-    from kgvad.given import must_exist
-
-    must_exist(source, UsageError, "name a video or a folder of videos")
-
-    from kgvad.session import Session
-    from kgvad.settings import default_features
-    from kgvad.video.encoders.base import load_visual_encoder
-    from kgvad.video.extract import extract_folder, find_videos
-
-    find_videos(source)  # before the weights are fetched
-    root = output or default_features(source.absolute().name if source.is_dir() else source.stem)
-    chosen = load_visual_encoder(
-        encoder,
-        Session(device=device).device,
-        crop=crop.value,
-        temporal=temporal.value if temporal else None,
-        stride=stride,
-    )
-    done = extract_folder(source, root, chosen, workers=workers, encoder_name=encoder)
-    print(done.store.root)
-    logger.info(f"{len(done.made)} videos extracted, {len(done.reused)} reused, {len(done.failed)} failed")
-    if done.failed:
-        names = ", ".join(sorted(done.failed))
-        logger.info(f"failed: {names}")
-        raise typer.Exit(1)
-
-
-def compare(
-    a: Annotated[Path, typer.Argument(help="Feature store, folder of .npy files, or one .npy file.")],
-    b: Annotated[Path, typer.Argument(help="The same, to compare with.")],
-) -> None:
-    """Say whether two sets of features are the same, video by video."""
-    from kgvad.video.feature_comparison import compare_features
-
-    print("video\trows\tmean_cosine\tmin_cosine\tworst_row\tlength_ratio\tverdict")
-    for one in compare_features(a, b):
-        rows = str(one.rows_a) if one.rows_a == one.rows_b else f"{one.rows_a}/{one.rows_b}"
-        print(
-            f"{one.video}\t{rows}\t{one.mean_cosine:.4f}\t{one.min_cosine:.4f}\t{one.worst_row}"
-            f"\t{one.length_ratio:.3f}\t{one.verdict}"
-        )
 
 
 def import_(
@@ -160,44 +72,47 @@ def import_(
         typer.Option(
             "--output",
             "-o",
-            help="Root of the feature stores. Default: the data folder of the user, by dataset; with --to, the root of "
-            "STORE.",
+            help="Root of the feature stores. Default: the place of the dataset's features in the home folder; with "
+            "--to, the root of STORE.",
             rich_help_panel=OUTPUTS,
         ),
     ] = None,
     device: Device = None,
 ) -> None:
     """Import features or captions made by another program, and print the folder of the store."""
-    from kgvad.errors import UsageError
+    from kgvad.errors import FeatureError, UsageError
+    from kgvad.given import must_exist
     from kgvad.session import Session
 
+    must_exist(lists, UsageError, "name the folder of the dataset's official lists")
+    must_exist(to, FeatureError, "make features with: kgvad extract")
     session = Session(dataset=dataset, device=device)
     if to is not None:
         from kgvad.detector.data.caption_features import import_captions
         from kgvad.video.feature_store import FeatureStore
 
+        captions = _only(sources, "captions are imported from one file")
         store = FeatureStore.open(to)
-        one = _only(sources, "captions are imported from one file")
-        print(import_captions(one, store, output or store.root.parent, session.text_encoder(text_encoder)).root)
+        encoder_of_text = session.text_encoder(text_encoder)
+        print(import_captions(captions, store, output or store.root.parent, encoder_of_text).root)
         return
     if any(path.suffix.lower() in (".json", ".gz") for path in sources):
-        raise UsageError("captions are imported to the videos of a feature store", "name it with --to STORE")
-    if session.settings.dataset is None and output is None:
-        raise UsageError("nothing says which dataset the features belong to", "name it with --dataset")
-    root = output or session.settings.features_root(session.dataset)
+        raise UsageError("captions are imported for the videos of a feature store", "name the store with --to STORE")
+    if session.settings.dataset is None:
+        raise UsageError("the dataset of these features is unknown", "name it with --dataset")
+    root = output or session.features_root
     if any(path.is_dir() for path in sources):
         from kgvad.video.feature_import import import_features
 
         if encoder is None:
-            raise UsageError("nothing says which encoder made the features", "name it with --encoder")
-        folder = _only(sources, "folders are imported one by one")
+            raise UsageError("the encoder that made these features is unknown", "name it with --encoder")
+        folder = _only(sources, "folders are imported one at a time")
         print(import_features(folder, root, encoder, listing=listing, fps=fps, stride=stride).root)
-        return
-    from kgvad.detector.data.feature_lists import import_any
+    else:
+        from kgvad.detector.data.feature_lists import import_any
 
-    if session.settings.dataset is None:
-        raise UsageError("nothing says which dataset labels the videos", "name it with --dataset")
-    print(import_any(sources, session.dataset, root, lists=lists, frames=frames or [], encoder=encoder))
+        name = session.dataset_ref.name
+        print(import_any(sources, name, root, lists=lists, frames=frames or [], encoder=encoder))
 
 
 def _only(paths: list[Path], rule: str) -> Path:
@@ -208,23 +123,68 @@ def _only(paths: list[Path], rule: str) -> Path:
     return paths[0]
 
 
-def info(store: Annotated[Path, typer.Argument(help="Feature store.")]) -> None:
-    """Say how the features of a store were made, and check every array."""
+def compare(
+    first: Annotated[
+        Path, typer.Argument(metavar="FEATURES", help="Feature store, folder of .npy files, or .npy file.")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="FEATURES", help="The features to compare them with.")],
+) -> None:
+    """Compare two sets of features video by video, by the cosine of each pair of snippets."""
+    from kgvad.errors import FeatureError
+    from kgvad.given import must_exist
+
+    must_exist([first, second], FeatureError, "name a feature store, a folder of .npy files, or a .npy file")
+
+    from kgvad.video.feature_comparison import compare_features
+
+    print("video\tsnippets\tmean_cosine\tmin_cosine\tworst_snippet\tlength_ratio\tverdict")
+    for one in compare_features(first, second):
+        snippets = str(one.rows_a) if one.rows_a == one.rows_b else f"{one.rows_a}/{one.rows_b}"
+        print(
+            f"{one.video}\t{snippets}\t{one.mean_cosine:.4f}\t{one.min_cosine:.4f}\t{one.worst_row}"
+            f"\t{one.length_ratio:.3f}\t{one.verdict}"
+        )
+
+
+def list_(
+    root: Annotated[
+        Path | None,
+        typer.Argument(metavar="[ROOT]", help="Root of feature stores. Default: those of every dataset."),
+    ] = None,
+) -> None:
+    """List the feature stores: dataset, encoder, videos, snippets, dimensions, and folder."""
+    from kgvad.errors import FeatureError
+    from kgvad.given import must_exist
+    from kgvad.inventory import store_lines
+    from kgvad.session import Session
+
+    must_exist(root, FeatureError, "name the folder that holds feature stores")
+    print("\n".join(store_lines(Session(), root)))
+
+
+def check(store: Annotated[Path, typer.Argument(metavar="STORE", help="Feature store.")]) -> None:
+    """Show how the features of a store were made, and read every array; exit with 1 if one is damaged."""
+    from kgvad.errors import FeatureError
+    from kgvad.given import must_exist
+
+    must_exist(store, FeatureError, "make some with: kgvad extract")
+
+    from kgvad.inventory import check_store
     from kgvad.video.feature_store import FeatureStore
 
-    opened = FeatureStore.open(store)
-    made = opened.manifest
-    rows = sum(opened.load(video).shape[-2] for video in opened.ids())
-    for name in ("encoder", "dim", "crop", "crops", "temporal", "stride", "weights", "fingerprint", "made_by", "note"):
-        print(f"{name}: {getattr(made, name)}")
-    print(f"videos: {len(opened.ids())}\nrows: {rows}")
+    lines, faults = check_store(FeatureStore.open(store))
+    print("\n".join(lines))
+    for fault in faults:
+        logger.error(fault)
+    if faults:
+        raise typer.Exit(1)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(extract)
-    features = typer.Typer(no_args_is_help=True, help="Look at, compare and import stored features.")
-    features.command()(compare)
-    features.command("import")(import_)
-    features.command()(info)
-    app.add_typer(features, name="features")
+    group = typer.Typer(no_args_is_help=True, help="Import, list, check and compare stored features.")
+    group.command("import", epilog=example("kgvad features import c3d.npz --dataset ucf --lists LISTS"))(import_)
+    group.command("list", epilog=example("kgvad features list"))(list_)
+    group.command(epilog=example("kgvad features check features/ucf/i3d"))(check)
+    group.command(epilog=example("kgvad features compare features/ucf/i3d mine/i3d"))(compare)
+    app.add_typer(group, name="features", rich_help_panel=DATA)

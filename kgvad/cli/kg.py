@@ -1,4 +1,4 @@
-"""Commands of ``kg``."""
+"""``kgvad kg fetch|show|path|resolve|export|import|stats``."""
 
 from __future__ import annotations
 
@@ -9,285 +9,270 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kgvad.cli.options import (
+    INPUTS,
+    LOOK,
+    OUTPUTS,
+    SERVICE,
+    Contact,
+    Dataset,
+    Endpoint,
+    Offline,
+    StoreUrl,
+    Tries,
+    example,
+)
+
 if TYPE_CHECKING:
-    from kgvad.kg.sources.wikidata import WikidataClient
-    from kgvad.kg.store.cache import Store
-    from kgvad.settings import Settings
+    from kgvad.session import Session
 
 logger = logging.getLogger(__name__)
 
 
-kg_app = typer.Typer(no_args_is_help=True, help="The knowledge graph by itself.")
-
-DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", "-d", help="A bundled category table, or the path of one.")
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help="nq, ttl, graphml or json. Default: by the suffix of the file, else nq.",
+        rich_help_panel=OUTPUTS,
+    ),
 ]
-StoreOption = Annotated[
-    str | None, typer.Option("--store", help="SQLAlchemy URL of the cache.", show_default="a file in the cache folder")
-]
-EndpointOption = Annotated[
-    str | None, typer.Option("--endpoint", help="SPARQL 1.1 service.", show_default="Wikidata's query service")
-]
-ContactOption = Annotated[
-    str | None, typer.Option("--contact", help="Your e-mail address or page, sent to the service.")
-]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Ask no service; fail where something is missing.")]
-TriesOption = Annotated[int, typer.Option("--tries", min=1, help="Of one request, before giving up.")]
-FormatOption = Annotated[str | None, typer.Option("--format", "-f", help="nq, ttl, graphml or json.")]
 
 
-@kg_app.command()
 def fetch(
-    dataset: DatasetOption = None,
-    store: StoreOption = None,
-    endpoint: EndpointOption = None,
-    contact: ContactOption = None,
-    offline: OfflineOption = False,
-    tries: TriesOption = 6,
-    max_age: Annotated[
-        float | None, typer.Option("--max-age", min=0, help="Days; ask again about older facts.")
-    ] = None,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask again about everything.")] = False,
-    batch: Annotated[int, typer.Option("--batch", min=1, max=500, help="Items asked about at once.")] = 100,
-    budget: Annotated[int, typer.Option("--budget", min=1, help="Items asked about at most.")] = 5000,
+    dataset: Dataset = None,
     language: Annotated[
-        list[str] | None, typer.Option("--language", help="Of the labels; may be given several times.")
+        list[str] | None,
+        typer.Option("--language", help="Language of the labels; repeatable. Default: en.", rich_help_panel=INPUTS),
     ] = None,
+    store: StoreUrl = None,
+    max_age: Annotated[
+        float | None,
+        typer.Option("--max-age", min=0, help="Fetch facts older than this again, in days.", rich_help_panel=SERVICE),
+    ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Fetch everything again.", rich_help_panel=SERVICE)
+    ] = False,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, max=500, help="Items per request.", rich_help_panel=SERVICE)
+    ] = 100,
+    budget: Annotated[
+        int, typer.Option("--budget", min=1, help="Largest number of items to fetch.", rich_help_panel=SERVICE)
+    ] = 5000,
+    endpoint: Endpoint = None,
+    contact: Contact = None,
+    offline: Offline = False,
+    tries: Tries = 6,
 ) -> None:
-    """Fetch what Wikidata says around the categories of a dataset (of all bundled ones, if none is named)."""
+    """Fetch the subgraphs around the categories of a dataset from Wikidata; of every bundled one if none is named."""
     from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, check_labels, require
     from kgvad.kg.tables import bundled_tables, load_table
+    from kgvad.session import Session
 
-    name = dataset or _settings().dataset
-    tables = [load_table(one) for one in ([name] if name else bundled_tables())]
-    with _open(store) as opened:
-        if not offline:
-            client = _client(endpoint, contact, tries, language)
+    with Session(dataset=dataset, store=store, endpoint=endpoint, contact=contact, offline=offline or None) as session:
+        named = session.settings.dataset
+        tables = [session.table()] if named else [load_table(name) for name in bundled_tables()]
+        client = session.wikidata(tries, tuple(language or ("en", "mul")))
+        if client is not None:
             settings = FetchSettings(batch=batch, budget=budget, max_age_days=max_age, refresh=refresh)
-            report = Fetcher(opened, client, settings).tables(*tables)
+            report = Fetcher(session.graph, client, settings).tables(*tables)
             print(
-                f"asked about {report.asked} items in {report.requests} requests, {report.rows} rows; "
+                f"{report.asked} items fetched in {report.requests} requests ({report.rows} result rows); "
                 f"{report.cached} were in the cache"
             )
         for table in tables:
-            require(opened, table)
-            rows = check_labels(opened, table, dataset)
-            opened.record_categories(rows, table.dataset)
-            print(
-                f"{table.dataset}: all {len(table.qids)} items are in the cache, under the names the table gives them"
-            )
+            require(session.graph, table)
+            found = check_labels(session.graph, table, named)
+            session.graph.record_categories(found, table.dataset)
+            print(f"{table.dataset}: all {len(table.qids)} items are in the cache, and their labels match the table")
 
 
-@kg_app.command()
 def show(
-    category: Annotated[str, typer.Argument(help="A category, or an alias of it.")],
-    dataset: DatasetOption = None,
-    store: StoreOption = None,
-    svg: Annotated[Path | None, typer.Option("--svg", help="Draw the subgraph into this file.", dir_okay=False)] = None,
-    abstract: Annotated[bool, typer.Option("--abstract", help="Abstract ancestors too.")] = False,
-    concepts: Annotated[bool, typer.Option("--concepts", help="The ranked concepts instead of the tree.")] = False,
+    category: Annotated[str, typer.Argument(help="Name or alias of a category.")],
+    dataset: Dataset = None,
+    store: StoreUrl = None,
+    abstract: Annotated[
+        bool,
+        typer.Option("--abstract", help="Include abstract ancestors such as hazard.", rich_help_panel=OUTPUTS),
+    ] = False,
+    concepts: Annotated[
+        bool,
+        typer.Option("--concepts", help="List the concepts by weight instead of a tree.", rich_help_panel=OUTPUTS),
+    ] = False,
+    svg: Annotated[
+        Path | None,
+        typer.Option("--svg", help="Draw the subgraph as an SVG file.", dir_okay=False, rich_help_panel=OUTPUTS),
+    ] = None,
 ) -> None:
-    """Show what the graph knows of a category as a tree."""
+    """Show the subgraph of a category as a tree."""
     from kgvad.files import write_text
     from kgvad.kg import draw
     from kgvad.kg.graph import concepts as graph
-    from kgvad.kg.tables import load_table
+    from kgvad.session import Session
 
-    row = load_table(dataset or _settings().dataset or "ucf").category(category)
-    _keep_sources("--svg", svg, store, dataset)
-    with _open(store) as opened:
+    with Session(dataset=dataset, store=store) as session:
+        chosen = session.table().category(category)
+        _refuse_sources(session, "--svg", svg)
         if concepts:
-            for one in graph.category_concepts(opened, row):
-                why = graph.explain_path(opened, one)
-                print(draw.visible(f"{one.weight:.2f}  {one.text}  [{one.relation}] {why}"))
+            for one in graph.category_concepts(session.graph, chosen):
+                reason = graph.explain_path(session.graph, one)
+                print(draw.visible(f"{one.weight:.2f}  {one.text}  [{one.relation}] {reason}"))
             return
-        tree = draw.category_tree(opened, row, abstract)
-        if svg is None:
-            for line in draw.text_lines(tree):
-                print(line)
-        else:
-            write_text(svg, draw.svg(tree))
-            print(svg)
+        tree = draw.category_tree(session.graph, chosen, abstract)
+    if svg is None:
+        print("\n".join(draw.text_lines(tree)))
+    else:
+        write_text(svg, draw.svg(tree))
+        print(svg)
 
 
-@kg_app.command()
 def path(
-    start: Annotated[str, typer.Argument(help="An item: its name or id.")],
+    start: Annotated[str, typer.Argument(help="An item: its name or QID.")],
     end: Annotated[str, typer.Argument(help="Another item.")],
-    store: StoreOption = None,
+    store: StoreUrl = None,
 ) -> None:
-    """Say in words how two items hang together."""
+    """Show the shortest path between two items, in words."""
     from kgvad.errors import KnowledgeGraphError
     from kgvad.kg import draw
     from kgvad.kg.graph import concepts as graph
     from kgvad.kg.sources.resolve import resolve
+    from kgvad.session import Session
 
-    with _open(store) as opened:
+    with Session(store=store) as session:
         ends = []
         for name in (start, end):
-            found = resolve(opened, name)
+            found = resolve(session.graph, name)
             if not found:
                 raise KnowledgeGraphError(f"the cache has no item called {name!r}", "try kgvad kg resolve")
             ends.append(found[0].qid)
-        steps = graph.shortest_path(opened, ends[0], ends[1])
+        steps = graph.shortest_path(session.graph, ends[0], ends[1])
         if steps is None:
-            raise KnowledgeGraphError(f"the cache has no path from {ends[0]} to {ends[1]}", "fetch more of the graph")
-        print(draw.visible(graph.path_in_words(opened, steps) or f"both are {ends[0]}"))
+            raise KnowledgeGraphError(
+                f"the cache has no path from {ends[0]} to {ends[1]}", "fetch more with: kgvad kg fetch"
+            )
+        print(draw.visible(graph.path_in_words(session.graph, steps) or f"both are {ends[0]}"))
 
 
-@kg_app.command("export")
-def export_(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write.", dir_okay=False)] = None,
-    form: FormatOption = None,
-    category: Annotated[str | None, typer.Option("--category", "-c", help="Only this category's subgraph.")] = None,
-    dataset: DatasetOption = None,
-    store: StoreOption = None,
-) -> None:
-    """Export the cache (N-Quads with sources, Turtle) or a graph for a viewer (GraphML, node-link JSON)."""
-    from kgvad.errors import UsageError
-    from kgvad.kg import rdf
-    from kgvad.kg.graph import concepts as graph
-    from kgvad.kg.tables import load_table
-
-    _keep_sources("--output", output, store, dataset)
-    with _open(store) as opened:
-        part = None
-        if category is not None:
-            row = load_table(dataset or _settings().dataset or "ucf").category(category)
-            part = graph.category_graph(opened, row)
-        if output is not None:
-            rdf.export(opened, output, form, part)
-            print(output)
-            return
-        if (form or "nq") not in rdf.FORMATS:
-            raise UsageError(f"{form!r} is not a format of kgvad", f"use --format {'|'.join(rdf.FORMATS)}")
-        for piece in rdf.pieces(opened, form or "nq", part):
-            sys.stdout.write(piece)
-
-
-@kg_app.command("import")
-def import_(
-    files: Annotated[list[Path], typer.Argument(help="N-Quads, N-Triples or Turtle; .gz too.", exists=False)],
-    store: StoreOption = None,
-) -> None:
-    """Import facts; a file goes in whole or not at all."""
-    from kgvad.kg import rdf
-
-    with _open(store) as opened:
-        for file in files:
-            taken, ignored = rdf.load(opened, file)
-            if ignored:
-                logger.info(f"{file}: {ignored} triples say something that kgvad does not keep")
-            print(f"{file}: {taken} facts")
-
-
-@kg_app.command()
-def stats(store: StoreOption = None) -> None:
-    """Show what the cache holds and where it is from."""
-    from kgvad.kg.stats import lines
-
-    with _open(store) as opened:
-        for line in lines(opened):
-            print(line)
-
-
-@kg_app.command()
 def resolve(
     name: Annotated[str, typer.Argument(help='A name, such as "oil spill".')],
-    pick: Annotated[str | None, typer.Option("--pick", metavar="QID", help="Print this one as a table's row.")] = None,
-    store: StoreOption = None,
-    endpoint: EndpointOption = None,
-    contact: ContactOption = None,
-    offline: OfflineOption = False,
-    tries: TriesOption = 6,
+    pick: Annotated[
+        str | None,
+        typer.Option(
+            "--pick",
+            metavar="QID",
+            help="Print this item as an entry for a category table.",
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = None,
+    store: StoreUrl = None,
+    endpoint: Endpoint = None,
+    contact: Contact = None,
+    offline: Offline = False,
+    tries: Tries = 6,
 ) -> None:
-    """List the items that a name may mean: label, description, type."""
+    """List the items that have a name: QID, label, type and description."""
     from kgvad.errors import KnowledgeGraphError
     from kgvad.kg import draw
     from kgvad.kg.sources import resolve as names
+    from kgvad.session import Session
 
-    client = None if offline else _client(endpoint, contact, tries)
-    with _open(store) as opened:
+    with Session(store=store, endpoint=endpoint, contact=contact, offline=offline or None) as session:
+        client = session.wikidata(tries)
         if pick is not None:
-            print(names.item_row(names.pick(opened, name, pick, client)))
+            print(names.item_row(names.pick(session.graph, name, pick, client)))
             return
-        candidates = names.resolve(opened, name, client)
-        if not candidates:
-            remedy = "try another name" if client else "try another name, or without --offline"
-            raise KnowledgeGraphError(f"no item is called {name!r}", remedy)
-        for one in candidates:
-            kind = f" [{one.type}]" if one.type else ""
-            about = f": {one.description}" if one.description else ""
-            print(draw.visible(f"{one.qid}  {one.label}{kind}{about}  ({one.match})"))
+        candidates = names.resolve(session.graph, name, client)
+    if not candidates:
+        remedy = "try another name" if client else "try another name, or without --offline"
+        raise KnowledgeGraphError(f"no item is called {name!r}", remedy)
+    for one in candidates:
+        kind = f" [{one.type}]" if one.type else ""
+        about = f": {one.description}" if one.description else ""
+        print(draw.visible(f"{one.qid}  {one.label}{kind}{about}  ({one.match})"))
 
 
-@kg_app.command("init-dataset")
-def init_dataset(
-    name: Annotated[str, typer.Argument(help="A short name: letters, digits, - and _.")],
-    category: Annotated[list[str], typer.Option("--category", "-c", help="A class; give it once for each.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file.", show_default="NAME.toml")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-    store: StoreOption = None,
-    endpoint: EndpointOption = None,
-    contact: ContactOption = None,
-    offline: OfflineOption = False,
-    tries: TriesOption = 6,
+def export_(
+    category: Annotated[
+        str | None,
+        typer.Option("--category", "-c", help="Export only the subgraph of this category.", rich_help_panel=INPUTS),
+    ] = None,
+    dataset: Dataset = None,
+    store: StoreUrl = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write. Default: stdout.", dir_okay=False, rich_help_panel=OUTPUTS),
+    ] = None,
+    form: Format = None,
 ) -> None:
-    """Write a first category table for a dataset of your own, with the items that bear the classes' names."""
+    """Export the cache (N-Quads with sources, Turtle), or a graph for a viewer (GraphML, node-link JSON)."""
     from kgvad.errors import UsageError
-    from kgvad.files import write_text
-    from kgvad.kg.sources.resolve import first_table
+    from kgvad.kg import rdf
+    from kgvad.kg.graph import concepts as graph
+    from kgvad.session import Session
 
-    file = output or Path(f"{name}.toml")
-    if file.exists() and not force:
-        raise UsageError(f"{file} exists", "name another --output, or replace it with --force")
-    _keep_sources("--output", file, store)
-    client = None if offline else _client(endpoint, contact, tries)
-    with _open(store) as opened:
-        text, _, unknown = first_table(opened, name, category, client)
-    write_text(file, text)
-    for one in unknown:
-        logger.info(f"no item is called {one!r}; the category stands on its cues until you name one")
-    print(file)
-
-
-def _settings() -> Settings:
-    from kgvad.settings import load_settings
-
-    return load_settings()
+    with Session(dataset=dataset, store=store) as session:
+        _refuse_sources(session, "--output", output)
+        part = None
+        if category is not None:
+            part = graph.category_graph(session.graph, session.table().category(category))
+        if output is not None:
+            rdf.export(session.graph, output, form, part)
+            print(output)
+            return
+        if (form or "nq") not in rdf.FORMATS:
+            raise UsageError(f"unknown format {form!r}", f"use --format {'|'.join(rdf.FORMATS)}")
+        for piece in rdf.pieces(session.graph, form or "nq", part):
+            sys.stdout.write(piece)
 
 
-def _keep_sources(option: str, output: Path | None, store: str | None, dataset: str | None = None) -> None:
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="N-Quads, N-Triples or Turtle files; .gz too.")],
+    store: StoreUrl = None,
+) -> None:
+    """Import facts into the cache; of a file, all or nothing."""
+    from kgvad.errors import UsageError
+    from kgvad.given import must_exist
+    from kgvad.session import Session
+
+    must_exist(files, UsageError, "name N-Quads, N-Triples or Turtle files")
+
+    from kgvad.kg import rdf
+
+    with Session(store=store) as session:
+        for file in files:
+            taken, ignored = rdf.load(session.graph, file)
+            if ignored:
+                logger.info("%s: %d triples with properties that kgvad does not use were skipped", file, ignored)
+            print(f"{file}: {taken} facts")
+
+
+def stats(store: StoreUrl = None) -> None:
+    """Show the number of items and facts in the cache, and their sources."""
+    from kgvad.kg.stats import lines
+    from kgvad.session import Session
+
+    with Session(store=store) as session:
+        print("\n".join(lines(session.graph)))
+
+
+def _refuse_sources(session: Session, option: str, output: Path | None) -> None:
     """Refuse an output that is the cache itself or the category table."""
     from kgvad.files import refuse_inputs
     from kgvad.kg.store.database import database_file
 
-    refuse_inputs({option: output}, [database_file(store or _settings().store), dataset or _settings().dataset])
-
-
-def _open(url: str | None) -> Store:
-    from kgvad.kg.store.cache import Store
-
-    return Store.open(url or _settings().store)
-
-
-def _client(
-    endpoint: str | None, contact: str | None, tries: int, languages: list[str] | None = None
-) -> WikidataClient:
-    import os
-
-    from kgvad.kg.sources.service import WIKIDATA, ServiceSettings
-    from kgvad.kg.sources.wikidata import WikidataClient
-
-    given = _settings()
-    settings = ServiceSettings(
-        endpoint=endpoint or given.endpoint or WIKIDATA,
-        contact=contact or given.contact or os.environ.get("KGVAD_CONTACT"),
-        tries=tries,
-    )
-    return WikidataClient(settings, languages or ("en", "mul"))
+    table = session.dataset_ref.path if session.settings.dataset else None
+    refuse_inputs({option: output}, [database_file(session.settings.store), table])
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.add_typer(kg_app, name="kg")
+    group = typer.Typer(no_args_is_help=True, help="Query and update the knowledge graph.")
+    group.command(epilog=example("kgvad kg fetch --dataset ucf --contact you@example.org"))(fetch)
+    group.command(epilog=example("kgvad kg show Robbery"))(show)
+    group.command(epilog=example('kgvad kg path robbery "property crime"'))(path)
+    group.command(epilog=example('kgvad kg resolve "oil spill" --offline'))(resolve)
+    group.command("export", epilog=example("kgvad kg export --output graph.nq"))(export_)
+    group.command("import", epilog=example("kgvad kg import graph.nq"))(import_)
+    group.command(epilog=example("kgvad kg stats"))(stats)
+    app.add_typer(group, name="kg", rich_help_panel=LOOK)

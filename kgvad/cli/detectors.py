@@ -1,0 +1,28 @@
+"""``kgvad detectors``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kgvad.cli.options import LOOK, example
+
+
+def detectors(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[DETECTOR]", help="Show every option of this detector.")
+    ] = None,
+) -> None:
+    """List the detectors with paper, requirements and default options, or the options of one of them.
+
+    Options are set with kgvad train --set NAME=VALUE.
+    """
+    from kgvad.detector.describe import detail_lines, summary_lines
+
+    print("\n".join(summary_lines() if name is None else detail_lines(name)))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command(rich_help_panel=LOOK, epilog=example("kgvad detectors vadclip"))(detectors)

@@ -1,0 +1,123 @@
+"""``kgvad extract``."""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgvad.cli.options import DATA, INPUTS, OUTPUTS, PERFORMANCE, Dataset, Device, Lists, example
+
+logger = logging.getLogger(__name__)
+
+SAMPLING = "Sampling"
+
+
+class Crop(str, Enum):
+    plain = "plain"
+    centre = "centre"
+    ten = "ten"
+
+
+class Temporal(str, Enum):
+    mean16 = "mean16"
+    mean4 = "mean4"
+    centre = "centre"
+    first = "first"
+
+
+def extract(
+    source: Annotated[
+        Path, typer.Argument(metavar="VIDEOS", help="Folder of videos, searched with its sub-folders, or one video.")
+    ],
+    dataset: Dataset = None,
+    lists: Lists = None,
+    encoder: Annotated[
+        str,
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="Visual encoder: i3d, efficientnet-lite0, clip, blip, or the folder of a CLIP or BLIP model.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = "i3d",
+    crop: Annotated[
+        Crop,
+        typer.Option(
+            help="Part of the frame: that of the encoder, the centre, or ten crops.", rich_help_panel=SAMPLING
+        ),
+    ] = Crop.plain,
+    temporal: Annotated[
+        Temporal | None,
+        typer.Option(
+            help="Frames of a snippet that are encoded. Default: mean4 for EfficientNet, mean16 for CLIP and BLIP.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = None,
+    stride: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Frames per snippet; 1 for videos that hold one frame per snippet.", rich_help_panel=SAMPLING
+        ),
+    ] = 16,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Root of the feature stores. Default: the place of the dataset's features in the home folder, where "
+            "kgvad train looks for them.",
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Parallel processes. Default: one per core on a CPU, one on a GPU.",
+            rich_help_panel=PERFORMANCE,
+        ),
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Extract snippet features from videos, and print the folder of the store. Run it again to resume.
+
+    A folder with one sub-folder of videos per category is a dataset of its own, called by the name of the folder.
+    """
+    from kgvad.errors import UsageError
+    from kgvad.given import must_exist
+
+    must_exist(source, UsageError, "name a video or a folder of videos")
+    must_exist(lists, UsageError, "name the folder of the dataset's official lists")
+
+    from kgvad.detector.data.extraction import destination
+    from kgvad.session import Session
+    from kgvad.video.extract import extract_folder, find_videos
+
+    find_videos(source)  # before the weights are fetched
+    session = Session(dataset=dataset, device=device)
+    place = destination(
+        source,
+        None if session.settings.dataset is None else session.dataset_ref,
+        lambda name: output or session.settings.features or session.settings.features_root(name),
+        lists,
+    )
+    logger.info("features of dataset %s: %s", place.dataset, place.root)
+    options = {"crop": crop.value, "temporal": temporal.value if temporal else None, "stride": stride}
+    done = extract_folder(
+        source, place.root, session.visual_encoder(encoder, **options), workers=workers, encoder_name=encoder
+    )
+    place.save_labels(done.store.ids())
+    print(done.store.root)
+    logger.info("%d videos extracted, %d reused, %d failed", len(done.made), len(done.reused), len(done.failed))
+    if done.failed:
+        logger.error("failed: %s", ", ".join(sorted(done.failed)))
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command(rich_help_panel=DATA, epilog=example("kgvad extract videos/ --dataset ucf --encoder i3d"))(extract)
