@@ -60,7 +60,7 @@ def summary_lines() -> list[str]:
 
 
 def detail_lines(name: str) -> list[str]:
-    """One detector: source, needs, training settings, and a tab-separated table of its options.
+    """One detector: source, needs and training settings.
 
     Raises
     ------
@@ -69,10 +69,16 @@ def detail_lines(name: str) -> list[str]:
     """
     cls = detector_class(name)
     recipe = " ".join(f"{key}={_written(value)}" for key, value in cls.recipe.model_dump().items())
-    lines = [f"{name}: {_needs(cls)}", f"training: {recipe}", "", "option\ttype\tdefault\tdescription"]
-    return lines + [
-        "\t".join((one.name, one.kind, one.default, one.description)).rstrip() for one in options(cls.Config)
-    ]
+    lines = [f"{name}: {_needs(cls)}", f"training: {recipe}"]
+    if any("." in one.name for one in options(cls.Config)):
+        lines.append("options with a dot belong to a part of the detector: --set 'PART={\"NAME\": VALUE}'")
+    return lines
+
+
+def option_rows(name: str) -> list[tuple[str, ...]]:
+    """A header, then one row per option of a detector: name, type, default, description."""
+    found = options(detector_class(name).Config)
+    return [("option", "type", "default", "description"), *((o.name, o.kind, o.default, o.description) for o in found)]
 
 
 def _needs(cls: type[Detector]) -> str:

@@ -176,7 +176,7 @@ def load_table(name_or_path: str | Path) -> CategoryTable:
     try:
         return parse_table(path.read_text("utf-8-sig"), str(path))
     except FileNotFoundError:
-        remedy = "kgvad kg init-dataset writes a first table"
+        remedy = "kgvad datasets init writes a first table"
         raise UsageError(f"there is no category table {path}", remedy) from None
     except OSError as error:
         message = f"cannot read the category table {path}: {error.strerror}"

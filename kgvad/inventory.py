@@ -78,19 +78,19 @@ def _is_second_bank(name: str, names: set[str]) -> bool:
     return bool(dash) and joint in ("blip", "clip") and stem in names | set(bundled_tables())
 
 
-def dataset_lines(session: Session) -> list[str]:
-    """One line per dataset, tab-separated: name, kind, categories, and what was made."""
+def dataset_rows(session: Session) -> list[tuple[str, ...]]:
+    """A header, then one row per dataset: name, kind, categories, and what was made."""
     from kgvad.kg.tables import bundled_tables, load_table
 
-    lines = ["name\tkind\tcategories\tanchors\tfeatures\trun"]
+    rows: list[tuple[str, ...]] = [("name", "kind", "categories", "anchors", "features", "run")]
     for name in [*bundled_tables(), *prepared(session.settings)]:
         bundled = name in bundled_tables()
         there = holdings(session, name)
         count = str(len(load_table(name).categories)) if bundled else "-"
         kind = "bundled" if bundled else "prepared"
         features = ", ".join(store.name for store in there.stores) or "-"
-        lines.append(f"{name}\t{kind}\t{count}\t{_yes(there.has_bank)}\t{features}\t{_yes(there.has_run)}")
-    return lines
+        rows.append((name, kind, count, _yes(there.has_bank), features, _yes(there.has_run)))
+    return rows
 
 
 def dataset_page(session: Session) -> list[str]:
@@ -135,8 +135,8 @@ def _yes(there: bool) -> str:
     return "yes" if there else "-"
 
 
-def store_lines(session: Session, root: Path | None = None) -> list[str]:
-    """One line per feature store, tab-separated: of ``root``, else of every dataset.
+def store_rows(session: Session, root: Path | None = None) -> list[tuple[str, ...]]:
+    """A header, then one row per feature store: of ``root``, else of every dataset.
 
     Raises
     ------
@@ -151,13 +151,14 @@ def store_lines(session: Session, root: Path | None = None) -> list[str]:
     else:
         names = [*bundled_tables(), *prepared(session.settings), session.dataset_ref.name]
         found = [(name, store) for name in dict.fromkeys(names) for store in holdings(session, name).stores]
-    lines = ["dataset\tencoder\tvideos\tsnippets\tdim\tcrops\tfolder"]
+    rows: list[tuple[str, ...]] = [("dataset", "encoder", "videos", "snippets", "dim", "crops", "folder")]
     for name, folder in found:
         store = FeatureStore.open(folder)
         made = store.manifest
         snippets = sum(entry.rows for entry in made.videos.values())
-        lines.append(f"{name}\t{made.encoder}\t{len(made.videos)}\t{snippets}\t{made.dim}\t{made.crops}\t{folder}")
-    return lines
+        counts = (str(one) for one in (len(made.videos), snippets, made.dim, made.crops))
+        rows.append((name, made.encoder, *counts, str(folder)))
+    return rows
 
 
 def check_store(store: FeatureStore) -> tuple[list[str], list[str]]:

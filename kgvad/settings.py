@@ -160,11 +160,6 @@ def _wrong(error: ValidationError, where: str) -> SettingsError:
     )
 
 
-def home_dir() -> Path:
-    """Folder of the anchor banks, features and runs that the user makes (``KGVAD_HOME``)."""
-    return load_settings().home
-
-
 def cache_dir() -> Path:
     """Folder of everything that can be fetched again (``KGVAD_CACHE``)."""
     return load_settings().cache

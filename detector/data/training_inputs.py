@@ -11,11 +11,13 @@ from kgvad.anchors.bank import AnchorBank, build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth
 from kgvad.detector.data.feature_lists import SUFFIXES, import_lists
+from kgvad.detector.data.video_names import match_videos
 from kgvad.device import resolve_device
 from kgvad.errors import FeatureError, UsageError
+from kgvad.kg.datasets import resolve_dataset
 from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
-from kgvad.settings import Settings, default_bank, default_features, default_run
+from kgvad.settings import Settings
 from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.extract import extract_folder, find_videos
 from kgvad.video.feature_store import FeatureStore
@@ -60,47 +62,44 @@ def find_inputs(choices: Choices, settings: Settings, *, needs_anchors: bool = T
     UsageError, FeatureError
         Something is missing; the message says which command makes it.
     """
-    dataset = choices.dataset or settings.dataset
-    if dataset is None:
-        dataset = _only_dataset()
+    named = choices.dataset or settings.dataset or _only_dataset(settings.features_root("x").parent)
+    ref = resolve_dataset(named)
+    dataset = ref.name
     if choices.dataset is None:
         logger.info(f"dataset: {dataset}")
-    if Path(dataset).is_dir():
-        return _folder_inputs(Path(dataset), choices, settings, needs_anchors)
+    if ref.kind == "folder" and ref.path is not None:
+        return _folder_inputs(ref.path, dataset, choices, settings, needs_anchors)
     if choices.features is not None and choices.features.suffix.lower() in SUFFIXES and choices.features.is_file():
-        choices = _imported(choices, dataset)
-    root = _place("features", choices.features, settings.features, default_features(dataset))
+        choices = _imported(choices, dataset, settings)
+    root = _place("features", choices.features, settings.features, settings.features_root(dataset))
     if not root.is_dir():
         raise FeatureError(
             f"there are no features of {dataset} in {root}",
-            f"make them with: kgvad extract VIDEOS --output {root} "
-            f"(or: kgvad features import ARCHIVE --dataset {dataset} --output {root})",
+            f"make them with: kgvad extract VIDEOS --dataset {named} "
+            f"(or: kgvad features import ARCHIVE --dataset {named})",
         )
     store = FeatureStore.open(root, choices.encoder)
-    truth = load_truth(dataset, root, choices.lists)
+    truth = match_videos(load_truth(dataset, root, choices.lists), store.ids())
     bank = None
     if needs_anchors:
-        path = _place("anchors", choices.anchors, settings.anchors, default_bank(dataset))
+        path = _place("anchors", choices.anchors, settings.anchors, settings.bank_path(dataset))
         if not path.is_file():
-            raise UsageError(
-                f"there is no anchor bank {path}", f"make it with: kgvad build-anchors --dataset {dataset}"
-            )
+            raise UsageError(f"there is no anchor bank {path}", f"make it with: kgvad build-anchors --dataset {named}")
         bank = AnchorBank.load(path)
-    return Inputs(dataset, store, truth, bank, _place("run", choices.run, settings.run, default_run(dataset)))
+    return Inputs(dataset, store, truth, bank, _place("run", choices.run, settings.run, settings.run_folder(dataset)))
 
 
-def _imported(choices: Choices, dataset: str) -> Choices:
+def _imported(choices: Choices, dataset: str, settings: Settings) -> Choices:
     """The choices with a list of feature files imported into the default place."""
     assert choices.features is not None
-    root, encoder = default_features(dataset), choices.encoder or "imported"
+    root, encoder = settings.features_root(dataset), choices.encoder or "imported"
     logger.info(f"importing {choices.features} into {root / encoder}")
     import_lists([choices.features], dataset, root, folder=choices.lists, encoder=encoder)
     return replace(choices, features=root, encoder=encoder, lists=None)
 
 
-def _only_dataset() -> str:
-    """The dataset whose features stand in the default place, if it is one alone."""
-    root = default_features("x").parent
+def _only_dataset(root: Path) -> str:
+    """The dataset whose features are in ``root``, the default place, where there is only one."""
     found = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     if len(found) == 1:
         return found[0]
@@ -135,10 +134,9 @@ def open_store(root: Path, encoder: str) -> FeatureStore:
     return FeatureStore.open(root / encoder if (root / encoder / "manifest.json").is_file() else root)
 
 
-def _folder_inputs(folder: Path, choices: Choices, settings: Settings, needs_anchors: bool) -> Inputs:
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-.") or "videos"
+def _folder_inputs(folder: Path, name: str, choices: Choices, settings: Settings, needs_anchors: bool) -> Inputs:
     truth = folder_truth(folder, name)
-    root = _place("features", choices.features, settings.features, default_features(name))
+    root = _place("features", choices.features, settings.features, settings.features_root(name))
     encoder = choices.encoder or "i3d"
     missing = set(truth.videos)
     if (root / encoder / "manifest.json").is_file():
@@ -150,14 +148,16 @@ def _folder_inputs(folder: Path, choices: Choices, settings: Settings, needs_anc
     truth.save(root)
     bank = None
     if needs_anchors:
-        path = _place("anchors", choices.anchors, settings.anchors, default_bank(name))
+        path = _place("anchors", choices.anchors, settings.anchors, settings.bank_path(name))
         table = folder_table(truth)
         bank = AnchorBank.load(path) if path.is_file() else None
         if bank is None or (choices.anchors is None and bank.table_fingerprint != table.fingerprint):
             logger.info(f"building anchors for {', '.join(truth.categories)} into {path}")
-            bank = build_bank(table, Store.open(settings.store), load_text_encoder(None))
+            bank = build_bank(
+                table, Store.open(settings.store), load_text_encoder(None, resolve_device(settings.device))
+            )
             bank.save(path)
-    return Inputs(name, store, truth, bank, _place("run", choices.run, settings.run, default_run(name)))
+    return Inputs(name, store, truth, bank, _place("run", choices.run, settings.run, settings.run_folder(name)))
 
 
 def folder_truth(folder: Path, name: str) -> Truth:

@@ -118,7 +118,7 @@ def first_table(
     """
     normal = load_table("ucf").normal
     parts = [
-        "# Written by kgvad kg init-dataset: check the items, and write two to six cues a category,",
+        "# Written by kgvad datasets init: check the items, and write two to six cues a category,",
         "# short phrases of what a camera would see.",
         "",
         f"dataset = {_toml(dataset)}",

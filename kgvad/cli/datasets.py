@@ -15,10 +15,11 @@ logger = logging.getLogger(__name__)
 
 def list_() -> None:
     """List the bundled datasets and those you prepared, with the anchors, features and runs of each."""
-    from kgvad.inventory import dataset_lines
+    from kgvad.console import print_table
+    from kgvad.inventory import dataset_rows
     from kgvad.session import Session
 
-    print("\n".join(dataset_lines(Session())))
+    print_table(dataset_rows(Session()))
 
 
 def show(

@@ -18,9 +18,14 @@ def detectors(
 
     Options are set with kgvad train --set NAME=VALUE.
     """
-    from kgvad.detector.describe import detail_lines, summary_lines
+    from kgvad.console import print_table
+    from kgvad.detector.describe import detail_lines, option_rows, summary_lines
 
-    print("\n".join(summary_lines() if name is None else detail_lines(name)))
+    if name is None:
+        print("\n".join(summary_lines()))
+        return
+    print("\n".join(detail_lines(name)), end="\n\n")
+    print_table(option_rows(name))
 
 
 def register(app: typer.Typer) -> None:

@@ -98,20 +98,20 @@ def import_(
         return
     if any(path.suffix.lower() in (".json", ".gz") for path in sources):
         raise UsageError("captions are imported for the videos of a feature store", "name the store with --to STORE")
-    if session.settings.dataset is None:
+    folders = any(path.is_dir() for path in sources)
+    if session.settings.dataset is None and not (folders and output):
         raise UsageError("the dataset of these features is unknown", "name it with --dataset")
-    root = output or session.features_root
-    if any(path.is_dir() for path in sources):
+    if folders:
         from kgvad.video.feature_import import import_features
 
         if encoder is None:
             raise UsageError("the encoder that made these features is unknown", "name it with --encoder")
-        folder = _only(sources, "folders are imported one at a time")
+        folder, root = _only(sources, "folders are imported one at a time"), output or session.features_root
         print(import_features(folder, root, encoder, listing=listing, fps=fps, stride=stride).root)
     else:
         from kgvad.detector.data.feature_lists import import_any
 
-        name = session.dataset_ref.name
+        name, root = session.dataset_ref.name, output or session.features_root
         print(import_any(sources, name, root, lists=lists, frames=frames or [], encoder=encoder))
 
 
@@ -135,15 +135,15 @@ def compare(
 
     must_exist([first, second], FeatureError, "name a feature store, a folder of .npy files, or a .npy file")
 
+    from kgvad.console import print_table
     from kgvad.video.feature_comparison import compare_features
 
-    print("video\tsnippets\tmean_cosine\tmin_cosine\tworst_snippet\tlength_ratio\tverdict")
+    rows = [("video", "snippets", "mean_cosine", "min_cosine", "worst_snippet", "length_ratio", "verdict")]
     for one in compare_features(first, second):
         snippets = str(one.rows_a) if one.rows_a == one.rows_b else f"{one.rows_a}/{one.rows_b}"
-        print(
-            f"{one.video}\t{snippets}\t{one.mean_cosine:.4f}\t{one.min_cosine:.4f}\t{one.worst_row}"
-            f"\t{one.length_ratio:.3f}\t{one.verdict}"
-        )
+        cosines = f"{one.mean_cosine:.4f}", f"{one.min_cosine:.4f}"
+        rows.append((one.video, snippets, *cosines, str(one.worst_row), f"{one.length_ratio:.3f}", one.verdict))
+    print_table(rows)
 
 
 def list_(
@@ -153,13 +153,14 @@ def list_(
     ] = None,
 ) -> None:
     """List the feature stores: dataset, encoder, videos, snippets, dimensions, and folder."""
+    from kgvad.console import print_table
     from kgvad.errors import FeatureError
     from kgvad.given import must_exist
-    from kgvad.inventory import store_lines
+    from kgvad.inventory import store_rows
     from kgvad.session import Session
 
     must_exist(root, FeatureError, "name the folder that holds feature stores")
-    print("\n".join(store_lines(Session(), root)))
+    print_table(store_rows(Session(), root))
 
 
 def check(store: Annotated[Path, typer.Argument(metavar="STORE", help="Feature store.")]) -> None:

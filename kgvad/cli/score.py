@@ -7,38 +7,63 @@ from typing import Annotated
 
 import typer
 
-from kgvad.cli.options import MEASURE, Device, Temperature
+from kgvad.cli.options import INPUTS, MEASURE, OUTPUTS, PERFORMANCE, Device, Temperature, example
 
 
 def score(
     features: Annotated[Path, typer.Argument(metavar="FEATURES", help="Feature store.")],
-    run: Annotated[Path, typer.Option("--run", "-r", help="Trained run.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the scores, one file per video.")],
-    form: Annotated[str, typer.Option("--format", help="npz, csv or json.")] = "npz",
-    videos: Annotated[list[str] | None, typer.Option("--video", help="Only this video; may be repeated.")] = None,
-    open_: Annotated[
-        list[str] | None,
-        typer.Option("--open", help="Also name this, without training: words, or an item such as Q4654740."),
+    run: Annotated[Path, typer.Option("--run", "-r", help="Trained run.", rich_help_panel=INPUTS)],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for the scores, one file per video.", rich_help_panel=OUTPUTS),
+    ],
+    videos: Annotated[
+        list[str] | None, typer.Option("--video", help="Score only this video; repeatable.", rich_help_panel=INPUTS)
     ] = None,
     text: Annotated[
-        Path | None, typer.Option("--text", help="Store of caption embeddings, for a run that reads them.")
+        Path | None,
+        typer.Option(
+            "--text", help="Store of caption embeddings, for a run trained with captions.", rich_help_panel=INPUTS
+        ),
     ] = None,
-    chunk: Annotated[
-        int | None, typer.Option("--chunk", min=2, help="Rows to look at at once; default: what the detector takes.")
+    open_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--open",
+            help="Add a category without training: words, or a Wikidata item such as Q4654740; repeatable.",
+            rich_help_panel=INPUTS,
+        ),
     ] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="npz, csv or json.", rich_help_panel=OUTPUTS)] = "npz",
     classes: Annotated[
         str | None,
-        typer.Option("--classes", help="Also write class probabilities: softmax, or dsanet (its paper's rule)."),
+        typer.Option(
+            "--classes",
+            help="Write class probabilities too: softmax, or dsanet (the rule of its paper).",
+            rich_help_panel=OUTPUTS,
+        ),
     ] = None,
     temperature: Temperature = 1.0,
+    chunk: Annotated[
+        int | None,
+        typer.Option(
+            "--chunk",
+            min=2,
+            help="Snippets scored together; longer videos are scored in overlapping chunks. Default: the detector's "
+            "limit.",
+            rich_help_panel=PERFORMANCE,
+        ),
+    ] = None,
     device: Device = None,
 ) -> None:
-    """Score the videos of a feature store with a trained run."""
+    """Score the videos of a feature store with a trained run, and print the files."""
     from kgvad.errors import FeatureError, RunError, UsageError
     from kgvad.given import must_exist
 
     if form not in ("npz", "csv", "json"):
         raise UsageError(f"--format {form!r} is unknown", "use npz, csv or json")
+    if classes is None and temperature != 1:
+        raise UsageError("--temperature is for class probabilities", "add --classes softmax or dsanet")
     must_exist(features, FeatureError, "make some with: kgvad extract")
     must_exist(run, RunError, "make one with: kgvad train")
     must_exist(text, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
@@ -47,10 +72,7 @@ def score(
     from kgvad.detector.scoring.infer import score_store
     from kgvad.session import Session
 
-    if classes is None and temperature != 1:
-        raise UsageError("--temperature is for class probabilities", "add --classes softmax or dsanet")
     session = Session(device=device)
-    settings = session.settings
     for path in score_store(
         features,
         run,
@@ -62,11 +84,11 @@ def score(
         chunk=chunk,
         classes=None if classes is None else ClassRule(classes, temperature),
         device=session.device,
-        settings=settings,
+        settings=session.settings,
     ):
         print(path)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command(rich_help_panel=MEASURE)(score)
+    app.command(rich_help_panel=MEASURE, epilog=example("kgvad score STORE --run RUN --output scores/"))(score)

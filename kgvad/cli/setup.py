@@ -69,14 +69,33 @@ def doctor() -> None:
 
 
 def demo(
-    output: Annotated[Path, typer.Argument(help="Video to write.", dir_okay=False)] = Path("scene.mp4"),
+    output: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[OUTPUT]",
+            help="Video to write, or with --dataset a folder. Default: scene.mp4, or example-videos.",
+        ),
+    ] = None,
+    dataset: Annotated[
+        bool,
+        typer.Option(
+            "--dataset", help="Render a small labelled dataset instead: one sub-folder of short videos per category."
+        ),
+    ] = False,
 ) -> None:
-    """Render a synthetic surveillance scene as a video, to try kgvad without footage, and print its path."""
+    """Render synthetic footage, to try kgvad without videos of your own, and print its path."""
     from kgvad.files import refuse_inputs
+
+    if dataset:
+        from kgvad.video.demo_dataset import render_dataset
+
+        print(render_dataset(output or Path("example-videos")))
+        return
     from kgvad.video.demo import render
 
-    refuse_inputs({"OUTPUT": output}, ())
-    print(render(output))
+    path = output or Path("scene.mp4")
+    refuse_inputs({"OUTPUT": path}, ())
+    print(render(path))
 
 
 def register(app: typer.Typer) -> None:

@@ -117,7 +117,7 @@ def test_other_commands_keep_their_inputs(clip, tmp_path):
     refused("results", figures, "--json", figures, keeps=figures)
     bank = tmp_path / "bank.safetensors"
     bank.write_bytes(b"bank")
-    refused("anchors", "export", bank, "--output", bank, keeps=bank)
+    refused("anchors", "export", bank, "--csv", bank, keeps=bank)
     (tmp_path / "bank.svg").symlink_to(bank)
     refused("anchors", "plot", bank, keeps=bank)
     database = tmp_path / "graph.sqlite"
@@ -126,7 +126,7 @@ def test_other_commands_keep_their_inputs(clip, tmp_path):
     refused("kg", "export", "--store", url, "-o", database, "--format", "nq", keeps=database)
     refused("kg", "show", "Arson", "--store", url, "--svg", database, keeps=database)
     refused(
-        "kg", "init-dataset", "x", "-c", "a", "--offline", "--force", "--store", url, "-o", database, keeps=database
+        "datasets", "init", "x", "-c", "a", "--offline", "--force", "--store", url, "-o", database, keeps=database
     )
     refused("build-anchors", "--store", url, "--output", database, keeps=database)
 

@@ -153,7 +153,7 @@ def test_a_wrong_table_is_told_where(name):
 def test_a_table_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match=r"unknown dataset 'nope'; known are msad, shanghaitech, ubnormal, ucf, xd"):
         load_table("nope")
-    with pytest.raises(UsageError, match=r"no category table .*mine\.toml; kgvad kg init-dataset"):
+    with pytest.raises(UsageError, match=r"no category table .*mine\.toml; kgvad datasets init"):
         load_table(tmp_path / "mine.toml")
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(CategoryTableError, match="cannot read"):
