@@ -51,7 +51,7 @@ def resolve_dataset(argument: str | Path) -> DatasetRef:
     if text.casefold() in bundled_tables():
         return DatasetRef(text.casefold(), "bundled")
     path = Path(text).expanduser()
-    if path.is_dir():
+    if text and path.is_dir():
         return DatasetRef(folder_name(path), "folder", path)
     if path.suffix.casefold() == ".toml":
         return DatasetRef(load_table(path).dataset, "table", path)

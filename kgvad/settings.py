@@ -155,9 +155,10 @@ def _checked(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
 def _wrong(error: ValidationError, where: str) -> SettingsError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    return SettingsError(
-        f"{where}: {key}: {first['msg']}", f"known keys are {', '.join(sorted(Settings.model_fields))}"
-    )
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(sorted(Settings.model_fields))
+        return SettingsError(f"{where}: unknown key {key!r}", f"known keys are {known}")
+    return SettingsError(f"{where}: {key}: {first['msg']}", "correct the value")
 
 
 def cache_dir() -> Path:

@@ -16,7 +16,7 @@ def place(tmp_path_factory):
     (folder / "tiny.toml").write_text(TABLE)
     done = run(folder, "build-anchors", "--dataset", "tiny.toml", "--encoder", "bert", "--output", "tiny.safetensors")
     assert (done.returncode, done.stdout) == (0, "tiny.safetensors\n"), done.stderr
-    assert done.stderr.startswith("kgvad: 3 categories") and done.stderr.count("\n") == 1
+    assert done.stderr.splitlines()[-1].startswith("kgvad: 3 categories") and done.stderr.count("\n") == 2
     return folder
 
 
@@ -29,10 +29,34 @@ def run(folder, *arguments):
 def test_show_export_and_compare(place):
     shown = run(place, "anchors", "show", "tiny.safetensors")
     assert shown.returncode == 0 and "robbery, a kind of theft  [Q2727213 P279]" in shown.stdout
-    table = run(place, "anchors", "export", "tiny.safetensors", "--csv")
+    table = run(place, "anchors", "export", "tiny.safetensors")
     assert table.returncode == 0 and table.stdout.startswith("category,text,prompt,relation,qid")
+    written = run(place, "anchors", "export", "tiny.safetensors", "--csv", "tiny.csv")
+    assert (written.returncode, written.stdout) == (0, "tiny.csv\n")
+    assert (place / "tiny.csv").read_text("utf-8") == table.stdout
     same = run(place, "anchors", "compare", "tiny.safetensors", "tiny.safetensors")
     assert (same.returncode, same.stdout, same.stderr) == (0, "the two say the same\n", "")
+
+
+def test_a_bank_is_named_by_its_dataset(place):
+    done = run(place, "anchors", "show", "tiny.toml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "tiny.safetensors does not exist; make it with: kgvad build-anchors --dataset tiny.toml" in done.stderr
+    built = run(place, "build-anchors", "--dataset", "tiny.toml", "--encoder", "bert")
+    assert built.stdout == f"{place}/home/anchors/tiny.safetensors\n"
+    assert "robbery, a kind of theft" in run(place, "anchors", "show", "tiny.toml").stdout
+    assert "robbery, a kind of theft" in run(place, "anchors", "show", "tiny").stdout
+
+
+def test_the_configured_device_and_store_are_used(place, tmp_path):
+    settings = f'dataset = "{place}/tiny.toml"\nstore = "sqlite:///{tmp_path}/own.sqlite"\ndevice = "nonsense"\n'
+    (tmp_path / "kgvad.toml").write_text(settings)
+    given = ("build-anchors", "--encoder", str(place / "bert"), "--output", "out.safetensors")
+    done = run(tmp_path, *given)
+    assert done.returncode == 2 and "--device nonsense" in done.stderr
+    done = run(tmp_path, *given, "--device", "cpu")
+    assert done.stdout == "out.safetensors\n"
+    assert (tmp_path / "own.sqlite").is_file()
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.svg", b"<svg "), ("a.PNG", b"\x89PNG")])
@@ -47,5 +71,5 @@ def test_what_is_wrong_is_one_line(place):
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and ".svg or .png" in done.stderr
     given = ("--dataset", "tiny.toml", "--encoder", "bert", "--language", "zh", "--output", "zh.safetensors")
     done = run(place, "build-anchors", *given)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1) and "label in zh" in done.stderr
+    assert (done.returncode, done.stdout, done.stderr.count("error: ")) == (1, "", 1) and "label in zh" in done.stderr
     assert not (place / "zh.safetensors").exists()

@@ -125,9 +125,7 @@ def test_other_commands_keep_their_inputs(clip, tmp_path):
     kgvad("kg", "show", "Arson", "--store", url)
     refused("kg", "export", "--store", url, "-o", database, "--format", "nq", keeps=database)
     refused("kg", "show", "Arson", "--store", url, "--svg", database, keeps=database)
-    refused(
-        "datasets", "init", "x", "-c", "a", "--offline", "--force", "--store", url, "-o", database, keeps=database
-    )
+    refused("datasets", "init", "x", "-c", "a", "--offline", "--force", "--store", url, "-o", database, keeps=database)
     refused("build-anchors", "--store", url, "--output", database, keeps=database)
 
 

@@ -106,15 +106,6 @@ def test_offline(kg, home):
     )
 
 
-def test_init_dataset_and_its_table_in_use(kg, home):
-    code, out, err = kg("init-dataset", "mine", "-c", "Robbery", "-c", "dog attack", "--offline")
-    assert code == 0 and out == "mine.toml\n" and "no item is called 'dog attack'" in err
-    assert "robbery (Q53706)" in kg("show", "robbery", "--dataset", "mine.toml")[1]
-    code, _, err = kg("init-dataset", "mine", "-c", "Robbery", "--offline")
-    assert code == 2 and "mine.toml exists; name another --output, or replace it with --force" in err
-    assert kg("init-dataset", "mine", "-c", "Arson", "--offline", "--force")[0] == 0
-
-
 NOWHERE = ["--endpoint", "http://127.0.0.1:9/q", "--contact", "a@b.org"]
 WRONG = {
     "no contact": (["fetch", "-d", "ucf"], 2, "use --contact you@example.org"),

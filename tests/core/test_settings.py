@@ -4,8 +4,26 @@ from kgvad import settings
 from kgvad.errors import SettingsError
 
 
-def test_without_a_file_everything_is_unset(tmp_path):
-    assert settings.load_settings(tmp_path).model_dump(exclude_none=True) == {}
+def test_without_a_file_there_are_defaults(tmp_path):
+    found = settings.load_settings(tmp_path)
+    assert (found.dataset, found.features, found.device, found.language) == (None, None, "auto", "en")
+
+
+def test_the_command_line_wins_over_the_environment_over_the_file(tmp_path, monkeypatch):
+    (tmp_path / "kgvad.toml").write_text('device = "cuda"\nendpoint = "http://file"\nlanguage = "de"\n')
+    monkeypatch.setenv("KGVAD_DEVICE", "mps")
+    monkeypatch.setenv("KGVAD_ENDPOINT", "http://environment")
+    monkeypatch.setenv("KGVAD_LANGUAGE", "")  # counts as not set
+    found = settings.load_settings(tmp_path, device="cpu", endpoint=None)
+    assert (found.device, found.endpoint, found.language) == ("cpu", "http://environment", "de")
+
+
+def test_a_wrong_value_in_the_environment_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("KGVAD_LANGUAGE", "fr")
+    with pytest.raises(
+        SettingsError, match=r"the environment \(KGVAD_\.\.\.\): language: Input should be 'en' or 'de'"
+    ):
+        settings.load_settings(tmp_path)
 
 
 def test_relative_paths_are_relative_to_the_file(tmp_path):
@@ -18,7 +36,7 @@ def test_relative_paths_are_relative_to_the_file(tmp_path):
     ("text", "message"),
     [
         ("dataset = ", "is not valid TOML"),
-        ("datasett = 'ucf'", "datasett: Extra inputs are not permitted; known keys are anchors, contact"),
+        ("datasett = 'ucf'", "unknown key 'datasett'; known keys are anchors, cache, contact"),
         ("dataset = 3", "dataset: Input should be a valid string"),
     ],
 )
@@ -39,5 +57,5 @@ def test_a_file_that_is_not_text(tmp_path):
 def test_environment_moves_both_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("KGVAD_HOME", str(tmp_path / "h"))
     monkeypatch.setenv("KGVAD_CACHE", str(tmp_path / "c"))
-    assert settings.default_bank("ucf") == tmp_path / "h/anchors/ucf.safetensors"
+    assert settings.load_settings().bank_path("ucf") == tmp_path / "h/anchors/ucf.safetensors"
     assert settings.cache_dir() == tmp_path / "c"

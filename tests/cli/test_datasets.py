@@ -1,0 +1,55 @@
+"""``kgvad datasets``, and what a dataset argument names."""
+
+from pathlib import Path
+
+import pytest
+from detector_samples import kgvad, make_archive, train
+
+from kgvad.errors import UsageError
+
+
+def rows(text):
+    header, *lines = [line.split("\t") for line in text.splitlines()]
+    return {line[0]: dict(zip(header, line, strict=True)) for line in lines}
+
+
+def test_list_shows_bundled_and_prepared_datasets_with_what_was_made(tmp_path):
+    assert rows(kgvad("datasets", "list"))["ucf"] == {
+        "name": "ucf", "kind": "bundled", "categories": "14", "anchors": "-", "features": "-", "run": "-",
+    }  # fmt: skip
+    kgvad("features", "import", make_archive(tmp_path), "--dataset", "ucf")
+    kgvad("train", "--dataset", "ucf", "--set", "anchors=false", "--set", "width=8", "--epochs", 1)
+    found = rows(kgvad("datasets", "list"))["ucf"]
+    assert (found["features"], found["run"]) == ("c3d", "yes")
+    page = kgvad("datasets", "show", "ucf")
+    assert "features: " in page and page.count("none yet") == 1  # the anchors
+
+
+def test_show_prints_categories_with_items():
+    page = kgvad("datasets", "show", "xd")
+    assert "CarAccident" in page and "Q9687" in page and "kgvad build-anchors --dataset xd" in page
+    with pytest.raises(UsageError, match="unknown dataset 'nothing'; known are msad"):
+        kgvad("datasets", "show", "nothing")
+
+
+def test_init_writes_a_table_that_other_commands_take():
+    assert kgvad("datasets", "init", "mine", "-c", "Robbery", "-c", "dog attack", "--offline") == "mine.toml\n"
+    assert "robbery (Q53706)" in kgvad("kg", "show", "robbery", "--dataset", "mine.toml")
+    assert "mine: mine\nkind: table, mine.toml" in kgvad("datasets", "show", "mine.toml")
+    with pytest.raises(UsageError, match=r"mine\.toml exists; name another --output, or replace it with --force"):
+        kgvad("datasets", "init", "mine", "-c", "Robbery", "--offline")
+    assert kgvad("datasets", "init", "mine", "-c", "Arson", "--offline", "--force") == "mine.toml\n"
+
+
+def test_a_folder_does_not_replace_the_bundled_dataset_of_its_name(tmp_path):
+    kgvad("features", "import", make_archive(tmp_path), "--dataset", "ucf", "--output", tmp_path / "features")
+    Path("ucf").mkdir()
+    assert "kind: bundled" in kgvad("datasets", "show", "ucf")
+    assert train(tmp_path / "features", tmp_path / "run") == f"{tmp_path / 'run'}\n"
+    with pytest.raises(UsageError, match="ucf holds no video"):
+        kgvad("datasets", "show", "./ucf")
+
+
+def test_the_configured_dataset_is_the_default():
+    Path("kgvad.toml").write_text('dataset = "msad"\n')
+    assert kgvad("datasets", "show").startswith("msad: ")

@@ -1,0 +1,85 @@
+"""``kgvad extract``, and that ``kgvad train`` finds what it made."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detector_samples import kgvad
+
+from kgvad.detector.data.annotations import Truth
+from kgvad.errors import FeatureError
+from kgvad.settings import load_settings
+from kgvad.video.write import write_video
+
+TRAIN = ("train", "--set", "anchors=false", "--set", "width=8", "--epochs", 1)
+
+
+def videos(folder, names):
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        frames = np.random.default_rng(number).integers(0, 255, (34, 32, 48, 3), dtype=np.uint8)
+        write_video(folder / name, iter(frames), 16)
+
+
+@pytest.fixture(autouse=True)
+def logged(monkeypatch):
+    """Messages reach ``caplog``."""
+    monkeypatch.setattr(logging.getLogger("kgvad"), "propagate", True)
+
+
+@pytest.fixture
+def extract(weights):
+    weights("efficientnet-lite0")
+
+    def run(*arguments):
+        return Path(kgvad("extract", *arguments, "--encoder", "efficientnet-lite0", "--workers", 1).strip())
+
+    return run
+
+
+def test_a_folder_dataset_is_found_by_training(extract, caplog):
+    videos(Path("shop"), ["Robbery/a.mp4", "Robbery/b.mp4", "Normal/c.mp4", "Normal/d.mp4"])
+    store = extract("shop")
+    assert store == load_settings().features_root("shop") / "efficientnet-lite0"
+    assert f"features of dataset shop: {store.parent}" in caplog.text
+    assert Truth.load(store.parent).videos["Robbery/a"].labels == ("Robbery",)
+    run = Path(kgvad(*TRAIN).strip())  # one dataset has features: no other needs to be named
+    config = json.loads((run / "config.json").read_text())
+    assert (config["dataset"], config["videos"], config["categories"]) == ("shop", 4, ["Normal", "Robbery"])
+
+
+def test_videos_of_a_bundled_dataset_are_found_by_training(extract, tmp_path):
+    names = ["Robbery/Robbery001_x264.mp4", "Normal_Videos/Normal_Videos001_x264.mp4"]
+    videos(tmp_path / "videos", names)
+    store = extract(tmp_path / "videos", "--dataset", "ucf")
+    assert store == load_settings().features_root("ucf") / "efficientnet-lite0"
+    truth = Truth.load(store.parent)
+    assert len(truth.categories) == 14 and truth.videos["Robbery/Robbery001_x264"].labels == ("Robbery",)
+    config = json.loads((Path(kgvad(*TRAIN, "--dataset", "ucf").strip()) / "config.json").read_text())
+    assert (config["dataset"], config["videos"], config["abnormal_videos"]) == ("ucf", 2, 1)
+
+
+def test_official_lists_match_videos_in_sub_folders(extract, tmp_path):
+    videos(tmp_path / "all", ["part1/Robbery001_x264.mp4", "part2/Normal_Videos001_x264.mp4"])
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    training = "Robbery/Robbery001_x264.mp4\nTraining_Normal_Videos_Anomaly/Normal_Videos001_x264.mp4\n"
+    (lists / "Anomaly_Train.txt").write_text(training)
+    (lists / "Anomaly_Test.txt").write_text("")
+    (lists / "Temporal_Anomaly_Annotation.txt").write_text("")
+    root = extract(tmp_path / "all", "-d", "ucf", "--lists", lists).parent
+    assert Truth.load(root).videos["part1/Robbery001_x264"].labels == ("Robbery",)
+    (root / "dataset.json").unlink()
+    with pytest.raises(FeatureError, match=r"nothing says what these videos are labelled"):
+        kgvad(*TRAIN, "--dataset", "ucf")
+    run = Path(kgvad(*TRAIN, "--dataset", "ucf", "--lists", lists).strip())
+    assert json.loads((run / "config.json").read_text())["videos"] == 2
+
+
+def test_videos_without_labels_go_to_the_configured_dataset(extract, caplog):
+    videos(Path("clips"), ["a.mp4"])
+    Path("kgvad.toml").write_text('dataset = "xd"\n')
+    assert extract("clips/a.mp4").parent == load_settings().features_root("xd")
+    assert "the labels of these videos are unknown: train with --lists" in caplog.text

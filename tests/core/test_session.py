@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from kgvad.errors import AnchorError, UsageError
+from kgvad.session import Session
+from kgvad.settings import load_settings
+
+
+def test_default_places_follow_the_dataset(tmp_path):
+    session = Session(dataset="xd", home=tmp_path)
+    assert session.bank_path == tmp_path / "anchors/xd.safetensors"
+    assert session.features_root == tmp_path / "features/xd"
+    assert session.run_folder == tmp_path / "runs/xd"
+
+
+def test_configured_places_win(tmp_path):
+    Path("kgvad.toml").write_text('anchors = "b.safetensors"\nfeatures = "f"\nrun = "r"\n')
+    session = Session()
+    here = Path.cwd()
+    assert (session.bank_path, session.features_root, session.run_folder) == (
+        here / "b.safetensors", here / "f", here / "r",
+    )  # fmt: skip
+
+
+def test_the_configured_device_reaches_the_session_and_the_command_line_wins(monkeypatch):
+    Path("kgvad.toml").write_text('device = "nonsense"\n')
+    with pytest.raises(UsageError, match="--device nonsense"):
+        _ = Session().device
+    assert Session(device="cpu").device == "cpu"
+    monkeypatch.setenv("KGVAD_DEVICE", "meta")
+    assert Session().device == "meta"
+
+
+def test_the_configured_store_is_the_graph(tmp_path):
+    Path("kgvad.toml").write_text(f'store = "sqlite:///{tmp_path}/own.sqlite"\n')
+    with Session() as session:
+        assert session.graph.counts()["items"] > 0
+    assert (tmp_path / "own.sqlite").is_file()
+
+
+def test_offline_has_no_client_and_the_service_is_configured():
+    assert Session(offline=True).wikidata() is None
+    client = Session(endpoint="http://127.0.0.1:9/q", contact="a@b.org").wikidata(tries=2)
+    assert (client.endpoint, client.service.settings.contact, client.service.settings.tries) == (
+        "http://127.0.0.1:9/q", "a@b.org", 2,
+    )  # fmt: skip
+
+
+def test_a_bank_by_dataset_by_file_and_by_default(tmp_path):
+    session = Session(home=tmp_path)
+    with pytest.raises(AnchorError, match=r"anchors/ucf\.safetensors does not exist; make it .* --dataset ucf"):
+        session.bank_file()
+    path = tmp_path / "anchors" / "xd.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    assert session.bank_file("xd") == path
+    assert session.bank_file("own.safetensors") == Path("own.safetensors")
+    Path("xd").mkdir()
+    assert session.bank_file("xd") == path
+
+
+def test_no_dataset_called_so():
+    with pytest.raises(UsageError, match="unknown dataset 'nothing'; known are"):
+        Session(dataset="nothing").table()
+
+
+def test_settings_are_loaded_once(tmp_path):
+    settings = load_settings(dataset="xd")
+    assert Session(settings).settings is settings
