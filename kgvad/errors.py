@@ -1,4 +1,4 @@
-"""Every error that kgvad raises on purpose.
+"""The errors that kgvad raises.
 
     KgvadError                  exit code 1
     ├── UsageError              exit code 2: an option or argument is wrong
@@ -25,7 +25,7 @@ OUT_OF_MEMORY = ("not enough memory", "out of memory", "unable to allocate", "ca
 
 
 class KgvadError(Exception):
-    """Base of all errors raised on purpose.
+    """Base class of all errors that kgvad raises.
 
     Parameters
     ----------
@@ -100,23 +100,23 @@ class ReportError(KgvadError):
 
 
 def unexpected(error: BaseException) -> str:
-    """One line about an exception that nobody raised on purpose: out of memory, nested too deeply, or a bug."""
-    said = " ".join(str(error).split())[:300]
+    """One line about an exception that kgvad did not raise: out of memory, input nested too deeply, or a bug."""
+    message = " ".join(str(error).split())[:300]
     kind = type(error).__name__
     if is_out_of_memory(error):
-        place = "GPU" if "cuda" in said.casefold() else "machine"
+        place = "GPU" if "cuda" in message.casefold() else "machine"
         return (
-            f"out of memory: the {place} cannot hold what this command needs ({said or kind}); "
+            f"out of memory: the {place} cannot hold what this command needs ({message or kind}); "
             "close other programs, use smaller inputs or a smaller --batch, or on a GPU --device cpu"
         )
     if isinstance(error, RecursionError):
-        return f"an input is nested too deeply ({said}); check the files given, or run again with --debug"
-    return f"{kind}: {said or 'no message'}; this is a bug, run again with --debug"
+        return f"an input is nested too deeply ({message}); check the files given, or run again with --debug"
+    return f"{kind}: {message or 'no message'}; this is a bug, run again with --debug"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether Python, NumPy, the operating system or PyTorch's allocators (CPU, CUDA) ran out of memory."""
     if isinstance(error, MemoryError):
         return True
-    said = str(error).casefold()
-    return isinstance(error, (RuntimeError, OSError)) and any(words in said for words in OUT_OF_MEMORY)
+    message = str(error).casefold()
+    return isinstance(error, (RuntimeError, OSError)) and any(words in message for words in OUT_OF_MEMORY)

@@ -1,4 +1,4 @@
-"""Files and folders that the user named, looked for before anything heavy is imported."""
+"""Files and folders on the command line, checked before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kgvad.errors import KgvadError
 
 
 def must_exist(paths: Path | Iterable[Path] | None, kind: type[KgvadError], remedy: str) -> None:
-    """Check what was named; ``None`` means that nothing was.
+    """Check that paths exist; ``None``: the option was not given.
 
     Raises
     ------

@@ -135,13 +135,12 @@ class Session:
         if ref.kind in ("bundled", "table"):
             return load_table(ref.path or ref.name)
         from kgvad.detector.data.annotations import FILE, Truth
+
+        if ref.path is None and not (self.features_root / FILE).is_file():
+            raise _unknown(ref.name)
         from kgvad.detector.data.training_inputs import folder_table, folder_truth
 
-        if ref.path is not None:
-            return folder_table(folder_truth(ref.path, ref.name))
-        if (self.features_root / FILE).is_file():
-            return folder_table(Truth.load(self.features_root))
-        raise _unknown(ref.name)
+        return folder_table(Truth.load(self.features_root) if ref.path is None else folder_truth(ref.path, ref.name))
 
     def load_bank(self, argument: str | Path | None = None) -> AnchorBank:
         """The anchor bank that an argument names: a dataset, or a file; ``None``: of the session's dataset.

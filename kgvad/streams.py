@@ -10,7 +10,7 @@ from typing import Any
 
 
 class OutputError(BaseException):
-    """Standard output cannot be written; not an ``Exception``, so that nobody takes it for a fault of one video."""
+    """Standard output cannot be written; not an ``Exception``, so that no handler counts it as a failure of one video."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror)
@@ -18,7 +18,7 @@ class OutputError(BaseException):
 
 
 class _Results(io.FileIO):
-    """Standard output: the first fault is raised as :class:`OutputError`, what is flushed after it is dropped."""
+    """Standard output: the first failure is raised as :class:`OutputError`; later writes are dropped."""
 
     _failed = False
 
@@ -33,7 +33,7 @@ class _Results(io.FileIO):
 
 
 class _Messages(io.FileIO):
-    """Standard error: what cannot be written is dropped, since nothing else can report it."""
+    """Standard error: what cannot be written is dropped."""
 
     def write(self, data: Any) -> int:
         try:

@@ -1,4 +1,4 @@
-"""A wrong option or a missing file is told before anything heavy is imported."""
+"""A wrong option or a missing file is reported before anything heavy is imported."""
 
 import subprocess
 import sys
@@ -18,6 +18,16 @@ WRONG = {
     "evaluate missing": "missing does not exist; make one with: kgvad train",
     "evaluate . --features missing": "missing does not exist",
     "extract missing.mp4": "missing.mp4 does not exist",
+    "build-anchors --dataset nothing": "unknown dataset 'nothing'; known are msad",
+    "build-anchors --dataset nothing.toml": "there is no category table nothing.toml; kgvad datasets init writes",
+    "anchors show nothing": "nothing.safetensors does not exist; make it with: kgvad build-anchors --dataset nothing",
+    "anchors export --csv out.csv": "ucf.safetensors does not exist; make it with: kgvad build-anchors --dataset ucf",
+    "datasets show missing/videos": "is neither a dataset nor a folder",
+    "features list missing": "missing does not exist",
+    "features check missing": "missing does not exist; make some with: kgvad extract",
+    "features compare . missing": "missing does not exist",
+    "features import captions.json --to missing": "missing does not exist; make features with: kgvad extract",
+    "kg import missing.nq": "missing.nq does not exist",
 }
 
 

@@ -67,7 +67,7 @@ def test_show_draws_a_legible_picture(kg, home):
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top, "boxes overlap"
 
 
-def test_stats_tell_the_sources(kg):
+def test_stats_show_the_sources(kg):
     code, out, _ = kg("stats")
     assert code == 0
     assert re.search(r"^\d+ items, \d+ terms, \d+ statements, \d+ fetches$", out, re.MULTILINE)
@@ -110,12 +110,12 @@ NOWHERE = ["--endpoint", "http://127.0.0.1:9/q", "--contact", "a@b.org"]
 WRONG = {
     "no contact": (["fetch", "-d", "ucf"], 2, "use --contact you@example.org"),
     "a bad contact": (["fetch", "-d", "ucf", "--contact", "me"], 2, "'me' is neither"),
-    "an unknown dataset": (["fetch", "-d", "nope", "--offline"], 2, "unknown dataset 'nope'; known are"),
+    "an unknown dataset": (["fetch", "-d", "nope", "--offline"], 2, "unknown dataset 'nope'; known are msad"),
     "an unknown category": (["show", "Parade"], 2, "ucf has no category 'Parade'"),
     "a bad store": (["stats", "--store", "nonsense"], 2, "'nonsense' is not a database URL"),
     "an unknown format": (["export", "-f", "docx"], 2, "not a format"),
     "quads of a category": (["export", "-c", "Arson", "-f", "nq"], 2, "N-Quads hold the whole cache"),
-    "no file": (["import", "none.nq"], 2, "there is no file none.nq"),
+    "no file": (["import", "none.nq"], 2, "none.nq does not exist"),
     "an unknown name": (["resolve", "zzz", "--offline"], 1, "no item is called 'zzz'"),
     "another label": (["resolve", "theft", "--offline", "--pick", "Q53706"], 1, "'robbery' in Wikidata, not 'theft'"),
     "no id": (["resolve", "theft", "--offline", "--pick", "Q1} UNION {"], 2, "not a Wikidata item id"),
@@ -132,7 +132,7 @@ def test_wrong_use_is_one_line(kg, name):
     assert err.startswith("kgvad: error: ") and err.count("\n") == 1
 
 
-def test_a_damaged_cache_is_told_with_the_command_that_rebuilds_it(kg, home):
+def test_a_damaged_cache_is_reported_with_the_command_that_rebuilds_it(kg, home):
     path = home / "damaged.sqlite"
     path.write_bytes(b"x" * 9000)
     code, _, err = kg("stats", "--store", f"sqlite:///{path}")

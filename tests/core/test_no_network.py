@@ -29,8 +29,8 @@ sys.addaudithook(refuse)
 """
 IMPORTS = """
 import importlib, pkgutil, kgvad
-for room in ("kgvad", "kgvad.kg", "kgvad.anchors", "kgvad.video", "kgvad.detector", "kgvad.explain"):
-    for found in pkgutil.walk_packages(importlib.import_module(room).__path__, room + "."):
+for package in ("kgvad", "kgvad.kg", "kgvad.anchors", "kgvad.video", "kgvad.detector", "kgvad.explain"):
+    for found in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
         if not found.name.endswith("__main__"):
             try:
                 importlib.import_module(found.name)
@@ -86,7 +86,7 @@ def test_no_command_that_needs_no_network_contacts_anyone(command):
     assert tried(COMMAND.format(arguments=command.split())) == []
 
 
-def test_encoding_with_weights_that_are_here_contacts_no_one(weights):
+def test_encoding_with_local_weights_contacts_no_one(weights):
     weights("minilm-l6")
     assert tried(ENCODE) == []
 
@@ -100,7 +100,7 @@ def test_offline_nothing_is_fetched(name, tmp_path):
     assert tried(code, **clean) == []
 
 
-def test_libraries_are_told_to_send_nothing_unless_the_user_decided():
+def test_telemetry_of_libraries_is_off_unless_the_user_sets_it():
     code = (
         "import kgvad\nfrom huggingface_hub import constants\nassert constants.HF_HUB_DISABLE_TELEMETRY is {expected}\n"
     )

@@ -1,4 +1,4 @@
-"""Files of distributions come from the index that pip is told of; nothing of them, or of the working folder, is run."""
+"""Files of distributions come from the index that pip is configured to use; nothing in them, or in the working folder, is executed."""
 
 import hashlib
 import io
@@ -79,7 +79,7 @@ def index(source):
         server.shutdown()
 
 
-def test_settings_of_pip_files_and_variables_are_heeded(pip_settings, monkeypatch):
+def test_pip_configuration_files_and_variables_are_used(pip_settings, monkeypatch):
     pip_settings(
         "[global]\nindex-url = https://one/simple\nextra-index-url =\n  https://two/simple\n  https://three/simple\n"
         "trusted-host = two\nproxy = http://proxy:3128\ncert = /ca.pem\nclient-cert = /me.pem\ntimeout = 7\n"
@@ -147,7 +147,7 @@ def test_a_folder_of_files_serves_too(source, tmp_path):
     assert fetch_file("tiny-weights", NAME, digest, tmp_path / "to", options) == source
 
 
-def test_an_index_that_refuses_is_told_in_seconds_and_the_next_one_serves(index, tmp_path):
+def test_an_index_that_refuses_fails_in_seconds_and_the_next_one_is_used(index, tmp_path):
     url, digest, asked = index
     started = time.monotonic()
     with pytest.raises(WeightsError, match=r"http://127\.0\.0\.1:9/simple: .*refused"):

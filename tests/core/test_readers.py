@@ -1,4 +1,4 @@
-"""Whatever stands in a file that kgvad reads, what comes out is a value or one line that names the file."""
+"""Whatever a file contains, reading it gives a value or a one-line error that names the file."""
 
 import gzip
 import io
@@ -110,10 +110,10 @@ def read(name, folder, content):
     reader, file, _ = READERS[name]
     path = folder / file
     path.write_bytes(content)
-    return told(reader, path)
+    return outcome(reader, path)
 
 
-def told(reader, path):
+def outcome(reader, path):
     try:
         return reader(path)
     except KgvadError as error:
@@ -192,7 +192,7 @@ def test_a_hundred_thousand_brackets_are_one_line(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["captions", "references", "scores json"])
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", '"\\ud800"'])
-def test_no_number_and_half_a_surrogate_pair_are_refused(name, text, tmp_path):
+def test_nan_and_half_a_surrogate_pair_are_refused(name, text, tmp_path):
     assert "is not valid JSON" in read(name, tmp_path, b'{"v": {"0": %s}, "scores": 1}' % text.encode())
 
 
@@ -200,7 +200,7 @@ def test_no_number_and_half_a_surrogate_pair_are_refused(name, text, tmp_path):
 def test_a_folder_in_place_of_the_file_is_one_line(name, tmp_path):
     reader, file, _ = READERS[name]
     (tmp_path / file).mkdir()
-    told(reader, tmp_path / file)
+    outcome(reader, tmp_path / file)
 
 
 def npy_claiming(shape):
