@@ -69,10 +69,7 @@ def detail_lines(name: str) -> list[str]:
     """
     cls = detector_class(name)
     recipe = " ".join(f"{key}={_written(value)}" for key, value in cls.recipe.model_dump().items())
-    lines = [f"{name}: {_needs(cls)}", f"training: {recipe}"]
-    if any("." in one.name for one in options(cls.Config)):
-        lines.append("options with a dot belong to a part of the detector: --set 'PART={\"NAME\": VALUE}'")
-    return lines
+    return [f"{name}: {_needs(cls)}", f"training: {recipe}"]
 
 
 def option_rows(name: str) -> list[tuple[str, ...]]:

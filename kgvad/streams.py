@@ -10,7 +10,7 @@ from typing import Any
 
 
 class OutputError(BaseException):
-    """Standard output cannot be written; not an ``Exception``, so that no handler counts it as a failure of one video."""
+    """Standard output cannot be written; not an ``Exception``, so that no handler takes it for a failed video."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror)
