@@ -60,10 +60,19 @@ class Session:
             self.graph.close()
             del self.graph
 
-    @property
+    @cached_property
     def dataset(self) -> str:
-        """The dataset as the user wrote it: a name, or the path of a category table or of a folder of videos."""
-        return self.settings.dataset or DEFAULT_DATASET
+        """The dataset as the user wrote it: a name, or the path of a category table or of a folder of videos.
+
+        Default: the dataset with features in the home folder where there is only one, else ``ucf``.
+        """
+        if self.settings.dataset:
+            return self.settings.dataset
+        found = [path.name for path in (self.settings.home / "features").glob("*") if path.is_dir()]
+        if len(found) != 1 or found[0] == DEFAULT_DATASET:
+            return DEFAULT_DATASET
+        logger.info("dataset: %s, the only one with features", found[0])
+        return found[0]
 
     @cached_property
     def dataset_ref(self) -> DatasetRef:

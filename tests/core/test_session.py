@@ -14,6 +14,15 @@ def test_default_places_follow_the_dataset(tmp_path):
     assert session.run_folder == tmp_path / "runs/xd"
 
 
+def test_the_default_dataset_is_the_only_one_with_features(tmp_path):
+    assert Session(home=tmp_path).dataset == "ucf"
+    (tmp_path / "features" / "shop").mkdir(parents=True)
+    assert Session(home=tmp_path).run_folder == tmp_path / "runs/shop"
+    assert Session(home=tmp_path, dataset="xd").dataset == "xd"
+    (tmp_path / "features" / "xd").mkdir()
+    assert Session(home=tmp_path).dataset == "ucf"
+
+
 def test_configured_places_win(tmp_path):
     Path("kgvad.toml").write_text('anchors = "b.safetensors"\nfeatures = "f"\nrun = "r"\n')
     session = Session()
