@@ -137,7 +137,7 @@ def open_store(root: Path, encoder: str) -> FeatureStore:
 def _folder_inputs(folder: Path, name: str, choices: Choices, settings: Settings, needs_anchors: bool) -> Inputs:
     truth = folder_truth(folder, name)
     root = _place("features", choices.features, settings.features, settings.features_root(name))
-    encoder = choices.encoder or "i3d"
+    encoder = choices.encoder or _only_encoder(root)
     missing = set(truth.videos)
     if (root / encoder / "manifest.json").is_file():
         missing -= set(FeatureStore.open(root, encoder).ids())
@@ -158,6 +158,12 @@ def _folder_inputs(folder: Path, name: str, choices: Choices, settings: Settings
             )
             bank.save(path)
     return Inputs(name, store, truth, bank, _place("run", choices.run, settings.run, settings.run_folder(name)))
+
+
+def _only_encoder(root: Path) -> str:
+    """Encoder of the visual features in ``root`` where there is only one, else ``i3d``."""
+    found = [path.parent.name for path in root.glob("*/manifest.json") if not path.parent.name.endswith("-text")]
+    return found[0] if len(found) == 1 else "i3d"
 
 
 def folder_truth(folder: Path, name: str) -> Truth:

@@ -113,7 +113,7 @@ WRONG = {
     "an unknown dataset": (["fetch", "-d", "nope", "--offline"], 2, "unknown dataset 'nope'; known are msad"),
     "an unknown category": (["show", "Parade"], 2, "ucf has no category 'Parade'"),
     "a bad store": (["stats", "--store", "nonsense"], 2, "'nonsense' is not a database URL"),
-    "an unknown format": (["export", "-f", "docx"], 2, "not a format"),
+    "an unknown format": (["export", "-f", "docx"], 2, "unknown format 'docx'"),
     "quads of a category": (["export", "-c", "Arson", "-f", "nq"], 2, "N-Quads hold the whole cache"),
     "no file": (["import", "none.nq"], 2, "none.nq does not exist"),
     "an unknown name": (["resolve", "zzz", "--offline"], 1, "no item is called 'zzz'"),
