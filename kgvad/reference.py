@@ -144,8 +144,9 @@ def _default(option: Any) -> str:
 
 
 def _usage(argument: Any) -> str:
-    name = str(argument.metavar or argument.name.upper())
-    return name if argument.required or name.startswith("[") else f"[{name}]"
+    name = str(argument.metavar or argument.name.upper()).strip("[].")
+    name += "..." if argument.nargs == -1 else ""
+    return name if argument.required else f"[{name}]"
 
 
 def _kind(annotation: Any) -> str:

@@ -17,7 +17,7 @@ CONCEPTS = "Concepts"
 Bank = Annotated[
     str | None,
     typer.Argument(
-        metavar="[BANK]",
+        metavar="BANK",
         help="A dataset such as ucf, or an anchor bank (.safetensors). Default: the bank of the configured dataset.",
     ),
 ]

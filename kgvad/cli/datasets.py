@@ -26,7 +26,7 @@ def show(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATASET]",
+            metavar="DATASET",
             help="A dataset such as ucf, a category table (my.toml), or a folder with one sub-folder of videos per "
             "category. Default: the configured dataset.",
         ),

@@ -17,7 +17,7 @@ def import_(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Folder of .npy files, npz archive of segments, lists of .npy files (.csv, .list, .txt), or, with "
             "--to, a file of captions (.json, .json.gz).",
         ),
@@ -149,7 +149,7 @@ def compare(
 def list_(
     root: Annotated[
         Path | None,
-        typer.Argument(metavar="[ROOT]", help="Root of feature stores. Default: those of every dataset."),
+        typer.Argument(metavar="ROOT", help="Root of feature stores. Default: those of every dataset."),
     ] = None,
 ) -> None:
     """List the feature stores: dataset, encoder, videos, snippets, dimensions, and folder."""

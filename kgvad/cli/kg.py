@@ -227,7 +227,7 @@ def export_(
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="N-Quads, N-Triples or Turtle files; .gz too.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="N-Quads, N-Triples or Turtle files; .gz too.")],
     store: StoreUrl = None,
 ) -> None:
     """Import facts into the cache; of a file, all or nothing."""

@@ -26,7 +26,7 @@ def weights_list() -> None:
 
 
 def weights_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Names from kgvad weights list.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Names from kgvad weights list.")] = None,
     offline_set: Annotated[
         bool,
         typer.Option(
@@ -72,7 +72,7 @@ def demo(
     output: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[OUTPUT]",
+            metavar="OUTPUT",
             help="Video to write, or with --dataset a folder. Default: scene.mp4, or example-videos.",
         ),
     ] = None,
