@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from kgvad.cli.options import MAIN_PATH, MEASURE, example
+
 logger = logging.getLogger(__name__)
 
 
@@ -230,5 +232,9 @@ def explain_eval(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(explain)
-    app.command("explain-eval")(explain_eval)
+    app.command(rich_help_panel=MAIN_PATH, epilog=example("kgvad explain video.mp4 --output report.html"))(explain)
+    app.command(
+        "explain-eval",
+        rich_help_panel=MEASURE,
+        epilog=example("kgvad explain-eval reports/ --references references.json"),
+    )(explain_eval)
