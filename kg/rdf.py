@@ -1,4 +1,4 @@
-"""The cache as RDF and as files for graph viewers; and back."""
+"""Export of the cache as RDF and as files for graph viewers, and import of RDF."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import pyoxigraph as ox
 
 from kgvad.errors import StoreError, UsageError
 from kgvad.files import replacing
@@ -21,14 +22,16 @@ from kgvad.kg.store.database import now
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 
 FORMATS = ("nq", "ttl", "graphml", "json")
+PREFIXES = {"wd": nquads.ENTITY, "wdt": nquads.DIRECT, "schema": "http://schema.org/"}
 _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def nquads_lines(store: Store) -> Iterator[str]:
     """The whole cache as N-Quads, sorted within each fetch, fetches sorted by name; lines without line ends.
 
-    The same facts give the same bytes, whatever order they came in.
+    The same facts give the same bytes, in whatever order they were recorded.
     """
+    yield nquads.version_line()
     for batch in store.contents():
         yield from nquads.fetch_lines(batch.fetch, batch.asked)
         for term in batch.terms:
@@ -130,8 +133,6 @@ def load(store: Store, path: Path) -> tuple[int, int]:
         raise UsageError(f"there is no file {path}") from None
     except (OSError, EOFError) as error:
         raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{path} is not UTF-8 text", "export it again") from error
     newer = {fetch.name: fetch.fetched_at for fetch in store.fetches()}
     taken = [batch for batch in batches if newer.get(batch.fetch.name, "") <= batch.fetch.fetched_at]
     store.record_all(taken)
@@ -144,44 +145,28 @@ def _quads(path: Path) -> Iterator[nquads.Quad]:
     kind = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
     if kind[0] not in (".nq", ".nt", ".ttl"):
         raise UsageError(f"{path} is neither .nq, .nt nor .ttl", "convert it to N-Quads")
-    if kind[0] == ".ttl":
-        yield from _turtle_quads(gzip.decompress(path.read_bytes()) if packed else path.read_bytes(), path)
-        return
-    with gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8", newline="\n") as file:
-        yield from nquads.parse(file, str(path))
-
-
-def _turtle_quads(data: bytes, path: Path) -> Iterator[nquads.Quad]:
-    import rdflib
-
-    try:
-        graph = rdflib.Graph().parse(data=data.decode("utf-8"), format="turtle")
-    except UnicodeDecodeError:
-        raise
-    except Exception as error:  # rdflib raises many kinds
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise StoreError(f"{path} is not Turtle: {reason[:100]}", "correct the file") from error
-    for subject, predicate, value in graph:
-        literal = isinstance(value, rdflib.Literal)
-        language = (value.language or "") if isinstance(value, rdflib.Literal) else ""
-        yield nquads.Quad(str(subject), str(predicate), str(value), literal, language, "")
+    with gzip.open(path) if packed else path.open("rb") as file:
+        yield from nquads.parse(file, str(path), turtle=kind[0] == ".ttl")
 
 
 def _batches(quads: Iterable[nquads.Quad], default: str, path: Path) -> tuple[list[Batch], int]:
     facts: dict[str, tuple[list[Term], list[Statement]]] = {}
     details: dict[str, dict[str, str]] = {}
-    asked: dict[str, list[str]] = {}
+    requested: dict[str, list[str]] = {}
     page_item: dict[str, str] = {}
     page_name: dict[str, tuple[str, str, str]] = {}
     ignored = 0
     for quad in quads:
         graph = quad.graph or default
         if graph == nquads.DETAILS:
-            _detail(quad, details, asked)
+            if quad.predicate == nquads.VERSION_IRI:
+                nquads.check_version(quad.object, str(path))
+            else:
+                _detail(quad, details, requested)
             continue
         fact = nquads.fact_of(quad)
         if fact is None:
-            # Wikidata says the title of the article's page, and the item of the page.
+            # Wikidata has the title on the article and links the article to the item.
             if quad.predicate == nquads.ABOUT and (qid := nquads.entity(quad.object)):
                 page_item[quad.subject] = qid
             elif quad.predicate == nquads.TERM_IRIS["title"] and quad.subject.startswith("https://en.wikipedia.org/"):
@@ -200,37 +185,38 @@ def _batches(quads: Iterable[nquads.Quad], default: str, path: Path) -> tuple[li
     for name in sorted({*facts, *details}):
         fetch = nquads.fetch_from(name, details.get(name, {}), now()) if name in details else Fetch(name, now())
         terms, statements = facts.get(name, ([], []))
-        batches.append(Batch(fetch, tuple(asked.get(name, ())), terms, statements))
+        batches.append(Batch(fetch, tuple(requested.get(name, ())), terms, statements))
     return batches, ignored
 
 
-def _detail(quad: nquads.Quad, details: dict[str, dict[str, str]], asked: dict[str, list[str]]) -> None:
+def _detail(quad: nquads.Quad, details: dict[str, dict[str, str]], requested: dict[str, list[str]]) -> None:
     key = quad.predicate.removeprefix(nquads.VOCABULARY)
     details.setdefault(quad.subject, {})
     if key == "asked":
         if (qid := nquads.entity(quad.object)) is not None:
-            asked.setdefault(quad.subject, []).append(qid)
+            requested.setdefault(quad.subject, []).append(qid)
     else:
         details[quad.subject][key] = quad.object
 
 
 def _turtle(store: Store, only: set[str] | None) -> str:
-    import rdflib
-
-    graph = rdflib.Graph()
-    names = {"wd": nquads.ENTITY, "wdt": nquads.DIRECT, "schema": "http://schema.org/"}
-    for prefix, namespace in names.items():
-        graph.bind(prefix, rdflib.Namespace(namespace), replace=True)
+    facts: dict[ox.Triple, None] = {}  # each once, in order
     for batch in store.contents():
         for term in batch.terms:
             if only is None or term.qid in only:
-                text = rdflib.Literal(term.text, lang=term.language or None)
-                graph.add((rdflib.URIRef(nquads.ENTITY + term.qid), rdflib.URIRef(nquads.TERM_IRIS[term.kind]), text))
+                text = ox.Literal(term.text, language=term.language or None)
+                facts[ox.Triple(_item(term.qid), ox.NamedNode(nquads.TERM_IRIS[term.kind]), text)] = None
         for s in batch.statements:
             if only is None or {s.subject, s.object} <= only:
-                ends = [rdflib.URIRef(nquads.ENTITY + qid) for qid in (s.subject, s.object)]
-                graph.add((ends[0], rdflib.URIRef(nquads.DIRECT + s.property), ends[1]))
-    return graph.serialize(format="turtle")
+                facts[ox.Triple(_item(s.subject), ox.NamedNode(nquads.DIRECT + s.property), _item(s.object))] = None
+    ordered = sorted(facts, key=lambda fact: fact.subject.value)  # so that an item is one block
+    written = ox.serialize(ordered, format=ox.RdfFormat.TURTLE, prefixes=PREFIXES)
+    assert written is not None  # without an output file it is given back
+    return written.decode()
+
+
+def _item(qid: str) -> ox.NamedNode:
+    return ox.NamedNode(nquads.ENTITY + qid)
 
 
 def _plain(graph: nx.MultiDiGraph[str]) -> nx.MultiDiGraph[str]:

@@ -15,7 +15,7 @@ from kgvad.console import Advance, progress
 from kgvad.errors import CategoryTableError, OfflineError
 from kgvad.kg.graph.traversal import Reach
 from kgvad.kg.properties import INCOMING, TABLE
-from kgvad.kg.sources.service import CutAnswerError
+from kgvad.kg.sources.service import TruncatedAnswerError
 from kgvad.kg.sources.wikidata import WikidataClient
 from kgvad.kg.store.cache import Store, label_of
 from kgvad.kg.store.schema import Batch, Term
@@ -135,9 +135,9 @@ class Fetcher:
                 if kind == "item":
                     return self.client.items(qids)
                 return self.client.incoming(qids, cap=self.settings.reach.degree)
-            except CutAnswerError as cut:
+            except TruncatedAnswerError as cut:
                 if len(qids) == 1 and attempt == SINGLE_TRIES:
-                    raise CutAnswerError(f"{cut.message}, even for {qids[0]} alone", "try again later") from cut
+                    raise TruncatedAnswerError(f"{cut.message}, even for {qids[0]} alone", "try again later") from cut
                 if len(qids) > 1:
                     self._size[kind] = len(qids) // 2
                     logger.info(f"{cut.message}; going on with {self._size[kind]} items at once")

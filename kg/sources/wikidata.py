@@ -1,7 +1,7 @@
-"""Wikidata over SPARQL 1.1: terms and statements of items, what points to them, and items by name.
+"""Wikidata over SPARQL 1.1: terms, statements and incoming statements of items, and items by name.
 
 The queries use no label service, no engine's hints and no prefix that is not sent along, so that they
-run the same on Wikidata's query service, QLever and Oxigraph. They are sent by POST.
+run unchanged on Wikidata's query service, QLever and Oxigraph. They are sent by POST.
 """
 
 from __future__ import annotations
@@ -9,16 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Sequence
-from http.client import HTTPResponse
-from urllib.parse import urlencode
-
-from SPARQLWrapper import JSON, POST, SPARQLWrapper
 
 from kgvad.errors import FetchError, UsageError
 from kgvad.kg.properties import INCOMING, TABLE
-from kgvad.kg.sources.service import WIKIDATA, CutAnswerError, Service, ServiceSettings, open_request, sent
+from kgvad.kg.sources.service import WIKIDATA, Service, ServiceSettings, TruncatedAnswerError
 from kgvad.kg.store import nquads
 from kgvad.kg.store.database import now
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
@@ -38,15 +33,8 @@ NAMED = {"label": "rdfs:label", "alias": "skos:altLabel", "description": "schema
 Row = dict[str, dict[str, str]]
 
 
-class _Wrapper(SPARQLWrapper):
-    """SPARQLWrapper, but a failure keeps its headers (``Retry-After``), and a redirect is one."""
-
-    def _query(self) -> tuple[HTTPResponse, str]:
-        return open_request(self._createRequest(), float(self.timeout or 0)), self.returnFormat
-
-
 class WikidataClient:
-    """Asks a SPARQL endpoint for facts.
+    """Reads facts from a SPARQL endpoint.
 
     Parameters
     ----------
@@ -85,29 +73,25 @@ class WikidataClient:
         return self.service.settings.endpoint
 
     def select(self, query: str) -> tuple[list[Row], float]:
-        """Rows of a SELECT query as SPARQL 1.1 JSON has them, and the seconds it took.
+        """Bindings of a SELECT query in the form of SPARQL 1.1 JSON, and the seconds it took.
 
         Raises
         ------
-        CutAnswerError
-            The answer was cut: ask for less.
+        TruncatedAnswerError
+            The answer was truncated; a smaller request may succeed.
         FetchError
             The service refused, or cannot be reached.
         """
-        wrapper = _Wrapper(self.endpoint, agent=self.service.user_agent)
-        wrapper.setMethod(POST)
-        wrapper.setReturnFormat(JSON)
-        wrapper.setOnlyConneg(True)  # no "format=json" parameters, which only some services know
-        wrapper.setTimeout(max(1, round(self.service.settings.timeout_s)))
-        wrapper.setQuery(PREFIXES + query)
-        answer, seconds = self.service.ask(lambda: sent(lambda: wrapper.query().response, self.endpoint))
+        answer, seconds = self.service.request(
+            "POST", self.endpoint, {"query": PREFIXES + query}, accept="application/sparql-results+json"
+        )
         try:
             rows = answer["results"]["bindings"]
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 raise TypeError
         except (KeyError, TypeError) as error:
             remedy = "check that it is the address of a SPARQL 1.1 service"
-            raise FetchError(f"{self.endpoint} answers JSON that is no SPARQL result", remedy) from error
+            raise FetchError(f"{self.endpoint} answers JSON that is not a SPARQL result", remedy) from error
         return rows, seconds
 
     def items(self, qids: Iterable[str]) -> Batch:
@@ -142,7 +126,7 @@ class WikidataClient:
 }} LIMIT {limit}"""
         batch = self._batch("incoming", query, asked)
         if len(asked) > 1 and batch.fetch.rows >= limit:
-            raise CutAnswerError(f"more than {cap} statements an item point to {asked[0]} and others", "ask for fewer")
+            raise TruncatedAnswerError(f"more than {cap} statements an item point to {asked[0]} and others", "ask for fewer")
         return batch
 
     def named(self, name: str) -> list[str]:
@@ -166,11 +150,7 @@ class WikidataClient:
             "limit": "10",
             "format": "json",
         }
-        request = urllib.request.Request(
-            f"{api}?{urlencode(parameters)}", headers={"User-Agent": self.service.user_agent}
-        )
-        timeout = self.service.settings.timeout_s
-        answer, _ = self.service.ask(lambda: sent(lambda: open_request(request, timeout), api))
+        answer, _ = self.service.request("GET", api, parameters)
         hits = answer.get("search", []) if isinstance(answer, dict) else []
         return [hit["id"] for hit in hits if isinstance(hit, dict) and is_qid(str(hit.get("id", "")))]
 

@@ -42,7 +42,7 @@ def batches() -> list[Batch]:
             note=f"{where}; {row['what']}",
         )
         found[fetch.name] = Batch(fetch)
-    for quad in nquads.parse(_bytes(FACTS).decode().splitlines(), FACTS):
+    for quad in nquads.parse(_bytes(FACTS), FACTS):
         fact = nquads.fact_of(quad)
         if isinstance(fact, Term):
             found[quad.graph].terms.append(fact)

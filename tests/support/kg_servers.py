@@ -146,6 +146,11 @@ def short(handler, _):
     handler.answer(200, b'{"head":{},"results":{"bind', length=5000)
 
 
+def short_error(handler, _):
+    """A refusal of the query with fewer bytes than announced."""
+    handler.answer(400, b"Lexical error", length=5000)
+
+
 def reset(handler, _):
     """Hang up without an answer."""
     handler.connection.shutdown(socket.SHUT_RDWR)

@@ -10,7 +10,7 @@ from kgvad.kg.graph.concepts import category_concepts
 from kgvad.kg.graph.traversal import Reach
 from kgvad.kg.sources import subgraphs as fetching
 from kgvad.kg.sources.resolve import first_table, item_row, pick, resolve
-from kgvad.kg.sources.service import CutAnswerError, ServiceSettings
+from kgvad.kg.sources.service import TruncatedAnswerError, ServiceSettings
 from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, require
 from kgvad.kg.sources.wikidata import WikidataClient
 from kgvad.kg.store.cache import Store
@@ -50,7 +50,7 @@ def test_items_with_their_terms_titles_and_statements(endpoint):
 def test_what_points_to_an_item(endpoint):
     batch = client_of(endpoint).incoming(["Q53706"])
     assert Statement("Q632327", "P279", "Q53706") in batch.statements  # carjacking
-    with pytest.raises(CutAnswerError, match="more than 1 statements an item"):
+    with pytest.raises(TruncatedAnswerError, match="more than 1 statements an item"):
         client_of(endpoint).incoming(["Q53706", "Q2727213"], cap=1)
     assert len(client_of(endpoint).incoming(["Q53706"], cap=2).statements) == 2
 
