@@ -33,7 +33,7 @@ def nquads_lines(store: Store) -> Iterator[str]:
     """
     yield nquads.version_line()
     for batch in store.contents():
-        yield from nquads.fetch_lines(batch.fetch, batch.asked)
+        yield from nquads.fetch_lines(batch.fetch, batch.requested)
         for term in batch.terms:
             yield nquads.term_line(term, batch.fetch.name)
         for statement in batch.statements:
@@ -41,7 +41,7 @@ def nquads_lines(store: Store) -> Iterator[str]:
 
 
 def export(store: Store, path: Path, format_: str | None = None, graph: nx.MultiDiGraph[str] | None = None) -> None:
-    """Write the cache, or a category's subgraph, to a file; all or nothing.
+    """Write the cache, or a category's subgraph, to a file, atomically.
 
     Parameters
     ----------
@@ -58,18 +58,18 @@ def export(store: Store, path: Path, format_: str | None = None, graph: nx.Multi
     Raises
     ------
     UsageError
-        The format is not known, or N-Quads are asked of a subgraph.
+        The format is unknown, or N-Quads were requested for a subgraph.
     """
     form = format_ or path.suffix.lstrip(".").lower()
     if form not in FORMATS:
-        raise UsageError(f"{form or path.name!r} is not a format of kgvad", f"use --format {'|'.join(FORMATS)}")
+        raise UsageError(f"{form or path.name!r} is not an export format", f"use --format {'|'.join(FORMATS)}")
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for piece in pieces(store, form, graph):
             file.write(piece)
 
 
 def pieces(store: Store, form: str, graph: nx.MultiDiGraph[str] | None = None) -> Iterator[str]:
-    """The text of an export, piece by piece; see :func:`export`."""
+    """The text of an export in pieces; see :func:`export`."""
     if form == "nq":
         if graph is not None:
             raise UsageError("N-Quads hold the whole cache, not one category", "use --format ttl, graphml or json")
@@ -110,20 +110,20 @@ def everything(store: Store) -> nx.MultiDiGraph[str]:
 def load(store: Store, path: Path) -> tuple[int, int]:
     """Import N-Quads, N-Triples or Turtle (``.gz`` too), all or nothing.
 
-    A graph's name is kept as the source; where the file tells of its fetches (as kgvad's own exports do),
-    their times and what they asked are kept too. A fetch that the cache has in a newer state stays.
+    The name of a graph becomes the source of its facts. Where the file describes its fetches, as kgvad's own exports
+    do, their times and the items they requested are imported too. A fetch that is newer in the cache is not replaced.
 
     Returns
     -------
     (int, int)
-        Facts taken, and triples that kgvad does not keep.
+        Facts imported, and triples that kgvad does not store.
 
     Raises
     ------
     UsageError
         No such file.
     StoreError
-        The file is not what its suffix says; the message names the line. Nothing is imported.
+        The content does not match the suffix (the message names the line), or another version wrote it.
     """
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -180,7 +180,7 @@ def _batches(quads: Iterable[nquads.Quad], default: str, path: Path) -> tuple[li
         if name and page in page_item:
             facts.setdefault(graph, ([], []))[0].append(Term(page_item[page], "title", language, name))
     if not facts and not details:
-        raise StoreError(f"{path} holds no facts that kgvad keeps", "it needs Wikidata items in Wikidata's vocabulary")
+        raise StoreError(f"{path} holds no facts that kgvad stores", "it needs Wikidata items in Wikidata's vocabulary")
     batches = []
     for name in sorted({*facts, *details}):
         fetch = nquads.fetch_from(name, details.get(name, {}), now()) if name in details else Fetch(name, now())
@@ -192,7 +192,7 @@ def _batches(quads: Iterable[nquads.Quad], default: str, path: Path) -> tuple[li
 def _detail(quad: nquads.Quad, details: dict[str, dict[str, str]], requested: dict[str, list[str]]) -> None:
     key = quad.predicate.removeprefix(nquads.VOCABULARY)
     details.setdefault(quad.subject, {})
-    if key == "asked":
+    if key == "requested":
         if (qid := nquads.entity(quad.object)) is not None:
             requested.setdefault(quad.subject, []).append(qid)
     else:

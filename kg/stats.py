@@ -1,4 +1,4 @@
-"""What the cache holds, in lines."""
+"""Summary of the cache as lines of text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kgvad.kg.store.cache import Store
 
 
 def lines(store: Store) -> Iterator[str]:
-    """Where the cache is, how much it holds, which datasets were checked, and its sources with their dates."""
+    """Location and size of the cache, datasets whose labels were checked, and sources with their dates."""
     where = store.database.where
     size = f" ({Path(where).stat().st_size / 1e6:.1f} MB)" if store.database.sqlite and Path(where).is_file() else ""
     yield f"{where}{size}"

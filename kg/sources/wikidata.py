@@ -61,7 +61,7 @@ class WikidataClient:
                 raise UsageError(f"{language!r} is not a language code", 'write "en" or "pt-br"')
         for pid in properties:
             if pid not in TABLE:
-                raise UsageError(f"{pid!r} is not a property that kgvad reads", f"known are {', '.join(TABLE)}")
+                raise UsageError(f"{pid!r} is not a property that kgvad reads", f"choose from {', '.join(TABLE)}")
         self.service = Service(settings, sleep, clock)
         self.languages, self.properties = tuple(languages), tuple(properties)
         content = "|".join(("1", *self.languages, *sorted(self.properties)))
@@ -96,8 +96,8 @@ class WikidataClient:
 
     def items(self, qids: Iterable[str]) -> Batch:
         """Terms of items, titles of their English articles, and their statements."""
-        asked = _checked(qids)
-        items = " ".join(f"wd:{qid}" for qid in asked)
+        requested = _checked(qids)
+        items = " ".join(f"wd:{qid}" for qid in requested)
         what = " ".join([*NAMED.values(), *(f"wdt:{pid}" for pid in self.properties)])
         languages = ", ".join(f'"{language}"' for language in self.languages)
         # VALUES in each branch: Oxigraph joins a VALUES before a UNION only after it, three times as slow.
@@ -108,29 +108,31 @@ class WikidataClient:
   {{ VALUES ?item {{ {items} }} ?page schema:about ?item ; schema:isPartOf <{WIKIPEDIA}> ; schema:name ?value .
     BIND(schema:name AS ?what) }}
 }}"""
-        return self._batch("item", query, asked)
+        return self._batch("item", query, requested)
 
     def incoming(self, qids: Iterable[str], cap: int = 60, properties: Sequence[str] = INCOMING) -> Batch:
-        """Statements that point to items: their subclasses, causes, parts.
+        """Statements that point to items, such as their subclasses, causes and parts.
 
-        More than ``cap`` an item (on average over the batch) count as a cut answer; for a single item the
-        first ``cap`` are kept.
+        More than ``cap`` an item (on average over the batch) count as a truncated answer; of a single item the
+        first ``cap`` are returned.
         """
-        asked = _checked(qids)
-        items = " ".join(f"wd:{qid}" for qid in asked)
+        requested = _checked(qids)
+        items = " ".join(f"wd:{qid}" for qid in requested)
         what = " ".join(f"wdt:{pid}" for pid in properties if pid in self.properties)
-        limit = cap * len(asked) + (len(asked) > 1)
+        limit = cap * len(requested) + (len(requested) > 1)
         query = f"""SELECT ?item ?what ?value WHERE {{
   VALUES ?value {{ {items} }} VALUES ?what {{ {what} }}
   ?item ?what ?value . FILTER(STRSTARTS(STR(?item), "{nquads.ENTITY}Q"))
 }} LIMIT {limit}"""
-        batch = self._batch("incoming", query, asked)
-        if len(asked) > 1 and batch.fetch.rows >= limit:
-            raise TruncatedAnswerError(f"more than {cap} statements an item point to {asked[0]} and others", "ask for fewer")
+        batch = self._batch("incoming", query, requested)
+        if len(requested) > 1 and batch.fetch.rows >= limit:
+            raise TruncatedAnswerError(
+                f"more than {cap} statements an item point to {requested[0]} and others", "request fewer items"
+            )
         return batch
 
     def named(self, name: str) -> list[str]:
-        """Items whose label or alias is ``name``, in its own spelling, lower case or capitalised; sorted."""
+        """Items whose label or alias is ``name`` as written, in lower case or capitalised; sorted."""
         spellings = sorted({name, name.lower(), name[:1].upper() + name[1:]})
         texts = " ".join(nquads.literal(spelling, language) for spelling in spellings for language in self.languages)
         query = f"""SELECT DISTINCT ?item WHERE {{
@@ -154,7 +156,7 @@ class WikidataClient:
         hits = answer.get("search", []) if isinstance(answer, dict) else []
         return [hit["id"] for hit in hits if isinstance(hit, dict) and is_qid(str(hit.get("id", "")))]
 
-    def _batch(self, kind: str, query: str, asked: list[str]) -> Batch:
+    def _batch(self, kind: str, query: str, requested: list[str]) -> Batch:
         rows, seconds = self.select(query)
         digest = hashlib.sha256(" ".join(query.split()).encode()).hexdigest()
         fetch = Fetch(
@@ -167,8 +169,8 @@ class WikidataClient:
             seconds=round(seconds, 3),
             rows=len(rows),
         )
-        batch = Batch(fetch, tuple(asked))
-        expected = set(asked)
+        batch = Batch(fetch, tuple(requested))
+        expected = set(requested)
         for row in rows:
             fact = _fact(row)
             about = fact.object if kind == "incoming" and isinstance(fact, Statement) else getattr(fact, "qid", "")
@@ -180,12 +182,12 @@ class WikidataClient:
 
 
 def is_wikidata(endpoint: str) -> bool:
-    """Whether an endpoint is Wikidata's own query service, whose search can then be asked too."""
+    """Whether an endpoint is Wikidata's own query service, which also offers a search."""
     return endpoint.rstrip("/") == WIKIDATA
 
 
 def _fact(row: Row) -> Term | Statement | None:
-    """What a row says, if it is something kgvad keeps; a service may answer anything."""
+    """The fact of a binding, if kgvad stores facts of this kind; nothing about the answer is taken for granted."""
     value = row.get("value")
     if not isinstance(value, dict):
         return None
@@ -202,8 +204,8 @@ def _value(row: Row, name: str) -> str:
 
 
 def _checked(qids: Iterable[str]) -> list[str]:
-    asked = sorted(set(qids), key=lambda qid: (len(qid), qid))
-    for qid in asked:
+    requested = sorted(set(qids), key=lambda qid: (len(qid), qid))
+    for qid in requested:
         if not is_qid(qid):
             raise UsageError(f"{qid[:40]!r} is not a Wikidata item id", "ids look like Q53706")
-    return asked
+    return requested

@@ -76,7 +76,7 @@ def parse(source: bytes | IO[bytes], where: str, *, turtle: bool = False) -> Ite
     StoreError
         The content does not follow the format; the message names the line.
     """
-    # lenient: graph names are kept as they are, whatever another program put into its IRIs
+    # lenient: graph names are kept even where another program wrote an invalid IRI
     options = {"format": ox.RdfFormat.TURTLE} if turtle else {"format": ox.RdfFormat.N_QUADS, "lenient": True}
     try:
         for quad in ox.parse(source, **options):
@@ -105,14 +105,14 @@ def _quad(quad: ox.Quad) -> Quad:
 
 
 def _text(term: ox.NamedNode | ox.BlankNode | ox.Literal | ox.Triple | ox.DefaultGraph) -> str:
-    """Text of a term; the default graph has none, and a triple inside a triple is nothing that kgvad keeps."""
+    """Text of a term; the default graph has none, and a triple inside a triple is never stored."""
     if isinstance(term, ox.BlankNode):
         return str(term)
     return "" if isinstance(term, (ox.DefaultGraph, ox.Triple)) else term.value
 
 
 def fact_of(quad: Quad) -> Term | Statement | None:
-    """The term or statement that a quad expresses; None for everything that kgvad does not keep."""
+    """The term or statement that a quad expresses; None for everything that kgvad does not store."""
     qid = entity(quad.subject)
     if qid is None:
         return None
@@ -156,14 +156,14 @@ def statement_line(statement: Statement, graph: str) -> str:
     return f"{subject} {iri(DIRECT + statement.property)} {value} {iri(graph)} ."
 
 
-def fetch_lines(fetch: Fetch, asked: Iterable[str]) -> Iterator[str]:
+def fetch_lines(fetch: Fetch, requested: Iterable[str]) -> Iterator[str]:
     """The record of a fetch and the items it requested, as N-Quads without line ends."""
     for column in fields(Fetch):
         value = getattr(fetch, column.name)
         if column.name != "name":
             yield f"{iri(fetch.name)} {iri(VOCABULARY + column.name)} {literal(str(value))} {iri(DETAILS)} ."
-    for qid in asked:
-        yield f"{iri(fetch.name)} {iri(VOCABULARY + 'asked')} {iri(ENTITY + qid)} {iri(DETAILS)} ."
+    for qid in requested:
+        yield f"{iri(fetch.name)} {iri(VOCABULARY + 'requested')} {iri(ENTITY + qid)} {iri(DETAILS)} ."
 
 
 def fetch_from(name: str, values: dict[str, str], fetched_at: str) -> Fetch:

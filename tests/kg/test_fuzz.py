@@ -1,4 +1,4 @@
-"""Any text goes through the cache, the exports, the drawing and a real service, and nothing is injected."""
+"""Any text survives the cache, the exports, the drawings and a real service without injection."""
 
 import tempfile
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_any_line_is_read_or_refused(line):
 @given(st.lists(st.tuples(QIDS, st.sampled_from(["label", "alias", "description"]), TEXT), min_size=1, max_size=8))
 @example([("Q1", "alias", '"' * 1_000_000)])
 @slow
-def test_store_export_and_import_lose_nothing(rows):
+def test_store_export_and_import_are_lossless(rows):
     terms = [Term(qid, kind, "en", text) for qid, kind, text in rows]
     statements = [Statement(terms[0].qid, "P279", "Q7")]
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +86,7 @@ def test_store_export_and_import_lose_nothing(rows):
 
 @given(TEXT)
 @quick
-def test_a_picture_and_a_tree_of_any_text_are_safe(text):
+def test_svg_and_tree_of_any_text_are_safe(text):
     node = draw.Node("root", kind="category", children=[draw.Node(text, "Q1"), draw.Node(text, kind="cue")])
     picture = ElementTree.fromstring(draw.svg(node))
     names = {element.tag.split("}")[1] for element in picture.iter()}
@@ -97,7 +97,7 @@ def test_a_picture_and_a_tree_of_any_text_are_safe(text):
 
 @given(st.lists(TEXT, min_size=1, max_size=3))
 @slow
-def test_a_first_table_of_any_names_is_a_table_or_refused(names):
+def test_a_draft_from_any_names_is_a_table_or_refused(names):
     with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/a.sqlite", facts=False) as store:
         try:
             text, table, _ = first_table(store, "mine", names)
@@ -118,7 +118,7 @@ def test_any_toml_is_a_table_or_refused(text):
 @given(st.text(max_size=30))
 @example("Q1} UNION {")
 @quick
-def test_an_id_is_digits_after_a_q(text):
+def test_an_item_id_is_digits_after_a_q(text):
     assert is_qid(text) == (
         text[:1] == "Q" and text[1:].isascii() and text[1:].isdigit() and text[1] != "0" and len(text) <= 20
     )
@@ -147,7 +147,7 @@ def test_hostile_labels_survive_a_real_service(endpoint, tmp_path):
 
 @given(TEXT)
 @quick
-def test_a_name_finds_itself_or_nothing(endpoint, name):
+def test_a_name_matches_exactly_or_not_at_all(endpoint, name):
     url, terms = endpoint
     client = WikidataClient(ServiceSettings(url, servers.CONTACT))
     spellings = {name, name.lower(), name[:1].upper() + name[1:]}

@@ -62,7 +62,7 @@ def export(store, path):
     return path.read_bytes()
 
 
-def test_round_trip_gives_the_same_bytes_and_the_same_facts(store, tmp_path):
+def test_round_trip_gives_the_same_bytes_and_facts(store, tmp_path):
     fill(store)
     first = export(store, tmp_path / "a.nq")
     with Store.open(f"sqlite:///{tmp_path}/b.sqlite", facts=False) as other:

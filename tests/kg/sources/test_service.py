@@ -75,7 +75,12 @@ CASES = {
         1,
         (0, 0),
     ),
-    "400 whose text is cut": ([servers.short_error], (FetchError, "does not accept the query (400): Lexical"), 1, (0, 0)),
+    "400 whose text is cut": (
+        [servers.short_error],
+        (FetchError, "does not accept the query (400): Lexical"),
+        1,
+        (0, 0),
+    ),
     "404": ([status(404)], (FetchError, "404"), 1, (0, 0)),
     "cut body": ([servers.cut], (TruncatedAnswerError, "broke off its answer"), 1, (0, 0)),
     "fewer bytes than announced": ([servers.short], (TruncatedAnswerError, "broke off its answer"), 1, (0, 0)),
@@ -92,7 +97,12 @@ CASES = {
         (0, 0),
     ),
     "garbage": ([status(200, b"\x00\xff\xfe<html>busy</html>")], None, 2, (1, 1.5)),
-    "garbage every time": ([status(200, b"\x00\xff<p>busy</p>")] * 9, (FetchError, "does not answer in JSON: "), 6, (31, 46.5)),
+    "garbage every time": (
+        [status(200, b"\x00\xff<p>busy</p>")] * 9,
+        (FetchError, "does not answer in JSON: "),
+        6,
+        (31, 46.5),
+    ),
     "an empty body": ([status(200)], None, 2, (1, 1.5)),
     "JSON of something else": ([status(200, b'{"boolean": true}')], (FetchError, "not a SPARQL result"), 1, (0, 0)),
     "bindings of a wrong type": (
