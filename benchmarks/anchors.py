@@ -29,14 +29,17 @@ from anchors_text import caption_rules, choose_facts, described
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from kgvad.anchors.bank import AnchorBank, build_bank
-from kgvad.anchors.pooling import POOLINGS, unit
-from kgvad.anchors.text_encoders import HubEncoder, load_text_encoder
+from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.build import build_bank
+from kgvad.anchors.pooling import POOLINGS
+from kgvad.anchors.text_encoders import load_text_encoder
+from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.anchors.vector_cache import FILE
 from kgvad.detector.data.captions import CaptionRule, per_snippet, smoothed_margin
 from kgvad.detector.evaluation.frame_metrics import roc_auc
 from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import CategoryTable, bundled_tables, load_table
+from kgvad.vectors import unit
 
 Floats = NDArray[np.float32]
 SNIPPET = 16
@@ -54,7 +57,7 @@ class Source:
 
 
 def sources(
-    shared: Path, table: CategoryTable, bank: AnchorBank, chosen: AnchorBank, encoder: HubEncoder
+    shared: Path, table: CategoryTable, bank: AnchorBank, chosen: AnchorBank, encoder: TransformersEncoder
 ) -> list[Source]:
     """Every way to fill and pool the anchors that is compared."""
     relations = np.array([concept.relation for concept in bank.concepts])
@@ -96,7 +99,7 @@ def sources(
     return found
 
 
-def nonsense(bank: AnchorBank, encoder: HubEncoder) -> Floats:
+def nonsense(bank: AnchorBank, encoder: TransformersEncoder) -> Floats:
     """Vectors of as many random dictionary words (seed 0) as there are concepts; labels stay."""
     words = sorted(word for word in encoder._tokenizer.get_vocab() if re.fullmatch(r"[a-z]{4,}", word))
     draw = random.Random(0)
@@ -104,7 +107,7 @@ def nonsense(bank: AnchorBank, encoder: HubEncoder) -> Floats:
     return encoder.encode(texts)
 
 
-def pel4vad(shared: Path, table: CategoryTable, encoder: HubEncoder) -> Source:
+def pel4vad(shared: Path, table: CategoryTable, encoder: TransformersEncoder) -> Source:
     """PEL4VAD's published ConceptNet lists, weighted by their own relevance."""
     lists = json.loads((shared / "kg/refkg/pel4vad-ucf-concept.json").read_text("utf-8"))
     known = {_plain(name): words for name, words in lists.items()}
@@ -122,7 +125,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())
 
 
-def descriptions(shared: Path, table: CategoryTable, encoder: HubEncoder, every: list[Source]) -> None:
+def descriptions(shared: Path, table: CategoryTable, encoder: TransformersEncoder, every: list[Source]) -> None:
     """Table 1: one for each half, then the differences to ours on the half that no choice looked at."""
     texts = described(shared, table, encoder)
     count = len(table.categories) - 1
@@ -149,7 +152,9 @@ def descriptions(shared: Path, table: CategoryTable, encoder: HubEncoder, every:
         print(f"| {source.name} | {' | '.join(f'{gain:+.3f} ({error:.3f})' for gain, error in gains)} |")
 
 
-def captions(shared: Path, table: CategoryTable, encoder: HubEncoder, every: list[Source], stride: int) -> None:
+def captions(
+    shared: Path, table: CategoryTable, encoder: TransformersEncoder, every: list[Source], stride: int
+) -> None:
     """Table 2."""
     with gzip.open(shared / "data/captions/ucf_test_videollama3.json.gz") as file:
         said = json.load(file)
@@ -207,7 +212,7 @@ def times(name: str) -> None:
     spent = 0.0
     start = time.perf_counter()
     encoder = load_text_encoder(name)
-    assert isinstance(encoder, HubEncoder)
+    assert isinstance(encoder, TransformersEncoder)
     print(f"\nloading {name}: {time.perf_counter() - start:.1f} s\n")
     encode: Callable[[Sequence[str]], Floats] = encoder.encode
 
@@ -245,7 +250,7 @@ def main() -> None:
     if "time" in wanted:
         times(options.encoder)
     encoder = load_text_encoder(options.encoder)
-    assert isinstance(encoder, HubEncoder)
+    assert isinstance(encoder, TransformersEncoder)
     table, store = load_table("ucf"), Store.open()
     bank = build_bank(table, store, encoder)
     if "rule" in wanted:

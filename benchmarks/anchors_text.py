@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.pooling import FACTS, POOLINGS, unit
+from kgvad.anchors.pooling import FACTS, POOLINGS
 from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.detector.data.captions import CaptionRule, smoothed_margin
 from kgvad.detector.evaluation.frame_metrics import roc_auc
 from kgvad.kg.tables import CategoryTable
+from kgvad.vectors import unit
 
 Floats = NDArray[np.float32]
 FPS, SNIPPET = 30, 16

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from kgvad.anchors.bank import AnchorBank, build_bank
+from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import track
 from kgvad.detector.data.captions import CaptionRule, read_captions

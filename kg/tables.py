@@ -1,7 +1,7 @@
 """Category tables: the classes of a dataset as data.
 
-A table is a TOML file. It gives each category the names that the dataset's own lists use, its Wikidata items, and visual
-cues. The bundled tables are in ``categories/``; a user's own has the same format.
+A table is a TOML file. It gives each category the names that the dataset's own lists use, its Wikidata items, and
+visual cues. The bundled tables are in ``categories/``; a user's own has the same format.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank as AnchorBank
-    from kgvad.anchors.bank import build_bank as build_bank
+    from kgvad.anchors.build import build_bank as build_bank
     from kgvad.anchors.text_encoders import load_text_encoder as load_text_encoder
     from kgvad.detector.run import Run as Run
     from kgvad.detector.scoring.infer import score_features as score_features
@@ -41,7 +41,7 @@ _WHERE = {
     "Run": "detector.run",
     "Scores": "detector.scoring.scores",
     "Store": "kg.store.cache",
-    "build_bank": "anchors.bank",
+    "build_bank": "anchors.build",
     "category_concepts": "kg.graph.concepts",
     "extract_video": "video.extract",
     "load_table": "kg.tables",

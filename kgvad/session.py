@@ -215,14 +215,15 @@ class Session:
 
     def open_bank(self, bank: AnchorBank, queries: Sequence[str]) -> AnchorBank:
         """``bank`` with one more category for each query (words, or an item such as Q4654740)."""
-        from kgvad.anchors.bank import open_vocabulary
+        from kgvad.anchors.build import open_vocabulary
 
         if not queries:
             return bank
         return open_vocabulary(bank, self.text_encoder(bank.encoder.source), self.graph, queries)
 
     def _default_bank(self, joint: str | None) -> AnchorBank:
-        from kgvad.anchors.bank import AnchorBank, build_bank
+        from kgvad.anchors.bank import AnchorBank
+        from kgvad.anchors.build import build_bank
 
         name = self.dataset_ref.name
         path = self.settings.bank_path(name)

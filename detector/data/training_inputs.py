@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kgvad.anchors.bank import AnchorBank, build_bank
+from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth
 from kgvad.detector.data.feature_lists import SUFFIXES, import_lists

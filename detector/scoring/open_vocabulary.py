@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kgvad.anchors.bank import open_vocabulary
+from kgvad.anchors.build import open_vocabulary
 from kgvad.anchors.text_encoders import TextEncoder, load_text_encoder
 from kgvad.detector.run import Run, make_problem
 from kgvad.errors import UsageError

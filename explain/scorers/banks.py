@@ -32,7 +32,8 @@ def find_bank(named: Path | None, dataset: str, joint: str | None, device: str) 
     device
         Of the text encoder, where a bank is built.
     """
-    from kgvad.anchors.bank import AnchorBank, build_bank
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.anchors.build import build_bank
     from kgvad.anchors.text_encoders import load_text_encoder
     from kgvad.kg.store.cache import Store
 
@@ -55,7 +56,7 @@ def find_bank(named: Path | None, dataset: str, joint: str | None, device: str) 
 
 def open_bank(bank: AnchorBank, queries: Sequence[str], device: str) -> AnchorBank:
     """The bank with one more category for each query; the bank itself without any."""
-    from kgvad.anchors.bank import open_vocabulary
+    from kgvad.anchors.build import open_vocabulary
     from kgvad.anchors.text_encoders import load_text_encoder
     from kgvad.kg.store.cache import Store
 

@@ -37,7 +37,7 @@ _SPECIAL = re.compile(r'["\\\x00-\x1f\x7f\x85\u2028\u2029]')
 
 
 class Quad(NamedTuple):
-    """One statement of RDF. ``object`` is an IRI where ``literal`` is false; ``language`` is empty for plain literals."""
+    """One RDF statement. ``object`` is an IRI where ``literal`` is false; ``language`` is empty for plain literals."""
 
     subject: str
     predicate: str

@@ -154,7 +154,9 @@ def test_the_error_of_a_wrong_table_names_the_place(name):
 
 
 def test_a_missing_table(tmp_path):
-    with pytest.raises(UsageError, match=r"unknown dataset 'nope'; known are msad, shanghaitech, ubnormal, ucf, xd"):
+    with pytest.raises(
+        UsageError, match=r"unknown dataset 'nope'; choose one of msad, shanghaitech, ubnormal, ucf, xd,"
+    ):
         load_table("nope")
     with pytest.raises(UsageError, match=r"no category table .*mine\.toml; kgvad datasets init"):
         load_table(tmp_path / "mine.toml")

@@ -1,4 +1,4 @@
-"""Servers for the tests of ``kg``: a real SPARQL service on loopback, and a stub in front of it that simulates failures."""
+"""Servers for the tests of ``kg``: a real SPARQL service on loopback, and a stub that simulates its failures."""
 
 import http.server
 import os

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from anchors_samples import TABLE, checkpoint
 
-from kgvad.anchors.bank import build_bank
+from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.captions import CaptionRule, per_snippet, read_captions, score_captions, smoothed_margin
 from kgvad.errors import AnchorError, ScoresError, UsageError

@@ -8,7 +8,7 @@ import kg_servers as servers
 import pytest
 
 from kgvad.errors import FetchError, UsageError
-from kgvad.kg.sources.service import TruncatedAnswerError, Service, ServiceSettings
+from kgvad.kg.sources.service import Service, ServiceSettings, TruncatedAnswerError
 from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings
 from kgvad.kg.sources.wikidata import WikidataClient
 from kgvad.kg.store.cache import Store

@@ -10,7 +10,7 @@ from kgvad.kg.graph.concepts import category_concepts
 from kgvad.kg.graph.traversal import Reach
 from kgvad.kg.sources import subgraphs as fetching
 from kgvad.kg.sources.resolve import first_table, item_row, pick, resolve
-from kgvad.kg.sources.service import TruncatedAnswerError, ServiceSettings
+from kgvad.kg.sources.service import ServiceSettings, TruncatedAnswerError
 from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, require
 from kgvad.kg.sources.wikidata import WikidataClient
 from kgvad.kg.store.cache import Store
@@ -229,7 +229,7 @@ def test_picking_an_item(endpoint, store):
     assert row.startswith('{ qid = "Q2727213", label = "theft", role = "primary", verified_by = "http://127.0.0.1')
     with pytest.raises(CategoryTableError, match="Q53706 is 'robbery' in Wikidata, not 'theft'; choose another item"):
         pick(store, "theft", "Q53706", client)
-    with pytest.raises(CategoryTableError, match="nothing is known of Q999999999"):
+    with pytest.raises(CategoryTableError, match="the knowledge graph has no item Q999999999"):
         pick(store, "theft", "Q999999999", client)
     with pytest.raises(UsageError, match="not a Wikidata item id"):
         pick(store, "theft", "theft", client)
