@@ -4,10 +4,10 @@ Start with :func:`kgvad.anchors.build.build_bank`, which does the steps below, o
 
     from kgvad.anchors.build import build_bank
     from kgvad.anchors.text_encoders import load_text_encoder
-    from kgvad.kg.store.cache import Store
+    from kgvad.kg.store.cache import GraphStore
     from kgvad.kg.tables import load_table
 
-    with Store.open() as graph:
+    with GraphStore.open() as graph:
         bank = build_bank(load_table("ucf"), graph, load_text_encoder("minilm"))
     bank.save("ucf.safetensors")
 

@@ -17,7 +17,7 @@ from kgvad.anchors.prompts import prompt
 from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.errors import AnchorError, UsageError
 from kgvad.kg.graph.concepts import Concept, Hierarchy, category_concepts, explain_path
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.database import now
 from kgvad.kg.tables import Category, CategoryTable, ItemRef, is_qid
 
@@ -29,7 +29,7 @@ LONGEST_QUERY = 300  # characters
 
 def build_bank(
     table: CategoryTable,
-    store: Store,
+    store: GraphStore,
     encoder: TextEncoder,
     pooling_name: str = DEFAULT_POOLING,
     *,
@@ -97,7 +97,7 @@ def _header(table: CategoryTable, concepts: list[BankConcept], encoder: TextEnco
 
 
 def _collect(
-    table: CategoryTable, store: Store, languages: tuple[str, ...]
+    table: CategoryTable, store: GraphStore, languages: tuple[str, ...]
 ) -> tuple[list[BankConcept], NDArray[np.int64], NDArray[np.float32]]:
     """Concepts of all categories, and for each the index of its category and its weight in the anchor."""
     hierarchy = Hierarchy.of(store)
@@ -117,7 +117,7 @@ def _collect(
     return concepts, np.array(owners, np.int64), np.array(weights, np.float32)
 
 
-def open_vocabulary(bank: AnchorBank, encoder: TextEncoder, store: Store, queries: Sequence[str]) -> AnchorBank:
+def open_vocabulary(bank: AnchorBank, encoder: TextEncoder, store: GraphStore, queries: Sequence[str]) -> AnchorBank:
     """The bank with one more category for each query, without training.
 
     Parameters
@@ -164,7 +164,7 @@ def open_vocabulary(bank: AnchorBank, encoder: TextEncoder, store: Store, querie
     return _assemble(header, vectors, np.array(owners, np.int64), np.array(weights, np.float32), bank.anchors)
 
 
-def _category_of(query: str, store: Store) -> Category:
+def _category_of(query: str, store: GraphStore) -> Category:
     """A category from words or from an item."""
     words = " ".join("".join(c if c.isprintable() else " " for c in query).split())[:LONGEST_QUERY]
     if not words:
@@ -177,7 +177,7 @@ def _category_of(query: str, store: Store) -> Category:
     return Category(name=label, text=label, items=(ItemRef(qid=words, label=label),))
 
 
-def _check_languages(table: CategoryTable, store: Store, languages: Sequence[str]) -> None:
+def _check_languages(table: CategoryTable, store: GraphStore, languages: Sequence[str]) -> None:
     """Report languages in which the graph has no label for any item of the table."""
     absent = [language for language in languages if table.qids and not store.labels(table.qids, [language])]
     if not absent:
@@ -212,7 +212,7 @@ def _assemble(
     )
 
 
-def _bank_concept(store: Store, concept: Concept, category: Category) -> BankConcept:
+def _bank_concept(store: GraphStore, concept: Concept, category: Category) -> BankConcept:
     # A concept reached from a related item is described with that item: "handgun, a kind of gun", not "shooting, ..."
     related = {item.qid: item.label for item in category.items if item.role == "related"}
     ends = {concept.path[0][0], concept.path[0][2]} if concept.path else set()

@@ -37,7 +37,7 @@ from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.anchors.vector_cache import FILE
 from kgvad.detector.data.captions import CaptionRule, per_snippet, smoothed_margin
 from kgvad.detector.evaluation.frame_metrics import roc_auc
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import CategoryTable, bundled_tables, load_table
 from kgvad.vectors import unit
 
@@ -232,7 +232,7 @@ def times(name: str) -> None:
             cells = []
             for _ in range(2):
                 spent, start = 0.0, time.perf_counter()
-                bank = build_bank(load_table(dataset), Store.open(f"sqlite:///{folder}/kg.sqlite"), encoder)
+                bank = build_bank(load_table(dataset), GraphStore.open(f"sqlite:///{folder}/kg.sqlite"), encoder)
                 took = time.perf_counter() - start
                 cells.append(f"{took:.2f} | {spent / took:.0%}")
             print(f"| {dataset} | {len(bank.concepts)} | {' | '.join(cells)} |", flush=True)
@@ -251,7 +251,7 @@ def main() -> None:
         times(options.encoder)
     encoder = load_text_encoder(options.encoder)
     assert isinstance(encoder, TransformersEncoder)
-    table, store = load_table("ucf"), Store.open()
+    table, store = load_table("ucf"), GraphStore.open()
     bank = build_bank(table, store, encoder)
     if "rule" in wanted:
         for line in caption_rules(options.shared, bank, encoder):

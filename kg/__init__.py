@@ -3,10 +3,10 @@
 Start with a category table and the cache, which opens with the bundled facts and needs no network::
 
     from kgvad.kg.graph.concepts import category_concepts, explain_path
-    from kgvad.kg.store.cache import Store
+    from kgvad.kg.store.cache import GraphStore
     from kgvad.kg.tables import load_table
 
-    with Store.open() as store:
+    with GraphStore.open() as store:
         for concept in category_concepts(store, load_table("ucf").category("Robbery")):
             print(concept.text, "-", explain_path(store, concept))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from kgvad.kg.graph.abstract_items import ABSTRACT
 from kgvad.kg.graph.traversal import Found, Reach, walk
 from kgvad.kg.properties import TABLE
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import Category
 
 ROW, CHAR, GAP, PAD = 26, 7.2, 44, 9  # pixels: line height, width of a character, between columns, inside a box
@@ -29,7 +29,7 @@ class Node:
     children: list[Node] = field(default_factory=list)
 
 
-def category_tree(store: Store, category: Category, abstract: bool = False) -> Node:
+def category_tree(store: GraphStore, category: Category, abstract: bool = False) -> Node:
     """The category with its items, their neighbourhoods and its cues; abstract ancestors only if ``abstract``."""
     root = Node(category.text, kind="category")
     without = {*category.exclude, *(() if abstract else ABSTRACT)}

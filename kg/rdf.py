@@ -17,7 +17,7 @@ from kgvad.errors import StoreError, UsageError
 from kgvad.files import replacing
 from kgvad.kg.properties import TABLE
 from kgvad.kg.store import nquads
-from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.store.database import now
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 
@@ -26,7 +26,7 @@ PREFIXES = {"wd": nquads.ENTITY, "wdt": nquads.DIRECT, "schema": "http://schema.
 _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def nquads_lines(store: Store) -> Iterator[str]:
+def nquads_lines(store: GraphStore) -> Iterator[str]:
     """The whole cache as N-Quads, sorted within each fetch, fetches sorted by name; lines without line ends.
 
     The same facts give the same bytes, in whatever order they were recorded.
@@ -40,7 +40,9 @@ def nquads_lines(store: Store) -> Iterator[str]:
             yield nquads.statement_line(statement, batch.fetch.name)
 
 
-def export(store: Store, path: Path, format_: str | None = None, graph: nx.MultiDiGraph[str] | None = None) -> None:
+def export(
+    store: GraphStore, path: Path, format_: str | None = None, graph: nx.MultiDiGraph[str] | None = None
+) -> None:
     """Write the cache, or a category's subgraph, to a file, atomically.
 
     Parameters
@@ -68,7 +70,7 @@ def export(store: Store, path: Path, format_: str | None = None, graph: nx.Multi
             file.write(piece)
 
 
-def pieces(store: Store, form: str, graph: nx.MultiDiGraph[str] | None = None) -> Iterator[str]:
+def pieces(store: GraphStore, form: str, graph: nx.MultiDiGraph[str] | None = None) -> Iterator[str]:
     """The text of an export in pieces; see :func:`export`."""
     if form == "nq":
         if graph is not None:
@@ -83,7 +85,7 @@ def pieces(store: Store, form: str, graph: nx.MultiDiGraph[str] | None = None) -
         yield json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
-def everything(store: Store) -> nx.MultiDiGraph[str]:
+def everything(store: GraphStore) -> nx.MultiDiGraph[str]:
     """The whole cache as a graph; attributes as in :func:`kgvad.kg.graph.concepts.category_graph`."""
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
     for batch in store.contents():
@@ -107,7 +109,7 @@ def everything(store: Store) -> nx.MultiDiGraph[str]:
     return graph
 
 
-def load(store: Store, path: Path) -> tuple[int, int]:
+def load(store: GraphStore, path: Path) -> tuple[int, int]:
     """Import N-Quads, N-Triples or Turtle (``.gz`` too), all or nothing.
 
     The name of a graph becomes the source of its facts. Where the file describes its fetches, as kgvad's own exports
@@ -199,7 +201,7 @@ def _detail(quad: nquads.Quad, details: dict[str, dict[str, str]], requested: di
         details[quad.subject][key] = quad.object
 
 
-def _turtle(store: Store, only: set[str] | None) -> str:
+def _turtle(store: GraphStore, only: set[str] | None) -> str:
     facts: dict[ox.Triple, None] = {}  # each once, in order
     for batch in store.contents():
         for term in batch.terms:

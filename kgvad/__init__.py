@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kgvad.explain.rendering.render import Renderer as Renderer
     from kgvad.explain.report import Report as Report
     from kgvad.kg.graph.concepts import category_concepts as category_concepts
-    from kgvad.kg.store.cache import Store as Store
+    from kgvad.kg.store.cache import GraphStore as GraphStore
     from kgvad.kg.tables import load_table as load_table
     from kgvad.video.encoders.base import load_visual_encoder as load_visual_encoder
     from kgvad.video.extract import extract_video as extract_video
@@ -40,7 +40,7 @@ _WHERE = {
     "Report": "explain.report",
     "Run": "detector.run",
     "Scores": "detector.scoring.scores",
-    "Store": "kg.store.cache",
+    "GraphStore": "kg.store.cache",
     "build_bank": "anchors.build",
     "category_concepts": "kg.graph.concepts",
     "extract_video": "video.extract",

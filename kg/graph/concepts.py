@@ -20,7 +20,7 @@ from kgvad.kg.graph.traversal import (
     superclasses,
     walk,
 )
-from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.store.schema import Term
 from kgvad.kg.tables import Category
 
@@ -80,7 +80,7 @@ class Limits:
 
 
 def category_concepts(
-    store: Store,
+    store: GraphStore,
     category: Category,
     limits: Limits | None = None,
     hierarchy: Hierarchy | None = None,
@@ -126,7 +126,7 @@ def category_concepts(
     return kept
 
 
-def explain_path(store: Store, concept: Concept) -> str:
+def explain_path(store: GraphStore, concept: Concept) -> str:
     """The path from the category to a concept in words: "robbery is a kind of theft"."""
     if concept.path:
         return path_in_words(store, concept.path)
@@ -152,7 +152,7 @@ def _from_table(category: Category) -> list[Concept]:
     return concepts
 
 
-def _from_items(store: Store, category: Category, languages: Sequence[str]) -> list[Concept]:
+def _from_items(store: GraphStore, category: Category, languages: Sequence[str]) -> list[Concept]:
     terms = store.terms((item.qid for item in category.items), languages)
     concepts = []
     for item in category.items:
@@ -178,7 +178,7 @@ def _from_items(store: Store, category: Category, languages: Sequence[str]) -> l
 
 
 def _from_graph(
-    store: Store, category: Category, limits: Limits, hierarchy: Hierarchy, languages: Sequence[str]
+    store: GraphStore, category: Category, limits: Limits, hierarchy: Hierarchy, languages: Sequence[str]
 ) -> list[Concept]:
     own = {item.qid for item in category.items}
     reached: list[tuple[Found, float]] = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from kgvad.kg.properties import TABLE
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.schema import Fact
 from kgvad.kg.tables import Category, qid_number
 
@@ -44,7 +44,7 @@ class Hierarchy:
         self._specificity: dict[str, float] = {}
 
     @classmethod
-    def of(cls, store: Store) -> Hierarchy:
+    def of(cls, store: GraphStore) -> Hierarchy:
         """The hierarchy of all cached statements."""
         return cls(store.edges("P279"))
 
@@ -75,7 +75,7 @@ class Found:
     facts: tuple[Fact, ...]
 
 
-def walk(store: Store, root: str, reach: Reach, without: Iterable[str] = ()) -> list[Found]:
+def walk(store: GraphStore, root: str, reach: Reach, without: Iterable[str] = ()) -> list[Found]:
     """Items around ``root``: superclasses, subclasses, causes, effects, parts, uses; nearest first, sorted."""
     excluded = {root, *without}
     found: dict[str, Found] = {}
@@ -103,7 +103,7 @@ def _merit(found: Found) -> tuple[float, int, tuple[Step, ...]]:
     return (found.weight, -sum(fact.inferred for fact in found.facts), found.path)
 
 
-def _steps(store: Store, frontier: Sequence[Found], direction: str, reach: Reach) -> Iterator[tuple[Found, Fact]]:
+def _steps(store: GraphStore, frontier: Sequence[Found], direction: str, reach: Reach) -> Iterator[tuple[Found, Fact]]:
     here = {found.qid: found for found in frontier}
     kinds = {"up": ["P279", "P31"], "down": ["P279"], "aside": [p for p in TABLE if p not in ("P279", "P31")]}
     if direction in ("up", "aside"):
@@ -120,7 +120,7 @@ def _steps(store: Store, frontier: Sequence[Found], direction: str, reach: Reach
 
 
 def category_graph(
-    store: Store, category: Category, reach: Reach | None = None, languages: Sequence[str] = ("en", "mul")
+    store: GraphStore, category: Category, reach: Reach | None = None, languages: Sequence[str] = ("en", "mul")
 ) -> nx.MultiDiGraph[str]:
     """The subgraph of a category.
 
@@ -185,7 +185,7 @@ def superclasses(graph: nx.MultiDiGraph[str], qid: str) -> list[str]:
     return found
 
 
-def shortest_path(store: Store, start: str, end: str, longest: int = 6) -> tuple[Step, ...] | None:
+def shortest_path(store: GraphStore, start: str, end: str, longest: int = 6) -> tuple[Step, ...] | None:
     """The shortest path between two items over the cached statements, at most ``longest`` steps; None without one.
 
     Of several, a path towards superclasses comes first, then the one whose ids sort first.
@@ -209,7 +209,7 @@ def shortest_path(store: Store, start: str, end: str, longest: int = 6) -> tuple
     return paths.get(end)
 
 
-def path_in_words(store: Store, path: Sequence[Step]) -> str:
+def path_in_words(store: GraphStore, path: Sequence[Step]) -> str:
     """A path as a sentence: "burglary is a kind of theft; theft is a kind of property crime"."""
     labels = store.labels({qid for subject, _, value in path for qid in (subject, value)})
 

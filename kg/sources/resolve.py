@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kgvad.errors import CategoryTableError, UsageError
 from kgvad.kg.sources.wikidata import WikidataClient, is_wikidata
-from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.store.schema import Term
 from kgvad.kg.tables import VERSION, CategoryTable, ItemRef, is_qid, load_table, parse_table, qid_number
 
@@ -27,7 +27,7 @@ class Candidate:
     sources: str  # source of its label
 
 
-def resolve(store: Store, name: str, client: WikidataClient | None = None) -> list[Candidate]:
+def resolve(store: GraphStore, name: str, client: WikidataClient | None = None) -> list[Candidate]:
     """Items called ``name``, the best match first; without a client only those in the cache.
 
     Raises
@@ -75,7 +75,7 @@ def resolve(store: Store, name: str, client: WikidataClient | None = None) -> li
     )
 
 
-def pick(store: Store, name: str, qid: str, client: WikidataClient | None = None) -> Candidate:
+def pick(store: GraphStore, name: str, qid: str, client: WikidataClient | None = None) -> Candidate:
     """The item ``qid``, if ``name`` is one of its names.
 
     Raises
@@ -107,7 +107,7 @@ def item_row(candidate: Candidate, role: str = "primary") -> str:
 
 
 def first_table(
-    store: Store, dataset: str, names: Sequence[str], client: WikidataClient | None = None
+    store: GraphStore, dataset: str, names: Sequence[str], client: WikidataClient | None = None
 ) -> tuple[str, CategoryTable, list[str]]:
     """Draft of a category table: class names with the items that have these names.
 
@@ -145,7 +145,7 @@ def first_table(
     return text, parse_table(text, dataset), unknown
 
 
-def _sources(store: Store, terms: Sequence[Term]) -> str:
+def _sources(store: GraphStore, terms: Sequence[Term]) -> str:
     for term in terms:
         if term.kind in ("label", "title"):
             return store.term_source(term)[0].removeprefix("urn:source:").split("#")[0]

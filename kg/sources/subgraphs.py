@@ -17,7 +17,7 @@ from kgvad.kg.graph.traversal import Reach
 from kgvad.kg.properties import INCOMING, TABLE
 from kgvad.kg.sources.service import TruncatedAnswerError
 from kgvad.kg.sources.wikidata import WikidataClient
-from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.store.schema import Batch, Term
 from kgvad.kg.tables import CategoryTable, qid_number
 
@@ -53,7 +53,7 @@ class FetchReport:
 class Fetcher:
     """Fetches subgraphs with one client into one store."""
 
-    def __init__(self, store: Store, client: WikidataClient, settings: FetchSettings | None = None) -> None:
+    def __init__(self, store: GraphStore, client: WikidataClient, settings: FetchSettings | None = None) -> None:
         self.store, self.client = store, client
         self.settings = settings or FetchSettings()
         self.report = FetchReport()
@@ -145,7 +145,7 @@ class Fetcher:
         raise AssertionError("unreachable")
 
 
-def require(store: Store, table: CategoryTable) -> None:
+def require(store: GraphStore, table: CategoryTable) -> None:
     """Check that the cache has every item of a table.
 
     Raises
@@ -162,13 +162,13 @@ def require(store: Store, table: CategoryTable) -> None:
         raise OfflineError(f"the cache does not have {shown}", remedy)
 
 
-def check_labels(store: Store, table: CategoryTable, where: str | None = None) -> list[dict[str, str]]:
+def check_labels(store: GraphStore, table: CategoryTable, where: str | None = None) -> list[dict[str, str]]:
     """Compare the label of every item of a table with the cache's.
 
     Returns
     -------
     list of dict
-        One record per item for :meth:`Store.record_categories`.
+        One record per item for :meth:`GraphStore.record_categories`.
 
     Raises
     ------

@@ -31,7 +31,7 @@ from kgvad.kg.tables import qid_number
 CHUNK = 500  # ids in one IN (...)
 
 
-class Store:
+class GraphStore:
     """The cache in a database; see :class:`kgvad.kg.store.database.Database` for its rules.
 
     Use as a context manager, or call :meth:`close`.
@@ -41,7 +41,7 @@ class Store:
         self.database = database
 
     @classmethod
-    def open(cls, url: str | None = None, *, facts: bool = True) -> Store:
+    def open(cls, url: str | None = None, *, facts: bool = True) -> GraphStore:
         """Open the cache at an SQLAlchemy URL; None is the SQLite file in the cache folder.
 
         Parameters
@@ -67,7 +67,7 @@ class Store:
         """Give the database's connections back."""
         self.database.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> GraphStore:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,7 +15,7 @@ from kgvad.anchors.build import build_bank, open_vocabulary
 from kgvad.anchors.text_encoders import load_text_encoder, takes_prompts, text_encoder_names
 from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.errors import AnchorError, UsageError, WeightsError
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import parse_table
 from kgvad.session import Session
 
@@ -196,7 +196,7 @@ def test_an_encoder_of_another_package_is_loaded_by_its_name(installed):
 
 
 def test_a_bank_of_a_plugins_encoder_finds_it_again(installed, tmp_path):
-    with Store.open(f"sqlite:///{tmp_path}/kg.sqlite") as store:
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite") as store:
         build_bank(parse_table(TABLE, "tiny"), store, load_text_encoder("letters")).save(tmp_path / "bank.safetensors")
     bank = AnchorBank.load(tmp_path / "bank.safetensors")
     again = load_text_encoder(bank.encoder.source)
@@ -224,7 +224,7 @@ def test_a_plugin_does_not_replace_a_name_of_kgvad(installed, weights):
 def test_a_bank_of_a_model_folder_loads_its_encoder_from_there(tmp_path, monkeypatch):
     folder = checkpoint("bert", tmp_path / "model")
     monkeypatch.chdir(tmp_path)
-    with Store.open(f"sqlite:///{tmp_path}/kg.sqlite") as store:
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite") as store:
         build_bank(parse_table(TABLE, "tiny"), store, load_text_encoder("./model")).save(tmp_path / "bank.safetensors")
         monkeypatch.chdir(tmp_path.parent)  # the folder was given relative to another working folder
         bank = AnchorBank.load(tmp_path / "bank.safetensors")

@@ -121,6 +121,7 @@ def test_a_full_disk_costs_one_line_only(tmp_path):
     program = (
         "import os, sys; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
         "from pathlib import Path; from test_vector_cache import cache, Counting\n"
+        "from kgvad.console import configure_logging; configure_logging()\n"
         "many = [str(i) for i in range(3000)]\n"
         "assert cache(Path(sys.argv[2])).encode(many, Counting()).tobytes() == Counting()(many).tobytes()\n"
         "print('right')"

@@ -15,7 +15,7 @@ from kgvad.kg.sources.resolve import first_table
 from kgvad.kg.sources.service import ServiceSettings
 from kgvad.kg.sources.wikidata import WikidataClient
 from kgvad.kg.store import nquads
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import is_qid, parse_table
 
@@ -70,7 +70,7 @@ def test_store_export_and_import_are_lossless(rows):
     statements = [Statement(terms[0].qid, "P279", "Q7")]
     with tempfile.TemporaryDirectory() as folder:
         first, second = f"sqlite:///{folder}/a.sqlite", f"sqlite:///{folder}/b.sqlite"
-        with Store.open(first, facts=False) as store, Store.open(second, facts=False) as other:
+        with GraphStore.open(first, facts=False) as store, GraphStore.open(second, facts=False) as other:
             store.record(Batch(Fetch("urn:f", "2026-01-01"), (), terms, statements))
             assert next(store.contents()).terms == sorted(set(terms))
             for term in terms:
@@ -98,7 +98,7 @@ def test_svg_and_tree_of_any_text_are_safe(text):
 @given(st.lists(TEXT, min_size=1, max_size=3))
 @slow
 def test_a_draft_from_any_names_is_a_table_or_refused(names):
-    with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/a.sqlite", facts=False) as store:
+    with tempfile.TemporaryDirectory() as folder, GraphStore.open(f"sqlite:///{folder}/a.sqlite", facts=False) as store:
         try:
             text, table, _ = first_table(store, "mine", names)
         except (CategoryTableError, KgvadError) as error:
@@ -139,7 +139,7 @@ def endpoint(tmp_path_factory):
 def test_hostile_labels_survive_a_real_service(endpoint, tmp_path):
     url, terms = endpoint
     client = WikidataClient(ServiceSettings(url, servers.CONTACT))
-    with Store.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store:
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store:
         store.record(client.items([term.qid for term in terms]))
         found = {term for some in store.terms(term.qid for term in terms).values() for term in some}
     assert found == set(terms)

@@ -12,7 +12,7 @@ from kgvad.errors import StoreError, UsageError
 from kgvad.kg import rdf
 from kgvad.kg.graph.concepts import category_graph
 from kgvad.kg.store import nquads
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import load_table
 
@@ -30,13 +30,13 @@ HOSTILE = [
 
 @pytest.fixture
 def store(tmp_path):
-    with Store.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as opened:
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory):
-    with Store.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite") as opened:
+    with GraphStore.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite") as opened:
         yield opened
 
 
@@ -65,7 +65,7 @@ def export(store, path):
 def test_round_trip_gives_the_same_bytes_and_facts(store, tmp_path):
     fill(store)
     first = export(store, tmp_path / "a.nq")
-    with Store.open(f"sqlite:///{tmp_path}/b.sqlite", facts=False) as other:
+    with GraphStore.open(f"sqlite:///{tmp_path}/b.sqlite", facts=False) as other:
         assert rdf.load(other, tmp_path / "a.nq") == (11, 0)
         assert export(other, tmp_path / "b.nq") == first
         assert list(other.contents()) == list(store.contents())
@@ -76,12 +76,12 @@ def test_round_trip_gives_the_same_bytes_and_facts(store, tmp_path):
 
 def test_round_trip_of_the_bundled_facts(bundled, tmp_path):
     first = export(bundled, tmp_path / "a.nq")
-    with Store.open(f"sqlite:///{tmp_path}/b.sqlite", facts=False) as other:
+    with GraphStore.open(f"sqlite:///{tmp_path}/b.sqlite", facts=False) as other:
         assert rdf.load(other, tmp_path / "a.nq")[1] == 0
         assert export(other, tmp_path / "b.nq") == first
     packed = tmp_path / "a.nq.gz"
     packed.write_bytes(gzip.compress(first))
-    with Store.open(f"sqlite:///{tmp_path}/c.sqlite") as other:
+    with GraphStore.open(f"sqlite:///{tmp_path}/c.sqlite") as other:
         rdf.load(other, packed)
         assert export(other, tmp_path / "c.nq") == first
 
@@ -190,7 +190,7 @@ def test_turtle_is_the_same_bytes_whatever_order_facts_came_in(tmp_path):
     batches = [Batch(Fetch(f"urn:{n}", "2026-01-01"), (), [Term(f"Q{n}", "label", "en", "x")]) for n in (1, 2, 3)]
     written = []
     for name, order in (("a", batches), ("b", batches[::-1])):
-        with Store.open(f"sqlite:///{tmp_path}/{name}.sqlite", facts=False) as opened:
+        with GraphStore.open(f"sqlite:///{tmp_path}/{name}.sqlite", facts=False) as opened:
             opened.record_all(order)
             rdf.export(opened, tmp_path / f"{name}.ttl")
         written.append((tmp_path / f"{name}.ttl").read_bytes())

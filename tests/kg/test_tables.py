@@ -7,7 +7,7 @@ import pytest
 from kgvad.errors import CategoryTableError, UsageError
 from kgvad.kg.graph.abstract_items import ABSTRACT
 from kgvad.kg.sources.subgraphs import check_labels, require
-from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.tables import bundled_tables, is_qid, load_table, parse_table
 
 UCF = [
@@ -21,7 +21,7 @@ TITLES = {
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    with Store.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite") as opened:
+    with GraphStore.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite") as opened:
         yield opened
 
 

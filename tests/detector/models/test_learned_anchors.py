@@ -20,7 +20,7 @@ from kgvad.detector.scoring.open_vocabulary import open_run
 from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.detector.training.trainer import train
 from kgvad.errors import AnchorError, UsageError, WeightsError
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import parse_table
 from kgvad.video.feature_store import VideoEntry
 
@@ -63,7 +63,7 @@ class Parts:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return Store.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite")
+    return GraphStore.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite")
 
 
 @pytest.fixture(scope="module")

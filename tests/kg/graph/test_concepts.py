@@ -18,7 +18,7 @@ from kgvad.kg.graph.concepts import (
     shortest_path,
     superclasses,
 )
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import Category, bundled_tables, load_table
 
@@ -32,7 +32,7 @@ NONSENSE = {
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    with Store.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite") as opened:
+    with GraphStore.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite") as opened:
         yield opened
 
 
@@ -44,7 +44,7 @@ def hierarchy(store):
 def by_hand(tmp_path, labels, edges, more=()):
     """A store with items Q1, Q2, ... named in order, and edges (subject, property, object) by name."""
     qid = {label: f"Q{number}" for number, label in enumerate(labels, start=900_000_001)}
-    opened = Store.open(f"sqlite:///{tmp_path}/hand.sqlite", facts=False)
+    opened = GraphStore.open(f"sqlite:///{tmp_path}/hand.sqlite", facts=False)
     terms = [Term(qid[label], "label", "en", label) for label in labels] + [Term(qid[a], *rest) for a, *rest in more]
     statements = [Statement(qid[s], p, qid[o]) for s, p, o in edges]
     opened.record(Batch(Fetch("hand", "2026-01-01"), (), terms, statements))
@@ -90,7 +90,7 @@ def test_concepts_are_deterministic_across_caches(store, hierarchy, tmp_path):
     row = load_table("ucf").category("Robbery")
     first = category_concepts(store, row, hierarchy=hierarchy)
     assert category_concepts(store, row) == first
-    with Store.open(f"sqlite:///{tmp_path}/other.sqlite") as other:
+    with GraphStore.open(f"sqlite:///{tmp_path}/other.sqlite") as other:
         assert category_concepts(other, row) == first
 
 

@@ -11,7 +11,7 @@ from kgvad.errors import FetchError, UsageError
 from kgvad.kg.sources.service import Service, ServiceSettings, TruncatedAnswerError
 from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings
 from kgvad.kg.sources.wikidata import WikidataClient
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import load_table
 
 status = servers.status
@@ -251,7 +251,7 @@ def test_a_truncated_answer_halves_the_batch_without_loss(stub, tmp_path):
 def fetch_all(stub, path):
     table = load_table("xd")
     client, _ = client_of(stub)
-    with Store.open(f"sqlite:///{path}", facts=False) as store:
+    with GraphStore.open(f"sqlite:///{path}", facts=False) as store:
         Fetcher(store, client, FetchSettings(batch=50)).tables(table)
         return {
             (fact.subject, fact.property, fact.object) for batch in store.contents() for fact in batch.statements
@@ -261,7 +261,7 @@ def fetch_all(stub, path):
 def test_an_item_whose_answer_is_always_truncated_is_named(stub, tmp_path):
     stub.default = servers.cut
     client, _ = client_of(stub)
-    with Store.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store:
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store:
         with pytest.raises(TruncatedAnswerError, match="even for Q53706 alone; try again later"):
             Fetcher(store, client).subgraphs(["Q53706", "Q2727213"])
         assert store.counts()["items"] == 0

@@ -13,7 +13,7 @@ from kgvad.kg.sources.resolve import first_table, item_row, pick, resolve
 from kgvad.kg.sources.service import ServiceSettings, TruncatedAnswerError
 from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, require
 from kgvad.kg.sources.wikidata import WikidataClient
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import load_table, parse_table
 
@@ -27,7 +27,7 @@ def endpoint(tmp_path_factory):
 
 @pytest.fixture
 def store(tmp_path):
-    with Store.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as opened:
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as opened:
         yield opened
 
 
@@ -85,7 +85,7 @@ def test_a_second_fetch_of_a_subgraph_sends_no_request(endpoint, store):
 def test_a_fetched_cache_gives_the_concepts_of_the_bundled_facts(endpoint, store, tmp_path):
     table = load_table("ucf")
     Fetcher(store, client_of(endpoint)).tables(table)
-    with Store.open(f"sqlite:///{tmp_path}/bundled.sqlite") as bundled:
+    with GraphStore.open(f"sqlite:///{tmp_path}/bundled.sqlite") as bundled:
         for row in table.categories:
             fetched = {c.text for c in category_concepts(store, row)}
             known = {c.text for c in category_concepts(bundled, row)}
@@ -97,7 +97,7 @@ def test_the_published_subset_is_fetched_and_its_labels_match(shared, tmp_path):
     files = [shared / "kg" / name for name in ("wikidata-subset.nt", "wikidata-subset-inferred.nt")]
     with (
         servers.oxigraph(tmp_path, *files) as url,
-        Store.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store,
+        GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store,
     ):
         for name in ("ucf", "xd", "ubnormal", "msad"):
             table = load_table(name)
@@ -125,10 +125,10 @@ class Interrupted(WikidataClient):
 
 def test_an_interrupted_fetch_resumes(endpoint, tmp_path):
     settings = FetchSettings(batch=20)
-    with Store.open(f"sqlite:///{tmp_path}/whole.sqlite", facts=False) as whole:
+    with GraphStore.open(f"sqlite:///{tmp_path}/whole.sqlite", facts=False) as whole:
         requests = Fetcher(whole, client_of(endpoint), settings).tables(load_table("xd")).requests
         expected = whole.counts()
-    with Store.open(f"sqlite:///{tmp_path}/parts.sqlite", facts=False) as parts:
+    with GraphStore.open(f"sqlite:///{tmp_path}/parts.sqlite", facts=False) as parts:
         with pytest.raises(KeyboardInterrupt):
             Fetcher(parts, Interrupted(endpoint, 4), settings).tables(load_table("xd"))
         assert len(parts.fetches()) == 4
