@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ GREY = "#8a8f98"  # Normal
 LONGEST_NAME = 28  # characters
 CELL = 0.34  # inches, side of a cell of the matrix
 DPI = 150
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "kgvad", "text.parse_math": False}  # text stays text
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "kgvad", "text.parse_math": False}  # text stays text
 
 
 def draw(bank: AnchorBank) -> Figure:
@@ -115,7 +115,7 @@ def _map(axes: Axes, bank: AnchorBank, names: list[str]) -> None:
             for is_pooled, face in ((True, colours[index]), (False, "white")):
                 x, y = points[count:][own & (fact == is_fact) & (pooled == is_pooled)].T
                 axes.scatter(x, y, s=14, marker=marker, facecolor=face, edgecolor=colours[index], alpha=0.7, zorder=2)
-        axes.scatter(*points[index], s=90, color=colours[index], edgecolor="white", zorder=3)
+        axes.scatter(points[index, 0], points[index, 1], s=90, color=colours[index], edgecolor="white", zorder=3)
         axes.annotate(
             names[index],
             points[index],

@@ -1,13 +1,13 @@
-"""What anchors are worth, measured on real text: run ``python benchmarks/anchors.py ../shared``.
+"""Quality of anchors on real text: ``python benchmarks/anchors.py DATA``.
 
-1. ``descriptions``: is the nearest of 13 anchors the right one, for what people wrote about UCF-Crime videos? Choices
-   were made on one half of the videos, figures are of both.
+1. ``descriptions``: classification of human descriptions of UCF-Crime videos by the nearest of 13 anchors. Choices were
+   made on one half of the videos; both halves are reported.
 2. ``captions``: the model-written captions of all 290 official test videos scored by anchors alone.
 3. ``time``: building the bank of every bundled dataset, with an empty and a full cache of text vectors.
 4. ``rule``: the caption rules that were compared, on training videos.
-5. ``facts``: which facts the choosing half would have quiet.
+5. ``facts``: facts that the choosing half would exclude from the anchors.
 
-Text vectors are kept in kgvad's cache folder between runs. Nothing is trained.
+Text vectors are cached between runs. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Source:
 def sources(
     shared: Path, table: CategoryTable, bank: AnchorBank, chosen: AnchorBank, encoder: TransformersEncoder
 ) -> list[Source]:
-    """Every way to fill and pool the anchors that is compared."""
+    """All compared sources and poolings of concepts."""
     relations = np.array([concept.relation for concept in bank.concepts])
 
     def pooled(
@@ -126,7 +126,7 @@ def _plain(name: str) -> str:
 
 
 def descriptions(shared: Path, table: CategoryTable, encoder: TransformersEncoder, every: list[Source]) -> None:
-    """Table 1: one for each half, then the differences to ours on the half that no choice looked at."""
+    """Table 1: one for each half, then the differences to ours on the half that was not used for choices."""
     texts = described(shared, table, encoder)
     count = len(table.categories) - 1
     assert table.categories[-1].normal
@@ -157,7 +157,7 @@ def captions(
 ) -> None:
     """Table 2."""
     with gzip.open(shared / "data/captions/ucf_test_videollama3.json.gz") as file:
-        said = json.load(file)
+        by_frame = json.load(file)
     labels = np.load(shared / "data/ucf/gt_ucf_frames_rebuilt.npy")
     with (shared / "data/ucf/gt_ucf_index_rebuilt.csv").open() as file:
         index = list(csv.DictReader(file))
@@ -166,7 +166,7 @@ def captions(
     for row in index:
         frames, offset = int(row["n_frames"]), int(row["offset"])
         rows = max(1, frames // SNIPPET)
-        own = sorted((int(f), text) for f, text in said[row["video"]].items() if int(f) // SNIPPET % stride == 0)
+        own = sorted((int(f), text) for f, text in by_frame[row["video"]].items() if int(f) // SNIPPET % stride == 0)
         starts = np.arange(rows) * SNIPPET
         abnormal = np.add.reduceat(labels[offset : offset + frames].astype(np.int64), starts)
         total = np.diff(np.append(starts, frames))
@@ -202,13 +202,13 @@ def captions(
 
 
 def soft(similarity: Floats, rule: CaptionRule) -> NDArray[np.float64]:
-    """Soft maximum over the concepts of one category, as the scorer takes it; [N]."""
+    """Soft maximum over the concepts of one category, as in the scorer; [N]."""
     t = rule.temperature
     return np.asarray(t * (logsumexp(similarity / t, axis=1) - np.log(similarity.shape[1])))
 
 
 def times(name: str) -> None:
-    """Table 3: ``cold`` has neither facts nor vectors in its cache, ``warm`` has both; loading the encoder is apart."""
+    """Table 3: ``cold``: no facts or vectors in the cache; ``warm``: both. Loading the encoder is not included."""
     spent = 0.0
     start = time.perf_counter()
     encoder = load_text_encoder(name)
@@ -233,8 +233,8 @@ def times(name: str) -> None:
             for _ in range(2):
                 spent, start = 0.0, time.perf_counter()
                 bank = build_bank(load_table(dataset), GraphStore.open(f"sqlite:///{folder}/kg.sqlite"), encoder)
-                took = time.perf_counter() - start
-                cells.append(f"{took:.2f} | {spent / took:.0%}")
+                elapsed = time.perf_counter() - start
+                cells.append(f"{elapsed:.2f} | {spent / elapsed:.0%}")
             print(f"| {dataset} | {len(bank.concepts)} | {' | '.join(cells)} |", flush=True)
 
 

@@ -51,7 +51,7 @@ def peak_mb() -> float:
 
 
 def build(url: str, endpoint: str, batch: int) -> dict[str, float]:
-    """Fetch all bundled tables; ``batch`` 1 is the client that asks one query an item."""
+    """Fetch all bundled tables; ``batch`` 1 is a client that sends one query per item."""
     from kgvad.kg.sources.service import ServiceSettings
     from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings
     from kgvad.kg.sources.wikidata import WikidataClient
@@ -60,7 +60,7 @@ def build(url: str, endpoint: str, batch: int) -> dict[str, float]:
 
     began = time.perf_counter()
     with GraphStore.open(url, facts=False) as store:
-        # The budget of query time is for a public service; here it would only measure itself.
+        # The time budget protects a public service; here it would only slow the measurement.
         client = WikidataClient(ServiceSettings(endpoint, CONTACT, budget_s=1e9))
         tables = [load_table(name) for name in bundled_tables()]
         report = Fetcher(store, client, FetchSettings(batch=batch)).tables(*tables)

@@ -147,7 +147,8 @@ def _quads(path: Path) -> Iterator[nquads.Quad]:
     kind = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
     if kind[0] not in (".nq", ".nt", ".ttl"):
         raise UsageError(f"{path} is neither .nq, .nt nor .ttl", "convert it to N-Quads")
-    with gzip.open(path) if packed else path.open("rb") as file:
+    opened: Any = gzip.open(path) if packed else path.open("rb")
+    with opened as file:
         yield from nquads.parse(file, str(path), turtle=kind[0] == ".ttl")
 
 
@@ -211,7 +212,7 @@ def _turtle(store: GraphStore, only: set[str] | None) -> str:
         for s in batch.statements:
             if only is None or {s.subject, s.object} <= only:
                 facts[ox.Triple(_item(s.subject), ox.NamedNode(nquads.DIRECT + s.property), _item(s.object))] = None
-    ordered = sorted(facts, key=lambda fact: fact.subject.value)  # so that an item is one block
+    ordered = sorted(facts, key=lambda fact: str(fact.subject))  # so that an item is one block
     written = ox.serialize(ordered, format=ox.RdfFormat.TURTLE, prefixes=PREFIXES)
     assert written is not None  # without an output file it is given back
     return written.decode()

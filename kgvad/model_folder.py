@@ -66,7 +66,7 @@ def loading(folder: Path) -> Iterator[Any]:
     """
     import transformers
 
-    log = transformers.logging
+    log: Any = transformers.logging
     verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
     log.disable_progress_bar()
