@@ -147,9 +147,9 @@ def _quads(path: Path) -> Iterator[nquads.Quad]:
     kind = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
     if kind[0] not in (".nq", ".nt", ".ttl"):
         raise UsageError(f"{path} is neither .nq, .nt nor .ttl", "convert it to N-Quads")
-    opened: Any = gzip.open(path) if packed else path.open("rb")
-    with opened as file:
-        yield from nquads.parse(file, str(path), turtle=kind[0] == ".ttl")
+    with gzip.open(path) if packed else path.open("rb") as file:
+        content: Any = file
+        yield from nquads.parse(content, str(path), turtle=kind[0] == ".ttl")
 
 
 def _batches(quads: Iterable[nquads.Quad], default: str, path: Path) -> tuple[list[Batch], int]:
