@@ -1,23 +1,23 @@
-"""Contrastive selection: of a category's concepts, those that separate it from what it is confused with."""
+"""Contrastive selection: the concepts that separate a category from those it is confused with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.anchors.pooling import unit
+from kgvad.vectors import unit
 
-ALWAYS = ("label",)  # a category never loses its name
+ALWAYS = ("label",)  # relations that are always kept
 
 
 @dataclass(frozen=True)
 class Decision:
     """Why one concept was kept or dropped."""
 
-    index: int  # row of the concept
+    index: int  # of the concept
     kept: bool
     own: float  # cosine with its own category's centre
     rival: float  # largest cosine with the centre of a category it is confused with
@@ -31,12 +31,12 @@ def select(
     relations: Sequence[str],
     rivals: Sequence[Sequence[int]],
     margin: float = 0.0,
-    alike: float = 0.9,
+    duplicate: float = 0.9,
 ) -> list[Decision]:
-    """Choose concepts greedily, the most telling first; the same input gives the same choice.
+    """Choose concepts greedily by discrimination; deterministic.
 
     A concept is kept if it is nearer to its own category's centre than to every rival's by ``margin``, and less than
-    ``alike`` similar to one that was kept. Centres leave the concept itself out, so none votes for itself.
+    ``duplicate`` similar to one that was kept. The centre of its own category is computed without the concept itself.
 
     Parameters
     ----------
@@ -47,16 +47,16 @@ def select(
     relations
         Relation of each concept; labels are always kept.
     rivals
-        For each category, the categories it is confused with; none means all others.
+        For each category, the categories it is confused with; empty: all others.
     margin
-        Least difference of the two cosines.
-    alike
-        Cosine above which two concepts of a category say the same.
+        Smallest difference of the two cosines.
+    duplicate
+        Cosine from which two concepts of a category count as duplicates.
 
     Returns
     -------
     list of Decision
-        One for each concept, in the order of the rows.
+        One for each concept, in the order of ``vectors``.
     """
     count = int(category.max()) + 1 if len(category) else 0
     sums = np.stack([vectors[category == c].sum(0) for c in range(count)])
@@ -64,26 +64,38 @@ def select(
     decisions: dict[int, Decision] = {}
     for c in range(count):
         against = list(rivals[c]) or [other for other in range(count) if other != c]
-        rows: list[int] = np.flatnonzero(category == c).tolist()
-        measured = []
-        for row in rows:
-            rest = sums[c] - vectors[row]
-            own = float(vectors[row] @ unit(rest)) if len(rows) > 1 else 1.0
-            far = centres[against] @ vectors[row]
-            measured.append((own - float(far.max()), own, float(far.max()), against[int(far.argmax())], row))
+        own = np.flatnonzero(category == c).tolist()
+        candidates = [_candidate(index, vectors, sums[c], centres, against, len(own)) for index in own]
+        # labels first, then by discrimination; ties by index
+        candidates.sort(key=lambda m: (relations[m.index] not in ALWAYS, m.rival - m.own, m.index))
         kept: list[int] = []
-        # labels first, then the most telling; ties by row
-        for gain, own, rival, by, row in sorted(measured, key=lambda m: (relations[m[4]] not in ALWAYS, -m[0], m[4])):
-            twin = max((float(vectors[row] @ vectors[other]) for other in kept), default=-1.0)
-            if relations[row] in ALWAYS:
-                keep, reason = True, "the category's name"
+        for one in candidates:
+            twin = max((float(vectors[one.index] @ vectors[other]) for other in kept), default=-1.0)
+            gain = one.own - one.rival
+            if relations[one.index] in ALWAYS:
+                keep, reason = True, "label of the category"
             elif gain < margin:
                 keep, reason = False, f"nearer to another category by {-gain:.2f}"
-            elif twin >= alike:
-                keep, reason = False, f"says what another concept says (cosine {twin:.2f})"
+            elif twin >= duplicate:
+                keep, reason = False, f"duplicate of another concept (cosine {twin:.2f})"
             else:
                 keep, reason = True, f"nearer to its own category by {gain:.2f}"
             if keep:
-                kept.append(row)
-            decisions[row] = Decision(row, keep, own, rival, by, reason)
-    return [decisions[row] for row in range(len(vectors))]
+                kept.append(one.index)
+            decisions[one.index] = replace(one, kept=keep, reason=reason)
+    return [decisions[index] for index in range(len(vectors))]
+
+
+def _candidate(
+    index: int,
+    vectors: NDArray[np.float32],
+    total: NDArray[np.float32],
+    centres: NDArray[np.float32],
+    against: Sequence[int],
+    size: int,
+) -> Decision:
+    """Cosines of a concept with its own category's centre, without the concept itself, and with the nearest rival."""
+    vector = vectors[index]
+    own = float(vector @ unit(total - vector)) if size > 1 else 1.0
+    rivals = centres[list(against)] @ vector
+    return Decision(index, False, own, float(rivals.max()), against[int(rivals.argmax())], "")

@@ -1,4 +1,4 @@
-"""Anchor banks as text: what is in one, how two differ, the concepts as a table."""
+"""Anchor banks as text: description, comparison, and the concepts as CSV."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def describe(bank: AnchorBank) -> str:
     """Header and concepts of a bank, one line each."""
     lines = [
         f"dataset      {bank.dataset} (table {bank.table_fingerprint})",
-        f"encoder      {bank.encoder.name}, {bank.encoder.dim}-d, {bank.encoder.fingerprint}",
-        f"learning     {'context, adapters or residual' if takes_prompts(bank.encoder.name) else 'residual only'}",
+        f"encoder      {bank.encoder.source}, {bank.encoder.dim}-d, {bank.encoder.fingerprint}",
+        f"trainable    {'context, adapters or residual' if takes_prompts(bank.encoder.name) else 'residual only'}",
         f"pooling      {bank.pooling}",
         f"facts        {bank.facts_date or 'the table only'}",
         f"made         {bank.created}",
@@ -29,13 +29,13 @@ def describe(bank: AnchorBank) -> str:
         for row in np.flatnonzero(bank.concept_category == index):
             concept = bank.concepts[row]
             where = " ".join(part for part in (concept.qid, concept.property) if part)
-            quiet = "" if bank.concept_weight[row] > 0 else "  (kept out of the anchor)"
-            lines.append(f"  {concept.relation:<12} {concept.prompt}{f'  [{where}]' if where else ''}{quiet}")
+            context = "" if bank.concept_weight[row] > 0 else "  (not in the anchor)"
+            lines.append(f"  {concept.relation:<12} {concept.prompt}{f'  [{where}]' if where else ''}{context}")
     return "\n".join(lines) + "\n"
 
 
 def differences(first: AnchorBank, second: AnchorBank) -> str:
-    """How two banks differ; cosines of anchors only where the text encoder is the same."""
+    """Differences of two banks; cosines of anchors only for the same text encoder."""
     same = first.encoder.fingerprint == second.encoder.fingerprint
     lines = []
     for name in ("dataset", "table_fingerprint", "pooling", "facts_date"):
@@ -56,7 +56,7 @@ def differences(first: AnchorBank, second: AnchorBank) -> str:
         parts += [f"- {text}" for text in sorted(one - two)] + [f"+ {text}" for text in sorted(two - one)]
         if one != two or (same and not parts[0].endswith("1.000")):
             lines.append(f"{name}: " + "; ".join(parts))
-    return "\n".join(lines or ["the two say the same"]) + "\n"
+    return "\n".join(lines or ["no differences"]) + "\n"
 
 
 def _anchor(bank: AnchorBank, name: str) -> NDArray[np.float32]:

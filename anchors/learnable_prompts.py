@@ -1,18 +1,19 @@
 """Learnable prompts, residual adapters and text adapters over a frozen text encoder.
 
-Three ways to move anchors by training, each a module whose :meth:`forward` gives vectors with gradients:
+Three ways to train anchors, each a module whose :meth:`forward` returns vectors with gradients:
 
 :class:`PromptLearner`    context vectors around the category's words, through the frozen text tower
 :class:`TextAdapter`      small layers between the blocks of the frozen text tower
-:class:`ResidualAdapter`  a step on the finished vectors, for encoders that nothing can be sent back through
+:class:`ResidualAdapter`  a residual on the finished vectors, for encoders that are not differentiable
 
-:class:`LearnedAnchors` is what a detector holds: one of them, beside the fixed anchors or alone, and what comes out.
+A detector holds :class:`LearnedAnchors`: one of these modules, alone or mixed with the fixed anchors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -20,18 +21,50 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.text_encoders import HubEncoder
+from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.errors import UsageError
 
-PREFIX = POSTFIX = 10  # VadCLIP's
-SPREAD = 0.01  # of the context's first values where no words are given
+SPREAD = 0.01  # standard deviation of the initial context where no words are given
+
+
+@dataclass(frozen=True)
+class ContextLayout:
+    """Number and sharing of the learned context vectors of a prompt.
+
+    Attributes
+    ----------
+    prefix, postfix
+        Number of vectors before and after the words of a category (VadCLIP: 10 each).
+    per_category
+        Each category has its own context; otherwise all share one.
+    table_size
+        ``None``: every category has the same ``prefix + postfix`` vectors. A number: the context is a table of that
+        length, and each position of the sequence takes the entry of its index, so the postfix of a category depends on
+        the length of its words (VadCLIP's published module: 77).
+    """
+
+    prefix: int = 10
+    postfix: int = 10
+    per_category: bool = False
+    table_size: int | None = None
+
+    def entries(self, words: int) -> list[int]:
+        """Entry of the context at each learned position of a prompt with this many word tokens, in order."""
+        if self.table_size is None:
+            return list(range(self.prefix + self.postfix))
+        return self.positions(words)
+
+    def positions(self, words: int) -> list[int]:
+        """Learned positions of a prompt with this many word tokens; position 0 is the start token."""
+        after = 1 + self.prefix + words
+        return [*range(1, 1 + self.prefix), *range(after, after + self.postfix)]
 
 
 class PromptLearner(nn.Module):
     """Learned context vectors before and after the words of each category (CoOp; VadCLIP).
 
-    A sequence is start, ``prefix`` vectors, the category's tokens, ``postfix`` vectors, end; the text tower and the
-    token embeddings are frozen, so gradients reach the context only.
+    A sequence is start, ``prefix`` vectors, the category's tokens, ``postfix`` vectors, end. The text tower and the
+    token embeddings are frozen, so only the context receives gradients.
 
     Parameters
     ----------
@@ -39,25 +72,19 @@ class PromptLearner(nn.Module):
         Frozen text encoder.
     texts
         The categories in words.
-    prefix, postfix
-        Number of vectors before and after.
-    per_category
-        Each category has a context of its own; otherwise all share one.
+    layout
+        Number and sharing of the context vectors.
     init
-        Words whose embeddings the prefix starts from; what they do not fill starts as N(0, 0.01 ** 2).
-    rows
-        The context is a table of so many rows, and a position of the sequence takes the row of its own number, so what
-        stands behind a category depends on the length of its words (VadCLIP's published module: 77). Without it
-        every category has the same ``prefix + postfix`` vectors.
+        Words whose embeddings initialise the prefix; the rest starts as N(0, 0.01 ** 2).
     unit
-        Whether the vectors are brought to length 1; VadCLIP leaves them as they are.
+        Whether the output is scaled to unit length; VadCLIP does not.
     seed
-        Of the random start.
+        Of the random initial context.
 
     Raises
     ------
     UsageError
-        A prompt does not fit the encoder's context; the message names it.
+        A prompt exceeds the encoder's context length or the table; the message names it.
     """
 
     ids: Tensor
@@ -66,57 +93,35 @@ class PromptLearner(nn.Module):
 
     def __init__(
         self,
-        encoder: HubEncoder,
+        encoder: TransformersEncoder,
         texts: Sequence[str],
-        prefix: int = PREFIX,
-        postfix: int = POSTFIX,
-        per_category: bool = False,
+        layout: ContextLayout | None = None,
         init: str | None = None,
-        rows: int | None = None,
         unit: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self._encoder = encoder  # frozen and not a module: its weights are not saved with the prompts
         self._form: Literal["unit", "plain"] = "unit" if unit else "plain"
-        start, end = encoder.frame()
-        words = [encoder.words(text) for text in texts]
-        for text, own in zip(texts, words, strict=True):
-            if len(own) + prefix + postfix + 2 > encoder.context:
-                raise UsageError(
-                    f"the prompt {text[:60]!r} has {len(own)} tokens; with {prefix} + {postfix} context vectors it "
-                    f"does not fit the {encoder.context} tokens of {encoder.name}",
-                    "shorten it or use fewer context vectors",
-                )
-        length = max(map(len, words)) + prefix + postfix + 2
-        if rows is not None and rows < length:
-            raise UsageError(f"a prompt of {length} tokens needs a table of as many rows, not {rows}", "enlarge it")
-        filler = encoder.words("a")[0] if encoder.words("a") else start  # its embedding is replaced
-        ids = torch.full((len(texts), length), 0, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        slot = torch.full_like(ids, -1)  # which context vector stands at a position
-        for row, own in enumerate(words):
-            line = [start, *[filler] * prefix, *own, *[filler] * postfix, end]
-            ids[row, : len(line)], mask[row, : len(line)] = torch.tensor(line), 1
-            after = 1 + prefix + len(own)
-            learned = torch.tensor([*range(1, 1 + prefix), *range(after, after + postfix)], dtype=torch.long)
-            slot[row, learned] = torch.arange(prefix + postfix) if rows is None else learned
+        self.layout = layout = layout or ContextLayout()
+        ids, mask, slot = _sequences(encoder, texts, layout)
         self.register_buffer("ids", ids, persistent=False)
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("slot", slot, persistent=False)
-        width = encoder.table.weight.shape[1]
-        shape = (*([len(texts)] if per_category else []), prefix + postfix if rows is None else rows, width)
+        width = encoder.token_embeddings.weight.shape[1]
+        length = layout.table_size or layout.prefix + layout.postfix
+        shape = (*([len(texts)] if layout.per_category else []), length, width)
         context = SPREAD * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
         if init is not None:
-            first, at = encoder.words(init)[:prefix], 0 if rows is None else 1
-            context[..., at : at + len(first), :] = encoder.table.weight[first].detach().float().cpu()
-        self.context = nn.Parameter(context)  # [rows, width], or [C, rows, width] where each category has its own
+            words, first = encoder.word_ids(init)[: layout.prefix], 0 if layout.table_size is None else 1
+            context[..., first : first + len(words), :] = encoder.token_embeddings.weight[words].detach().float().cpu()
+        self.context = nn.Parameter(context)  # [entries, width], or [C, entries, width] with a context per category
 
     def embeddings(self) -> Tensor:
-        """Token embeddings with the context in its places, float32 [C, L, width]."""
+        """Token embeddings with the context inserted, float32 [C, L, width]."""
         device = self._encoder.device
         ids, slot = self.ids.to(device), self.slot.to(device)
-        words: Tensor = self._encoder.table(ids).detach()
+        words: Tensor = self._encoder.token_embeddings(ids).detach()
         if self.context.shape[-2] == 0:
             return words
         context = self.context.to(device).expand(len(ids), -1, -1)
@@ -130,6 +135,38 @@ class PromptLearner(nn.Module):
         return self._encoder.encode_embeddings(ids, mask, self.embeddings(), self._form)
 
 
+def _sequences(
+    encoder: TransformersEncoder, texts: Sequence[str], layout: ContextLayout
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids and mask of all prompts, and the context entry at each position (-1: a token), all int64 [C, L]."""
+    start, end = encoder.boundary_ids()
+    words = [encoder.word_ids(text) for text in texts]
+    learned = layout.prefix + layout.postfix
+    for text, own in zip(texts, words, strict=True):
+        if len(own) + learned + 2 > encoder.context:
+            raise UsageError(
+                f"the prompt {text[:60]!r} has {len(own)} tokens; with {layout.prefix} + {layout.postfix} context "
+                f"vectors it exceeds the {encoder.context} tokens of {encoder.name}",
+                "shorten it or use fewer context vectors",
+            )
+    length = max(map(len, words)) + learned + 2
+    if layout.table_size is not None and layout.table_size < length:
+        raise UsageError(
+            f"a prompt of {length} tokens needs a table of at least {length} entries, not {layout.table_size}",
+            "enlarge the table",
+        )
+    filler = (encoder.word_ids("a") or [start])[0]  # the context replaces its embedding
+    ids = torch.full((len(texts), length), 0, dtype=torch.long)
+    mask, slot = torch.zeros_like(ids), torch.full_like(ids, -1)
+    for row, own in enumerate(words):
+        line = [start, *[filler] * layout.prefix, *own, *[filler] * layout.postfix, end]
+        ids[row, : len(line)], mask[row, : len(line)] = torch.tensor(line), 1
+        slot[row, torch.tensor(layout.positions(len(own)), dtype=torch.long)] = torch.tensor(
+            layout.entries(len(own)), dtype=torch.long
+        )
+    return ids, mask, slot
+
+
 class ResidualAdapter(nn.Module):
     """``A' = unit(A + ReLU(A W1) W2)`` on fixed vectors (CLIP-Adapter, Gao et al. 2021); starts as the identity.
 
@@ -138,7 +175,7 @@ class ResidualAdapter(nn.Module):
     vectors
         float32 [C, d], unit rows.
     width
-        Of the layer between.
+        Of the hidden layer.
     """
 
     def __init__(self, vectors: Tensor, width: int = 64) -> None:
@@ -166,19 +203,19 @@ class TextAdapter(nn.Module):
     texts
         The categories in words.
     layers
-        How many layers, from the first, have an adapter. DSANet: 3 on UCF-Crime, 1 on XD-Violence.
+        Number of layers, from the first, with an adapter. DSANet: 3 on UCF-Crime, 1 on XD-Violence.
     weight
         w. DSANet: 0.1 on UCF-Crime, 0.6 on XD-Violence.
     out
-        A learned layer of this width stands in place of the tower's projection, ``unit(LeakyReLU(W_p x))``, as DSANet
-        has it; ``None`` keeps the projection.
+        A learned layer of this width, ``unit(LeakyReLU(W_p x))``, replaces the tower's projection (DSANet); ``None``
+        keeps the projection.
     seed
-        Of the random start (Xavier, uniform).
+        Of the random initial weights (Xavier, uniform).
     """
 
     def __init__(
         self,
-        encoder: HubEncoder,
+        encoder: TransformersEncoder,
         texts: Sequence[str],
         layers: int = 3,
         weight: float = 0.1,
@@ -190,7 +227,7 @@ class TextAdapter(nn.Module):
             raise UsageError(f"{encoder.name} has {len(encoder.layers)} layers, not {layers}", "use fewer adapters")
         self._encoder = encoder
         self.weight = weight
-        width = encoder.table.weight.shape[1]
+        width = encoder.token_embeddings.weight.shape[1]
         self.adapters = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(layers))
         self.out = None if out is None else nn.Linear(width, out, bias=False)
         draw = torch.Generator().manual_seed(seed)
@@ -209,7 +246,7 @@ class TextAdapter(nn.Module):
     def forward(self) -> Tensor:
         """Unit vectors of the categories, float32 [C, d]."""
         ids, mask = self._tokens
-        plain = self._encoder.table(ids).detach()
+        plain = self._encoder.token_embeddings(ids).detach()
         with self._hooked():
             found = self._encoder.encode_embeddings(ids, mask, plain, "unit" if self.out is None else "state")
         return found if self.out is None else F.normalize(F.leaky_relu(self.out(found)), dim=-1)
@@ -234,24 +271,24 @@ class TextAdapter(nn.Module):
 
 
 class LearnedAnchors(nn.Module):
-    """Anchors that training moves: ``A' = unit((1 - g) A + g L)`` with ``g = sigmoid(gate)``, or ``L`` alone.
+    """Trained anchors: ``A' = unit((1 - g) A + g L)`` with ``g = sigmoid(gate)``, or ``L`` alone.
 
-    In training L is computed once a call; :func:`computed_once` makes it once an optimiser step where a step takes
-    several. Without gradients it is computed once and kept until a parameter changes; DSANet keeps it for ever and
-    evaluates with stale vectors. A state dict holds the finished vectors of its parameters (``vectors``), so what was
-    trained through a text tower is used without it.
+    With gradients L is computed in every call; within :func:`computed_once` it is computed once for several calls.
+    Without gradients it is cached until a parameter changes (DSANet's published code never recomputes it and evaluates
+    with stale vectors). The state dict holds the finished vectors (``vectors``), so that anchors trained through a text
+    tower can be used without it.
 
     Parameters
     ----------
     anchors
         float32 [C, d], unit rows.
     learned
-        Module whose ``forward()`` gives float32 [C, d]; ``None`` where its text tower is not at hand: then the
-        vectors are those of the state dict that is loaded, and what was learned is left out.
+        Module whose ``forward()`` returns float32 [C, d]; ``None`` where its text tower is not available: then the
+        vectors are those of the loaded state dict, and its parameters are ignored.
     mixed
-        Whether L stands beside the anchors or alone.
+        Whether L is mixed with the anchors or replaces them.
     gate
-        First value of the gate before the sigmoid.
+        Initial value of the gate, before the sigmoid.
     """
 
     anchors: Tensor
@@ -263,8 +300,8 @@ class LearnedAnchors(nn.Module):
         self.register_buffer("vectors", anchors.clone())
         self.learned = learned
         self.gate = nn.Parameter(torch.tensor(gate)) if mixed and learned is not None else None
-        self._given: list[Tensor] | None = None  # what the parameters were when they gave the vectors
-        self._shared: Tensor | None = None  # stands for the vectors while they are computed once
+        self._cached_for: list[Tensor] | None = None  # values of the parameters for which ``vectors`` was computed
+        self._shared: Tensor | None = None  # leaf that replaces the vectors within computed_once
 
     def forward(self) -> Tensor:
         """Vectors of the categories, float32 [C, d].
@@ -272,19 +309,22 @@ class LearnedAnchors(nn.Module):
         Raises
         ------
         UsageError
-            Gradients are asked for in training, and the text tower is not at hand.
+            The anchors are to be trained, and their text tower is not available.
         """
         if self._shared is not None:
             return self._shared
         if torch.is_grad_enabled() and self.learned is not None:
             return self._mixed()
         if torch.is_grad_enabled() and self.training:
-            raise UsageError("anchors that were learned through a text encoder stay as they are", "train a new run")
+            raise UsageError(
+                "anchors that were trained through a text encoder cannot be trained further without it",
+                "train a new run",
+            )
         self._refresh()
         return self.vectors
 
     def extended(self, anchors: Tensor) -> LearnedAnchors:
-        """These vectors as they are now, and behind them the last of ``anchors`` [C + new, d]; nothing learns."""
+        """The current vectors followed by the last ``new`` of ``anchors`` [C + new, d], as constants."""
         self._refresh()
         more = anchors[len(self.vectors) :].to(self.vectors.device)
         return LearnedAnchors(torch.cat([self.vectors, more]), None)
@@ -300,11 +340,13 @@ class LearnedAnchors(nn.Module):
     def _refresh(self) -> None:
         if self.learned is None:
             return
-        now = list(self.parameters())  # compared by value: a fused optimiser's step leaves their version numbers alone
-        if self._given is None or not all(map(_same, self._given, now)):
-            with torch.inference_mode(False), torch.no_grad():  # nothing can be loaded into an inference tensor
+        now = list(
+            self.parameters()
+        )  # compared by value: the step of a fused optimiser does not change version numbers
+        if self._cached_for is None or not all(map(_same, self._cached_for, now)):
+            with torch.inference_mode(False), torch.no_grad():  # an inference tensor could not be loaded into
                 self.vectors = self._mixed()
-                self._given = [parameter.detach().clone() for parameter in now]
+                self._cached_for = [parameter.detach().clone() for parameter in now]
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self._refresh()
@@ -312,7 +354,7 @@ class LearnedAnchors(nn.Module):
 
     def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state, prefix, *rest)
-        self._given = None
+        self._cached_for = None
         if self.learned is None:
             unexpected: list[str] = rest[3]
             learned = (f"{prefix}learned.", f"{prefix}gate")
@@ -325,9 +367,9 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 @contextmanager
 def computed_once(module: nn.Module) -> Iterator[list[Tensor]]:
-    """In the block all learned anchors of a module are computed once, whatever is run forward and backward.
+    """Compute all learned anchors of a module once for the whole block, however often it runs forward and backward.
 
-    The vectors that are given gather the gradients, which go back through the text tower at the end.
+    The yielded vectors accumulate the gradients, which pass through the text tower at the end of the block.
     """
     found = [part for part in module.modules() if isinstance(part, LearnedAnchors) and part.learned is not None]
     with torch.enable_grad():
@@ -345,8 +387,8 @@ def computed_once(module: nn.Module) -> Iterator[list[Tensor]]:
             torch.autograd.backward(vectors, leaf.grad)
 
 
-def in_words(bank: AnchorBank) -> tuple[str, ...]:
-    """The categories of a bank as their label prompts have them; of several labels the one that is the name."""
+def category_texts(bank: AnchorBank) -> tuple[str, ...]:
+    """The categories of a bank in words: their label prompts; of several, the one that equals the name."""
     found = []
     for name in bank.categories:
         labels = [concept.prompt for concept in bank.of(name) if concept.relation == "label"] or [name]

@@ -1,4 +1,4 @@
-"""From the vectors of a category's concepts to its anchor."""
+"""Pooling the vectors of a category's concepts into its anchor."""
 
 from __future__ import annotations
 
@@ -8,27 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.errors import UsageError
+from kgvad.vectors import unit
 
 Floats = NDArray[np.float32]
 Pooling = Callable[[Floats, Floats, Sequence[str]], Floats]
 
-# What counts how much in ``balanced``: chosen on one half of the descriptions, see docs/anchors.md.
+# Weights of the groups in ``balanced``, chosen on one half of the descriptions; see docs/anchors.md.
 SHARE = {"cue": 1.0, "label": 0.3, "fact": 0.8}
 FACTS = ("related", "subclass", "superclass")  # one group
 ATTENTION_TEMPERATURE = 0.1
 GRAPH_TEMPERATURE = 0.1
 RESTART = 0.5  # of the walk over the concepts, towards the graph's own weights
-STEPS = 20  # RESTART ** 20 is below what float32 tells apart
-
-
-def unit(vectors: Floats) -> Floats:
-    """Rows (or the one vector) divided by their length; a zero vector stays zero."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)
+STEPS = 20  # RESTART ** 20 is below the precision of float32
 
 
 def label(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
-    """Labels only, where the category has one: the baseline that knows no graph."""
+    """Mean of the labels, or of all concepts where there is none: the baseline without a graph."""
     own = [i for i, relation in enumerate(relations) if relation == "label"]
     return mean(vectors[own] if own else vectors, weights, relations)
 
@@ -39,15 +34,15 @@ def mean(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
 
 
 def weighted(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
-    """Mean weighted by what the graph says of each concept (:attr:`kgvad.kg.graph.concepts.Concept.weight`)."""
+    """Mean weighted by :attr:`kgvad.kg.graph.concepts.Concept.weight`."""
     return unit(weights @ vectors)
 
 
 def balanced(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
-    """Mean within cues, labels and facts, then over these by :data:`SHARE`; without any of them the plain mean.
+    """Mean within cues, labels and facts, then over these groups weighted by :data:`SHARE`; else the plain mean.
 
-    Many facts then count as one. Aliases, descriptions and effects do not count, nor do concepts of weight 0. A
-    category without cues is its label as much as its facts.
+    So the number of facts does not matter. Aliases, descriptions, effects and concepts of weight 0 are left out.
+    Without cues, the labels have the weight of the facts.
     """
     groups = ["fact" if relation in FACTS else relation for relation in relations]
     total = np.zeros(vectors.shape[1], np.float32)
@@ -61,7 +56,7 @@ def balanced(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floa
 
 
 def attention(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
-    """Softmax attention of the label over all concepts: what is far from the label counts little.
+    """Softmax attention with the label as the query and all concepts as keys.
 
     ``A = sum_p softmax_p(l . e_p / t + log w_p) e_p`` with the label anchor l and the temperature t.
     """
@@ -72,20 +67,20 @@ def attention(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Flo
 
 
 def graph(vectors: Floats, weights: Floats, relations: Sequence[str]) -> Floats:
-    """Propagation over the category's concepts: a walk that prefers similar ones and restarts at the graph's weights.
+    """Random walk with restart over the category's concepts: similar ones are likely steps, weights are the restart.
 
-    Concepts that agree with others gain, loners lose (personalised PageRank, Page et al. 1999, on the graph whose edges
-    are ``exp(cos / t)``).
+    Concepts similar to many others gain weight, outliers lose: personalised PageRank (Page et al. 1999) on the graph
+    with the edges ``exp(cos / t)``.
     """
     start = weights / max(float(weights.sum()), 1e-12)
     if len(vectors) == 1:
         return unit(vectors[0])
     edges = np.exp((vectors @ vectors.T - 1) / GRAPH_TEMPERATURE)
     np.fill_diagonal(edges, 0)
-    step = edges / np.maximum(edges.sum(0, keepdims=True), 1e-12)  # columns sum to one
+    transition = edges / np.maximum(edges.sum(0, keepdims=True), 1e-12)  # columns sum to one
     mass = start
     for _ in range(STEPS):
-        mass = RESTART * start + (1 - RESTART) * (step @ mass)
+        mass = RESTART * start + (1 - RESTART) * (transition @ mass)
     return unit(mass.astype(np.float32) @ vectors)
 
 
@@ -104,8 +99,8 @@ def pooling(name: str) -> Pooling:
     """The pooling called ``name``.
 
     Every pooling takes the unit vectors of a category's concepts, float32 [P, d], their weights, float32 [P], and their
-    relations, and gives a unit vector, float32 [d].
+    relations, and returns a unit vector, float32 [d].
     """
     if name not in POOLINGS:
-        raise UsageError(f"no pooling is called {name!r}", f"known: {', '.join(POOLINGS)}")
+        raise UsageError(f"unknown pooling {name!r}", f"choose one of {', '.join(POOLINGS)}")
     return POOLINGS[name]

@@ -1,4 +1,4 @@
-"""Concepts turned into sentences that a text encoder understands."""
+"""Prompts: concepts as sentences for a text encoder."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 from kgvad.kg.graph.concepts import Concept
 
-# One sentence a relation. {subject} is the category in words, or the related item that was walked from; {text} the
-# concept. Wordings were chosen on one half of the descriptions; see docs/anchors.md.
+# One template per relation. {subject} is the category in words, or the related item that the concept was reached from;
+# {text} is the concept. Wordings were chosen on one half of the descriptions; see docs/anchors.md.
 TEMPLATES: dict[str, str] = {
     "label": "{text}",
     "alias": "{text}",
@@ -33,7 +33,7 @@ def prompt(concept: Concept, subject: str) -> str:
     concept
         From :func:`kgvad.kg.graph.concepts.category_concepts`.
     subject
-        What the concept is said of, in words: the category ("road accident"), or the related item it was reached from.
+        The category in words ("road accident"), or the related item that the concept was reached from.
     """
     template = TEMPLATES.get(concept.relation, OTHER)
     # str.replace and not str.format: labels come from a public wiki and may hold braces

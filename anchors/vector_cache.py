@@ -1,8 +1,8 @@
-"""Text vectors kept between runs, in one SQLite file of the cache folder.
+"""Cache of text vectors between runs, one SQLite file in the cache folder.
 
-A vector is found by a hash of the encoder and the text, so another encoder never gets it; the texts themselves are not
-kept. Whatever goes wrong with the file costs time, never a result: a damaged one is dropped, one that cannot be
-written is left alone, each with one line on stderr.
+The key of a vector is a hash of the encoder and the text; the texts themselves are not stored. A fault of the file
+costs time but never changes a result: a damaged file is deleted, one that cannot be written is ignored, each with a log
+line.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from kgvad.settings import cache_dir
 logger = logging.getLogger(__name__)
 
 
-FILE = "text-vectors-1.sqlite"  # the number is that of the file's form
-MOST_BYTES = 512 * 2**20  # about 300,000 vectors of 384 numbers; beyond, the oldest quarter goes
+FILE = "text-vectors-1.sqlite"  # the number is the version of the file format
+MOST_BYTES = 512 * 2**20  # about 300,000 vectors of 384 numbers; beyond, the oldest quarter is deleted
 BUSY_TIMEOUT_S = 30  # how long one process waits for another's chunk
-CHUNK = 1024  # texts kept at once: what a killed run loses at most
-ASKED = 500  # keys in one query
+CHUNK = 1024  # texts per transaction: the most that a killed run loses
+KEYS_PER_QUERY = 500
 
 Floats = NDArray[np.float32]
 
@@ -44,24 +44,24 @@ class VectorCache:
     path
         The file; default: in kgvad's cache folder.
     most_bytes
-        The file's size is kept about below this.
+        Approximate limit of the file's size.
     """
 
     def __init__(self, encoder: str, dim: int, path: Path | None = None, most_bytes: int = MOST_BYTES) -> None:
         self.encoder, self.dim, self.most_bytes = encoder, dim, most_bytes
         self.path = path or cache_dir() / FILE
-        self._writes = True
+        self._writable = True
 
     def encode(self, texts: Sequence[str], encode: Callable[[Sequence[str]], Floats]) -> Floats:
-        """Vectors of ``texts``, float32 [N, dim]: those that are known from the file, the others by ``encode``."""
+        """Vectors of ``texts``, float32 [N, dim]: from the file where they are in it, else by ``encode``."""
         keys = [hashlib.sha256(f"{self.encoder}\n{text}".encode("utf-8", "surrogatepass")).digest() for text in texts]
         known = self._read(list(dict.fromkeys(keys)))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        by_length = sorted(missing, key=lambda key: len(missing[key]))  # texts encoded together need little padding
+        by_length = sorted(missing, key=lambda key: len(missing[key]))  # similar lengths need little padding
         for start in range(0, len(by_length), CHUNK):
             some = by_length[start : start + CHUNK]
             found = dict(zip(some, encode([missing[key] for key in some]), strict=True))
-            self._keep(found)
+            self._write(found)
             known.update(found)
         return np.stack([known[key] for key in keys]) if keys else np.zeros((0, self.dim), np.float32)
 
@@ -71,18 +71,18 @@ class VectorCache:
             return found
         with self._guard(), closing(self._open()) as file:
             read: dict[bytes, Floats] = {}
-            for start in range(0, len(keys), ASKED):
-                some = keys[start : start + ASKED]
+            for start in range(0, len(keys), KEYS_PER_QUERY):
+                some = keys[start : start + KEYS_PER_QUERY]
                 marks = ",".join("?" * len(some))
                 for key, vector, check in file.execute(f"SELECT * FROM vectors WHERE key IN ({marks})", some):
                     if len(vector) != 4 * self.dim or zlib.crc32(vector) != check:
                         raise sqlite3.DatabaseError("a vector does not fit its checksum")
                     read[key] = np.frombuffer(vector, "<f4").astype(np.float32)
-            found = read  # all or, of a damaged file, nothing
+            found = read  # all, or nothing of a damaged file
         return found
 
-    def _keep(self, vectors: dict[bytes, Floats]) -> None:
-        if not self._writes:
+    def _write(self, vectors: dict[bytes, Floats]) -> None:
+        if not self._writable:
             return
         rows = [(key, data := vector.astype("<f4").tobytes(), zlib.crc32(data)) for key, vector in vectors.items()]
         with self._guard():
@@ -95,7 +95,7 @@ class VectorCache:
                     file.execute(f"PRAGMA {name}").fetchone()[0]
                     for name in ("page_count", "freelist_count", "page_size")
                 )
-                if (pages - free) * size > self.most_bytes:  # freed pages are used again: the file stops growing
+                if (pages - free) * size > self.most_bytes:  # freed pages are reused: the file stops growing
                     file.execute(
                         "DELETE FROM vectors WHERE rowid <= "
                         "(SELECT min(rowid) + (max(rowid) - min(rowid) + 1) / 4 FROM vectors)"
@@ -107,13 +107,13 @@ class VectorCache:
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
-        """What goes wrong with the file ends here."""
+        """Turn errors of the file into log lines."""
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:  # read-only, full, locked
-            if "no such table" not in str(error):  # another process is just making the file
-                self._writes = False
-                logger.info(f"text vectors are not kept in {self.path} ({error})")
+            if "no such table" not in str(error):  # another process is creating the file
+                self._writable = False
+                logger.info(f"text vectors are not cached in {self.path} ({error})")
         except sqlite3.DatabaseError as error:
             self.path.unlink(missing_ok=True)
-            logger.info(f"{self.path} was damaged and is made again ({error})")
+            logger.info(f"{self.path} was damaged and is rebuilt ({error})")

@@ -1,13 +1,13 @@
-"""What anchors are worth, measured on real text: run ``python benchmarks/anchors.py ../shared``.
+"""Quality of anchors on real text: ``python benchmarks/anchors.py DATA``.
 
-1. ``descriptions``: is the nearest of 13 anchors the right one, for what people wrote about UCF-Crime videos? Choices
-   were made on one half of the videos, figures are of both.
+1. ``descriptions``: classification of human descriptions of UCF-Crime videos by the nearest of 13 anchors. Choices were
+   made on one half of the videos; both halves are reported.
 2. ``captions``: the model-written captions of all 290 official test videos scored by anchors alone.
 3. ``time``: building the bank of every bundled dataset, with an empty and a full cache of text vectors.
 4. ``rule``: the caption rules that were compared, on training videos.
-5. ``facts``: which facts the choosing half would have quiet.
+5. ``facts``: facts that the choosing half would exclude from the anchors.
 
-Text vectors are kept in kgvad's cache folder between runs. Nothing is trained.
+Text vectors are cached between runs. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ from anchors_text import caption_rules, choose_facts, described
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from kgvad.anchors.bank import AnchorBank, build_bank
-from kgvad.anchors.pooling import POOLINGS, unit
-from kgvad.anchors.text_encoders import HubEncoder, load_text_encoder
+from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.build import build_bank
+from kgvad.anchors.pooling import POOLINGS
+from kgvad.anchors.text_encoders import load_text_encoder
+from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.anchors.vector_cache import FILE
 from kgvad.detector.data.captions import CaptionRule, per_snippet, smoothed_margin
 from kgvad.detector.evaluation.frame_metrics import roc_auc
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import CategoryTable, bundled_tables, load_table
+from kgvad.vectors import unit
 
 Floats = NDArray[np.float32]
 SNIPPET = 16
@@ -54,9 +57,9 @@ class Source:
 
 
 def sources(
-    shared: Path, table: CategoryTable, bank: AnchorBank, chosen: AnchorBank, encoder: HubEncoder
+    shared: Path, table: CategoryTable, bank: AnchorBank, chosen: AnchorBank, encoder: TransformersEncoder
 ) -> list[Source]:
-    """Every way to fill and pool the anchors that is compared."""
+    """All compared sources and poolings of concepts."""
     relations = np.array([concept.relation for concept in bank.concepts])
 
     def pooled(
@@ -96,7 +99,7 @@ def sources(
     return found
 
 
-def nonsense(bank: AnchorBank, encoder: HubEncoder) -> Floats:
+def nonsense(bank: AnchorBank, encoder: TransformersEncoder) -> Floats:
     """Vectors of as many random dictionary words (seed 0) as there are concepts; labels stay."""
     words = sorted(word for word in encoder._tokenizer.get_vocab() if re.fullmatch(r"[a-z]{4,}", word))
     draw = random.Random(0)
@@ -104,7 +107,7 @@ def nonsense(bank: AnchorBank, encoder: HubEncoder) -> Floats:
     return encoder.encode(texts)
 
 
-def pel4vad(shared: Path, table: CategoryTable, encoder: HubEncoder) -> Source:
+def pel4vad(shared: Path, table: CategoryTable, encoder: TransformersEncoder) -> Source:
     """PEL4VAD's published ConceptNet lists, weighted by their own relevance."""
     lists = json.loads((shared / "kg/refkg/pel4vad-ucf-concept.json").read_text("utf-8"))
     known = {_plain(name): words for name, words in lists.items()}
@@ -122,8 +125,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())
 
 
-def descriptions(shared: Path, table: CategoryTable, encoder: HubEncoder, every: list[Source]) -> None:
-    """Table 1: one for each half, then the differences to ours on the half that no choice looked at."""
+def descriptions(shared: Path, table: CategoryTable, encoder: TransformersEncoder, every: list[Source]) -> None:
+    """Table 1: one for each half, then the differences to ours on the half that was not used for choices."""
     texts = described(shared, table, encoder)
     count = len(table.categories) - 1
     assert table.categories[-1].normal
@@ -149,10 +152,12 @@ def descriptions(shared: Path, table: CategoryTable, encoder: HubEncoder, every:
         print(f"| {source.name} | {' | '.join(f'{gain:+.3f} ({error:.3f})' for gain, error in gains)} |")
 
 
-def captions(shared: Path, table: CategoryTable, encoder: HubEncoder, every: list[Source], stride: int) -> None:
+def captions(
+    shared: Path, table: CategoryTable, encoder: TransformersEncoder, every: list[Source], stride: int
+) -> None:
     """Table 2."""
     with gzip.open(shared / "data/captions/ucf_test_videollama3.json.gz") as file:
-        said = json.load(file)
+        by_frame = json.load(file)
     labels = np.load(shared / "data/ucf/gt_ucf_frames_rebuilt.npy")
     with (shared / "data/ucf/gt_ucf_index_rebuilt.csv").open() as file:
         index = list(csv.DictReader(file))
@@ -161,7 +166,7 @@ def captions(shared: Path, table: CategoryTable, encoder: HubEncoder, every: lis
     for row in index:
         frames, offset = int(row["n_frames"]), int(row["offset"])
         rows = max(1, frames // SNIPPET)
-        own = sorted((int(f), text) for f, text in said[row["video"]].items() if int(f) // SNIPPET % stride == 0)
+        own = sorted((int(f), text) for f, text in by_frame[row["video"]].items() if int(f) // SNIPPET % stride == 0)
         starts = np.arange(rows) * SNIPPET
         abnormal = np.add.reduceat(labels[offset : offset + frames].astype(np.int64), starts)
         total = np.diff(np.append(starts, frames))
@@ -197,17 +202,17 @@ def captions(shared: Path, table: CategoryTable, encoder: HubEncoder, every: lis
 
 
 def soft(similarity: Floats, rule: CaptionRule) -> NDArray[np.float64]:
-    """Soft maximum over the concepts of one category, as the scorer takes it; [N]."""
+    """Soft maximum over the concepts of one category, as in the scorer; [N]."""
     t = rule.temperature
     return np.asarray(t * (logsumexp(similarity / t, axis=1) - np.log(similarity.shape[1])))
 
 
 def times(name: str) -> None:
-    """Table 3: ``cold`` has neither facts nor vectors in its cache, ``warm`` has both; loading the encoder is apart."""
+    """Table 3: ``cold``: no facts or vectors in the cache; ``warm``: both. Loading the encoder is not included."""
     spent = 0.0
     start = time.perf_counter()
     encoder = load_text_encoder(name)
-    assert isinstance(encoder, HubEncoder)
+    assert isinstance(encoder, TransformersEncoder)
     print(f"\nloading {name}: {time.perf_counter() - start:.1f} s\n")
     encode: Callable[[Sequence[str]], Floats] = encoder.encode
 
@@ -227,9 +232,9 @@ def times(name: str) -> None:
             cells = []
             for _ in range(2):
                 spent, start = 0.0, time.perf_counter()
-                bank = build_bank(load_table(dataset), Store.open(f"sqlite:///{folder}/kg.sqlite"), encoder)
-                took = time.perf_counter() - start
-                cells.append(f"{took:.2f} | {spent / took:.0%}")
+                bank = build_bank(load_table(dataset), GraphStore.open(f"sqlite:///{folder}/kg.sqlite"), encoder)
+                elapsed = time.perf_counter() - start
+                cells.append(f"{elapsed:.2f} | {spent / elapsed:.0%}")
             print(f"| {dataset} | {len(bank.concepts)} | {' | '.join(cells)} |", flush=True)
 
 
@@ -245,8 +250,8 @@ def main() -> None:
     if "time" in wanted:
         times(options.encoder)
     encoder = load_text_encoder(options.encoder)
-    assert isinstance(encoder, HubEncoder)
-    table, store = load_table("ucf"), Store.open()
+    assert isinstance(encoder, TransformersEncoder)
+    table, store = load_table("ucf"), GraphStore.open()
     bank = build_bank(table, store, encoder)
     if "rule" in wanted:
         for line in caption_rules(options.shared, bank, encoder):

@@ -1,4 +1,4 @@
-"""Descriptions of UCF-Crime videos by people, whose category is known: what anchors are measured and chosen on.
+"""Human descriptions of UCF-Crime videos of known categories, for choosing and measuring anchors.
 
 Videos are split in halves by a hash of their name. Choices are made on the half that :func:`chosen_on` names.
 """
@@ -17,23 +17,24 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.pooling import FACTS, POOLINGS, unit
+from kgvad.anchors.pooling import FACTS, POOLINGS
 from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.detector.data.captions import CaptionRule, smoothed_margin
 from kgvad.detector.evaluation.frame_metrics import roc_auc
 from kgvad.kg.tables import CategoryTable
+from kgvad.vectors import unit
 
 Floats = NDArray[np.float32]
 FPS, SNIPPET = 30, 16
-EVERY = 4  # snippets of a training video that are looked at
-# What a language model adds to an event: that it is one, what it is called, and why.
+EVERY = 4  # every n-th snippet of a training video is used
+# Sentences that a language model adds about the anomaly itself: its presence, its name, its reasons.
 NAMING = re.compile(
     r"anomal\w+ (\w+ )?(exist|in the|is (named|specific))|is an anomaly|exists|name|basis for|judg", re.I
 )
 
 
 def chosen_on(video: str) -> bool:
-    """Whether choices may look at a video: half of them, by their names."""
+    """Whether a video may be used for choices: half of them, by a hash of the name."""
     return int(hashlib.sha256(video.encode()).hexdigest(), 16) % 2 == 0
 
 
@@ -113,10 +114,11 @@ def loss(anchors: Floats, sources: list[Described], temperature: float = 0.08) -
 
 
 def choose_facts(bank: AnchorBank, sources: list[Described], least: float = 5e-4) -> Iterator[str]:
-    """Facts that should be quiet, or loud again: each changes the loss on the choosing half by ``least`` or more.
+    """Facts to exclude from the anchors, or to include again: each lowers the loss on the choosing half by ``least``.
 
-    The loss is that of the default pooling plus half of that without cues. Greedy, the best first. The key ``quiet`` of
-    the UCF-Crime table was made like this, before the wording of related items was settled; see docs/anchors.md.
+    The loss is that of the default pooling plus half of that without cues. The search is greedy. The key
+    ``exclude_from_anchor`` of the UCF-Crime table was chosen this way, before the wording of related items was final;
+    see docs/anchors.md.
     """
     relations = [concept.relation for concept in bank.concepts]
     pool, count = POOLINGS["balanced"], len(bank.categories) - 1
@@ -146,11 +148,11 @@ def choose_facts(bank: AnchorBank, sources: list[Described], least: float = 5e-4
         if best - now > least:
             best, weight = now, flipped(index)
             concept, own = bank.concepts[index], bank.categories[bank.concept_category[index]]
-            yield f"{'loud' if weight[index] else 'quiet'}\t{own}\t{concept.qid}\t{concept.prompt}\t{best:.4f}"
+            yield f"{'include' if weight[index] else 'exclude'}\t{own}\t{concept.qid}\t{concept.prompt}\t{best:.4f}"
 
 
 def caption_rules(shared: Path, bank: AnchorBank, encoder: TextEncoder, most: int = 14336) -> Iterator[str]:
-    """Frame AUC of caption rules on training videos: their human sentences laid on the time axis.
+    """Frame AUC of caption rules on training videos: their human sentences assigned to snippets by time.
 
     At most ``most`` sentences are read, drawn with seed 0. Labels are HIVAU's event times.
     """

@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from kgvad.anchors.bank import AnchorBank, build_bank
+from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import track
 from kgvad.detector.data.captions import CaptionRule, read_captions
 from kgvad.explain.analysis.evidence import Rises, distinct, rises
 from kgvad.explain.quality.tables import quality_table
 from kgvad.explain.quality.text_quality import text_quality
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import load_table
 
 INSIDE, OUTSIDE = 8, 8  # captions looked at, during the event and in the rest
@@ -88,7 +89,7 @@ def main() -> None:
     data = options.shared / "data"
     table = load_table("ucf")
     encode = Encoder()
-    bank = build_bank(table, Store.open(None), encode.encoder)
+    bank = build_bank(table, GraphStore.open(None), encode.encoder)
     peer = json.loads((options.shared / "kg/refkg/pel4vad-ucf-concept.json").read_text())
     hivau = json.loads((data / "refs/hivau_ucf_test.json").read_text())
     uca: dict[str, Any] = {}

@@ -51,16 +51,16 @@ def peak_mb() -> float:
 
 
 def build(url: str, endpoint: str, batch: int) -> dict[str, float]:
-    """Fetch all bundled tables; ``batch`` 1 is the client that asks one query an item."""
+    """Fetch all bundled tables; ``batch`` 1 is a client that sends one query per item."""
     from kgvad.kg.sources.service import ServiceSettings
     from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings
     from kgvad.kg.sources.wikidata import WikidataClient
-    from kgvad.kg.store.cache import Store
+    from kgvad.kg.store.cache import GraphStore
     from kgvad.kg.tables import bundled_tables, load_table
 
     began = time.perf_counter()
-    with Store.open(url, facts=False) as store:
-        # The budget of query time is for a public service; here it would only measure itself.
+    with GraphStore.open(url, facts=False) as store:
+        # The time budget protects a public service; here it would only slow the measurement.
         client = WikidataClient(ServiceSettings(endpoint, CONTACT, budget_s=1e9))
         tables = [load_table(name) for name in bundled_tables()]
         report = Fetcher(store, client, FetchSettings(batch=batch)).tables(*tables)
@@ -73,14 +73,14 @@ def grow(url: str, count: int) -> dict[str, float]:
     """Record ``count`` generated items, then open, rank and export."""
     from kgvad.kg import rdf
     from kgvad.kg.graph.concepts import category_concepts
-    from kgvad.kg.store.cache import Store
+    from kgvad.kg.store.cache import GraphStore
     from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
     from kgvad.kg.tables import load_table
 
     path = Path(url.removeprefix("sqlite:///"))
     began = time.perf_counter()
     first = 1_000_000_000  # above every real item
-    with Store.open(url) as store:
+    with GraphStore.open(url) as store:
         for start in range(0, count, 100):
             qids = [f"Q{first + number}" for number in range(start, min(start + 100, count))]
             terms = [
@@ -95,7 +95,7 @@ def grow(url: str, count: int) -> dict[str, float]:
             )
     recorded = time.perf_counter() - began
     began = time.perf_counter()
-    with Store.open(url) as store:
+    with GraphStore.open(url) as store:
         opened = time.perf_counter() - began
         began = time.perf_counter()
         category_concepts(store, load_table("ucf").category("Robbery"))

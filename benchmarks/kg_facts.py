@@ -1,4 +1,4 @@
-"""Chooses the facts that come with kgvad from a larger collection of N-Quads.
+"""Select the facts bundled with kgvad from a larger collection of N-Quads.
 
     python benchmarks/kg_facts.py SUBSET.nq TITLES.tsv > kg/facts/wikidata.nq
 
@@ -28,10 +28,10 @@ UP, DOWN = 4, 2
 
 
 def read(path: Path) -> dict[Term | Statement, set[str]]:
-    """Facts with the sources that state each."""
+    """Facts with their sources."""
     facts: dict[Term | Statement, set[str]] = defaultdict(set)
     item, title = {}, {}
-    for quad in nquads.parse(path.open(encoding="utf-8"), str(path)):
+    for quad in nquads.parse(path.read_bytes(), str(path)):
         source = quad.graph.removeprefix("urn:source:")
         if source not in PRECEDENCE:
             continue
@@ -62,7 +62,7 @@ def add_titles(facts: dict[Term | Statement, set[str]], path: Path) -> set[str]:
 
 
 def around(roots: set[str], statements: list[Statement]) -> set[str]:
-    """The items to keep."""
+    """The items to select."""
     above, below, beside = defaultdict(set), defaultdict(set), defaultdict(set)
     for s in statements:
         if s.property in ("P279", "P31"):

@@ -21,6 +21,7 @@ import numpy as np
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import track
 from kgvad.detector.data.annotations import read_truth
+from kgvad.vectors import unit
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
@@ -55,7 +56,7 @@ def sentence_rows(times: np.ndarray, vectors: np.ndarray, rows: int, row_s: floa
     away = before + after
     chosen = away <= away.min(axis=1, keepdims=True) + 1e-9
     mean = chosen @ vectors / chosen.sum(axis=1, keepdims=True)
-    return mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-6)
+    return unit(mean)
 
 
 def cut(frames: int, segments: int) -> tuple[int, int]:
@@ -103,7 +104,7 @@ def main() -> None:
             store.add(video, rows, VideoEntry(frame_count=max(frames, 1), fps=FPS, rows=len(rows), stride=stride))
         for video, lines in track(kept.items(), "test videos"):
             matrix = np.stack([np.mean([vectors[text] for text in row], axis=0, dtype=np.float32) for row in lines])
-            matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True).clip(1e-6)
+            matrix = unit(matrix)
             count = truth.videos[video].frame_count or 1
             stride = cut(count, options.segments)[1]
             store.add(video, matrix, VideoEntry(frame_count=count, fps=FPS, rows=len(matrix), stride=stride))

@@ -25,6 +25,7 @@ from kgvad.detector.data.captions import read_captions
 from kgvad.detector.evaluation.bootstrap import Board, sample
 from kgvad.detector.evaluation.frame_metrics import Track, roc_auc
 from kgvad.detector.scoring.training_free import score_training_free
+from kgvad.vectors import unit
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.extract import extract_folder
@@ -39,14 +40,14 @@ class Scored:
 
 
 def plain_change(features: np.ndarray) -> np.ndarray:
-    """1 - cosine between neighbouring snippets, mean over 5: the crude version that is to be beaten."""
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    step = 1 - (unit[1:] * unit[:-1]).sum(1)
+    """1 - cosine between neighbouring snippets, mean over 5: the baseline."""
+    rows = unit(features)
+    step = 1 - (rows[1:] * rows[:-1]).sum(1)
     return uniform_filter1d(np.concatenate([step[:1], step]) if len(step) else np.zeros(1), 5, mode="nearest")
 
 
 def score_store(store: FeatureStore, bank: AnchorBank | None, captions: Path | None) -> list[Scored]:
-    reader = load_text_encoder(bank.encoder.name) if bank is not None and captions is not None else None
+    reader = load_text_encoder(bank.encoder.source) if bank is not None and captions is not None else None
     result = []
     for video in store.ids():
         features, entry = np.asarray(store.load(video), np.float32), store.info(video)

@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from kgvad.anchors.text_encoders import HubEncoder
+from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.errors import KgvadError, UsageError
 
 GROUP = "kgvad.detectors"
@@ -75,7 +75,7 @@ class Problem:
     text_shared: bool = False
     standardise: bool = False
     words: tuple[str, ...] = ()
-    tower: HubEncoder | None = None
+    tower: TransformersEncoder | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from safetensors.torch import load_file
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.learnable_prompts import in_words
-from kgvad.anchors.text_encoders import HubEncoder
+from kgvad.anchors.learnable_prompts import category_texts
+from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.detector.api import Detector, Problem, Recipe, build, check_options
 from kgvad.errors import RunError, UsageError
 from kgvad.files import DAMAGED, check_version, read_json, sha256
@@ -131,7 +131,7 @@ def read_config(folder: Path) -> RunConfig:
         raise RunError(f"{path}: {where}: {first['msg']}", "restore the file, or train again") from error
 
 
-def make_problem(config: RunConfig, bank: AnchorBank | None, tower: HubEncoder | None = None) -> Problem:
+def make_problem(config: RunConfig, bank: AnchorBank | None, tower: TransformersEncoder | None = None) -> Problem:
     """What the detector of a run is built for; ``tower`` only where it is trained."""
     spaces = () if bank is None else (bank.encoder.joint, f"{bank.encoder.name}-text")
     return Problem(
@@ -145,6 +145,6 @@ def make_problem(config: RunConfig, bank: AnchorBank | None, tower: HubEncoder |
         shared_space=bank is not None and config.encoder in spaces and bank.anchors.shape[1] == config.dim,
         standardise=config.recipe.standardise,
         text_shared=bank is not None and config.text_encoder in spaces and bank.anchors.shape[1] == config.text_dim,
-        words=() if bank is None else in_words(bank),
+        words=() if bank is None else category_texts(bank),
         tower=tower,
     )

@@ -237,9 +237,9 @@ class Explainer:
         if not options.open:
             return run
         from kgvad.detector.scoring.open_vocabulary import open_run
-        from kgvad.kg.store.cache import Store
+        from kgvad.kg.store.cache import GraphStore
 
-        return open_run(run, options.open, Store.open(None), options.device)
+        return open_run(run, options.open, GraphStore.open(None), options.device)
 
     @property
     def _from_store(self) -> bool:

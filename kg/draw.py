@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from kgvad.kg.graph.abstract_items import ABSTRACT
 from kgvad.kg.graph.traversal import Found, Reach, walk
 from kgvad.kg.properties import TABLE
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import Category
 
 ROW, CHAR, GAP, PAD = 26, 7.2, 44, 9  # pixels: line height, width of a character, between columns, inside a box
@@ -21,7 +21,7 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 @dataclass
 class Node:
-    """A line of the tree: an item, or the words of a property that its children share."""
+    """A node of the tree: an item, or a property that its children share."""
 
     text: str
     qid: str = ""
@@ -29,13 +29,13 @@ class Node:
     children: list[Node] = field(default_factory=list)
 
 
-def category_tree(store: Store, category: Category, abstract: bool = False) -> Node:
-    """The category, its items, what lies around them, and its cues; ``abstract`` ancestors where asked for."""
+def category_tree(store: GraphStore, category: Category, abstract: bool = False) -> Node:
+    """The category with its items, their neighbourhoods and its cues; abstract ancestors only if ``abstract``."""
     root = Node(category.text, kind="category")
     without = {*category.exclude, *(() if abstract else ABSTRACT)}
     for item in category.items:
         reach = Reach() if item.role == "primary" else Reach(up=1, down=0, aside=0)
-        # What a related item shares with the category is said once, on the category's own branch.
+        # An item that a related item shares with the category is drawn once, on the category's own branch.
         others = {other.qid for other in category.items} if item.role == "related" else set()
         found = walk(store, item.qid, reach, without | others)
         labels = store.labels({item.qid, *(f.qid for f in found)})
@@ -69,7 +69,7 @@ def _branch(node: Node, words: str) -> Node:
 
 
 def text_lines(node: Node, before: str = "", last: bool | None = None) -> Iterator[str]:
-    """The tree as lines for a terminal. Control characters of the graph's texts do not reach it."""
+    """The tree as lines for a terminal. Control characters are removed."""
     text = visible(node.text)
     shown = f"{text} ({node.qid})" if node.qid and node.qid != text else text
     if last is None:
@@ -83,7 +83,7 @@ def text_lines(node: Node, before: str = "", last: bool | None = None) -> Iterat
 
 
 def svg(node: Node) -> str:
-    """The tree as an SVG picture: columns from left to right, one row a leaf, nothing overlaps."""
+    """The tree as an SVG picture: columns from left to right, one row a leaf, without overlaps."""
     placed: list[tuple[Node, int, float, Node | None]] = []
     rows = _place(node, 0, 0, None, placed)
     width: dict[int, float] = {}
@@ -156,7 +156,7 @@ def _short(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Text as one line for a terminal: no control characters, no marks that turn what follows around."""
+    """Text as one line for a terminal, without control characters and marks of writing direction."""
     return " ".join(_UNSEEN.sub(" ", text).split())
 
 

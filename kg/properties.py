@@ -1,7 +1,7 @@
-"""The properties that kgvad reads from Wikidata, and how it reads each.
+"""The properties that kgvad reads from Wikidata, and what each means for the concepts of a category.
 
-A property that is not in this table is neither fetched nor kept. The weights order the concepts of a
-category: what helps to see it comes first.
+Other properties are neither fetched nor stored. The weights rank the concepts of a category: those that describe what
+is visible come first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Property:
     pid: str
     words: str  # "robbery is a kind of theft"
     relation: str  # what the object is to the subject
-    weight: float  # 0 to 1: how much the object helps to see the subject; 0 means: not a concept
+    weight: float  # 0 to 1: how much the object contributes to what is visible of the subject; 0: not a concept
     inverse: str = ""  # what the subject is to the object
     inverse_weight: float = 0.0
 
@@ -45,5 +45,5 @@ TABLE: dict[str, Property] = {
     )
 }
 
-# What is asked for about the items that point to a category's item.
+# Properties of the statements that are fetched about items pointing to a category's item.
 INCOMING = ("P279", "P361", "P828", "P1542", "P1269", "P2283", "P366")

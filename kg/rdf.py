@@ -1,4 +1,4 @@
-"""The cache as RDF and as files for graph viewers; and back."""
+"""Export of the cache as RDF and as files for graph viewers, and import of RDF."""
 
 from __future__ import annotations
 
@@ -11,34 +11,39 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import pyoxigraph as ox
 
 from kgvad.errors import StoreError, UsageError
 from kgvad.files import replacing
 from kgvad.kg.properties import TABLE
 from kgvad.kg.store import nquads
-from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.store.database import now
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 
 FORMATS = ("nq", "ttl", "graphml", "json")
+PREFIXES = {"wd": nquads.ENTITY, "wdt": nquads.DIRECT, "schema": "http://schema.org/"}
 _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def nquads_lines(store: Store) -> Iterator[str]:
+def nquads_lines(store: GraphStore) -> Iterator[str]:
     """The whole cache as N-Quads, sorted within each fetch, fetches sorted by name; lines without line ends.
 
-    The same facts give the same bytes, whatever order they came in.
+    The same facts give the same bytes, in whatever order they were recorded.
     """
+    yield nquads.version_line()
     for batch in store.contents():
-        yield from nquads.fetch_lines(batch.fetch, batch.asked)
+        yield from nquads.fetch_lines(batch.fetch, batch.requested)
         for term in batch.terms:
             yield nquads.term_line(term, batch.fetch.name)
         for statement in batch.statements:
             yield nquads.statement_line(statement, batch.fetch.name)
 
 
-def export(store: Store, path: Path, format_: str | None = None, graph: nx.MultiDiGraph[str] | None = None) -> None:
-    """Write the cache, or a category's subgraph, to a file; all or nothing.
+def export(
+    store: GraphStore, path: Path, format_: str | None = None, graph: nx.MultiDiGraph[str] | None = None
+) -> None:
+    """Write the cache, or a category's subgraph, to a file, atomically.
 
     Parameters
     ----------
@@ -55,18 +60,18 @@ def export(store: Store, path: Path, format_: str | None = None, graph: nx.Multi
     Raises
     ------
     UsageError
-        The format is not known, or N-Quads are asked of a subgraph.
+        The format is unknown, or N-Quads were requested for a subgraph.
     """
     form = format_ or path.suffix.lstrip(".").lower()
     if form not in FORMATS:
-        raise UsageError(f"{form or path.name!r} is not a format of kgvad", f"use --format {'|'.join(FORMATS)}")
+        raise UsageError(f"{form or path.name!r} is not an export format", f"use --format {'|'.join(FORMATS)}")
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for piece in pieces(store, form, graph):
             file.write(piece)
 
 
-def pieces(store: Store, form: str, graph: nx.MultiDiGraph[str] | None = None) -> Iterator[str]:
-    """The text of an export, piece by piece; see :func:`export`."""
+def pieces(store: GraphStore, form: str, graph: nx.MultiDiGraph[str] | None = None) -> Iterator[str]:
+    """The text of an export in pieces; see :func:`export`."""
     if form == "nq":
         if graph is not None:
             raise UsageError("N-Quads hold the whole cache, not one category", "use --format ttl, graphml or json")
@@ -80,7 +85,7 @@ def pieces(store: Store, form: str, graph: nx.MultiDiGraph[str] | None = None) -
         yield json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
-def everything(store: Store) -> nx.MultiDiGraph[str]:
+def everything(store: GraphStore) -> nx.MultiDiGraph[str]:
     """The whole cache as a graph; attributes as in :func:`kgvad.kg.graph.concepts.category_graph`."""
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
     for batch in store.contents():
@@ -104,23 +109,23 @@ def everything(store: Store) -> nx.MultiDiGraph[str]:
     return graph
 
 
-def load(store: Store, path: Path) -> tuple[int, int]:
+def load(store: GraphStore, path: Path) -> tuple[int, int]:
     """Import N-Quads, N-Triples or Turtle (``.gz`` too), all or nothing.
 
-    A graph's name is kept as the source; where the file tells of its fetches (as kgvad's own exports do),
-    their times and what they asked are kept too. A fetch that the cache has in a newer state stays.
+    The name of a graph becomes the source of its facts. Where the file describes its fetches, as kgvad's own exports
+    do, their times and the items they requested are imported too. A fetch that is newer in the cache is not replaced.
 
     Returns
     -------
     (int, int)
-        Facts taken, and triples that kgvad does not keep.
+        Facts imported, and triples that kgvad does not store.
 
     Raises
     ------
     UsageError
         No such file.
     StoreError
-        The file is not what its suffix says; the message names the line. Nothing is imported.
+        The content does not match the suffix (the message names the line), or another version wrote it.
     """
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -130,8 +135,6 @@ def load(store: Store, path: Path) -> tuple[int, int]:
         raise UsageError(f"there is no file {path}") from None
     except (OSError, EOFError) as error:
         raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{path} is not UTF-8 text", "export it again") from error
     newer = {fetch.name: fetch.fetched_at for fetch in store.fetches()}
     taken = [batch for batch in batches if newer.get(batch.fetch.name, "") <= batch.fetch.fetched_at]
     store.record_all(taken)
@@ -144,44 +147,29 @@ def _quads(path: Path) -> Iterator[nquads.Quad]:
     kind = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
     if kind[0] not in (".nq", ".nt", ".ttl"):
         raise UsageError(f"{path} is neither .nq, .nt nor .ttl", "convert it to N-Quads")
-    if kind[0] == ".ttl":
-        yield from _turtle_quads(gzip.decompress(path.read_bytes()) if packed else path.read_bytes(), path)
-        return
-    with gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8", newline="\n") as file:
-        yield from nquads.parse(file, str(path))
-
-
-def _turtle_quads(data: bytes, path: Path) -> Iterator[nquads.Quad]:
-    import rdflib
-
-    try:
-        graph = rdflib.Graph().parse(data=data.decode("utf-8"), format="turtle")
-    except UnicodeDecodeError:
-        raise
-    except Exception as error:  # rdflib raises many kinds
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise StoreError(f"{path} is not Turtle: {reason[:100]}", "correct the file") from error
-    for subject, predicate, value in graph:
-        literal = isinstance(value, rdflib.Literal)
-        language = (value.language or "") if isinstance(value, rdflib.Literal) else ""
-        yield nquads.Quad(str(subject), str(predicate), str(value), literal, language, "")
+    with gzip.open(path) if packed else path.open("rb") as file:
+        content: Any = file
+        yield from nquads.parse(content, str(path), turtle=kind[0] == ".ttl")
 
 
 def _batches(quads: Iterable[nquads.Quad], default: str, path: Path) -> tuple[list[Batch], int]:
     facts: dict[str, tuple[list[Term], list[Statement]]] = {}
     details: dict[str, dict[str, str]] = {}
-    asked: dict[str, list[str]] = {}
+    requested: dict[str, list[str]] = {}
     page_item: dict[str, str] = {}
     page_name: dict[str, tuple[str, str, str]] = {}
     ignored = 0
     for quad in quads:
         graph = quad.graph or default
         if graph == nquads.DETAILS:
-            _detail(quad, details, asked)
+            if quad.predicate == nquads.VERSION_IRI:
+                nquads.check_version(quad.object, str(path))
+            else:
+                _detail(quad, details, requested)
             continue
         fact = nquads.fact_of(quad)
         if fact is None:
-            # Wikidata says the title of the article's page, and the item of the page.
+            # Wikidata has the title on the article and links the article to the item.
             if quad.predicate == nquads.ABOUT and (qid := nquads.entity(quad.object)):
                 page_item[quad.subject] = qid
             elif quad.predicate == nquads.TERM_IRIS["title"] and quad.subject.startswith("https://en.wikipedia.org/"):
@@ -195,42 +183,43 @@ def _batches(quads: Iterable[nquads.Quad], default: str, path: Path) -> tuple[li
         if name and page in page_item:
             facts.setdefault(graph, ([], []))[0].append(Term(page_item[page], "title", language, name))
     if not facts and not details:
-        raise StoreError(f"{path} holds no facts that kgvad keeps", "it needs Wikidata items in Wikidata's vocabulary")
+        raise StoreError(f"{path} holds no facts that kgvad stores", "it needs Wikidata items in Wikidata's vocabulary")
     batches = []
     for name in sorted({*facts, *details}):
         fetch = nquads.fetch_from(name, details.get(name, {}), now()) if name in details else Fetch(name, now())
         terms, statements = facts.get(name, ([], []))
-        batches.append(Batch(fetch, tuple(asked.get(name, ())), terms, statements))
+        batches.append(Batch(fetch, tuple(requested.get(name, ())), terms, statements))
     return batches, ignored
 
 
-def _detail(quad: nquads.Quad, details: dict[str, dict[str, str]], asked: dict[str, list[str]]) -> None:
+def _detail(quad: nquads.Quad, details: dict[str, dict[str, str]], requested: dict[str, list[str]]) -> None:
     key = quad.predicate.removeprefix(nquads.VOCABULARY)
     details.setdefault(quad.subject, {})
-    if key == "asked":
+    if key == "requested":
         if (qid := nquads.entity(quad.object)) is not None:
-            asked.setdefault(quad.subject, []).append(qid)
+            requested.setdefault(quad.subject, []).append(qid)
     else:
         details[quad.subject][key] = quad.object
 
 
-def _turtle(store: Store, only: set[str] | None) -> str:
-    import rdflib
-
-    graph = rdflib.Graph()
-    names = {"wd": nquads.ENTITY, "wdt": nquads.DIRECT, "schema": "http://schema.org/"}
-    for prefix, namespace in names.items():
-        graph.bind(prefix, rdflib.Namespace(namespace), replace=True)
+def _turtle(store: GraphStore, only: set[str] | None) -> str:
+    facts: dict[ox.Triple, None] = {}  # each once, in order
     for batch in store.contents():
         for term in batch.terms:
             if only is None or term.qid in only:
-                text = rdflib.Literal(term.text, lang=term.language or None)
-                graph.add((rdflib.URIRef(nquads.ENTITY + term.qid), rdflib.URIRef(nquads.TERM_IRIS[term.kind]), text))
+                text = ox.Literal(term.text, language=term.language or None)
+                facts[ox.Triple(_item(term.qid), ox.NamedNode(nquads.TERM_IRIS[term.kind]), text)] = None
         for s in batch.statements:
             if only is None or {s.subject, s.object} <= only:
-                ends = [rdflib.URIRef(nquads.ENTITY + qid) for qid in (s.subject, s.object)]
-                graph.add((ends[0], rdflib.URIRef(nquads.DIRECT + s.property), ends[1]))
-    return graph.serialize(format="turtle")
+                facts[ox.Triple(_item(s.subject), ox.NamedNode(nquads.DIRECT + s.property), _item(s.object))] = None
+    ordered = sorted(facts, key=lambda fact: str(fact.subject))  # so that an item is one block
+    written = ox.serialize(ordered, format=ox.RdfFormat.TURTLE, prefixes=PREFIXES)
+    assert written is not None  # without an output file it is given back
+    return written.decode()
+
+
+def _item(qid: str) -> ox.NamedNode:
+    return ox.NamedNode(nquads.ENTITY + qid)
 
 
 def _plain(graph: nx.MultiDiGraph[str]) -> nx.MultiDiGraph[str]:

@@ -1,15 +1,15 @@
-"""What the cache holds, in lines."""
+"""Summary of the cache as lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 
 
-def lines(store: Store) -> Iterator[str]:
-    """Where the cache is, how much it holds, which datasets were checked, and its sources with their dates."""
+def lines(store: GraphStore) -> Iterator[str]:
+    """Location and size of the cache, datasets whose labels were checked, and sources with their dates."""
     where = store.database.where
     size = f" ({Path(where).stat().st_size / 1e6:.1f} MB)" if store.database.sqlite and Path(where).is_file() else ""
     yield f"{where}{size}"

@@ -1,7 +1,7 @@
 """Category tables: the classes of a dataset as data.
 
-A table is a TOML file: every category with the names its dataset's own lists use, the Wikidata items
-it stands on, and visual cues. The bundled ones are in ``categories/``; a user's own has the same form.
+A table is a TOML file. It gives each category the names that the dataset's own lists use, its Wikidata items, and
+visual cues. The bundled tables are in ``categories/``; a user's own has the same format.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+VERSION = 1  # of the file format; a table without a version has this one
 QID = re.compile(r"Q[1-9][0-9]{0,18}")
 
-# One line of text: something to see, no control characters, no line break, no lone surrogate.
+# One line of text: something visible, no control characters, no line break, no lone surrogate.
 _KEPT = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]"
 _SEEN = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029]"
 Line = Annotated[str, StringConstraints(pattern=f"^{_KEPT}*{_SEEN}{_KEPT}*$", max_length=300)]
@@ -36,16 +37,16 @@ Qid = Annotated[str, StringConstraints(pattern=r"^Q[1-9][0-9]{0,18}$")]
 
 
 def is_qid(text: str) -> bool:
-    """Whether ``text`` is a Wikidata item id and nothing else."""
+    """Whether the whole of ``text`` is a Wikidata item id."""
     return QID.fullmatch(text) is not None
 
 
-class _Row(BaseModel):
+class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class ItemRef(_Row):
-    """A Wikidata item that a category stands on."""
+class ItemRef(_Record):
+    """A Wikidata item of a category."""
 
     qid: Qid
     label: Line
@@ -53,17 +54,18 @@ class ItemRef(_Row):
     verified_by: str = ""
 
 
-class Category(_Row):
+class Category(_Record):
     """One class of a dataset."""
 
     name: Line  # as the dataset's lists spell it: "RoadAccidents"
     text: Line  # in words: "road accident"
     items: Annotated[tuple[ItemRef, ...], Field(strict=False)] = ()
-    cues: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # what a camera would see
+    cues: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # short phrases for what a fixed camera shows
     aliases: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # other names in the dataset's lists
     confused_with: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # names of other categories
-    exclude: Annotated[tuple[Qid, ...], Field(strict=False)] = ()  # items in the graph that mislead here
-    quiet: Annotated[tuple[Qid, ...], Field(strict=False)] = ()  # true and cited, but they blur the anchor
+    exclude: Annotated[tuple[Qid, ...], Field(strict=False)] = ()  # items left out of the subgraph: misleading here
+    # Items that reports may cite but that are not pooled into the anchor, because they make it less specific.
+    exclude_from_anchor: Annotated[tuple[Qid, ...], Field(strict=False)] = ()
     normal: bool = False
     note: str = ""
 
@@ -72,13 +74,15 @@ class Category(_Row):
         """The items that are the category itself."""
         return tuple(item for item in self.items if item.role == "primary")
 
-    def is_quiet(self, qid: str | None) -> bool:
-        """Whether a concept about this item is kept out of the anchor."""
-        return qid in self.quiet
+    def in_anchor(self, qid: str | None) -> bool:
+        """Whether a concept about this item is pooled into the anchor."""
+        return qid not in self.exclude_from_anchor
 
 
-class CategoryTable(_Row):
+class CategoryTable(_Record):
     """The categories of one dataset; exactly one of them is the normal one."""
+
+    version: Annotated[int, Field(exclude=True)] = VERSION  # of the file format
 
     dataset: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     title: Line
@@ -86,6 +90,8 @@ class CategoryTable(_Row):
 
     @model_validator(mode="after")
     def _consistent(self) -> CategoryTable:
+        if self.version != VERSION:
+            raise ValueError(f"version {self.version} of the format is unknown; this kgvad reads version {VERSION}")
         owner: dict[str, str] = {}
         for category in self.categories:
             if not category.items and not category.cues:
@@ -102,7 +108,7 @@ class CategoryTable(_Row):
         for category in self.categories:
             for other in category.confused_with:
                 if other not in self.names or other == category.name:
-                    raise ValueError(f"{category.name}: confused_with names {other!r}, which is no other category")
+                    raise ValueError(f"{category.name}: confused_with names {other!r}, which is not another category")
         return self
 
     @property
@@ -122,7 +128,7 @@ class CategoryTable(_Row):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change with any content of the table."""
+        """Sixteen hexadecimal digits of a hash of the content."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -172,7 +178,7 @@ def load_table(name_or_path: str | Path) -> CategoryTable:
     path = Path(name_or_path)
     if path.suffix.casefold() != ".toml":
         known = ", ".join(bundled_tables())
-        raise UsageError(f"unknown dataset {name!r}", f"known are {known}, or give the path of a .toml table")
+        raise UsageError(f"unknown dataset {name!r}", f"choose one of {known}, or give the path of a .toml table")
     try:
         return parse_table(path.read_text("utf-8-sig"), str(path))
     except FileNotFoundError:
@@ -191,7 +197,7 @@ def parse_table(text: str, where: str) -> CategoryTable:
     Raises
     ------
     CategoryTableError
-        Not TOML, an unknown key, a wrong type, or categories that contradict each other.
+        Not TOML, an unknown key or version, a wrong type, or categories that contradict each other.
     """
     try:
         return CategoryTable.model_validate(tomllib.loads(text))

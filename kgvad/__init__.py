@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank as AnchorBank
-    from kgvad.anchors.bank import build_bank as build_bank
+    from kgvad.anchors.build import build_bank as build_bank
     from kgvad.anchors.text_encoders import load_text_encoder as load_text_encoder
     from kgvad.detector.run import Run as Run
     from kgvad.detector.scoring.infer import score_features as score_features
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kgvad.explain.rendering.render import Renderer as Renderer
     from kgvad.explain.report import Report as Report
     from kgvad.kg.graph.concepts import category_concepts as category_concepts
-    from kgvad.kg.store.cache import Store as Store
+    from kgvad.kg.store.cache import GraphStore as GraphStore
     from kgvad.kg.tables import load_table as load_table
     from kgvad.video.encoders.base import load_visual_encoder as load_visual_encoder
     from kgvad.video.extract import extract_video as extract_video
@@ -40,8 +40,8 @@ _WHERE = {
     "Report": "explain.report",
     "Run": "detector.run",
     "Scores": "detector.scoring.scores",
-    "Store": "kg.store.cache",
-    "build_bank": "anchors.bank",
+    "GraphStore": "kg.store.cache",
+    "build_bank": "anchors.build",
     "category_concepts": "kg.graph.concepts",
     "extract_video": "video.extract",
     "load_table": "kg.tables",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kgvad.anchors.text_encoders import TextEncoder
     from kgvad.kg.datasets import DatasetRef
     from kgvad.kg.sources.wikidata import WikidataClient
-    from kgvad.kg.store.cache import Store
+    from kgvad.kg.store.cache import GraphStore
     from kgvad.kg.tables import CategoryTable
     from kgvad.video.encoders.base import VisualEncoder
 
@@ -102,11 +102,11 @@ class Session:
         return resolve_device(self.settings.device)
 
     @cached_property
-    def graph(self) -> Store:
+    def graph(self) -> GraphStore:
         """The knowledge-graph cache."""
-        from kgvad.kg.store.cache import Store
+        from kgvad.kg.store.cache import GraphStore
 
-        return Store.open(self.settings.store)
+        return GraphStore.open(self.settings.store)
 
     def wikidata(self, tries: int | None = None, languages: Sequence[str] = ("en", "mul")) -> WikidataClient | None:
         """Client of the configured SPARQL service; ``None`` when offline.
@@ -215,14 +215,15 @@ class Session:
 
     def open_bank(self, bank: AnchorBank, queries: Sequence[str]) -> AnchorBank:
         """``bank`` with one more category for each query (words, or an item such as Q4654740)."""
-        from kgvad.anchors.bank import open_vocabulary
+        from kgvad.anchors.build import open_vocabulary
 
         if not queries:
             return bank
         return open_vocabulary(bank, self.text_encoder(bank.encoder.source), self.graph, queries)
 
     def _default_bank(self, joint: str | None) -> AnchorBank:
-        from kgvad.anchors.bank import AnchorBank, build_bank
+        from kgvad.anchors.bank import AnchorBank
+        from kgvad.anchors.build import build_bank
 
         name = self.dataset_ref.name
         path = self.settings.bank_path(name)

@@ -13,6 +13,8 @@ ORDER = ["kg", "anchors", "video", "detector", "explain"]
 GROUND = {
     "arrays",
     "checksums",
+    "model_folder",
+    "vectors",
     "console",
     "device",
     "errors",

@@ -14,6 +14,7 @@ from kgvad.console import track
 from kgvad.detector.data.captions import Captions, all_captions
 from kgvad.detector.run import Run
 from kgvad.errors import FeatureError, RunError
+from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def caption_rows(captions: Captions, spans: NDArray[np.int64], encoder: TextEnco
         first = min(first, max(last - 1, 0))
         rows.append(vectors[first : max(last, first + 1)].mean(axis=0))
     found = np.stack(rows)
-    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True).clip(1e-6), dtype=np.float32)
+    return unit(np.asarray(found, dtype=np.float32))
 
 
 def told_rows(run: Run, captions: Captions | None, entry: VideoEntry, device: str) -> NDArray[np.float32] | None:

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kgvad.anchors.bank import AnchorBank, build_bank
+from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth
 from kgvad.detector.data.feature_lists import SUFFIXES, import_lists
@@ -15,7 +16,7 @@ from kgvad.detector.data.video_names import match_videos
 from kgvad.device import resolve_device
 from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.datasets import resolve_dataset
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
 from kgvad.settings import Settings
 from kgvad.video.encoders.base import load_visual_encoder
@@ -154,7 +155,7 @@ def _folder_inputs(folder: Path, name: str, choices: Choices, settings: Settings
         if bank is None or (choices.anchors is None and bank.table_fingerprint != table.fingerprint):
             logger.info(f"building anchors for {', '.join(truth.categories)} into {path}")
             bank = build_bank(
-                table, Store.open(settings.store), load_text_encoder(None, resolve_device(settings.device))
+                table, GraphStore.open(settings.store), load_text_encoder(None, resolve_device(settings.device))
             )
             bank.save(path)
     return Inputs(name, store, truth, bank, _place("run", choices.run, settings.run, settings.run_folder(name)))

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.learnable_prompts import LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter
-from kgvad.anchors.text_encoders import HubEncoder, load_text_encoder, takes_prompts
+from kgvad.anchors.learnable_prompts import ContextLayout, LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter
+from kgvad.anchors.text_encoders import load_text_encoder, takes_prompts
+from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.detector.api import Problem, check_options, detector_class
 from kgvad.detector.run import RunConfig
 from kgvad.errors import AnchorError, KgvadError, WeightsError
@@ -40,7 +41,7 @@ def learned_anchors(
     context
         Vectors before and after the words.
     rows
-        Of VadCLIP's prompt table; see :class:`kgvad.anchors.learnable_prompts.PromptLearner`.
+        Of VadCLIP's prompt table; see :class:`kgvad.anchors.learnable_prompts.ContextLayout`.
     mixed
         Whether what comes out of the tower stands beside the bank's anchors, as unit vectors, or in their place, as
         the published detectors have it.
@@ -52,7 +53,11 @@ def learned_anchors(
     module: nn.Module | None = None
     if problem.tower is not None and learn == "context":
         module = PromptLearner(
-            problem.tower, problem.words, context, context, rows=rows, unit=mixed, seed=_drawn_seed()
+            problem.tower,
+            problem.words,
+            ContextLayout(context, context, table_size=rows),
+            unit=mixed,
+            seed=_drawn_seed(),
         )
     elif problem.tower is not None:
         module = TextAdapter(problem.tower, problem.words, seed=_drawn_seed())
@@ -70,7 +75,7 @@ def _drawn_seed() -> int:
     return int(torch.randint(2**31, ()))
 
 
-def open_tower(config: RunConfig, bank: AnchorBank | None, name: str | None, device: str) -> HubEncoder | None:
+def open_tower(config: RunConfig, bank: AnchorBank | None, name: str | None, device: str) -> TransformersEncoder | None:
     """The bank's text encoder where the detector's options learn through it; otherwise ``None``.
 
     Parameters
@@ -107,5 +112,5 @@ def open_tower(config: RunConfig, bank: AnchorBank | None, name: str | None, dev
             f"{told} ({own.fingerprint}), and {name or 'what is here'} is another ({encoder.fingerprint})",
             f"name the bank's with --text-encoder, build the bank again, or {INSTEAD}",
         )
-    assert isinstance(encoder, HubEncoder)
+    assert isinstance(encoder, TransformersEncoder)
     return encoder

@@ -21,7 +21,7 @@ from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.detector.scoring.streaming import Stream
 from kgvad.errors import FeatureError, UsageError
 from kgvad.files import refuse_inputs
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.settings import Settings
 from kgvad.video.feature_store import FeatureStore, VideoEntry
 
@@ -170,7 +170,7 @@ def score_store(
     if queries:
         from kgvad.detector.scoring.open_vocabulary import open_run
 
-        loaded = open_run(loaded, queries, Store.open(settings.store), device)
+        loaded = open_run(loaded, queries, GraphStore.open(settings.store), device)
         assert loaded.bank is not None
         bank = output / "anchors.safetensors"
     refuse_inputs(

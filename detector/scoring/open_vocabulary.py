@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kgvad.anchors.bank import open_vocabulary
+from kgvad.anchors.build import open_vocabulary
 from kgvad.anchors.text_encoders import TextEncoder, load_text_encoder
 from kgvad.detector.run import Run, make_problem
 from kgvad.errors import UsageError
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 
 
 def open_run(
-    run: Run, queries: Sequence[str], store: Store, device: str = "cpu", encoder: TextEncoder | None = None
+    run: Run, queries: Sequence[str], store: GraphStore, device: str = "cpu", encoder: TextEncoder | None = None
 ) -> Run:
     """The run with one more category for each query; scores how abnormal a row is as before.
 

@@ -31,6 +31,7 @@ from kgvad.anchors.text_encoders import TextEncoder, load_text_encoder
 from kgvad.detector.data.captions import CaptionRule, category_similarity, score_captions, smoothed_margin
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.errors import FeatureError
+from kgvad.vectors import unit
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.decode import VideoInfo
 from kgvad.video.encoders.base import VisualEncoder
@@ -150,7 +151,7 @@ def _views(features: NDArray[np.floating]) -> NDArray[np.float64]:
         )
     check_finite(array, "the features")
     array = array if array.ndim == 3 else array[None]
-    return np.asarray(array / np.maximum(np.linalg.norm(array, axis=2, keepdims=True), 1e-12))
+    return unit(array)
 
 
 def log_ratio(views: NDArray[np.float64], typical: float | None, rule: TrainingFreeRule) -> NDArray[np.float64]:
@@ -227,8 +228,7 @@ def _words(
             f"the features are {views.shape[2]} wide and the anchors {bank.encoder.dim}",
             f"build the bank with the text side of the same {encoder} model",
         )
-    mean = views.mean(0)
-    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    mean = unit(views.mean(0))
     concepts = (mean @ bank.concept_vectors.T).astype(np.float32)  # [T, P]
     caption_rule = CaptionRule()
     alignment = category_similarity(concepts, bank, caption_rule.temperature)

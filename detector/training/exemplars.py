@@ -22,6 +22,7 @@ from kgvad.detector.run import Run
 from kgvad.detector.scoring.infer import infer
 from kgvad.errors import RunError
 from kgvad.files import DAMAGED, replacing
+from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore
 
 EXAMPLES = "examples.safetensors"
@@ -62,8 +63,8 @@ class Examples:
     def nearest(self, rows: Features, count: int = 3) -> list[Match]:
         """The ``count`` moments most similar to ``rows`` [T, D], best first; only those that resemble at all."""
         center = self.vectors.astype(np.float64).mean(axis=0)
-        known = _unit(self.vectors.astype(np.float64) - center)
-        similarity = known @ _unit(pool(rows) - center)
+        known = unit(self.vectors.astype(np.float64) - center)
+        similarity = known @ unit(pool(rows) - center)
         return [
             Match(
                 self.videos[index],
@@ -161,8 +162,4 @@ def peak(scores: NDArray[np.floating]) -> tuple[int, int]:
 
 def pool(rows: Features) -> NDArray[np.float64]:
     """Mean of the unit rows of [T, D], float64 [D]."""
-    return np.asarray(_unit(np.asarray(rows, dtype=np.float64)).mean(axis=0))
-
-
-def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
+    return np.asarray(unit(np.asarray(rows, dtype=np.float64)).mean(axis=0))

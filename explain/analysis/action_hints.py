@@ -19,6 +19,7 @@ from kgvad.explain.analysis.build_report import Seen
 from kgvad.explain.analysis.events import Interval
 from kgvad.explain.analysis.evidence import evidence_at, quiet_rows, rises
 from kgvad.explain.report import Action, Evidence
+from kgvad.vectors import unit
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
@@ -140,4 +141,4 @@ def _conse(vectors: NDArray[np.float32], chances: NDArray[np.float64]) -> NDArra
     """Unit vector of the likeliest actions' text vectors, weighted by probability, float64 [d]."""
     top = np.argsort(-chances, kind="stable")[:CONSE_ACTIONS]
     mean = chances[top] @ vectors[top].astype(np.float64)
-    return np.asarray(mean / max(1e-9, float(np.linalg.norm(mean))))
+    return unit(mean)

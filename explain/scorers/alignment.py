@@ -12,6 +12,7 @@ from kgvad.detector.data.captions import CaptionRule, category_similarity
 from kgvad.detector.data.resample import lay
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError
+from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore, check_finite
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ def with_alignment(scores: Scores, store: FeatureStore, video: str, bank: Anchor
             "give features and scores of the same video",
         )
     crops = features if features.ndim == 3 else features[None]
-    crops = crops / np.maximum(np.linalg.norm(crops, axis=2, keepdims=True), 1e-12)
-    mean = crops.mean(axis=0)
-    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    mean = unit(unit(crops).mean(axis=0))
     concepts = (mean @ bank.concept_vectors.T.astype(np.float64)).astype(np.float32)
     concepts = lay(concepts, entry.spans(), scores.spans)
     note = f"The categories were found here: features of {manifest.encoder} were compared with the anchors."

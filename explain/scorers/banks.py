@@ -32,9 +32,10 @@ def find_bank(named: Path | None, dataset: str, joint: str | None, device: str) 
     device
         Of the text encoder, where a bank is built.
     """
-    from kgvad.anchors.bank import AnchorBank, build_bank
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.anchors.build import build_bank
     from kgvad.anchors.text_encoders import load_text_encoder
-    from kgvad.kg.store.cache import Store
+    from kgvad.kg.store.cache import GraphStore
 
     if named is not None:
         return AnchorBank.load(named)
@@ -48,20 +49,20 @@ def find_bank(named: Path | None, dataset: str, joint: str | None, device: str) 
         if path.is_file():
             return AnchorBank.load(path)
     logger.info(f"there is no anchor bank for {dataset} yet; building {path} from the bundled facts")
-    bank = build_bank(load_table(dataset), Store.open(None), load_text_encoder(joint, device))
+    bank = build_bank(load_table(dataset), GraphStore.open(None), load_text_encoder(joint, device))
     bank.save(path)
     return bank
 
 
 def open_bank(bank: AnchorBank, queries: Sequence[str], device: str) -> AnchorBank:
     """The bank with one more category for each query; the bank itself without any."""
-    from kgvad.anchors.bank import open_vocabulary
+    from kgvad.anchors.build import open_vocabulary
     from kgvad.anchors.text_encoders import load_text_encoder
-    from kgvad.kg.store.cache import Store
+    from kgvad.kg.store.cache import GraphStore
 
     if not queries:
         return bank
-    return open_vocabulary(bank, load_text_encoder(bank.encoder.source, device), Store.open(None), queries)
+    return open_vocabulary(bank, load_text_encoder(bank.encoder.source, device), GraphStore.open(None), queries)
 
 
 def tell_opened(scores: Scores, count: int) -> Scores:

@@ -1,1 +1,1 @@
-"""Walking the graph, and the concepts of a category."""
+"""Traversal of the graph: subgraphs, paths and the ranked concepts of a category."""

@@ -1,6 +1,6 @@
-"""Items that say nothing about what can be seen: the roof of the hierarchy, and matters of law and status.
+"""Items too abstract to describe anything visible: the top of the hierarchy, and matters of law and status.
 
-Read in the cached hierarchy above the categories of the bundled tables; the test checks every label.
+They were selected by hand from the superclasses of the items of the bundled tables; a test checks every label.
 """
 
 ABSTRACT: dict[str, str] = {

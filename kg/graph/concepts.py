@@ -1,4 +1,4 @@
-"""Concepts: what the graph and the table say of a category, what helps to see it first."""
+"""The concepts of a category from the table and the graph, ranked by how well they describe what is visible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kgvad.kg.graph.traversal import (
     superclasses,
     walk,
 )
-from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.store.schema import Term
 from kgvad.kg.tables import Category
 
@@ -39,14 +39,14 @@ __all__ = [
 ]
 
 TABLE_SOURCE = "category table"
-NAME, CUE, RELATED, ALIAS, DESCRIPTION = 1.0, 0.95, 0.70, 0.60, 0.55  # weights of what is not walked to
-RELATED_ROOT = 0.6  # what is reached from a related item, against the same from a primary one
-STEP = 0.8  # a further step from the category
+NAME, CUE, RELATED, ALIAS, DESCRIPTION = 1.0, 0.95, 0.70, 0.60, 0.55  # weights of concepts without a path
+RELATED_ROOT = 0.6  # factor for concepts that are reached from a related item
+STEP = 0.8  # factor for each further step from the category
 
 
 @dataclass(frozen=True)
 class Concept:
-    """A piece of text about a category with where it comes from."""
+    """A piece of text about a category, with its provenance."""
 
     category: str
     text: str
@@ -61,7 +61,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many concepts of each relation a category keeps; ``other`` for those not named."""
+    """Largest number of concepts per relation; ``other`` for relations without a limit of their own."""
 
     label: int = 4
     cue: int = 50
@@ -71,7 +71,7 @@ class Limits:
     superclass: int = 4
     subclass: int = 6
     other: int = 3
-    specificity: float = 0.12  # ancestors that say less than this are dropped
+    specificity: float = 0.12  # superclasses below this are dropped
     reach: Reach = field(default_factory=Reach)
 
     def of(self, relation: str) -> int:
@@ -80,13 +80,13 @@ class Limits:
 
 
 def category_concepts(
-    store: Store,
+    store: GraphStore,
     category: Category,
     limits: Limits | None = None,
     hierarchy: Hierarchy | None = None,
     languages: Sequence[str] = ("en", "mul"),
 ) -> list[Concept]:
-    """Concepts of a category, the most helpful first; the same cache gives the same list.
+    """Concepts of a category by falling weight; the same cache gives the same list.
 
     Parameters
     ----------
@@ -95,18 +95,18 @@ def category_concepts(
     category
         A row of a category table.
     limits
-        How many of each relation, and how far to walk.
+        Number of concepts per relation, and depth of the traversal.
     hierarchy
-        ``Hierarchy.of(store)``; give it where many categories are asked for.
+        ``Hierarchy.of(store)``; pass it when this is called for several categories.
     languages
         In order of preference.
 
     Returns
     -------
     list of Concept
-        Weights fall. A concept reached over several steps weighs less, and so does one that says little:
-        the weight of its relations times 0.8 a further step times its specificity. Named individuals,
-        abstract ancestors and near-duplicates are left out.
+        The weight of a concept is the product of its relations' weights, 0.8 for each further step, and a factor
+        between 0.5 and 1 that grows with its specificity. Named individuals, abstract superclasses and
+        near-duplicates are left out.
     """
     limits = limits or Limits()
     hierarchy = hierarchy or Hierarchy.of(store)
@@ -117,7 +117,7 @@ def category_concepts(
     seen: set[str] = set()
     count: dict[tuple[str, bool], int] = {}
     for concept in found:
-        key, kind = _near(concept.text), (concept.relation, category.is_quiet(concept.qid))  # these take no one's place
+        key, kind = _near(concept.text), (concept.relation, category.in_anchor(concept.qid))  # counted separately
         if key in seen or count.get(kind, 0) >= limits.of(concept.relation):
             continue
         seen.add(key)
@@ -126,8 +126,8 @@ def category_concepts(
     return kept
 
 
-def explain_path(store: Store, concept: Concept) -> str:
-    """Why a concept belongs to its category, in words: "robbery is a kind of theft"."""
+def explain_path(store: GraphStore, concept: Concept) -> str:
+    """The path from the category to a concept in words: "robbery is a kind of theft"."""
     if concept.path:
         return path_in_words(store, concept.path)
     name = store.labels([concept.qid]).get(concept.qid, concept.qid) if concept.qid else ""
@@ -152,7 +152,7 @@ def _from_table(category: Category) -> list[Concept]:
     return concepts
 
 
-def _from_items(store: Store, category: Category, languages: Sequence[str]) -> list[Concept]:
+def _from_items(store: GraphStore, category: Category, languages: Sequence[str]) -> list[Concept]:
     terms = store.terms((item.qid for item in category.items), languages)
     concepts = []
     for item in category.items:
@@ -178,7 +178,7 @@ def _from_items(store: Store, category: Category, languages: Sequence[str]) -> l
 
 
 def _from_graph(
-    store: Store, category: Category, limits: Limits, hierarchy: Hierarchy, languages: Sequence[str]
+    store: GraphStore, category: Category, limits: Limits, hierarchy: Hierarchy, languages: Sequence[str]
 ) -> list[Concept]:
     own = {item.qid for item in category.items}
     reached: list[tuple[Found, float]] = []
@@ -188,13 +188,13 @@ def _from_graph(
         for found in walk(store, item.qid, reach, {*ABSTRACT, *category.exclude}):
             if found.qid in own and not primary:
                 continue
-            says = hierarchy.specificity(found.qid)
-            if found.relation == "superclass" and says < limits.specificity:
+            specificity = hierarchy.specificity(found.qid)
+            if found.relation == "superclass" and specificity < limits.specificity:
                 continue
-            if found.qid in own:  # a related item that the graph too puts here: say how
+            if found.qid in own:  # a related item that the graph reaches as well: keep the path
                 reached.append((found, RELATED + 0.01))
                 continue
-            weight = found.weight * STEP ** (len(found.path) - 1) * (0.5 + 0.5 * says)
+            weight = found.weight * STEP ** (len(found.path) - 1) * (0.5 + 0.5 * specificity)
             reached.append((found, weight if primary else weight * RELATED_ROOT))
     labels = store.labels((found.qid for found, _ in reached), languages)
     concepts = []
@@ -219,7 +219,7 @@ def _from_graph(
 
 
 def _usable(text: str) -> bool:
-    """Whether a label can stand for a kind of thing: no named individual, no abbreviation, no sentence."""
+    """Whether a label names a kind of thing: not an individual, an abbreviation or a sentence."""
     words = text.split()
     if not words or len(text) > 60 or len(words) > 6:
         return False
@@ -227,7 +227,7 @@ def _usable(text: str) -> bool:
 
 
 def _near(text: str) -> str:
-    """The same for texts that differ in case, hyphens, spaces, order of words or a plural."""
+    """A key that ignores case, hyphens, spaces, plurals and, from three words on, their order."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     words = re.findall(r"[^\W_]+", plain.replace("-", ""))
     stems = [word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words]

@@ -1,4 +1,4 @@
-"""The graph around items: walking it, measuring how specific an item is, and paths in words."""
+"""Subgraphs around items, specificity of items, and paths between them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 import networkx as nx
 
 from kgvad.kg.properties import TABLE
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.schema import Fact
 from kgvad.kg.tables import Category, qid_number
 
-Step = tuple[str, str, str]  # subject, property, object: a statement as the graph has it
+Step = tuple[str, str, str]  # subject, property, object of a statement
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a subgraph goes from the category's items."""
+    """Largest distance of a subgraph's items from the category's items, in steps."""
 
     up: int = 3  # superclasses
     down: int = 2  # subclasses
     aside: int = 1  # causes, effects, parts, uses and the rest
-    degree: int = 60  # an item with more subclasses than this is not walked down
+    degree: int = 60  # the subclasses of an item with more than this are left out
 
 
 class Hierarchy:
@@ -41,41 +41,43 @@ class Hierarchy:
             self._below.setdefault(parent, []).append(child)
             items |= {child, parent}
         self._count = len(items)
-        self._known: dict[str, float] = {}
+        self._specificity: dict[str, float] = {}
 
     @classmethod
-    def of(cls, store: Store) -> Hierarchy:
-        """The hierarchy as the cache has it."""
+    def of(cls, store: GraphStore) -> Hierarchy:
+        """The hierarchy of all cached statements."""
         return cls(store.edges("P279"))
 
     def specificity(self, qid: str) -> float:
         """Information content, 0 to 1."""
-        if qid not in self._known:
+        if qid not in self._specificity:
             seen, queue = {qid}, deque([qid])
             while queue:
                 for child in self._below.get(queue.popleft(), ()):
                     if child not in seen:
                         seen.add(child)
                         queue.append(child)
-            self._known[qid] = 1.0 - math.log(len(seen)) / math.log(1 + max(self._count, 1)) if self._count else 1.0
-        return self._known[qid]
+            self._specificity[qid] = (
+                1.0 - math.log(len(seen)) / math.log(1 + max(self._count, 1)) if self._count else 1.0
+            )
+        return self._specificity[qid]
 
 
 @dataclass(frozen=True)
 class Found:
-    """An item reached from a root, and how."""
+    """An item reached from a root, with its path."""
 
     qid: str
     root: str
-    relation: str  # what the item is to the root, by the last step
-    weight: float  # of the relations walked, multiplied
+    relation: str  # relation of the item to its predecessor on the path
+    weight: float  # product of the weights of the relations on the path
     path: tuple[Step, ...]
     facts: tuple[Fact, ...]
 
 
-def walk(store: Store, root: str, reach: Reach, without: Iterable[str] = ()) -> list[Found]:
+def walk(store: GraphStore, root: str, reach: Reach, without: Iterable[str] = ()) -> list[Found]:
     """Items around ``root``: superclasses, subclasses, causes, effects, parts, uses; nearest first, sorted."""
-    barred = {root, *without}
+    excluded = {root, *without}
     found: dict[str, Found] = {}
     for direction, depth in (("up", reach.up), ("down", reach.down), ("aside", reach.aside)):
         frontier = [Found(root, root, "", 1.0, (), ())]
@@ -86,7 +88,7 @@ def walk(store: Store, root: str, reach: Reach, without: Iterable[str] = ()) -> 
                 forward = fact.subject == here.qid
                 qid = fact.object if forward else fact.subject
                 relation, weight = (row.relation, row.weight) if forward else (row.inverse, row.inverse_weight)
-                if qid in barred or qid in found or weight <= 0:
+                if qid in excluded or qid in found or weight <= 0:
                     continue
                 step = (fact.subject, fact.property, fact.object)
                 new = Found(qid, root, relation, here.weight * weight, (*here.path, step), (*here.facts, fact))
@@ -101,7 +103,7 @@ def _merit(found: Found) -> tuple[float, int, tuple[Step, ...]]:
     return (found.weight, -sum(fact.inferred for fact in found.facts), found.path)
 
 
-def _steps(store: Store, frontier: Sequence[Found], direction: str, reach: Reach) -> Iterator[tuple[Found, Fact]]:
+def _steps(store: GraphStore, frontier: Sequence[Found], direction: str, reach: Reach) -> Iterator[tuple[Found, Fact]]:
     here = {found.qid: found for found in frontier}
     kinds = {"up": ["P279", "P31"], "down": ["P279"], "aside": [p for p in TABLE if p not in ("P279", "P31")]}
     if direction in ("up", "aside"):
@@ -118,7 +120,7 @@ def _steps(store: Store, frontier: Sequence[Found], direction: str, reach: Reach
 
 
 def category_graph(
-    store: Store, category: Category, reach: Reach | None = None, languages: Sequence[str] = ("en", "mul")
+    store: GraphStore, category: Category, reach: Reach | None = None, languages: Sequence[str] = ("en", "mul")
 ) -> nx.MultiDiGraph[str]:
     """The subgraph of a category.
 
@@ -164,7 +166,7 @@ def category_graph(
 def related(graph: nx.MultiDiGraph[str], qid: str, relation: str) -> list[str]:
     """Items that are the ``relation`` of an item in a graph, sorted: "superclass", "cause", "effect", "use", ...
 
-    ``related(graph, "Q179057", "effect")`` reads both "explosion has the effect X" and "X has the cause explosion".
+    ``related(graph, "Q179057", "effect")`` covers both "explosion has the effect X" and "X has the cause explosion".
     """
     found = {o for _, o, pid in graph.out_edges(qid, keys=True) if TABLE[pid].relation == relation}
     found |= {s for s, _, pid in graph.in_edges(qid, keys=True) if TABLE[pid].inverse == relation}
@@ -172,7 +174,7 @@ def related(graph: nx.MultiDiGraph[str], qid: str, relation: str) -> list[str]:
 
 
 def superclasses(graph: nx.MultiDiGraph[str], qid: str) -> list[str]:
-    """Every superclass of an item in a graph, nearest first."""
+    """All superclasses of an item in a graph, nearest first."""
     found: list[str] = []
     queue = deque([qid])
     while queue:
@@ -183,31 +185,31 @@ def superclasses(graph: nx.MultiDiGraph[str], qid: str) -> list[str]:
     return found
 
 
-def shortest_path(store: Store, start: str, end: str, longest: int = 6) -> tuple[Step, ...] | None:
-    """The shortest way between two items over the cached statements; None where there is none.
+def shortest_path(store: GraphStore, start: str, end: str, longest: int = 6) -> tuple[Step, ...] | None:
+    """The shortest path between two items over the cached statements, at most ``longest`` steps; None without one.
 
-    Of several, the one that walks upwards and whose ids sort first; at most ``longest`` steps.
+    Of several, a path towards superclasses comes first, then the one whose ids sort first.
     """
-    ways: dict[str, tuple[Step, ...]] = {start: ()}
+    paths: dict[str, tuple[Step, ...]] = {start: ()}
     frontier = [start]
     for _ in range(longest):
-        if end in ways:
+        if end in paths:
             break
         following: dict[str, tuple[Step, ...]] = {}
-        # Statements about an item come before statements that point to it: upwards is preferred.
+        # Statements about an item come before statements that point to it: superclasses are preferred.
         for facts, forward in ((store.facts(frontier), True), (store.facts_to(frontier), False)):
             for fact in facts:
                 if fact.property not in TABLE or TABLE[fact.property].weight <= 0:
                     continue
                 here, there = (fact.subject, fact.object) if forward else (fact.object, fact.subject)
-                if there not in ways and there not in following:
-                    following[there] = (*ways[here], (fact.subject, fact.property, fact.object))
-        ways.update(following)
+                if there not in paths and there not in following:
+                    following[there] = (*paths[here], (fact.subject, fact.property, fact.object))
+        paths.update(following)
         frontier = sorted(following, key=qid_number)
-    return ways.get(end)
+    return paths.get(end)
 
 
-def path_in_words(store: Store, path: Sequence[Step]) -> str:
+def path_in_words(store: GraphStore, path: Sequence[Step]) -> str:
     """A path as a sentence: "burglary is a kind of theft; theft is a kind of property crime"."""
     labels = store.labels({qid for subject, _, value in path for qid in (subject, value)})
 

@@ -1,1 +1,1 @@
-"""Where facts come from: Wikidata over SPARQL, asked politely, breadth first; items by name."""
+"""Sources of facts: a polite SPARQL client for Wikidata, breadth-first fetching, and look-up of items by name."""

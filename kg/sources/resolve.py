@@ -1,4 +1,4 @@
-"""From names to items, and from a list of class names to a first category table."""
+"""Look-up of items by name, and a draft of a category table from class names."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import dataclass
 
 from kgvad.errors import CategoryTableError, UsageError
 from kgvad.kg.sources.wikidata import WikidataClient, is_wikidata
-from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.store.schema import Term
-from kgvad.kg.tables import CategoryTable, ItemRef, is_qid, load_table, parse_table, qid_number
+from kgvad.kg.tables import VERSION, CategoryTable, ItemRef, is_qid, load_table, parse_table, qid_number
 
 MATCHES = ("label", "title", "alias", "search")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An item that a name may mean."""
+    """An item that a name may refer to."""
 
     qid: str
     label: str
     description: str
-    type: str  # label of what it is an instance or a kind of
-    match: str  # label, title, alias: what of the item is the name; search: the service found it
-    sources: str  # where its label was read
+    type: str  # label of its class or superclass
+    match: str  # the matching text: label, title or alias; search: found by the service's search
+    sources: str  # source of its label
 
 
-def resolve(store: Store, name: str, client: WikidataClient | None = None) -> list[Candidate]:
+def resolve(store: GraphStore, name: str, client: WikidataClient | None = None) -> list[Candidate]:
     """Items called ``name``, the best match first; without a client only those in the cache.
 
     Raises
@@ -75,13 +75,13 @@ def resolve(store: Store, name: str, client: WikidataClient | None = None) -> li
     )
 
 
-def pick(store: Store, name: str, qid: str, client: WikidataClient | None = None) -> Candidate:
-    """The item ``qid``, if it is called ``name``.
+def pick(store: GraphStore, name: str, qid: str, client: WikidataClient | None = None) -> Candidate:
+    """The item ``qid``, if ``name`` is one of its names.
 
     Raises
     ------
     CategoryTableError
-        It is called something else; the message shows both.
+        The item has another name; the message shows both.
     """
     if not is_qid(qid):
         raise UsageError(f"{qid[:40]!r} is not a Wikidata item id", "ids look like Q53706")
@@ -92,8 +92,10 @@ def pick(store: Store, name: str, qid: str, client: WikidataClient | None = None
         store.record(client.items([qid]))
     label = store.labels([qid]).get(qid)
     if label is None:
-        raise CategoryTableError(f"nothing is known of {qid}", "check the id, or fetch it with a network")
-    raise CategoryTableError(f"{qid} is {label!r} in Wikidata, not {name!r}", "pick another, or give its own name")
+        raise CategoryTableError(f"the knowledge graph has no item {qid}", "check the id, or fetch it with a network")
+    raise CategoryTableError(
+        f"{qid} is {label!r} in Wikidata, not {name!r}", "choose another item, or use its own name"
+    )
 
 
 def item_row(candidate: Candidate, role: str = "primary") -> str:
@@ -105,11 +107,11 @@ def item_row(candidate: Candidate, role: str = "primary") -> str:
 
 
 def first_table(
-    store: Store, dataset: str, names: Sequence[str], client: WikidataClient | None = None
+    store: GraphStore, dataset: str, names: Sequence[str], client: WikidataClient | None = None
 ) -> tuple[str, CategoryTable, list[str]]:
-    """A first category table for some class names, with the items that bear those names.
+    """Draft of a category table: class names with the items that have these names.
 
-    ``Normal`` is added with the ordinary activity of the UCF-Crime table, unless it is among the names.
+    The category ``Normal`` is that of the UCF-Crime table.
 
     Returns
     -------
@@ -118,9 +120,10 @@ def first_table(
     """
     normal = load_table("ucf").normal
     parts = [
-        "# Written by kgvad datasets init: check the items, and write two to six cues a category,",
-        "# short phrases of what a camera would see.",
+        "# Draft by kgvad datasets init. Check the items, and write two to six cues for each category:",
+        "# short phrases for what a fixed camera shows.",
         "",
+        f"version = {VERSION}",
         f"dataset = {_toml(dataset)}",
         f"title = {_toml(dataset)}",
     ]
@@ -136,20 +139,20 @@ def first_table(
             parts.append(f"# or: {item_row(other)} # {_comment(other)}")
         parts.append(f"cues = [{_toml(name.lower())}]")
     parts += ["", "[[category]]", 'name = "Normal"', f"text = {_toml(normal.text)}", "normal = true", "items = ["]
-    parts += [f"  {_kept_row(item)}," for item in normal.items]
+    parts += [f"  {_item_row(item)}," for item in normal.items]
     parts += ["]", "cues = [", *(f"  {_toml(cue)}," for cue in normal.cues), "]", ""]
     text = "\n".join(parts)
     return text, parse_table(text, dataset), unknown
 
 
-def _sources(store: Store, terms: Sequence[Term]) -> str:
+def _sources(store: GraphStore, terms: Sequence[Term]) -> str:
     for term in terms:
         if term.kind in ("label", "title"):
             return store.term_source(term)[0].removeprefix("urn:source:").split("#")[0]
     return ""
 
 
-def _kept_row(item: ItemRef) -> str:
+def _item_row(item: ItemRef) -> str:
     values = (("qid", item.qid), ("label", item.label), ("role", item.role), ("verified_by", item.verified_by))
     return "{ " + ", ".join(f"{key} = {_toml(value)}" for key, value in values) + " }"
 

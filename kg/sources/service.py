@@ -1,20 +1,22 @@
-"""Asking a public service politely: one request at a time, a budget of its time, waiting as it says.
+"""Sending requests to a public service politely: one at a time, within a time budget, with the pauses it asks for.
 
-What a failure is and what follows from it:
+How each failure is handled:
 
 =====================================  ==========================================================
-answer                                 what happens
+answer                                 reaction
 =====================================  ==========================================================
-connection refused, unknown host       try once more after a second; waiting longer seldom mends it
+connection refused, unknown host       one more try after a second; longer waits seldom help
 connection reset, no answer            wait and try again
 429                                    wait as ``Retry-After`` says, else a minute; try again
 500, 502, 503, 504                     wait (``Retry-After``, else 1, 2, 4, ... seconds); try again
-a body that is cut, or a deadline      ask for half as much (:class:`CutAnswerError`)
+truncated body, or a deadline          request half as much (:class:`TruncatedAnswerError`)
 200 with text instead of JSON          wait and try again; a complaint about the User-Agent stops
-400                                    stop: the query is wrong, and asking again does not mend it
-403                                    stop: the service has banned this client; say until when
+400                                    stop: the query is wrong, and trying again does not help
+403                                    stop: the service has banned this client; report until when
 a redirect, any other status           stop
 =====================================  ==========================================================
+
+httpx2 sends, and it follows no redirect: a POST would be sent on as a GET without its query. tenacity repeats.
 """
 
 from __future__ import annotations
@@ -25,15 +27,15 @@ import random
 import re
 import socket
 import time
-import urllib.error
-import urllib.request
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
+
+import httpx2
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from kgvad.errors import FetchError, UsageError
 
@@ -42,24 +44,27 @@ logger = logging.getLogger(__name__)
 
 WIKIDATA = "https://query.wikidata.org/sparql"
 BAN_S = 24 * 3600  # how long the query service's ban lasts
-REFUSED_TRIES = 2  # of a service that nobody runs, or behind a proxy that is down
-TRY_AGAIN = (429, 500, 502, 503, 504)
+SHORTEST_WAIT_S = 1.0  # even where the service says Retry-After: 0
+REFUSED_TRIES = 2  # where no service is listening, or a proxy is down
+ERROR_BODY = 4096  # bytes that are read of the text of an error
+RETRY_STATUS = (429, 500, 502, 503, 504)
 CONTACT = re.compile(r"[^\s@()]+@[^\s@()]+\.[^\s@()]+|https?://[^\s()]+")
+_SMALLER = "request fewer items per query (--batch)"
 
 
-class CutAnswerError(FetchError):
-    """The answer broke off or took too long: a smaller question may be answered whole."""
+class TruncatedAnswerError(FetchError):
+    """The answer broke off or took too long; a smaller request may succeed."""
 
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """How a service is asked. Times in seconds."""
+    """How requests are sent to a service. Times in seconds."""
 
     endpoint: str = WIKIDATA
     contact: str | None = None  # e-mail address or page, sent with every request
     timeout_s: float = 65.0  # of one request; the query service itself stops at 60
     tries: int = 6  # of one request
-    longest_wait_s: float = 600.0  # all waiting for one request together
+    longest_wait_s: float = 600.0  # sum of all pauses of one request
     first_wait_s: float = 1.0  # doubled with every try
     throttled_wait_s: float = 60.0  # after 429 without Retry-After
     budget_s: float = 45.0  # of the service's time within a minute; it grants 60
@@ -67,28 +72,15 @@ class ServiceSettings:
     seed: int = 0  # of the jitter
 
 
-class _StandStill(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: a POST would be sent on as a GET without its query."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def open_request(request: urllib.request.Request, timeout_s: float) -> HTTPResponse:
-    """Send a request; a redirect is an error like any other status."""
-    response: HTTPResponse = urllib.request.build_opener(_StandStill).open(request, timeout=timeout_s)
-    return response
-
-
 class Service:
-    """Sends requests one at a time and decides what a failure means; see the module's table.
+    """Sends requests one at a time and handles failures as the table of the module says.
 
     Parameters
     ----------
     settings
-        How to ask.
+        Endpoint, contact, limits.
     sleep, clock
-        For tests: stand in for ``time.sleep`` and ``time.monotonic``.
+        Replace ``time.sleep`` and ``time.monotonic`` in tests.
     """
 
     def __init__(
@@ -100,7 +92,7 @@ class Service:
         if not settings.contact or not CONTACT.fullmatch(settings.contact):
             given = f"{settings.contact!r} is neither" if settings.contact else "none was given"
             raise UsageError(
-                f"a SPARQL service must be told an e-mail address or a page of yours, and {given}",
+                f"a SPARQL service requires your e-mail address or web page as contact, and {given}",
                 'use --contact you@example.org, or write contact = "you@example.org" into kgvad.toml',
             )
         if not re.fullmatch(r"https?://[^\s<>\"]+", settings.endpoint):
@@ -113,75 +105,110 @@ class Service:
         self._jitter = random.Random(settings.seed)
         self._spent: deque[tuple[float, float]] = deque()  # end of a request, seconds it took
 
-    def ask(self, send: Callable[[], HTTPResponse]) -> tuple[Any, float]:
-        """Send a request until it succeeds; returns the parsed JSON and the seconds of the last try.
+    def request(
+        self, method: str, address: str, parameters: Mapping[str, str], accept: str = "application/json"
+    ) -> tuple[Any, float]:
+        """Send a request until it succeeds.
+
+        Parameters
+        ----------
+        method
+            ``"GET"`` (parameters in the address) or ``"POST"`` (as a form).
+        address
+            Where to.
+        parameters
+            Names and values.
+        accept
+            Media type that is asked for.
+
+        Returns
+        -------
+        (object, float)
+            The parsed JSON, and the seconds of the last try.
 
         Raises
         ------
-        CutAnswerError
+        TruncatedAnswerError
             The body broke off, or the deadline passed.
         FetchError
-            Anything else that trying again did not or cannot mend.
+            Any other failure that further tries did not or cannot mend.
         """
-        waited = 0.0
-        for attempt in range(1, self.settings.tries + 1):
-            self._keep_budget()
+        options: dict[str, Any] = {"params" if method == "GET" else "data": dict(parameters)}
+        headers = {"User-Agent": self.user_agent, "Accept": accept}
+
+        def once() -> tuple[Any, float]:
             began = self._clock()
             self.requests += 1
             try:
-                answer = _json(self._read(send(), began), self.settings.endpoint)
-            except _Again as failure:
-                self._spend(began)
-                pause = self._pause(failure, attempt)
-                tries = min(self.settings.tries, REFUSED_TRIES) if failure.refused else self.settings.tries
-                if attempt >= tries or waited + pause > self.settings.longest_wait_s:
-                    when = _clock_time(pause)
-                    raise FetchError(
-                        f"{self.settings.endpoint} {failure.reason} ({attempt} tries)", f"try again after {when}"
-                    ) from failure
-                logger.info(f"{self.settings.endpoint} {failure.reason}; trying again in {pause:.0f} s")
-                waited += pause
-                self._wait(pause)
-            except FetchError:
-                self._spend(began)
-                raise
-            else:
-                return answer, self._spend(began)
-        raise AssertionError("unreachable")
+                with (
+                    httpx2.Client(timeout=self.settings.timeout_s, headers=headers) as client,
+                    client.stream(method, address, **options) as response,
+                ):
+                    answer = _json(self._read(response, began, address), address)
+            except httpx2.InvalidURL as error:
+                raise FetchError(f"{address} is not a valid address: {_line(str(error))}", "correct it") from error
+            except httpx2.HTTPError as error:
+                raise _transport_failure(error, address) from error
+            finally:
+                seconds = self._spend(began)
+            return answer, seconds
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(_TemporaryError),
+            wait=self._pause,
+            stop=self._gives_up,
+            before=lambda _: self._keep_budget(),
+            before_sleep=lambda state: _log_retry(state, address),
+            sleep=self._wait,
+            retry_error_callback=lambda state: _give_up(state, address),
+        )
+        answer, seconds = retrying(once)
+        return answer, seconds
 
     def _spend(self, began: float) -> float:
         ended = self._clock()
         self._spent.append((ended, ended - began))
         return ended - began
 
-    def _read(self, response: HTTPResponse, began: float) -> bytes:
+    def _read(self, response: httpx2.Response, began: float, address: str) -> bytes:
+        """The body of an answer within the limits of time and size; other statuses than 200 are raised."""
         body = bytearray()
+        failed = response.status_code != 200
         try:
-            while block := response.read1(1 << 16):
+            for block in response.iter_bytes():
                 body += block
+                if failed and len(body) >= ERROR_BODY:
+                    break
                 if self._clock() - began > self.settings.timeout_s:
-                    raise CutAnswerError(f"{self.settings.endpoint} did not end its answer in time", _SMALLER)
+                    raise TruncatedAnswerError(f"{address} did not end its answer in time", _SMALLER)
                 if len(body) > self.settings.largest_body:
-                    raise CutAnswerError(f"{self.settings.endpoint} answers more than kgvad reads at once", _SMALLER)
-        except IncompleteRead as error:
-            raise CutAnswerError(f"{self.settings.endpoint} broke off its answer", _SMALLER) from error
-        except TimeoutError as error:
-            raise CutAnswerError(f"{self.settings.endpoint} did not end its answer in time", _SMALLER) from error
-        except (OSError, HTTPException) as error:
-            if body:
-                raise CutAnswerError(f"{self.settings.endpoint} broke off its answer", _SMALLER) from error
-            raise _Again(f"closed the connection ({_reason(error)})") from error
-        finally:
-            response.close()
-        if response.length:  # fewer bytes than announced
-            raise CutAnswerError(f"{self.settings.endpoint} broke off its answer", _SMALLER)
+                    limit = f"{self.settings.largest_body} bytes"
+                    raise TruncatedAnswerError(f"the answer of {address} is larger than {limit}", _SMALLER)
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
+            if not failed:
+                raise self._broken_off(error, address, bool(body) or "Content-Length" in response.headers) from error
+        if failed:
+            raise _status_failure(response, address, bytes(body[:ERROR_BODY]).decode("utf-8", "replace"))
         return bytes(body)
 
-    def _pause(self, failure: _Again, attempt: int) -> float:
+    @staticmethod
+    def _broken_off(error: httpx2.HTTPError, address: str, begun: bool) -> Exception:
+        if isinstance(error, httpx2.TimeoutException):
+            return TruncatedAnswerError(f"{address} did not end its answer in time", _SMALLER)
+        if begun:
+            return TruncatedAnswerError(f"{address} broke off its answer", _SMALLER)
+        return _TemporaryError(f"closed the connection ({_reason(error)})")
+
+    def _pause(self, state: RetryCallState) -> float:
+        failure = _failure(state)
         if failure.retry_after is not None:
-            return failure.retry_after
-        base = self.settings.throttled_wait_s if failure.throttled else self.settings.first_wait_s * 2 ** (attempt - 1)
-        return base * self._jitter.uniform(1.0, 1.5)
+            return max(failure.retry_after, SHORTEST_WAIT_S)
+        first = self.settings.first_wait_s * 2 ** (state.attempt_number - 1)
+        return (self.settings.throttled_wait_s if failure.throttled else first) * self._jitter.uniform(1.0, 1.5)
+
+    def _gives_up(self, state: RetryCallState) -> bool:
+        tries = min(self.settings.tries, REFUSED_TRIES) if _failure(state).refused else self.settings.tries
+        return state.attempt_number >= tries or state.idle_for + state.upcoming_sleep > self.settings.longest_wait_s
 
     def _keep_budget(self) -> None:
         """Wait until the requests of the last minute took less of the service's time than the budget."""
@@ -198,10 +225,7 @@ class Service:
         self._sleep(seconds)
 
 
-_SMALLER = "ask for fewer items at once (--batch)"
-
-
-class _Again(Exception):  # noqa: N818
+class _TemporaryError(Exception):
     """A failure that may pass."""
 
     def __init__(
@@ -211,70 +235,90 @@ class _Again(Exception):  # noqa: N818
         self.reason, self.retry_after, self.throttled, self.refused = reason, retry_after, throttled, refused
 
 
-def sent(call: Callable[[], HTTPResponse], endpoint: str) -> HTTPResponse:
-    """Make the call of an HTTP library; its failures become ours.
-
-    Raises
-    ------
-    FetchError
-        400, 403, a redirect, or another answer that asking again does not mend.
-    """
-    try:
-        return call()
-    except urllib.error.HTTPError as error:
-        raise _status(error, endpoint, _text(error)) from error
-    except (urllib.error.URLError, OSError, HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(reason, TimeoutError):
-            raise CutAnswerError(f"{endpoint} did not answer in time", _SMALLER) from error
-        refused = isinstance(reason, (ConnectionRefusedError, socket.gaierror))
-        raise _Again(f"cannot be reached ({_reason(reason)})", refused=refused) from error
-    except ValueError as error:
-        raise FetchError(f"{endpoint} cannot be asked: {_line(str(error))}", "check the address") from error
+def _failure(state: RetryCallState) -> _TemporaryError:
+    assert state.outcome is not None
+    failure = state.outcome.exception()
+    assert isinstance(failure, _TemporaryError)
+    return failure
 
 
-def _status(error: urllib.error.HTTPError, endpoint: str, body: str) -> Exception:
-    retry_after = _seconds(error.headers.get("Retry-After"))
-    if error.code in (301, 302, 303, 307, 308):
-        where = _line(error.headers.get("Location") or "another address")
-        return FetchError(f"{endpoint} has moved to {where}", "give the new address as --endpoint")
-    if error.code == 400:
-        return FetchError(f"{endpoint} does not accept the query (400): {_line(body)}", "report this as a bug of kgvad")
-    if error.code == 403:
+def _log_retry(state: RetryCallState, address: str) -> None:
+    logger.info(f"{address} {_failure(state).reason}; trying again in {state.upcoming_sleep:.0f} s")
+
+
+def _give_up(state: RetryCallState, address: str) -> Any:
+    failure = _failure(state)
+    raise FetchError(
+        f"{address} {failure.reason} ({state.attempt_number} tries)",
+        f"try again after {_clock_time(state.upcoming_sleep)}",
+    ) from failure
+
+
+def _transport_failure(error: httpx2.HTTPError, address: str) -> Exception:
+    """Failures before an answer began."""
+    if isinstance(error, httpx2.ConnectTimeout):
+        return _TemporaryError("cannot be reached (no connection in time)", refused=True)
+    if isinstance(error, httpx2.TimeoutException):
+        return TruncatedAnswerError(f"{address} did not answer in time", _SMALLER)
+    if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)):
+        return FetchError(f"{address} cannot be requested: {_reason(error)}", "check the address")
+    refused = any(isinstance(cause, (ConnectionRefusedError, socket.gaierror)) for cause in _causes(error))
+    return _TemporaryError(f"cannot be reached ({_reason(error)})", refused=refused)
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _status_failure(response: httpx2.Response, address: str, body: str) -> Exception:
+    code = response.status_code
+    retry_after = _seconds(response.headers.get("Retry-After"))
+    if code in (301, 302, 303, 307, 308):
+        where = _line(response.headers.get("Location") or "another address")
+        return FetchError(f"{address} has moved to {where}", "give the new address as --endpoint")
+    if code == 400:
+        return FetchError(f"{address} does not accept the query (400): {_line(body)}", "report this as a bug of kgvad")
+    if code == 403:
         until = _clock_time(retry_after if retry_after is not None else BAN_S)
-        return FetchError(f"{endpoint} refuses this client (403): {_line(body)}", f"do not ask again before {until}")
-    if error.code in TRY_AGAIN:
+        return FetchError(
+            f"{address} refuses this client (403): {_line(body)}", f"do not send another request before {until}"
+        )
+    if code in RETRY_STATUS:
         if "Timeout" in body:
-            return CutAnswerError(f"{endpoint} ran out of time ({error.code})", _SMALLER)
-        said = "asks for a pause" if error.code == 429 else "is not able to answer now"
-        return _Again(f"{said} ({error.code})", retry_after, throttled=error.code == 429)
-    return FetchError(f"{endpoint} answers {error.code}: {_line(body)}", "check the address of the service")
+            return TruncatedAnswerError(f"{address} ran out of time ({code})", _SMALLER)
+        reason = "requests a pause" if code == 429 else "is temporarily unavailable"
+        return _TemporaryError(f"{reason} ({code})", retry_after, throttled=code == 429)
+    return FetchError(f"{address} answers {code}: {_line(body)}", "check the address of the service")
 
 
-def _json(body: bytes, endpoint: str) -> Any:
+def _json(body: bytes, address: str) -> Any:
     text = body.decode("utf-8", "replace").strip()
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         if text.startswith("{"):
-            raise CutAnswerError(f"{endpoint} broke off its answer", _SMALLER) from error
+            raise TruncatedAnswerError(f"{address} broke off its answer", _SMALLER) from error
         if re.search(r"user.?agent", text[:2000], re.IGNORECASE):
             remedy = "set a contact that the service accepts (--contact)"
-            raise FetchError(f"{endpoint} refuses the User-Agent: {_line(text)}", remedy) from error
-        raise _Again(f"answers no JSON: {_line(text) or 'an empty body'}") from error
+            raise FetchError(f"{address} refuses the User-Agent: {_line(text)}", remedy) from error
+        raise _TemporaryError(f"does not answer in JSON: {_line(text) or 'an empty body'}") from error
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def user_agent(contact: str) -> str:
-    """What a service is told about who asks: program, version, page, contact, library."""
+    """User-Agent header: program, version, page, contact, library."""
     from importlib.metadata import metadata, version
 
     urls = metadata("kgvad").get_all("Project-URL") or []
     page = "".join(f"{url.split(',')[-1].strip()}; " for url in urls[:1])
-    return f"kgvad/{version('kgvad')} ({page}{contact}) SPARQLWrapper/{version('SPARQLWrapper')}"
+    return f"kgvad/{version('kgvad')} ({page}{contact}) httpx2/{httpx2.__version__}"
 
 
 def _seconds(header: str | None) -> float | None:
@@ -296,16 +340,11 @@ def _clock_time(seconds: float) -> str:
     return when.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _text(error: urllib.error.HTTPError) -> str:
-    try:
-        return error.read(4096).decode("utf-8", "replace")
-    except (OSError, HTTPException, ValueError):
-        return ""
-
-
 def _line(text: str) -> str:
     return " ".join(re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]", " ", re.sub(r"<[^>]*>", " ", text)).split())[:160]
 
 
-def _reason(error: object) -> str:
-    return _line(getattr(error, "strerror", None) or str(error)) or type(error).__name__
+def _reason(error: BaseException) -> str:
+    """The operating system's words where there are some, without its error number."""
+    found = next((cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror), None)
+    return _line(found or str(error)) or type(error).__name__

@@ -1,7 +1,7 @@
-"""Wikidata over SPARQL 1.1: terms and statements of items, what points to them, and items by name.
+"""Wikidata over SPARQL 1.1: terms, statements and incoming statements of items, and items by name.
 
 The queries use no label service, no engine's hints and no prefix that is not sent along, so that they
-run the same on Wikidata's query service, QLever and Oxigraph. They are sent by POST.
+run unchanged on Wikidata's query service, QLever and Oxigraph. They are sent by POST.
 """
 
 from __future__ import annotations
@@ -9,16 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Sequence
-from http.client import HTTPResponse
-from urllib.parse import urlencode
-
-from SPARQLWrapper import JSON, POST, SPARQLWrapper
 
 from kgvad.errors import FetchError, UsageError
 from kgvad.kg.properties import INCOMING, TABLE
-from kgvad.kg.sources.service import WIKIDATA, CutAnswerError, Service, ServiceSettings, open_request, sent
+from kgvad.kg.sources.service import WIKIDATA, Service, ServiceSettings, TruncatedAnswerError
 from kgvad.kg.store import nquads
 from kgvad.kg.store.database import now
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
@@ -38,15 +33,8 @@ NAMED = {"label": "rdfs:label", "alias": "skos:altLabel", "description": "schema
 Row = dict[str, dict[str, str]]
 
 
-class _Wrapper(SPARQLWrapper):
-    """SPARQLWrapper, but a failure keeps its headers (``Retry-After``), and a redirect is one."""
-
-    def _query(self) -> tuple[HTTPResponse, str]:
-        return open_request(self._createRequest(), float(self.timeout or 0)), self.returnFormat
-
-
 class WikidataClient:
-    """Asks a SPARQL endpoint for facts.
+    """Reads facts from a SPARQL endpoint.
 
     Parameters
     ----------
@@ -73,7 +61,7 @@ class WikidataClient:
                 raise UsageError(f"{language!r} is not a language code", 'write "en" or "pt-br"')
         for pid in properties:
             if pid not in TABLE:
-                raise UsageError(f"{pid!r} is not a property that kgvad reads", f"known are {', '.join(TABLE)}")
+                raise UsageError(f"{pid!r} is not a property that kgvad reads", f"choose from {', '.join(TABLE)}")
         self.service = Service(settings, sleep, clock)
         self.languages, self.properties = tuple(languages), tuple(properties)
         content = "|".join(("1", *self.languages, *sorted(self.properties)))
@@ -85,35 +73,31 @@ class WikidataClient:
         return self.service.settings.endpoint
 
     def select(self, query: str) -> tuple[list[Row], float]:
-        """Rows of a SELECT query as SPARQL 1.1 JSON has them, and the seconds it took.
+        """Bindings of a SELECT query in the form of SPARQL 1.1 JSON, and the seconds it took.
 
         Raises
         ------
-        CutAnswerError
-            The answer was cut: ask for less.
+        TruncatedAnswerError
+            The answer was truncated; a smaller request may succeed.
         FetchError
             The service refused, or cannot be reached.
         """
-        wrapper = _Wrapper(self.endpoint, agent=self.service.user_agent)
-        wrapper.setMethod(POST)
-        wrapper.setReturnFormat(JSON)
-        wrapper.setOnlyConneg(True)  # no "format=json" parameters, which only some services know
-        wrapper.setTimeout(max(1, round(self.service.settings.timeout_s)))
-        wrapper.setQuery(PREFIXES + query)
-        answer, seconds = self.service.ask(lambda: sent(lambda: wrapper.query().response, self.endpoint))
+        answer, seconds = self.service.request(
+            "POST", self.endpoint, {"query": PREFIXES + query}, accept="application/sparql-results+json"
+        )
         try:
             rows = answer["results"]["bindings"]
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 raise TypeError
         except (KeyError, TypeError) as error:
             remedy = "check that it is the address of a SPARQL 1.1 service"
-            raise FetchError(f"{self.endpoint} answers JSON that is no SPARQL result", remedy) from error
+            raise FetchError(f"{self.endpoint} answers JSON that is not a SPARQL result", remedy) from error
         return rows, seconds
 
     def items(self, qids: Iterable[str]) -> Batch:
         """Terms of items, titles of their English articles, and their statements."""
-        asked = _checked(qids)
-        items = " ".join(f"wd:{qid}" for qid in asked)
+        requested = _checked(qids)
+        items = " ".join(f"wd:{qid}" for qid in requested)
         what = " ".join([*NAMED.values(), *(f"wdt:{pid}" for pid in self.properties)])
         languages = ", ".join(f'"{language}"' for language in self.languages)
         # VALUES in each branch: Oxigraph joins a VALUES before a UNION only after it, three times as slow.
@@ -124,29 +108,31 @@ class WikidataClient:
   {{ VALUES ?item {{ {items} }} ?page schema:about ?item ; schema:isPartOf <{WIKIPEDIA}> ; schema:name ?value .
     BIND(schema:name AS ?what) }}
 }}"""
-        return self._batch("item", query, asked)
+        return self._batch("item", query, requested)
 
     def incoming(self, qids: Iterable[str], cap: int = 60, properties: Sequence[str] = INCOMING) -> Batch:
-        """Statements that point to items: their subclasses, causes, parts.
+        """Statements that point to items, such as their subclasses, causes and parts.
 
-        More than ``cap`` an item (on average over the batch) count as a cut answer; for a single item the
-        first ``cap`` are kept.
+        More than ``cap`` an item (on average over the batch) count as a truncated answer; of a single item the
+        first ``cap`` are returned.
         """
-        asked = _checked(qids)
-        items = " ".join(f"wd:{qid}" for qid in asked)
+        requested = _checked(qids)
+        items = " ".join(f"wd:{qid}" for qid in requested)
         what = " ".join(f"wdt:{pid}" for pid in properties if pid in self.properties)
-        limit = cap * len(asked) + (len(asked) > 1)
+        limit = cap * len(requested) + (len(requested) > 1)
         query = f"""SELECT ?item ?what ?value WHERE {{
   VALUES ?value {{ {items} }} VALUES ?what {{ {what} }}
   ?item ?what ?value . FILTER(STRSTARTS(STR(?item), "{nquads.ENTITY}Q"))
 }} LIMIT {limit}"""
-        batch = self._batch("incoming", query, asked)
-        if len(asked) > 1 and batch.fetch.rows >= limit:
-            raise CutAnswerError(f"more than {cap} statements an item point to {asked[0]} and others", "ask for fewer")
+        batch = self._batch("incoming", query, requested)
+        if len(requested) > 1 and batch.fetch.rows >= limit:
+            raise TruncatedAnswerError(
+                f"more than {cap} statements an item point to {requested[0]} and others", "request fewer items"
+            )
         return batch
 
     def named(self, name: str) -> list[str]:
-        """Items whose label or alias is ``name``, in its own spelling, lower case or capitalised; sorted."""
+        """Items whose label or alias is ``name`` as written, in lower case or capitalised; sorted."""
         spellings = sorted({name, name.lower(), name[:1].upper() + name[1:]})
         texts = " ".join(nquads.literal(spelling, language) for spelling in spellings for language in self.languages)
         query = f"""SELECT DISTINCT ?item WHERE {{
@@ -166,15 +152,11 @@ class WikidataClient:
             "limit": "10",
             "format": "json",
         }
-        request = urllib.request.Request(
-            f"{api}?{urlencode(parameters)}", headers={"User-Agent": self.service.user_agent}
-        )
-        timeout = self.service.settings.timeout_s
-        answer, _ = self.service.ask(lambda: sent(lambda: open_request(request, timeout), api))
+        answer, _ = self.service.request("GET", api, parameters)
         hits = answer.get("search", []) if isinstance(answer, dict) else []
         return [hit["id"] for hit in hits if isinstance(hit, dict) and is_qid(str(hit.get("id", "")))]
 
-    def _batch(self, kind: str, query: str, asked: list[str]) -> Batch:
+    def _batch(self, kind: str, query: str, requested: list[str]) -> Batch:
         rows, seconds = self.select(query)
         digest = hashlib.sha256(" ".join(query.split()).encode()).hexdigest()
         fetch = Fetch(
@@ -187,8 +169,8 @@ class WikidataClient:
             seconds=round(seconds, 3),
             rows=len(rows),
         )
-        batch = Batch(fetch, tuple(asked))
-        expected = set(asked)
+        batch = Batch(fetch, tuple(requested))
+        expected = set(requested)
         for row in rows:
             fact = _fact(row)
             about = fact.object if kind == "incoming" and isinstance(fact, Statement) else getattr(fact, "qid", "")
@@ -200,12 +182,12 @@ class WikidataClient:
 
 
 def is_wikidata(endpoint: str) -> bool:
-    """Whether an endpoint is Wikidata's own query service, whose search can then be asked too."""
+    """Whether an endpoint is Wikidata's own query service, which also offers a search."""
     return endpoint.rstrip("/") == WIKIDATA
 
 
 def _fact(row: Row) -> Term | Statement | None:
-    """What a row says, if it is something kgvad keeps; a service may answer anything."""
+    """The fact of a binding, if kgvad stores facts of this kind; nothing about the answer is taken for granted."""
     value = row.get("value")
     if not isinstance(value, dict):
         return None
@@ -222,8 +204,8 @@ def _value(row: Row, name: str) -> str:
 
 
 def _checked(qids: Iterable[str]) -> list[str]:
-    asked = sorted(set(qids), key=lambda qid: (len(qid), qid))
-    for qid in asked:
+    requested = sorted(set(qids), key=lambda qid: (len(qid), qid))
+    for qid in requested:
         if not is_qid(qid):
             raise UsageError(f"{qid[:40]!r} is not a Wikidata item id", "ids look like Q53706")
-    return asked
+    return requested

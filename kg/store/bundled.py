@@ -1,4 +1,4 @@
-"""The facts that come with kgvad: Wikidata content (CC0) as N-Quads, one graph per source."""
+"""The facts bundled with kgvad: Wikidata content (CC0) as N-Quads, one graph per source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fingerprint() -> str:
 
 
 def batches() -> list[Batch]:
-    """The facts, one batch per source, with the repository, commit and date each was read in."""
+    """The facts, one batch per source, with the repository, commit and date of each."""
     sources = tomllib.loads(_bytes(SOURCES).decode())["source"]
     found = {}
     for row in sources:
@@ -42,7 +42,7 @@ def batches() -> list[Batch]:
             note=f"{where}; {row['what']}",
         )
         found[fetch.name] = Batch(fetch)
-    for quad in nquads.parse(_bytes(FACTS).decode().splitlines(), FACTS):
+    for quad in nquads.parse(_bytes(FACTS), FACTS):
         fact = nquads.fact_of(quad)
         if isinstance(fact, Term):
             found[quad.graph].terms.append(fact)

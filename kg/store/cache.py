@@ -31,7 +31,7 @@ from kgvad.kg.tables import qid_number
 CHUNK = 500  # ids in one IN (...)
 
 
-class Store:
+class GraphStore:
     """The cache in a database; see :class:`kgvad.kg.store.database.Database` for its rules.
 
     Use as a context manager, or call :meth:`close`.
@@ -41,7 +41,7 @@ class Store:
         self.database = database
 
     @classmethod
-    def open(cls, url: str | None = None, *, facts: bool = True) -> Store:
+    def open(cls, url: str | None = None, *, facts: bool = True) -> GraphStore:
         """Open the cache at an SQLAlchemy URL; None is the SQLite file in the cache folder.
 
         Parameters
@@ -49,12 +49,12 @@ class Store:
         url
             ``sqlite:///file.sqlite``, ``postgresql+psycopg://...``; the tables are made or migrated.
         facts
-            Load the bundled facts where they are not in yet.
+            Load the bundled facts if they are missing.
 
         Raises
         ------
         UsageError
-            The URL is none.
+            The URL is not valid.
         StoreError
             The file is damaged, locked, cannot be written, or is of a newer version.
         """
@@ -67,7 +67,7 @@ class Store:
         """Give the database's connections back."""
         self.database.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> GraphStore:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,15 +76,15 @@ class Store:
     # Writing
 
     def record(self, batch: Batch) -> None:
-        """Keep a fetch and everything it brought, in one transaction.
+        """Write the result of a fetch in one transaction.
 
-        What earlier fetches of the same endpoint and kind said about the same items is replaced.
+        Facts of earlier fetches of the same endpoint and kind about the same items are replaced.
         """
         with self.database.write() as connection:
             _record(connection, batch)
 
     def record_all(self, batches: Iterable[Batch]) -> int:
-        """Keep several fetches, all or none; returns how many."""
+        """Write the results of several fetches, all or none; returns their number."""
         count = 0
         with self.database.write() as connection:
             for batch in batches:
@@ -100,7 +100,7 @@ class Store:
             if connection.scalar(known):
                 return
         with self.database.write() as connection:
-            # The row first: a second process waits here and then sees that nothing is left to do.
+            # The row comes first: a second process waits here and then finds the work done.
             if not _insert_new(connection, BundleRow, [{"sha256": sha256, "loaded_at": now()}]):
                 return
             connection.execute(delete(BundleRow).where(BundleRow.sha256 != sha256))
@@ -111,7 +111,7 @@ class Store:
                 _record(connection, batch)
 
     def record_categories(self, rows: Sequence[dict[str, str]], dataset: str) -> None:
-        """Note which items the categories of ``dataset`` stand on, and the labels that were found."""
+        """Record the items of the categories of ``dataset``, with the labels that were found."""
         with self.database.write() as connection:
             connection.execute(delete(CategoryRow).where(CategoryRow.dataset == dataset))
             for row in rows:
@@ -136,7 +136,7 @@ class Store:
         }
 
     def labels(self, qids: Iterable[str], languages: Sequence[str] = ("en", "mul")) -> dict[str, str]:
-        """Label of each item that has one; where Wikidata's label is not known, the article's title."""
+        """Label of each item that has one; where Wikidata has no label, the article's title."""
         return {
             qid: name for qid, terms in self.terms(qids, languages).items() if (name := label_of(terms)) is not None
         }
@@ -156,7 +156,7 @@ class Store:
             return sorted((row.subject, row.object) for row in connection.execute(query))
 
     def term_source(self, term: Term) -> tuple[str, str]:
-        """Name and time of the latest fetch that says ``term``; two empty strings where none does."""
+        """Name and time of the latest fetch with ``term``; two empty strings without one."""
         query = select(FetchRow.name, FetchRow.fetched_at).join(TermRow, TermRow.fetch_id == FetchRow.id)
         query = query.where(TermRow.qid == term.qid, TermRow.kind == term.kind)
         query = query.where(TermRow.language == term.language, TermRow.digest == _digest(term.text))
@@ -165,7 +165,7 @@ class Store:
         return (row.name, row.fetched_at) if row else ("", "")
 
     def visited(self, qids: Iterable[str], kind: str, scope: str, endpoint: str, since: str = "") -> set[str]:
-        """Those of the items that a fetch of this kind, scope and endpoint asked about since a time."""
+        """The items that a fetch of this kind, scope and endpoint has requested since a time."""
         found: set[str] = set()
         with self.database.read() as connection:
             for some in _chunks(qids):
@@ -204,13 +204,13 @@ class Store:
                 visits = select(VisitRow.qid).where(VisitRow.fetch_id == row.id)
                 yield Batch(
                     fetch=_fetch(row),
-                    asked=tuple(sorted(connection.scalars(visits), key=qid_number)),
+                    requested=tuple(sorted(connection.scalars(visits), key=qid_number)),
                     terms=sorted(Term(*t) for t in connection.execute(terms.where(TermRow.fetch_id == row.id))),
                     statements=sorted(Statement(*s) for s in connection.execute(statements)),
                 )
 
     def counts(self) -> dict[str, int]:
-        """How many rows each table holds."""
+        """Number of rows of each table."""
         tables = {
             "items": ItemRow,
             "terms": TermRow,
@@ -222,7 +222,7 @@ class Store:
             return {name: connection.scalar(select(func.count()).select_from(row)) or 0 for name, row in tables.items()}
 
     def categories(self) -> list[tuple[str, int]]:
-        """Datasets whose items were checked, and how many items."""
+        """Datasets whose items were checked, and the number of items."""
         query = select(CategoryRow.dataset, func.count()).group_by(CategoryRow.dataset).order_by(CategoryRow.dataset)
         with self.database.read() as connection:
             return [(dataset, count) for dataset, count in connection.execute(query)]
@@ -275,8 +275,8 @@ def _record(connection: Connection, batch: Batch) -> None:
     _clear(connection, fetch_id)
     connection.execute(update(FetchRow).where(FetchRow.id == fetch_id).values(**values))
     if fetch.endpoint:
-        _supersede(connection, fetch, fetch_id, batch.asked)
-    qids = set(batch.asked) | {term.qid for term in batch.terms}
+        _supersede(connection, fetch, fetch_id, batch.requested)
+    qids = set(batch.requested) | {term.qid for term in batch.terms}
     qids |= {qid for statement in batch.statements for qid in (statement.subject, statement.object)}
     _insert_new(connection, ItemRow, [{"qid": qid, "fetch_id": fetch_id} for qid in sorted(qids)])
     _insert_new(connection, TermRow, [_term_values(term, fetch_id) for term in sorted(set(batch.terms))])
@@ -288,7 +288,7 @@ def _record(connection: Connection, batch: Batch) -> None:
             for s in sorted(set(batch.statements))
         ],
     )
-    _insert_new(connection, VisitRow, [{"qid": qid, "fetch_id": fetch_id} for qid in sorted(set(batch.asked))])
+    _insert_new(connection, VisitRow, [{"qid": qid, "fetch_id": fetch_id} for qid in sorted(set(batch.requested))])
 
 
 def _clear(connection: Connection, fetch_id: int) -> None:
@@ -296,7 +296,7 @@ def _clear(connection: Connection, fetch_id: int) -> None:
         connection.execute(delete(row).where(row.fetch_id == fetch_id))
 
 
-def _supersede(connection: Connection, fetch: Fetch, fetch_id: int, asked: Sequence[str]) -> None:
+def _supersede(connection: Connection, fetch: Fetch, fetch_id: int, requested: Sequence[str]) -> None:
     same = (
         FetchRow.endpoint == fetch.endpoint,
         FetchRow.kind == fetch.kind,
@@ -304,14 +304,14 @@ def _supersede(connection: Connection, fetch: Fetch, fetch_id: int, asked: Seque
         FetchRow.id != fetch_id,
     )
     touched: set[int] = set()
-    for some in _chunks(asked):
+    for some in _chunks(requested):
         query = select(VisitRow.fetch_id).join(FetchRow, FetchRow.id == VisitRow.fetch_id)
         older = connection.scalars(query.where(VisitRow.qid.in_(some), *same).distinct()).all()
         touched.update(older)
         if not older:
             continue
-        said_of = StatementRow.object if fetch.kind == "incoming" else StatementRow.subject
-        connection.execute(delete(StatementRow).where(said_of.in_(some), StatementRow.fetch_id.in_(older)))
+        owner = StatementRow.object if fetch.kind == "incoming" else StatementRow.subject
+        connection.execute(delete(StatementRow).where(owner.in_(some), StatementRow.fetch_id.in_(older)))
         connection.execute(delete(TermRow).where(TermRow.qid.in_(some), TermRow.fetch_id.in_(older)))
         connection.execute(delete(VisitRow).where(VisitRow.qid.in_(some), VisitRow.fetch_id.in_(older)))
     for old in sorted(touched):
@@ -322,7 +322,7 @@ def _supersede(connection: Connection, fetch: Fetch, fetch_id: int, asked: Seque
 
 
 def _insert_new(connection: Connection, row: Any, values: list[dict[str, Any]]) -> int:
-    """Insert what is not in yet; returns how many rows went in (only exact for a single row)."""
+    """Insert rows that are not present; returns the number inserted (exact for a single row only)."""
     if not values:
         return 0
     table: Table = row.__table__

@@ -39,7 +39,7 @@ def database_file(url: str | None = None) -> Path | None:
 
 
 class Database:
-    """An engine with the rules that keep the cache whole.
+    """An engine with the rules that keep the cache consistent.
 
     SQLite: write-ahead log, foreign keys on, a busy timeout, and writers that take the lock when they
     begin, so that two processes wait for each other instead of failing.
@@ -76,7 +76,7 @@ class Database:
 
         @event.listens_for(engine, "connect")
         def _connect(connection: sqlite3.Connection, _record: Any) -> None:
-            connection.isolation_level = None  # begin is said below, not guessed by the driver
+            connection.isolation_level = None  # BEGIN is sent below, not by the driver
             _write_ahead(connection)
             for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "cache_size = -16000"):
                 connection.execute(f"PRAGMA {pragma}")
@@ -104,14 +104,14 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction: all of the block is kept, or, after an error or a kill, none of it."""
+        """One transaction: all of the block is committed, or, after an error or a kill, none of it."""
         with self.guard(), self.engine.connect() as plain:
             connection = plain.execution_options(kgvad_writes=True)
             with connection.begin():
                 yield connection
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self.engine.dispose()
 
     def _migrate(self) -> None:
@@ -136,7 +136,7 @@ class Database:
         numbers = connection.scalars(select(MigrationRow.number).order_by(MigrationRow.number)).all()
         if len(numbers) > len(MIGRATIONS):
             raise StoreError(
-                f"{self.where} was written by a newer kgvad (format {len(numbers)}, this one knows {len(MIGRATIONS)})",
+                f"{self.where} was written by a newer kgvad (format {len(numbers)}, this one reads {len(MIGRATIONS)})",
                 "upgrade kgvad, or set KGVAD_CACHE to another folder",
             )
         return len(numbers)
@@ -152,7 +152,7 @@ class Database:
                 return StoreError(f"the knowledge-graph cache {self.where} is damaged ({reason})", remedy)
             if "locked" in low or "busy" in low:
                 remedy = "wait for it to end, or set KGVAD_CACHE to another folder"
-                return StoreError(f"another program keeps {self.where} locked", remedy)
+                return StoreError(f"{self.where} is locked by another program", remedy)
             if "readonly" in low or "unable to open" in low:
                 return StoreError(f"{self.where} cannot be written: {reason}", "set KGVAD_CACHE to a writable folder")
             if "full" in low:
@@ -161,7 +161,7 @@ class Database:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch the write-ahead log on; SQLite does not wait for another process that does the same, so this does."""
+    """Switch the write-ahead log on; SQLite does not wait for another process that does the same, so retry here."""
     end = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -179,10 +179,10 @@ def _parse(url: str) -> URL:
         parsed.get_dialect()
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         remedy = "write sqlite:///file.sqlite or postgresql+psycopg://user@host/name"
-        raise UsageError(f"{url!r} is not a database URL that kgvad knows", remedy) from error
+        raise UsageError(f"{url!r} is not a supported database URL", remedy) from error
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         remedy = "use SQLite or PostgreSQL"
-        raise UsageError(f"the store cannot be kept in {parsed.get_backend_name()}", remedy)
+        raise UsageError(f"{parsed.get_backend_name()} is not supported for the knowledge graph", remedy)
     return parsed
 
 

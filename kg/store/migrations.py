@@ -1,7 +1,7 @@
 """The steps that bring an older cache to the format of :mod:`kgvad.kg.store.schema`, oldest first.
 
-A step is history and never changes: it describes its tables here, apart from today's models. A new format is a new
-step at the end of ``MIGRATIONS``; the tests compare what all steps give with the models.
+A step never changes once released: it defines its tables here, independently of the current models. A new format is a
+new step at the end of ``MIGRATIONS``; the tests compare the result of all steps with the models.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _m1_tables(connection: Connection) -> None:
 
 
 def _m1_records(metadata: MetaData) -> None:
-    """What was migrated, loaded and fetched."""
+    """Tables of migrations, bundled facts and fetches."""
     Table(
         "migrations",
         metadata,
@@ -65,7 +65,7 @@ def _m1_records(metadata: MetaData) -> None:
 
 
 def _m1_facts(metadata: MetaData) -> None:
-    """Items and what is known about them."""
+    """Tables of items, terms, statements and categories."""
     Table(
         "items",
         metadata,

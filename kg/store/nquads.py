@@ -1,6 +1,7 @@
-"""N-Quads, line by line: the text form of the cache. One graph per fetch; the graph's name is the source.
+"""N-Quads, the text form of the cache: one graph per fetch, named after its source.
 
-``DETAILS`` is the graph that tells of the fetches themselves: when, from where, what they asked about.
+The graph :data:`DETAILS` describes the fetches themselves: when, from where, which items were requested; and it holds
+the version of the format. pyoxigraph reads; the lines are written here, so that the same facts give the same bytes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from typing import NamedTuple
+from typing import IO, NamedTuple
+
+import pyoxigraph as ox
 
 from kgvad.errors import StoreError
 from kgvad.kg.properties import TABLE
@@ -21,26 +24,20 @@ TERM_IRIS = {
     "label": "http://www.w3.org/2000/01/rdf-schema#label",
     "alias": "http://www.w3.org/2004/02/skos/core#altLabel",
     "description": "http://schema.org/description",
-    "title": "http://schema.org/name",  # of an article; the cache says it of the item itself
+    "title": "http://schema.org/name",  # Wikidata: of the article; in the cache: of the item itself
 }
 KIND_OF_IRI = {iri: kind for kind, iri in TERM_IRIS.items()}
 DETAILS = "urn:kgvad:fetches"
 VOCABULARY = "urn:kgvad:vocabulary#"
+VERSION_IRI = VOCABULARY + "version"
+VERSION = 1  # of the graph DETAILS
 ABOUT, PART_OF = "http://schema.org/about", "http://schema.org/isPartOf"
 
-_IRI = r"<((?:[^\x00-\x20<>\"{}|^`\\]|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8})*)>"
-_BLANK = r"_:[^\s<>\"]+"
-_LITERAL = r'"((?:[^"\\\n\r]|\\.)*)"(?:@([A-Za-z]+(?:-[A-Za-z0-9]+)*)|\^\^' + _IRI + r")?"
-_SUBJECT = rf"(?:{_IRI}|({_BLANK}))"
-_OBJECT = rf"(?:{_IRI}|({_BLANK})|{_LITERAL})"
-_QUAD = re.compile(rf"{_SUBJECT}[ \t]*{_IRI}[ \t]*{_OBJECT}[ \t]*{_SUBJECT}?[ \t]*\.[ \t]*(?:#.*)?")
-_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
-_LETTERS = {"t": "\t", "b": "\b", "n": "\n", "r": "\r", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
 _SPECIAL = re.compile(r'["\\\x00-\x1f\x7f\x85\u2028\u2029]')
 
 
 class Quad(NamedTuple):
-    """One line. ``object`` is an IRI where ``literal`` is false; ``language`` is empty for plain literals."""
+    """One RDF statement. ``object`` is an IRI where ``literal`` is false; ``language`` is empty for plain literals."""
 
     subject: str
     predicate: str
@@ -51,7 +48,7 @@ class Quad(NamedTuple):
 
 
 def iri(text: str) -> str:
-    """``text`` as an IRI in angle brackets, everything that may not stand there escaped."""
+    """``text`` as an IRI in angle brackets, with forbidden characters escaped."""
     return "<" + re.sub(r'[\x00-\x20<>"{}|^`\\]', lambda m: f"\\u{ord(m[0]):04X}", text) + ">"
 
 
@@ -62,58 +59,60 @@ def literal(text: str, language: str = "") -> str:
     return f'"{body}"@{language}' if language else f'"{body}"'
 
 
-def parse_line(line: str, where: str) -> Quad | None:
-    """One line of N-Quads or N-Triples; None for an empty line or a comment.
+def parse(source: bytes | IO[bytes], where: str, *, turtle: bool = False) -> Iterator[Quad]:
+    """Read N-Quads or N-Triples, or Turtle, statement by statement.
+
+    Parameters
+    ----------
+    source
+        Content, or a file opened for bytes.
+    where
+        Names the source in messages.
+    turtle
+        Whether it is Turtle.
 
     Raises
     ------
     StoreError
-        The line is neither; the message names ``where``.
+        The content does not follow the format; the message names the line.
     """
-    stripped = line.strip()
-    if not stripped or stripped.startswith("#"):
-        return None
-    match = _QUAD.fullmatch(stripped)
-    if match is None:
-        raise StoreError(f"{where} is not N-Quads: {stripped[:60]!r}", "export the file again; it may be cut")
-    subject, blank_s, predicate, obj, blank_o, text, language, _type, graph, blank_g = match.groups()
+    # lenient: graph names are kept even where another program wrote an invalid IRI
+    options = {"format": ox.RdfFormat.TURTLE} if turtle else {"format": ox.RdfFormat.N_QUADS, "lenient": True}
     try:
-        return Quad(
-            subject=_unescape(subject) if subject is not None else str(blank_s),
-            predicate=_unescape(predicate),
-            object=_unescape(text if text is not None else obj if obj is not None else str(blank_o)),
-            literal=text is not None,
-            language=(language or "").lower(),
-            graph=_unescape(graph) if graph is not None else (blank_g or ""),
-        )
-    except (ValueError, KeyError, OverflowError) as error:
-        raise StoreError(f"{where} has an escape that N-Quads does not know", "correct the line") from error
+        for quad in ox.parse(source, **options):
+            yield _quad(quad)
+    except SyntaxError as error:
+        form = "Turtle" if turtle else "N-Quads"
+        if "UTF-8" in str(error):
+            raise StoreError(f"{where} is not UTF-8 text (line {error.lineno})", "export it again") from error
+        reason = _POSITION.sub("", error.msg).replace("\n", " ")[:160]
+        raise StoreError(f"{where}, line {error.lineno} is not valid {form}: {reason}", "correct the file") from error
 
 
-def parse(lines: Iterable[str], where: str) -> Iterator[Quad]:
-    """The quads of some lines."""
-    for number, line in enumerate(lines, start=1):
-        quad = parse_line(line, f"{where}, line {number}")
-        if quad is not None:
-            yield quad
+_POSITION = re.compile(r"^Parser error at line \d+ (?:between columns \d+ and \d+|column \d+): ")
 
 
-def _unescape(text: str) -> str:
-    if "\\" not in text:
-        return text
+def _quad(quad: ox.Quad) -> Quad:
+    value = quad.object
+    return Quad(
+        subject=_text(quad.subject),
+        predicate=quad.predicate.value,
+        object=_text(value),
+        literal=isinstance(value, ox.Literal),
+        language=(value.language or "").lower() if isinstance(value, ox.Literal) else "",
+        graph=_text(quad.graph_name),
+    )
 
-    def one(match: re.Match[str]) -> str:
-        short, long, letter = match.groups()
-        if letter is not None:
-            return _LETTERS[letter]
-        code = int(short or long, 16)
-        return chr(code) if not 0xD800 <= code <= 0xDFFF else "\ufffd"
 
-    return _ESCAPE.sub(one, text)
+def _text(term: ox.NamedNode | ox.BlankNode | ox.Literal | ox.Triple | ox.DefaultGraph) -> str:
+    """Text of a term; the default graph has none, and a triple inside a triple is never stored."""
+    if isinstance(term, ox.BlankNode):
+        return str(term)
+    return "" if isinstance(term, (ox.DefaultGraph, ox.Triple)) else term.value
 
 
 def fact_of(quad: Quad) -> Term | Statement | None:
-    """The term or statement that a quad says; None where it says something kgvad does not keep."""
+    """The term or statement that a quad expresses; None for everything that kgvad does not store."""
     qid = entity(quad.subject)
     if qid is None:
         return None
@@ -132,29 +131,43 @@ def entity(text: str) -> str | None:
     return qid if text.startswith(ENTITY) and is_qid(qid) else None
 
 
+def version_line() -> str:
+    """The version of the format, without a line end."""
+    return f"{iri(DETAILS)} {iri(VERSION_IRI)} {literal(str(VERSION))} {iri(DETAILS)} ."
+
+
+def check_version(text: str, where: str) -> None:
+    """Refuse an export of another version."""
+    if text != str(VERSION):
+        raise StoreError(
+            f"{where} has version {text[:20]!r} of kgvad's export; this kgvad reads {VERSION}",
+            "export it again with this kgvad",
+        )
+
+
 def term_line(term: Term, graph: str) -> str:
-    """A term as a line without its line end."""
+    """A term as N-Quads, without a line end."""
     return f"{iri(ENTITY + term.qid)} {iri(TERM_IRIS[term.kind])} {literal(term.text, term.language)} {iri(graph)} ."
 
 
 def statement_line(statement: Statement, graph: str) -> str:
-    """A statement as a line without its line end."""
+    """A statement as N-Quads, without a line end."""
     subject, value = iri(ENTITY + statement.subject), iri(ENTITY + statement.object)
     return f"{subject} {iri(DIRECT + statement.property)} {value} {iri(graph)} ."
 
 
-def fetch_lines(fetch: Fetch, asked: Iterable[str]) -> Iterator[str]:
-    """What is known of a fetch, as lines without line ends."""
+def fetch_lines(fetch: Fetch, requested: Iterable[str]) -> Iterator[str]:
+    """The record of a fetch and the items it requested, as N-Quads without line ends."""
     for column in fields(Fetch):
         value = getattr(fetch, column.name)
         if column.name != "name":
             yield f"{iri(fetch.name)} {iri(VOCABULARY + column.name)} {literal(str(value))} {iri(DETAILS)} ."
-    for qid in asked:
-        yield f"{iri(fetch.name)} {iri(VOCABULARY + 'asked')} {iri(ENTITY + qid)} {iri(DETAILS)} ."
+    for qid in requested:
+        yield f"{iri(fetch.name)} {iri(VOCABULARY + 'requested')} {iri(ENTITY + qid)} {iri(DETAILS)} ."
 
 
 def fetch_from(name: str, values: dict[str, str], fetched_at: str) -> Fetch:
-    """The fetch that ``fetch_lines`` wrote; what is missing takes its default."""
+    """The fetch that ``fetch_lines`` wrote; missing values take their defaults."""
     try:
         return Fetch(
             name=name,

@@ -1,4 +1,4 @@
-"""Tables of the knowledge-graph cache, and the values that go in and out of it."""
+"""Tables of the knowledge-graph cache, and the values written to and read from it."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ class Fetch:
 
     name: str
     fetched_at: str  # ISO 8601, UTC
-    kind: str = "import"  # item, incoming: asked of an endpoint; bundled, import: read from a file
+    kind: str = "import"  # item, incoming: from an endpoint; bundled, import: from a file
     endpoint: str = ""
     query_hash: str = ""
-    scope: str = ""  # hash of the languages and properties that were asked for
+    scope: str = ""  # hash of the languages and properties that were requested
     seconds: float = 0.0
     rows: int = 0
-    inferred: bool = False  # the source has the edge but not the property; the property was inferred
+    inferred: bool = False  # the source has the edge without its property, which was inferred
     note: str = ""
 
 
 @dataclass
 class Batch:
-    """Everything one fetch brought."""
+    """The result of one fetch."""
 
     fetch: Fetch
-    asked: tuple[str, ...] = ()  # items the fetch asked about, whether or not it found anything
+    requested: tuple[str, ...] = ()  # items, whether or not anything was found about them
     terms: list[Term] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A statement together with the best of its sources."""
+    """A statement with the best of its sources."""
 
     subject: str
     property: str
@@ -123,7 +123,7 @@ class FetchRow(Base):
 class ItemRow(Base):
     __tablename__ = "items"
     qid: Mapped[str] = mapped_column(String(20), primary_key=True)
-    fetch_id: Mapped[int] = mapped_column(ForeignKey("fetches.id"), index=True)  # the one that told of it first
+    fetch_id: Mapped[int] = mapped_column(ForeignKey("fetches.id"), index=True)  # the first that has it
 
 
 class TermRow(Base):
@@ -153,7 +153,7 @@ class StatementRow(Base):
 
 
 class VisitRow(Base):
-    """A fetch asked about an item."""
+    """A fetch requested an item."""
 
     __tablename__ = "visits"
     qid: Mapped[str] = mapped_column(ForeignKey("items.qid"), primary_key=True)

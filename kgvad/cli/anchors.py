@@ -30,7 +30,7 @@ def build_anchors(
         typer.Option(
             "--encoder",
             "-e",
-            help="Text encoder: minilm, blip, blip-cls, clip, or a model folder. Default: blip where it is available, "
+            help="Text encoder: minilm, blip, blip-cls, clip, a plugin's, or a model folder. Default: blip if available, "
             "else minilm.",
             rich_help_panel=INPUTS,
         ),
@@ -116,7 +116,7 @@ def build_anchors(
             pooling or DEFAULT_POOLING,
             contrast=contrast or explain_selection,
             languages=(*(part.strip() for part in language.split(",") if part.strip()), "mul"),
-            explain=logger.info if explain_selection else None,
+            log_selection=logger.info if explain_selection else None,
         )
         bank = session.open_bank(bank, open_ or ())
         bank.save(path)
@@ -200,10 +200,9 @@ def plot(
         raise UsageError(f"--output {path} is neither SVG nor PNG", "end it with .svg or .png")
     refuse_inputs({"--output": path}, [source])
 
-    from kgvad.anchors.plot import picture
+    from kgvad.anchors.plot import image
 
-    drawn = picture(session.load_bank(bank))
-    write_bytes(path, drawn.png() if path.suffix.lower() == ".png" else drawn.svg().encode())
+    write_bytes(path, image(session.load_bank(bank), "png" if path.suffix.lower() == ".png" else "svg"))
     print(path)
 
 

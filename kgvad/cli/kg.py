@@ -78,7 +78,7 @@ def fetch(
             settings = FetchSettings(batch=batch, budget=budget, max_age_days=max_age, refresh=refresh)
             report = Fetcher(session.graph, client, settings).tables(*tables)
             print(
-                f"{report.asked} items fetched in {report.requests} requests ({report.rows} result rows); "
+                f"{report.requested} items fetched in {report.requests} requests ({report.rows} result rows); "
                 f"{report.cached} were in the cache"
             )
         for table in tables:

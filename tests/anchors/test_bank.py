@@ -1,4 +1,4 @@
-"""The anchor bank: built from real facts, written, read, compared; damaged files are one line."""
+"""The anchor bank: built from real facts, saved, loaded, compared; errors of damaged files are one line."""
 
 import json
 
@@ -7,7 +7,8 @@ import pytest
 from anchors_samples import TABLE, tiny_bank
 from safetensors import safe_open
 
-from kgvad.anchors.bank import AnchorBank, build_bank, open_vocabulary
+from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.build import build_bank, open_vocabulary
 from kgvad.anchors.describe import differences
 from kgvad.errors import AnchorError, UsageError
 from kgvad.kg.tables import parse_table
@@ -38,10 +39,10 @@ def test_saved_bank_is_the_same_and_readable_without_kgvad(made, tmp_path):
     with safe_open(path, "numpy") as file:
         about = json.loads(file.metadata()["kgvad"])
         assert file.get_tensor("anchors").shape == (3, 32) and about["categories"] == bank.categories
-    assert differences(bank, again) == "the two say the same\n"
+    assert differences(bank, again) == "no differences\n"
 
 
-def test_damaged_missing_and_newer_files_are_one_line(made, tmp_path):
+def test_damaged_missing_and_newer_files_are_refused_in_one_line(made, tmp_path):
     path = tmp_path / "tiny.safetensors"
     with pytest.raises(AnchorError, match=r"no anchor bank .*kgvad build-anchors"):
         AnchorBank.load(path)
@@ -58,7 +59,7 @@ def test_damaged_missing_and_newer_files_are_one_line(made, tmp_path):
         with pytest.raises(AnchorError):
             AnchorBank.load(path)
     bad = AnchorBank(
-        made[0]._header,
+        made[0].header,
         {
             "anchors": made[0].anchors,
             "concept_vectors": made[0].concept_vectors,
@@ -68,17 +69,18 @@ def test_damaged_missing_and_newer_files_are_one_line(made, tmp_path):
     )
     bad.anchors = bad.anchors * np.nan
     bad.save(path)
-    with pytest.raises(AnchorError, match="not numbers"):
+    with pytest.raises(AnchorError, match="not finite"):
         AnchorBank.load(path)
 
 
-def test_what_a_related_item_leads_to_is_said_of_that_item(made):
+def test_concepts_of_a_related_item_are_described_with_it(made):
     _, encoder, store = made
     table = parse_table(
         TABLE.replace(
             'role = "primary" }]\ncues = ["a burning',
             'role = "primary" },\n'
-            '{ qid = "Q34493", label = "motorcycle", role = "related" }]\nquiet = ["Q857984"]\ncues = ["a burning',
+            '{ qid = "Q34493", label = "motorcycle", role = "related" }]\n'
+            'exclude_from_anchor = ["Q857984"]\ncues = ["a burning',
         ),
         "tiny",
     )
@@ -86,7 +88,7 @@ def test_what_a_related_item_leads_to_is_said_of_that_item(made):
     prompts = {concept.prompt for concept in bank.of("Arson")}
     assert "motorcycle, a kind of motor vehicle" in prompts and "arson, a kind of property damage" in prompts
     weight = {c.text: w for c, w in zip(bank.concepts, bank.concept_weight, strict=True)}
-    assert weight["property crime"] == 0 < weight["property damage"]  # it stays there to be cited
+    assert weight["property crime"] == 0 < weight["property damage"]  # reports may still cite it
 
 
 def test_open_vocabulary_adds_categories_by_words_and_by_item(made):
@@ -98,13 +100,13 @@ def test_open_vocabulary_adds_categories_by_words_and_by_item(made):
     assert any(concept.qid == "Q6160" for concept in wider.of("vandalism"))
     with pytest.raises(AnchorError, match="no item Q99999999999"):
         open_vocabulary(bank, encoder, store, ["Q99999999999"])
-    assert open_vocabulary(bank, encoder, store, ["a\nb\x1b\udc80 c"]).categories[-1] == "a b c"  # a stranger's bytes
+    assert open_vocabulary(bank, encoder, store, ["a\nb\x1b\udc80 c"]).categories[-1] == "a b c"  # unprintable input
     for query in ("", "  ", "robbery"):
         with pytest.raises(UsageError):
             open_vocabulary(bank, encoder, store, [query])
 
 
-def test_a_language_that_is_absent_beside_one_that_is_there_is_told(made, capsys):
+def test_languages_without_labels_are_reported(made, capsys):
     bank, encoder, store = made
     mixed = build_bank(parse_table(TABLE, "tiny"), store, encoder, languages=("zh", "en", "mul"))
     told = capsys.readouterr().err

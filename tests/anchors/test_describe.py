@@ -1,9 +1,9 @@
-"""What a bank holds, in words and as a table."""
+"""Descriptions of banks as text and CSV."""
 
 import pytest
 from anchors_samples import tiny_bank
 
-from kgvad.anchors.bank import open_vocabulary
+from kgvad.anchors.build import open_vocabulary
 from kgvad.anchors.describe import as_csv, describe, differences
 
 
@@ -12,14 +12,14 @@ def made(tmp_path_factory):
     return tiny_bank(tmp_path_factory)
 
 
-def test_views_name_what_is_there(made):
+def test_descriptions_list_concepts_and_differences(made):
     bank, encoder, store = made
     assert "robbery, a kind of theft  [Q2727213 P279]" in describe(bank)
-    assert "kept out" not in describe(bank)
+    assert "not in the anchor" not in describe(bank)
     bank.concept_weight[5] = 0
-    assert describe(bank).count("(kept out of the anchor)") == 1
+    assert describe(bank).count("(not in the anchor)") == 1
     bank.concept_weight[5] = 0.5
     rows = as_csv(bank).splitlines()
     assert len(rows) == len(bank.concepts) + 1 and rows[0].startswith("category,text,prompt,relation,qid")
-    told = differences(bank, open_vocabulary(bank, encoder, store, ["a dog"]))
-    assert told == "a dog: only in the second\n"
+    text = differences(bank, open_vocabulary(bank, encoder, store, ["a dog"]))
+    assert text == "a dog: only in the second\n"

@@ -1,4 +1,4 @@
-"""Learnable prompts and adapters: what learns, where vectors stand, and that no stale vector is used."""
+"""Learnable prompts and adapters: what is trained, positions of the context, and no stale vectors."""
 
 from contextlib import nullcontext
 
@@ -7,7 +7,14 @@ import pytest
 import torch
 from anchors_samples import checkpoint
 
-from kgvad.anchors.learnable_prompts import LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter, computed_once
+from kgvad.anchors.learnable_prompts import (
+    ContextLayout,
+    LearnedAnchors,
+    PromptLearner,
+    ResidualAdapter,
+    TextAdapter,
+    computed_once,
+)
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.errors import UsageError
 
@@ -19,20 +26,20 @@ def encoder(request, tmp_path):
     return load_text_encoder(str(checkpoint(request.param, tmp_path)))
 
 
-def test_without_context_a_prompt_is_the_plain_sentence(encoder):
-    learner = PromptLearner(encoder, TEXTS, prefix=0, postfix=0)
+def test_without_context_a_prompt_equals_the_sentence(encoder):
+    learner = PromptLearner(encoder, TEXTS, ContextLayout(0, 0))
     assert np.abs(learner().detach().numpy() - encoder.encode(TEXTS)).max() < 1e-5
 
 
-def test_context_of_words_is_those_words(encoder):
-    learner = PromptLearner(encoder, TEXTS, prefix=3, postfix=0, init="person with a")
+def test_context_initialised_from_words_equals_those_words(encoder):
+    learner = PromptLearner(encoder, TEXTS, ContextLayout(3, 0), init="person with a")
     expected = encoder.encode([f"person with a {text}" for text in TEXTS])
     assert np.abs(learner().detach().numpy() - expected).max() < 1e-5
 
 
 def test_positions_are_start_prefix_words_postfix_end(encoder):
-    learner = PromptLearner(encoder, TEXTS, prefix=2, postfix=3)
-    start, end = encoder.frame()
+    learner = PromptLearner(encoder, TEXTS, ContextLayout(2, 3))
+    start, end = encoder.boundary_ids()
     assert learner.slot[0].tolist()[:8] == [-1, 0, 1, -1, 2, 3, 4, -1]  # one word
     assert learner.slot[1].tolist()[:9] == [-1, 0, 1, -1, -1, 2, 3, 4, -1]  # two words
     for row, words in enumerate([1, 2, 3]):
@@ -40,28 +47,28 @@ def test_positions_are_start_prefix_words_postfix_end(encoder):
         assert int(learner.mask[row].sum()) == words + 7
 
 
-def test_a_table_gives_every_position_the_row_of_its_number(encoder):
-    """VadCLIP's published module: prefix rows 1 to 10 alike, postfix rows as far behind as the words are long."""
-    learner = PromptLearner(encoder, TEXTS, prefix=2, postfix=3, rows=12, unit=False, seed=3)
+def test_a_context_table_is_indexed_by_position(encoder):
+    """VadCLIP's published module: prefix entries 1 to 10, postfix entries shifted by the length of the words."""
+    learner = PromptLearner(encoder, TEXTS, ContextLayout(2, 3, table_size=12), unit=False, seed=3)
     assert learner.context.shape == (12, 32)
-    start, end = encoder.frame()
+    start, end = encoder.boundary_ids()
     for text, found in zip(TEXTS, learner(), strict=True):
-        own = encoder.words(text)
+        own = encoder.word_ids(text)
         m = len(own)
         line = torch.tensor([[start, 0, 0, *own, 0, 0, 0, end]])
-        embedded = encoder.table(line).clone()
+        embedded = encoder.token_embeddings(line).clone()
         embedded[0, 1:3] = learner.context[1:3]
         embedded[0, 3 + m : 6 + m] = learner.context[3 + m : 6 + m]
         expected = encoder.encode_embeddings(line, torch.ones_like(line), embedded, "plain")[0]
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-        assert abs(float(found.norm().detach()) - 1) > 0.01  # as long as the tower leaves it
-    with pytest.raises(UsageError, match="a prompt of 10 tokens needs a table of as many rows, not 9"):
-        PromptLearner(encoder, TEXTS, prefix=2, postfix=3, rows=9)
+        assert abs(float(found.norm().detach()) - 1) > 0.01  # not normalised
+    with pytest.raises(UsageError, match="a prompt of 10 tokens needs a table of at least 10 entries, not 9"):
+        PromptLearner(encoder, TEXTS, ContextLayout(2, 3, table_size=9))
 
 
-def test_only_the_context_learns_and_training_moves_the_anchor(encoder):
+def test_only_the_context_is_trained(encoder):
     before = {name: p.clone() for name, p in encoder._model.named_parameters()}
-    learner = PromptLearner(encoder, TEXTS, prefix=2, postfix=2, per_category=True)
+    learner = PromptLearner(encoder, TEXTS, ContextLayout(2, 2, per_category=True))
     assert [name for name, _ in learner.named_parameters()] == ["context"] and learner.context.shape[0] == 3
     target = torch.nn.functional.normalize(torch.randn(3, encoder.dim, generator=torch.Generator().manual_seed(1)))
     optimiser = torch.optim.Adam(learner.parameters(), lr=0.05)
@@ -75,8 +82,8 @@ def test_only_the_context_learns_and_training_moves_the_anchor(encoder):
     assert all(torch.equal(before[name], p) and p.grad is None for name, p in encoder._model.named_parameters())
 
 
-def test_a_prompt_that_does_not_fit_is_named(encoder):
-    with pytest.raises(UsageError, match=r"'fire fire.*does not fit the 32 tokens"):
+def test_a_prompt_that_is_too_long_is_named(encoder):
+    with pytest.raises(UsageError, match=r"'fire fire.*exceeds the 32 tokens"):
         PromptLearner(encoder, ["fire " * 20])
 
 
@@ -107,7 +114,7 @@ def test_text_adapter_is_the_published_formula(encoder):
         TextAdapter(encoder, TEXTS, layers=9)
 
 
-def test_a_layer_may_stand_in_place_of_the_towers_projection(encoder):
+def test_a_layer_can_replace_the_towers_projection(encoder):
     adapter = TextAdapter(encoder, TEXTS, layers=1, weight=0.0, out=7, seed=1)
     ids, mask = encoder.tokens(TEXTS)
     model = encoder._model
@@ -136,7 +143,7 @@ class Counting(torch.nn.Module):
         return self.inner()
 
 
-def test_evaluation_keeps_vectors_until_a_parameter_changes():
+def test_evaluation_caches_vectors_until_a_parameter_changes():
     counting = Counting()
     learned = LearnedAnchors(torch.eye(3), counting).eval()
     with torch.no_grad():
@@ -153,7 +160,7 @@ def test_evaluation_keeps_vectors_until_a_parameter_changes():
 
 
 @pytest.mark.parametrize("how", [{"foreach": True}, {"fused": True}, {}])
-def test_no_step_of_an_optimiser_leaves_stale_vectors(how):
+def test_vectors_are_recomputed_after_every_optimiser_step(how):
     counting = Counting()
     learned = LearnedAnchors(torch.eye(3), counting)
     optimiser = torch.optim.AdamW(learned.parameters(), lr=0.1, **how)
@@ -185,7 +192,7 @@ def test_a_state_dict_has_what_its_parameters_give_and_needs_no_tower():
         other = LearnedAnchors(torch.eye(3), Counting())
         other.load_state_dict(state)
         assert torch.equal(other(), bare())
-    with pytest.raises(UsageError, match="stay as they are"):
+    with pytest.raises(UsageError, match="cannot be trained further without it"):
         bare.train()()
     with pytest.raises(RuntimeError, match="strange"):
         bare.load_state_dict(state | {"strange": torch.zeros(1)})

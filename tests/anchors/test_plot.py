@@ -1,6 +1,8 @@
-"""The picture of a bank: the same in SVG and PNG, with everything in it and nothing hostile."""
+"""The figure of a bank: content, both file formats, determinism, hostile names, and the error without matplotlib."""
 
 import io
+import re
+import sys
 from xml.etree import ElementTree
 
 import numpy as np
@@ -8,9 +10,9 @@ import pytest
 from anchors_samples import tiny_bank
 from PIL import Image
 
-from kgvad.anchors.bank import open_vocabulary
-from kgvad.anchors.canvas import SCALE, Dot, Text
-from kgvad.anchors.plot import picture
+from kgvad.anchors.build import open_vocabulary
+from kgvad.anchors.plot import DPI, draw, image, principal_components
+from kgvad.errors import AnchorError
 
 
 @pytest.fixture(scope="module")
@@ -18,38 +20,54 @@ def made(tmp_path_factory):
     return tiny_bank(tmp_path_factory)
 
 
-def test_every_anchor_and_concept_is_drawn_inside_and_named(made):
+def texts(svg):
+    root = ElementTree.fromstring(svg)
+    return ["".join(element.itertext()).strip() for element in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_svg_names_every_category_and_shows_every_cosine(made):
     bank, encoder, store = made
-    wider = open_vocabulary(bank, encoder, store, ["<script>alert(1)</script>", "a man " * 40])
-    drawn = picture(wider)
-    dots = [shape for shape in drawn.shapes if isinstance(shape, Dot) and shape.title]
-    assert len(dots) == len(wider.concepts) + len(wider.categories)
-    for shape in drawn.shapes:
-        if isinstance(shape, Dot | Text):
-            assert 0 < shape.x < drawn.width and 0 < shape.y < drawn.height
-    root = ElementTree.fromstring(drawn.svg())
-    texts = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"Robbery", "Arson", "Normal", "<script>alert(1)</script>"} <= texts
-    assert max(map(len, texts)) < 200  # a long name is cut
-    assert drawn.svg() == picture(wider).svg()
+    wider = open_vocabulary(bank, encoder, store, ["<script>alert(1)</script>", "a man " * 40, "costs $5 or $6"])
+    svg = image(wider, "svg")
+    found = texts(svg)
+    for name in ("Robbery", "Arson", "Normal", "<script>alert(1)</script>", "costs $5 or $6"):
+        assert found.count(name) == 3, name  # both axes of the matrix, and the map
+    assert max(len(text) for text in found if text.startswith("a man")) == 28
+    cosines = wider.anchors @ wider.anchors.T
+    shown = sorted(float(text) for text in found if re.fullmatch(r"-?\d?\.\d\d", text))
+    expected = sorted(round(float(cosines[i, j]), 2) for i in range(6) for j in range(6) if i != j)
+    assert np.allclose(shown[-len(expected) :] if len(shown) > len(expected) else shown, expected, atol=0.011)
+    assert svg == image(wider, "svg")  # deterministic
 
 
-def test_the_matrix_is_dark_where_anchors_are_alike(made):
-    drawn = picture(made[0])
-    cells = [shape for shape in drawn.shapes if getattr(shape, "width", 0) == getattr(shape, "height", 1) < 100]
-    cosines = made[0].anchors @ made[0].anchors.T
-    shades = np.array([int(cell.fill[1:3], 16) for cell in cells[:9]]).reshape(3, 3)
-    off = [(0, 1), (0, 2), (1, 2)]
-    assert shades[max(off, key=lambda ij: cosines[ij])] < shades[min(off, key=lambda ij: cosines[ij])]
+def test_map_has_every_anchor_and_concept_at_its_principal_components(made):
+    bank = made[0]
+    axes = draw(bank).axes[1]
+    points = np.concatenate(
+        [collection.get_offsets() for collection in axes.collections if len(collection.get_offsets())]
+    )
+    expected = principal_components(np.concatenate([bank.anchors, bank.concept_vectors]))
+    assert len(points) == len(expected)
+    assert np.allclose(np.sort(points, axis=0), np.sort(expected, axis=0), atol=1e-6)
 
 
-def test_the_png_shows_what_the_svg_shows(made):
-    drawn = picture(made[0])
-    image = Image.open(io.BytesIO(drawn.png()))
-    assert image.format == "PNG" and image.size == (round(drawn.width * SCALE), round(drawn.height * SCALE))
-    anchors = [shape for shape in drawn.shapes if isinstance(shape, Dot) and shape.title.startswith("anchor of")]
-    assert len(anchors) == 3
-    for dot in anchors:  # nothing is drawn over an anchor but names beside it
-        seen = image.getpixel((round(dot.x * SCALE), round(dot.y * SCALE)))
-        wanted = tuple(int(dot.fill[i : i + 2], 16) for i in (1, 3, 5))
-        assert max(abs(a - b) for a, b in zip(seen, wanted, strict=True)) < 12
+def test_principal_components_are_those_of_scikit_learn(made):
+    from sklearn.decomposition import PCA
+
+    vectors = made[0].concept_vectors
+    ours, theirs = principal_components(vectors), PCA(2, svd_solver="full").fit_transform(vectors)
+    assert np.allclose(np.abs(ours), np.abs(theirs), atol=1e-5)
+    assert principal_components(vectors[:1]).shape == (1, 2)
+
+
+def test_png_is_the_figure_at_its_resolution(made):
+    picture = Image.open(io.BytesIO(image(made[0], "png")))
+    width, height = draw(made[0]).get_size_inches() * DPI
+    assert picture.format == "PNG" and picture.size == (round(width), round(height))
+    assert len(picture.convert("RGB").getcolors(1 << 20)) > 50  # not blank
+
+
+def test_without_matplotlib_the_error_names_the_extra(made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(AnchorError, match=r"needs matplotlib; pip install 'kgvad\[figures\]'"):
+        draw(made[0])

@@ -10,7 +10,7 @@ from kgvad.errors import UsageError
 def test_balanced_counts_many_facts_of_one_kind_as_one():
     vectors = np.eye(6, dtype=np.float32)
     relations = ["cue", "label", "related", "subclass", "superclass", "alias"]
-    weights = np.array([1, 1, 0.7, 0.5, 0, 0.6], np.float32)  # the superclass is quiet
+    weights = np.array([1, 1, 0.7, 0.5, 0, 0.6], np.float32)  # the superclass is excluded
     # cue 1.0 to axis 0; label 0.3 to axis 1; two facts 0.8 to the middle of axes 2 and 3; the alias does not count
     raw = np.array([1, 0.3, 0.8 / 2**0.5, 0.8 / 2**0.5, 0, 0])
     assert np.allclose(balanced(vectors, weights, relations), raw / np.linalg.norm(raw), atol=1e-6)

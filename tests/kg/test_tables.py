@@ -1,4 +1,4 @@
-"""Category tables: the bundled ones against the graph and the shared list, and what a wrong one is told."""
+"""Category tables: the bundled ones against the graph and the reviewed list, and errors of wrong ones."""
 
 import csv
 
@@ -7,7 +7,7 @@ import pytest
 from kgvad.errors import CategoryTableError, UsageError
 from kgvad.kg.graph.abstract_items import ABSTRACT
 from kgvad.kg.sources.subgraphs import check_labels, require
-from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.tables import bundled_tables, is_qid, load_table, parse_table
 
 UCF = [
@@ -21,18 +21,18 @@ TITLES = {
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    with Store.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite") as opened:
+    with GraphStore.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite") as opened:
         yield opened
 
 
-def test_the_bundled_tables():
+def test_bundled_tables():
     assert bundled_tables() == sorted(TITLES)
     assert load_table("ucf").names == UCF
     assert [load_table(name).normal.name for name in TITLES] == ["Normal"] * 5
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_every_category_has_cues_and_normal_has_plenty(name):
+def test_every_category_has_cues_and_normal_has_many(name):
     table = load_table(name)
     for category in table.categories:
         assert len(category.cues) >= 2, category.name
@@ -44,7 +44,7 @@ def test_every_category_has_cues_and_normal_has_plenty(name):
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_every_label_is_the_one_in_the_bundled_facts(name, store):
+def test_every_label_matches_the_bundled_facts(name, store):
     table = load_table(name)
     require(store, table)
     rows = check_labels(store, table)
@@ -54,13 +54,13 @@ def test_every_label_is_the_one_in_the_bundled_facts(name, store):
             assert item.verified_by, f"{category.name} {item.qid}: nobody verified it"
 
 
-def test_every_abstract_item_is_called_what_we_say(store):
+def test_labels_of_abstract_items_match_the_bundled_facts(store):
     labels = store.labels(ABSTRACT)
     assert {qid: ABSTRACT[qid] for qid in labels} == labels
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_items_agree_with_the_shared_list(name, shared):
+def test_items_agree_with_the_reviewed_list(name, shared):
     with (shared / "kg" / "categories.tsv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["dataset"] == TITLES[name] and row["qid"]]
     wanted = {row["qid"]: row["label"].removeprefix("(enwiki title) ").split(" (")[0].casefold() for row in rows}
@@ -78,7 +78,7 @@ def test_items_agree_with_the_shared_list(name, shared):
                 assert roles.get(row["qid"]) == "primary", row["class"]
 
 
-def test_names_and_aliases_of_the_datasets_own_lists():
+def test_names_and_aliases_of_the_datasets_lists():
     ucf, xd = load_table("ucf"), load_table("XD")
     assert ucf.category("road_accidents").name == ucf.category("Road Accidents").name == "RoadAccidents"
     assert ucf.category("Normal_Videos_event").normal and ucf.category("Testing_Normal_Videos_Anomaly").normal
@@ -104,7 +104,7 @@ cues = ["people walking"]
 """
 
 
-def test_a_table_of_ones_own(tmp_path):
+def test_a_users_own_table(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(GOOD, "utf-8")
     table = load_table(path)
@@ -112,6 +112,7 @@ def test_a_table_of_ones_own(tmp_path):
     other = parse_table(GOOD.replace("biting", "chasing"), "x")
     assert table.fingerprint != other.fingerprint
     assert table.fingerprint == load_table(str(path)).fingerprint
+    assert parse_table("version = 1\n" + GOOD, "x").fingerprint == table.fingerprint  # the version is not content
 
 
 def with_items(items):
@@ -121,6 +122,8 @@ def with_items(items):
 WRONG = {
     "not TOML": ("dataset = ", "is not valid TOML"),
     "empty": ("", "dataset"),
+    "a newer version": ("version = 2\n" + GOOD, "version 2 of the format is unknown; this kgvad reads version 1"),
+    "a version that is not a number": ('version = "1"\n' + GOOD, "version"),
     "an unknown key": (GOOD.replace("text = \"dog attack\"", 'text = "x"\ncolour = "red"'), "colour"),
     "a wrong type": (GOOD.replace('cues = ["people walking"]', "cues = 5"), "cues"),
     "a number as a cue": (GOOD.replace('"people walking"', "5"), "cues"),
@@ -132,7 +135,7 @@ WRONG = {
     "two normal ones": (GOOD.replace('text = "dog attack"', 'text = "x"\nnormal = true'), "exactly one category"),
     "only one category": (GOOD[: GOOD.rindex("[[category]]")], "category"),
     "the same name twice": (GOOD.replace('"Dog attack"', '"normal"'), "share the name"),
-    "nothing to stand on": (GOOD.replace('cues = ["people walking"]', ""), "neither items nor cues"),
+    "neither items nor cues": (GOOD.replace('cues = ["people walking"]', ""), "neither items nor cues"),
     "confused with nobody": (GOOD.replace("normal = t", 'confused_with = ["Cat"]\nnormal = t'), "names 'Cat'"),
     "an empty name": (GOOD.replace('"Dog attack"', '" "'), "name"),
     "a line break in a cue": (GOOD.replace("a dog biting", "a dog\\nbiting"), "cues"),
@@ -143,15 +146,17 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_table_is_told_where(name):
+def test_the_error_of_a_wrong_table_names_the_place(name):
     text, message = WRONG[name]
     with pytest.raises(CategoryTableError) as caught:
         parse_table(text, "x.toml")
     assert message in str(caught.value) and "x.toml" in str(caught.value)
 
 
-def test_a_table_that_is_not_there(tmp_path):
-    with pytest.raises(UsageError, match=r"unknown dataset 'nope'; known are msad, shanghaitech, ubnormal, ucf, xd"):
+def test_a_missing_table(tmp_path):
+    with pytest.raises(
+        UsageError, match=r"unknown dataset 'nope'; choose one of msad, shanghaitech, ubnormal, ucf, xd,"
+    ):
         load_table("nope")
     with pytest.raises(UsageError, match=r"no category table .*mine\.toml; kgvad datasets init"):
         load_table(tmp_path / "mine.toml")
@@ -163,7 +168,7 @@ def test_a_table_that_is_not_there(tmp_path):
         load_table(tmp_path / "binary.toml")
 
 
-def test_a_label_that_is_another_one_shows_both(store):
+def test_a_wrong_label_shows_both_labels(store):
     wrong = with_items('{qid = "Q53706", label = "dog attack"}')
     with pytest.raises(CategoryTableError, match="Q53706 is 'robbery' in Wikidata, not 'dog attack'"):
         check_labels(store, parse_table(wrong, "mine.toml"))
@@ -178,11 +183,11 @@ def test_an_alias_is_accepted_with_a_warning(store, capsys):
 @pytest.mark.parametrize(
     "text", ["", "Q", "Q0", "Q01", "q1", "Q1 ", "Q1\n", "Q1} UNION {", "P31", "Q-1", "Q1.5", "Q" + "9" * 30]
 )
-def test_what_is_no_item_id(text):
+def test_invalid_item_ids(text):
     assert not is_qid(text)
 
 
-def test_no_item_is_called_by_its_number(store):
+def test_no_item_has_its_id_as_label(store):
     for name in TITLES:
         for qid, terms in store.terms(load_table(name).qids).items():
             assert label_of(terms) not in (None, qid)

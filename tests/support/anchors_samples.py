@@ -7,9 +7,9 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from kgvad.anchors.bank import build_bank
+from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import parse_table
 
 WORDS = (
@@ -114,5 +114,5 @@ cues = ["people walking", "a street with traffic"]
 def tiny_bank(tmp_path_factory):
     """Bank of TABLE from the bundled facts, its encoder and the store."""
     encoder = load_text_encoder(str(checkpoint("bert", tmp_path_factory.mktemp("bert"))))
-    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite")
+    store = GraphStore.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite")
     return build_bank(parse_table(TABLE, "tiny"), store, encoder), encoder, store

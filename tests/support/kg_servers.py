@@ -1,4 +1,4 @@
-"""Servers for the tests of ``kg``: a real SPARQL service on loopback, and a stub in front of it that fails."""
+"""Servers for the tests of ``kg``: a real SPARQL service on loopback, and a stub that simulates its failures."""
 
 import http.server
 import os
@@ -70,9 +70,9 @@ def oxigraph(folder, *files):
 
 
 class Stub(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    """Plays a list of answers, one a request, then passes everything on to the real service behind it.
+    """Gives a list of answers, one per request, then forwards requests to the real service behind it.
 
-    An answer is a function of the request handler and the body; ``requests`` holds what was asked.
+    An answer is a function of the request handler and the body; ``requests`` holds the requests.
     """
 
     daemon_threads = True
@@ -144,6 +144,11 @@ def cut(handler, body):
 def short(handler, _):
     """Fewer bytes than announced."""
     handler.answer(200, b'{"head":{},"results":{"bind', length=5000)
+
+
+def short_error(handler, _):
+    """A refusal of the query with fewer bytes than announced."""
+    handler.answer(400, b"Lexical error", length=5000)
 
 
 def reset(handler, _):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kgvad.anchors.bank import AnchorBank, BankConcept, EncoderInfo, _Header
+from kgvad.anchors.bank import AnchorBank, BankConcept, BankHeader, EncoderInfo
 
 DIM = 64
 
@@ -11,7 +11,7 @@ def toy_bank():
     """A bank with one concept a category, along the axes of :class:`Texts`."""
     concept = {"relation": "label", "qid": None, "property": None, "path": (), "path_text": "", "source": "test"}
     texts = ("walk", "fight", "fire")
-    header = _Header(
+    header = BankHeader(
         version=1,
         dataset="toy",
         categories=["Normal", "Fighting", "Arson"],

@@ -6,8 +6,6 @@ normalised; whoever compares them with text divides by their length first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from kgvad import weights
-from kgvad.checksums import IMAGE_FILES, digest_of
+from kgvad.checksums import IMAGE_FILES
 from kgvad.errors import UsageError, WeightsError
 from kgvad.files import read_json
+from kgvad.model_folder import digest, is_model_folder, loading, model_type
 from kgvad.video.encoders.base import NAMES, FrameEncoder, VisualEncoder, shorter_side
 from kgvad.video.sampling import Sampling
 
@@ -73,56 +72,22 @@ def load_joint(name: str, sampling: Sampling, device: str) -> VisualEncoder:
         folder, kind = weights.find(PUBLISHED[name]), name
     else:
         folder = Path(name).expanduser()
-        if not (folder / "config.json").is_file():
+        if not is_model_folder(folder):
             if folder.exists():
                 raise UsageError(f"{folder} is no folder in the Transformers layout", "it needs a config.json")
             raise UsageError(f"unknown visual encoder {name!r}", f"use {', '.join(NAMES)}, or a path")
-        kind = _kind(folder)
-    main = next((folder / f for f in ("model.safetensors", "pytorch_model.bin") if (folder / f).is_file()), None)
-    if main is None:
-        raise WeightsError(f"{folder} has no model.safetensors", "copy the whole model folder")
-    return JointEncoder(
-        kind, _network(kind, folder), folder, digest_of(folder, main.name, IMAGE_FILES), sampling, device
-    )
-
-
-def _kind(folder: Path) -> str:
-    try:
-        kind = read_json(folder / "config.json", WeightsError, "copy it again").get("model_type")
-    except AttributeError as error:
-        raise WeightsError(f"{folder / 'config.json'} is damaged ({error})", "copy it again") from error
-    if kind not in PUBLISHED:
-        raise UsageError(f"{folder} holds a model of type {kind!r}", "only clip and blip are joint encoders here")
-    return str(kind)
+        kind = model_type(folder)
+        if kind not in PUBLISHED:
+            raise UsageError(f"{folder} holds a model of type {kind!r}", "use a CLIP or BLIP model")
+    return JointEncoder(kind, _network(kind, folder), folder, digest(folder, IMAGE_FILES), sampling, device)
 
 
 def _network(kind: str, folder: Path) -> nn.Module:
-    import transformers
-
-    architecture = transformers.CLIPModel if kind == "clip" else transformers.BlipForImageTextRetrieval
-    try:
-        with _quiet(transformers):
-            network: Any = architecture.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises many unrelated types for a damaged folder
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise WeightsError(f"the model in {folder} cannot be loaded ({reason})", "copy it again") from error
+    with loading(folder) as transformers:
+        architecture = transformers.CLIPModel if kind == "clip" else transformers.BlipForImageTextRetrieval
+        network: Any = architecture.from_pretrained(folder, local_files_only=True)
     # the text side and the matching head are not needed
     for part in ("text_model", "text_projection") if kind == "clip" else ("text_encoder", "text_proj", "itm_head"):
         delattr(network, part)
     module: nn.Module = network
     return module
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """No report about the text side's tensors being left out and no progress bar: both are meant."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    bar = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(before)
-        if bar:
-            transformers.logging.enable_progress_bar()

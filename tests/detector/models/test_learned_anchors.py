@@ -7,9 +7,9 @@ from anchors_samples import TABLE, checkpoint
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from kgvad.anchors.bank import build_bank
+from kgvad.anchors.build import build_bank
 from kgvad.anchors.describe import describe
-from kgvad.anchors.learnable_prompts import in_words
+from kgvad.anchors.learnable_prompts import category_texts
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.api import Batch, Problem, Recipe, build, check_options
 from kgvad.detector.data.samples import Sample
@@ -20,7 +20,7 @@ from kgvad.detector.scoring.open_vocabulary import open_run
 from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.detector.training.trainer import train
 from kgvad.errors import AnchorError, UsageError, WeightsError
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import parse_table
 from kgvad.video.feature_store import VideoEntry
 
@@ -63,7 +63,7 @@ class Parts:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return Store.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite")
+    return GraphStore.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite")
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def test_only_what_learns_through_the_tower_loads_it(clip, tmp_path, monkeypatch
 
 
 def test_categories_in_words_and_options_of_older_runs(clip):
-    assert in_words(clip.bank) == ("robbery", "arson", "normal activity")
+    assert category_texts(clip.bank) == ("robbery", "arson", "normal activity")
     for prompts, learn in ((True, "vectors"), (False, "none")):
         old = {name: value for name, value in check_options("anchor-aligned").model_dump().items() if name != "learn"}
         assert check_options("anchor-aligned", old | {"prompts": prompts}).learn == learn

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from anchors_samples import TABLE, checkpoint
 
-from kgvad.anchors.bank import build_bank
+from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.captions import CaptionRule, per_snippet, read_captions, score_captions, smoothed_margin
 from kgvad.errors import AnchorError, ScoresError, UsageError
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import load_table, parse_table
 
 
@@ -79,7 +79,7 @@ def test_margin_by_hand():
 def test_the_bank_must_be_the_encoders(tmp_path):
     encoder = load_text_encoder(str(checkpoint("bert", tmp_path / "bert")))
     other = load_text_encoder(str(checkpoint("clip", tmp_path / "clip")))
-    bank = build_bank(parse_table(TABLE, "tiny"), Store.open(f"sqlite:///{tmp_path}/kg.sqlite"), encoder)
+    bank = build_bank(parse_table(TABLE, "tiny"), GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite"), encoder)
     with pytest.raises(AnchorError, match="same encoder"):
         score_captions([(0, "a")], bank, other, 64)
     with pytest.raises(ScoresError, match="no captions"):
@@ -94,7 +94,7 @@ def test_the_bank_must_be_the_encoders(tmp_path):
 def test_real_encoder_finds_the_fire(weights, tmp_path):
     weights("minilm-l6")
     encoder = load_text_encoder("minilm")
-    bank = build_bank(load_table("ucf"), Store.open(f"sqlite:///{tmp_path}/kg.sqlite"), encoder)
+    bank = build_bank(load_table("ucf"), GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite"), encoder)
     quiet, fire = "People walk along a street.", "A man pours petrol on a car and sets it on fire."
     captions = [(i * 16, fire if 40 <= i < 80 else quiet) for i in range(120)]
     scored = score_captions(captions, bank, encoder, 120 * 16)

@@ -1,4 +1,4 @@
-"""Subgraphs, ranked concepts and paths in words, over the bundled facts and over graphs made by hand."""
+"""Subgraphs, ranked concepts and paths, on the bundled facts and on small graphs written here."""
 
 import math
 
@@ -18,7 +18,7 @@ from kgvad.kg.graph.concepts import (
     shortest_path,
     superclasses,
 )
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import Category, bundled_tables, load_table
 
@@ -32,7 +32,7 @@ NONSENSE = {
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    with Store.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite") as opened:
+    with GraphStore.open(f"sqlite:///{tmp_path_factory.mktemp('kg')}/kg.sqlite") as opened:
         yield opened
 
 
@@ -44,7 +44,7 @@ def hierarchy(store):
 def by_hand(tmp_path, labels, edges, more=()):
     """A store with items Q1, Q2, ... named in order, and edges (subject, property, object) by name."""
     qid = {label: f"Q{number}" for number, label in enumerate(labels, start=900_000_001)}
-    opened = Store.open(f"sqlite:///{tmp_path}/hand.sqlite", facts=False)
+    opened = GraphStore.open(f"sqlite:///{tmp_path}/hand.sqlite", facts=False)
     terms = [Term(qid[label], "label", "en", label) for label in labels] + [Term(qid[a], *rest) for a, *rest in more]
     statements = [Statement(qid[s], p, qid[o]) for s, p, o in edges]
     opened.record(Batch(Fetch("hand", "2026-01-01"), (), terms, statements))
@@ -56,7 +56,7 @@ def category(**values):
 
 
 @pytest.mark.parametrize(("dataset", "row"), CATEGORIES, ids=[f"{n}-{c.name}" for n, c in CATEGORIES])
-def test_no_nonsense_and_no_repetition(store, hierarchy, dataset, row):
+def test_concepts_are_valid_and_distinct(store, hierarchy, dataset, row):
     concepts = category_concepts(store, row, hierarchy=hierarchy)
     texts = [concept.text for concept in concepts]
     assert not NONSENSE & set(texts)
@@ -82,15 +82,15 @@ def test_each_category_of_ucf_crime_has_at_least_eight_concepts(store, hierarchy
     assert len({concept.relation for concept in concepts}) >= 3
 
 
-def test_normal_has_plenty(store, hierarchy):
+def test_normal_has_many_concepts(store, hierarchy):
     assert len(category_concepts(store, load_table("ucf").normal, hierarchy=hierarchy)) >= 20
 
 
-def test_the_same_list_every_time_and_in_a_fresh_cache(store, hierarchy, tmp_path):
+def test_concepts_are_deterministic_across_caches(store, hierarchy, tmp_path):
     row = load_table("ucf").category("Robbery")
     first = category_concepts(store, row, hierarchy=hierarchy)
     assert category_concepts(store, row) == first
-    with Store.open(f"sqlite:///{tmp_path}/other.sqlite") as other:
+    with GraphStore.open(f"sqlite:///{tmp_path}/other.sqlite") as other:
         assert category_concepts(other, row) == first
 
 
@@ -135,7 +135,7 @@ def test_weights_by_hand(tmp_path):
     }
 
 
-def test_what_is_left_out(tmp_path):
+def test_individuals_abstract_items_and_duplicates_are_left_out(tmp_path):
     names = ["fire", "London fire of 1666", "blaze", "forest-fire", "forest fires", "barred", "below barred", "bang"]
     names[1] = "Great Fire"
     edges = [(name, "P279", "fire") for name in names[1:6]] + [("below barred", "P279", "barred")]
@@ -164,14 +164,14 @@ def test_limits_of_relations(tmp_path):
     assert not any(c.relation == "subclass" for c in category_concepts(opened, row, hub))
 
 
-def test_a_circle_in_the_hierarchy_ends(tmp_path):
+def test_traversal_of_a_cyclic_hierarchy_ends(tmp_path):
     opened, qid = by_hand(tmp_path, ["a", "b", "c"], [("a", "P279", "b"), ("b", "P279", "c"), ("c", "P279", "a")])
     row = category(items=[{"qid": qid["a"], "label": "a"}])
     assert {c.text for c in category_concepts(opened, row, Limits(specificity=0))} == {"a", "b", "c"}
     assert shortest_path(opened, qid["a"], qid["c"]) == ((qid["c"], "P279", qid["a"]),)
 
 
-def test_an_item_that_nothing_is_known_of(tmp_path):
+def test_an_item_without_facts(tmp_path):
     opened, _ = by_hand(tmp_path, ["a"], [])
     row = category(items=[{"qid": "Q999", "label": "unknown thing"}], cues=["a cue"])
     concepts = category_concepts(opened, row)
@@ -188,7 +188,7 @@ def test_shortest_path_in_words(store):
     assert shortest_path(store, "Q53706", "Q999999999") is None
 
 
-def test_the_subgraph_of_a_category(store):
+def test_subgraph_of_a_category(store):
     graph = category_graph(store, load_table("ucf").category("Explosion"))
     assert isinstance(graph, nx.MultiDiGraph)
     assert graph.nodes["Q179057"]["label"] == "explosion" and graph.nodes["Q179057"]["role"] == "primary"

@@ -1,4 +1,4 @@
-"""What the client does when the service fails. A stub in front of a real Oxigraph plays every failure."""
+"""How the client handles failures of the service; a stub in front of a real Oxigraph simulates each."""
 
 import json
 from datetime import datetime, timedelta, timezone
@@ -8,10 +8,10 @@ import kg_servers as servers
 import pytest
 
 from kgvad.errors import FetchError, UsageError
-from kgvad.kg.sources.service import CutAnswerError, Service, ServiceSettings
+from kgvad.kg.sources.service import Service, ServiceSettings, TruncatedAnswerError
 from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings
 from kgvad.kg.sources.wikidata import WikidataClient
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import load_table
 
 status = servers.status
@@ -40,30 +40,32 @@ def client_of(stub, clock=None, **settings):
 TOMORROW = (datetime.now(timezone.utc) + timedelta(hours=24)).strftime("%Y-%m-%d")
 UA_TEXT = b"Please set a user-agent and respect our robot policy"
 
-# What the service does first; error and part of its message (None: it works in the end); requests; seconds waited.
-PLAYS = {
+# First answers of the service; error and part of its message (None: success in the end); requests; seconds of waiting.
+CASES = {
     "429 with Retry-After": ([status(429, Retry_After="7")], None, 2, (7, 7)),
+    "429 with Retry-After: 0": ([status(429, Retry_After="0")], None, 2, (1, 1)),
+    "503 with a date that has passed": ([status(503, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT")], None, 2, (1, 1)),
     "429 without Retry-After": ([status(429)], None, 2, (60, 90)),
-    "429 for ever": (
+    "429 every time": (
         [status(429, Retry_After="5")] * 9,
-        (FetchError, "asks for a pause (429) (6 tries); try again after"),
+        (FetchError, "requests a pause (429) (6 tries); try again after"),
         6,
         (25, 25),
     ),
     "429 that asks for too much": ([status(429, Retry_After="86400")], (FetchError, TOMORROW), 1, (0, 0)),
     "403": (
         [status(403, b"banned")],
-        (FetchError, f"refuses this client (403): banned; do not ask again before {TOMORROW}"),
+        (FetchError, f"refuses this client (403): banned; do not send another request before {TOMORROW}"),
         1,
         (0, 0),
     ),
     "503, then 502": ([status(503), status(502)], None, 3, (1 + 2, 1.5 + 3)),
     "503 with Retry-After": ([status(503, Retry_After="3")], None, 2, (3, 3)),
     "500": ([status(500, b"overload")], None, 2, (1, 1.5)),
-    "500 for ever": ([status(500)] * 9, (FetchError, "is not able to answer now (500) (6 tries)"), 6, (31, 46.5)),
+    "500 every time": ([status(500)] * 9, (FetchError, "is temporarily unavailable (500) (6 tries)"), 6, (31, 46.5)),
     "500 that ran out of time": (
         [status(500, b"java.util.concurrent.TimeoutException")],
-        (CutAnswerError, "ran out of time"),
+        (TruncatedAnswerError, "ran out of time"),
         1,
         (0, 0),
     ),
@@ -73,12 +75,18 @@ PLAYS = {
         1,
         (0, 0),
     ),
+    "400 whose text is cut": (
+        [servers.short_error],
+        (FetchError, "does not accept the query (400): Lexical"),
+        1,
+        (0, 0),
+    ),
     "404": ([status(404)], (FetchError, "404"), 1, (0, 0)),
-    "cut body": ([servers.cut], (CutAnswerError, "broke off its answer"), 1, (0, 0)),
-    "fewer bytes than announced": ([servers.short], (CutAnswerError, "broke off its answer"), 1, (0, 0)),
+    "cut body": ([servers.cut], (TruncatedAnswerError, "broke off its answer"), 1, (0, 0)),
+    "fewer bytes than announced": ([servers.short], (TruncatedAnswerError, "broke off its answer"), 1, (0, 0)),
     "a Java trace in the JSON": (
         [status(200, b'{"results": {"bindings": [\njava.util.concurrent.TimeoutException')],
-        (CutAnswerError, "broke off"),
+        (TruncatedAnswerError, "broke off"),
         1,
         (0, 0),
     ),
@@ -89,17 +97,22 @@ PLAYS = {
         (0, 0),
     ),
     "garbage": ([status(200, b"\x00\xff\xfe<html>busy</html>")], None, 2, (1, 1.5)),
-    "garbage for ever": ([status(200, b"\x00\xff<p>busy</p>")] * 9, (FetchError, "answers no JSON: "), 6, (31, 46.5)),
+    "garbage every time": (
+        [status(200, b"\x00\xff<p>busy</p>")] * 9,
+        (FetchError, "does not answer in JSON: "),
+        6,
+        (31, 46.5),
+    ),
     "an empty body": ([status(200)], None, 2, (1, 1.5)),
-    "JSON of something else": ([status(200, b'{"boolean": true}')], (FetchError, "no SPARQL result"), 1, (0, 0)),
-    "JSON rows that are no rows": (
+    "JSON of something else": ([status(200, b'{"boolean": true}')], (FetchError, "not a SPARQL result"), 1, (0, 0)),
+    "bindings of a wrong type": (
         [status(200, b'{"results": {"bindings": [1, 2]}}')],
-        (FetchError, "no SPARQL result"),
+        (FetchError, "not a SPARQL result"),
         1,
         (0, 0),
     ),
-    "a bare number": ([status(200, b"17")], (FetchError, "no SPARQL result"), 1, (0, 0)),
-    "NaN": ([status(200, b'{"results": NaN}')], (CutAnswerError, "broke off"), 1, (0, 0)),
+    "a bare number": ([status(200, b"17")], (FetchError, "not a SPARQL result"), 1, (0, 0)),
+    "NaN": ([status(200, b'{"results": NaN}')], (TruncatedAnswerError, "broke off"), 1, (0, 0)),
     "connection reset": ([servers.reset, servers.reset], None, 3, (1 + 2, 1.5 + 3)),
     "redirect 302": (
         [status(302, Location="http://127.0.0.1:9/elsewhere")],
@@ -116,9 +129,9 @@ PLAYS = {
 }
 
 
-@pytest.mark.parametrize("name", PLAYS)
-def test_every_failure(stub, name):
-    script, failure, requests, (least, most) = PLAYS[name]
+@pytest.mark.parametrize("name", CASES)
+def test_each_failure_is_handled_as_documented(stub, name):
+    script, failure, requests, (least, most) = CASES[name]
     stub.script = list(script)
     client, clock = client_of(stub)
     if failure is None:
@@ -135,20 +148,20 @@ def test_every_failure(stub, name):
     assert least <= sum(clock.slept) <= most
 
 
-def test_a_redirect_to_a_page_of_the_same_server_is_not_taken_for_an_answer(stub):
+def test_redirects_are_not_followed(stub):
     stub.script = [status(302, Location="/moved"), status(200, b'{"results": {"bindings": []}}')]
     client, _ = client_of(stub)
     with pytest.raises(FetchError, match=r"has moved to .*/moved; give the new address as --endpoint"):
         client.items(["Q53706"])
 
 
-def test_a_body_that_drips_is_given_up(stub):
+def test_a_body_slower_than_the_deadline_is_truncated(stub):
     stub.script = [servers.drip]
     import time
 
     settings = ServiceSettings(stub.url, servers.CONTACT, timeout_s=1.0)
     began = time.monotonic()
-    with pytest.raises(CutAnswerError, match="did not end its answer in time"):
+    with pytest.raises(TruncatedAnswerError, match="did not end its answer in time"):
         WikidataClient(settings).items(["Q53706"])
     assert time.monotonic() - began < 4
 
@@ -165,14 +178,14 @@ def test_ten_megabytes_of_json_are_read(stub):
     assert len(client.items(["Q53706"]).terms) == 1000
 
 
-def test_more_than_is_read_at_once_is_a_cut_answer(stub):
+def test_a_body_over_the_size_limit_is_truncated(stub):
     stub.script = [status(200, b" " * 200_000)]
     client, _ = client_of(stub, largest_body=100_000)
-    with pytest.raises(CutAnswerError, match="answers more than kgvad reads"):
+    with pytest.raises(TruncatedAnswerError, match="is larger than 100000 bytes"):
         client.items(["Q53706"])
 
 
-def test_nobody_listens():
+def test_a_refused_connection_gives_up_after_two_tries():
     clock = servers.Clock()
     port = servers.free_port()
     settings = ServiceSettings(f"http://127.0.0.1:{port}/query", servers.CONTACT)
@@ -206,12 +219,12 @@ def test_no_request_without_a_contact(stub, contact):
 
 
 @pytest.mark.parametrize("address", ["", "query.wikidata.org", "file:///etc/passwd", "ftp://x/y", "http://a b/"])
-def test_what_is_no_address(address):
+def test_invalid_addresses_are_refused(address):
     with pytest.raises(UsageError, match="not the address"):
         Service(ServiceSettings(address, servers.CONTACT))
 
 
-def test_the_budget_of_query_time(stub):
+def test_query_time_stays_within_the_budget_per_minute(stub):
     clock = servers.Clock(a_request=5.0)  # every look at the clock costs five seconds: ten a request
     client, _ = client_of(stub, clock, budget_s=20.0, timeout_s=500.0)
     for _ in range(12):
@@ -223,7 +236,7 @@ def test_the_budget_of_query_time(stub):
     assert clock.slept == []
 
 
-def test_a_cut_answer_halves_the_batch_and_nothing_is_lost(stub, tmp_path):
+def test_a_truncated_answer_halves_the_batch_without_loss(stub, tmp_path):
     def cut_large(handler, body):
         (servers.cut if body.count(b"wd%3AQ") > 24 else servers.passed_on)(handler, body)
 
@@ -238,17 +251,17 @@ def test_a_cut_answer_halves_the_batch_and_nothing_is_lost(stub, tmp_path):
 def fetch_all(stub, path):
     table = load_table("xd")
     client, _ = client_of(stub)
-    with Store.open(f"sqlite:///{path}", facts=False) as store:
+    with GraphStore.open(f"sqlite:///{path}", facts=False) as store:
         Fetcher(store, client, FetchSettings(batch=50)).tables(table)
         return {
             (fact.subject, fact.property, fact.object) for batch in store.contents() for fact in batch.statements
         } | {term for batch in store.contents() for term in batch.terms}
 
 
-def test_an_item_whose_answer_is_always_cut_stops_with_its_name(stub, tmp_path):
+def test_an_item_whose_answer_is_always_truncated_is_named(stub, tmp_path):
     stub.default = servers.cut
     client, _ = client_of(stub)
-    with Store.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store:
-        with pytest.raises(CutAnswerError, match="even for Q53706 alone; try again later"):
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store:
+        with pytest.raises(TruncatedAnswerError, match="even for Q53706 alone; try again later"):
             Fetcher(store, client).subgraphs(["Q53706", "Q2727213"])
         assert store.counts()["items"] == 0

@@ -1,4 +1,4 @@
-"""Fetching from a real SPARQL service on loopback: what comes, what is asked again, and names to items."""
+"""Fetching from a real SPARQL service on loopback: results, repeated fetches, and look-up by name."""
 
 import json
 
@@ -10,10 +10,10 @@ from kgvad.kg.graph.concepts import category_concepts
 from kgvad.kg.graph.traversal import Reach
 from kgvad.kg.sources import subgraphs as fetching
 from kgvad.kg.sources.resolve import first_table, item_row, pick, resolve
-from kgvad.kg.sources.service import CutAnswerError, ServiceSettings
+from kgvad.kg.sources.service import ServiceSettings, TruncatedAnswerError
 from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, require
 from kgvad.kg.sources.wikidata import WikidataClient
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 from kgvad.kg.tables import load_table, parse_table
 
@@ -27,7 +27,7 @@ def endpoint(tmp_path_factory):
 
 @pytest.fixture
 def store(tmp_path):
-    with Store.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as opened:
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as opened:
         yield opened
 
 
@@ -37,7 +37,7 @@ def client_of(endpoint, **more):
 
 def test_items_with_their_terms_titles_and_statements(endpoint):
     batch = client_of(endpoint).items(["Q53706", "Q383906", "Q999999999"])
-    assert batch.asked == ("Q53706", "Q383906", "Q999999999")
+    assert batch.requested == ("Q53706", "Q383906", "Q999999999")
     assert Term("Q53706", "label", "en", "robbery") in batch.terms
     assert Term("Q53706", "alias", "en", "mugging") in batch.terms
     assert Term("Q383906", "title", "en", "Shoplifting") in batch.terms
@@ -47,15 +47,15 @@ def test_items_with_their_terms_titles_and_statements(endpoint):
     assert batch.fetch.rows == len(batch.terms) + len(batch.statements)
 
 
-def test_what_points_to_an_item(endpoint):
+def test_incoming_statements_of_an_item(endpoint):
     batch = client_of(endpoint).incoming(["Q53706"])
     assert Statement("Q632327", "P279", "Q53706") in batch.statements  # carjacking
-    with pytest.raises(CutAnswerError, match="more than 1 statements an item"):
+    with pytest.raises(TruncatedAnswerError, match="more than 1 statements an item"):
         client_of(endpoint).incoming(["Q53706", "Q2727213"], cap=1)
     assert len(client_of(endpoint).incoming(["Q53706"], cap=2).statements) == 2
 
 
-def test_only_the_properties_and_languages_asked_for(endpoint):
+def test_only_the_requested_properties_and_languages(endpoint):
     batch = client_of(endpoint, languages=["de"], properties=["P31"]).items(["Q53706", "Q11442"])
     assert not [term for term in batch.terms if term.kind != "title"]
     assert {statement.property for statement in batch.statements} == {"P31"}
@@ -65,27 +65,27 @@ def test_only_the_properties_and_languages_asked_for(endpoint):
 
 
 @pytest.mark.parametrize("qid", ["Q1} UNION {", "Q1 wd:Q2", "q5", "", "P31", "Q1\n"])
-def test_what_is_no_id_is_not_asked(endpoint, qid):
+def test_an_invalid_id_is_not_requested(endpoint, qid):
     client = client_of(endpoint)
     with pytest.raises(UsageError, match="not a Wikidata item id"):
         client.items(["Q53706", qid])
     assert client.service.requests == 0
 
 
-def test_a_subgraph_and_a_second_time_nothing_is_asked(endpoint, store):
+def test_a_second_fetch_of_a_subgraph_sends_no_request(endpoint, store):
     table = load_table("ucf")
     report = Fetcher(store, client_of(endpoint)).tables(table)
-    assert report.requests < 15 and report.asked > 200 and report.cached == 0
+    assert report.requests < 15 and report.requested > 200 and report.cached == 0
     before = list(store.contents())
     again = Fetcher(store, client_of(endpoint)).tables(table)
-    assert (again.requests, again.asked) == (0, 0) and again.cached >= 200
+    assert (again.requests, again.requested) == (0, 0) and again.cached >= 200
     assert list(store.contents()) == before
 
 
-def test_concepts_of_a_fetched_cache_are_those_of_the_bundled_facts(endpoint, store, tmp_path):
+def test_a_fetched_cache_gives_the_concepts_of_the_bundled_facts(endpoint, store, tmp_path):
     table = load_table("ucf")
     Fetcher(store, client_of(endpoint)).tables(table)
-    with Store.open(f"sqlite:///{tmp_path}/bundled.sqlite") as bundled:
+    with GraphStore.open(f"sqlite:///{tmp_path}/bundled.sqlite") as bundled:
         for row in table.categories:
             fetched = {c.text for c in category_concepts(store, row)}
             known = {c.text for c in category_concepts(bundled, row)}
@@ -93,11 +93,11 @@ def test_concepts_of_a_fetched_cache_are_those_of_the_bundled_facts(endpoint, st
             assert len(fetched & known) >= 0.9 * len(known), row.name
 
 
-def test_the_shared_subset_is_fetched_and_its_labels_match(shared, tmp_path):
+def test_the_published_subset_is_fetched_and_its_labels_match(shared, tmp_path):
     files = [shared / "kg" / name for name in ("wikidata-subset.nt", "wikidata-subset-inferred.nt")]
     with (
         servers.oxigraph(tmp_path, *files) as url,
-        Store.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store,
+        GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store,
     ):
         for name in ("ucf", "xd", "ubnormal", "msad"):
             table = load_table(name)
@@ -123,12 +123,12 @@ class Interrupted(WikidataClient):
         return super().select(query)
 
 
-def test_an_interrupted_fetch_goes_on_where_it_stopped(endpoint, tmp_path):
+def test_an_interrupted_fetch_resumes(endpoint, tmp_path):
     settings = FetchSettings(batch=20)
-    with Store.open(f"sqlite:///{tmp_path}/whole.sqlite", facts=False) as whole:
+    with GraphStore.open(f"sqlite:///{tmp_path}/whole.sqlite", facts=False) as whole:
         requests = Fetcher(whole, client_of(endpoint), settings).tables(load_table("xd")).requests
         expected = whole.counts()
-    with Store.open(f"sqlite:///{tmp_path}/parts.sqlite", facts=False) as parts:
+    with GraphStore.open(f"sqlite:///{tmp_path}/parts.sqlite", facts=False) as parts:
         with pytest.raises(KeyboardInterrupt):
             Fetcher(parts, Interrupted(endpoint, 4), settings).tables(load_table("xd"))
         assert len(parts.fetches()) == 4
@@ -137,29 +137,29 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(endpoint, tmp_path):
         assert parts.counts() == expected
 
 
-def test_what_is_old_is_asked_again_and_what_is_not_is_left(endpoint, store):
-    asked = ("Q53706",)
+def test_only_old_facts_are_fetched_again(endpoint, store):
+    requested = ("Q53706",)
     client = client_of(endpoint)
     old = Fetch("old", "2020-01-01T00:00:00+00:00", "item", endpoint, scope=client.scope)
-    store.record(Batch(old, asked, [Term("Q53706", "alias", "en", "gone since")]))
+    store.record(Batch(old, requested, [Term("Q53706", "alias", "en", "gone since")]))
     reach = Reach(up=0, down=0, aside=0)
     near = {"reach": reach}
-    assert Fetcher(store, client, FetchSettings(**near)).subgraphs([], asked).requests == 0
-    assert Fetcher(store, client, FetchSettings(max_age_days=100_000, **near)).subgraphs([], asked).requests == 0
-    assert Fetcher(store, client, FetchSettings(max_age_days=30, **near)).subgraphs([], asked).asked == 1
-    assert "gone since" not in {term.text for term in store.terms(asked)["Q53706"]}
-    assert store.labels(asked) == {"Q53706": "robbery"}
+    assert Fetcher(store, client, FetchSettings(**near)).subgraphs([], requested).requests == 0
+    assert Fetcher(store, client, FetchSettings(max_age_days=100_000, **near)).subgraphs([], requested).requests == 0
+    assert Fetcher(store, client, FetchSettings(max_age_days=30, **near)).subgraphs([], requested).requested == 1
+    assert "gone since" not in {term.text for term in store.terms(requested)["Q53706"]}
+    assert store.labels(requested) == {"Q53706": "robbery"}
     before = client.service.requests
-    Fetcher(store, client, FetchSettings(max_age_days=30, **near)).subgraphs([], asked)
+    Fetcher(store, client, FetchSettings(max_age_days=30, **near)).subgraphs([], requested)
     assert client.service.requests == before
-    Fetcher(store, client, FetchSettings(refresh=True, **near)).subgraphs([], asked)
+    Fetcher(store, client, FetchSettings(refresh=True, **near)).subgraphs([], requested)
 
 
-def test_other_languages_are_asked_for_though_the_item_is_known(endpoint, store):
+def test_other_languages_of_a_cached_item_are_fetched(endpoint, store):
     settings = FetchSettings(reach=Reach(up=0, down=0, aside=0))
     Fetcher(store, client_of(endpoint), settings).subgraphs([], ["Q53706"])
     report = Fetcher(store, client_of(endpoint, languages=["en", "de"]), settings).subgraphs([], ["Q53706"])
-    assert report.asked == 1
+    assert report.requested == 1
 
 
 def test_the_budget_of_items(endpoint, store, capsys):
@@ -181,13 +181,13 @@ def test_offline_names_what_is_missing(store):
     assert "does not have Q5 (human); fetch them with a network (kgvad kg fetch --dataset mine)" in str(caught.value)
 
 
-def test_a_service_that_answers_about_something_else_brings_nothing(store):
+def test_answers_about_other_items_are_ignored(store):
     def cell(text, kind="uri"):
         return {"type": kind, "value": text, "xml:lang": "en"}
 
     wd, label = "http://www.wikidata.org/entity/", "http://www.w3.org/2000/01/rdf-schema#label"
     rows = [
-        {"item": cell(wd + "Q6"), "what": cell(label), "value": cell("not asked", "literal")},
+        {"item": cell(wd + "Q6"), "what": cell(label), "value": cell("not requested", "literal")},
         {"item": cell(wd + "Q5} UNION {"), "what": cell(label), "value": cell("no id", "literal")},
         {"item": cell(wd + "Q5"), "what": cell("http://x/y"), "value": cell("other", "literal")},
         {"item": cell(wd + "Q5"), "what": cell(label), "value": 7},
@@ -203,7 +203,7 @@ def test_a_service_that_answers_about_something_else_brings_nothing(store):
     assert store.counts()["items"] == 1
 
 
-def test_names_to_items(endpoint, store):
+def test_items_by_name(endpoint, store):
     found = resolve(store, "theft", client_of(endpoint))
     assert [(c.qid, c.label, c.match) for c in found] == [("Q2727213", "theft", "label")]
     assert found[0].description.startswith("act of taking") and found[0].type == "property crime"
@@ -219,7 +219,7 @@ def test_names_to_items(endpoint, store):
 @pytest.mark.parametrize(
     "name", ['theft" } UNION { ?item ?p ?o', "theft\\", "the\nft", "') OR 1=1 --", "\u202etheft", "{}|^`"]
 )
-def test_hostile_names_find_nothing(endpoint, store, name):
+def test_hostile_names_match_no_item(endpoint, store, name):
     assert resolve(store, name, client_of(endpoint)) == []
 
 
@@ -227,9 +227,9 @@ def test_picking_an_item(endpoint, store):
     client = client_of(endpoint)
     row = item_row(pick(store, "theft", "Q2727213", client))
     assert row.startswith('{ qid = "Q2727213", label = "theft", role = "primary", verified_by = "http://127.0.0.1')
-    with pytest.raises(CategoryTableError, match="Q53706 is 'robbery' in Wikidata, not 'theft'; pick another"):
+    with pytest.raises(CategoryTableError, match="Q53706 is 'robbery' in Wikidata, not 'theft'; choose another item"):
         pick(store, "theft", "Q53706", client)
-    with pytest.raises(CategoryTableError, match="nothing is known of Q999999999"):
+    with pytest.raises(CategoryTableError, match="the knowledge graph has no item Q999999999"):
         pick(store, "theft", "Q999999999", client)
     with pytest.raises(UsageError, match="not a Wikidata item id"):
         pick(store, "theft", "theft", client)
@@ -253,7 +253,7 @@ def test_wikidatas_search(endpoint):
     stub.close()
 
 
-def test_a_first_table_of_ones_own(endpoint, store):
+def test_draft_of_a_category_table(endpoint, store):
     names = ["Robbery", 'Dog "attack"', "Oil spill", "stealing"]
     text, table, unknown = first_table(store, "mine", names, client_of(endpoint))
     assert table.names == [*names, "Normal"] and unknown == ['Dog "attack"', "Oil spill"]

@@ -1,4 +1,4 @@
-"""The cache: the same on SQLite and on PostgreSQL, whole after a kill, and shared by two processes."""
+"""The cache: the same on SQLite and PostgreSQL, consistent after a kill, and usable by two processes."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import sqlalchemy
 
 from kgvad.errors import StoreError, UsageError
 from kgvad.kg.store import database
-from kgvad.kg.store.cache import Store, label_of
+from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
 
 
@@ -45,13 +45,13 @@ def fetched(name, at="2026-01-01T00:00:00+00:00", kind="item", endpoint="http://
     return Fetch(name=name, fetched_at=at, kind=kind, endpoint=endpoint, scope="s", **more)
 
 
-def test_what_goes_in_comes_out(url):
+def test_recorded_facts_are_read_back(url):
     batch = Batch(
         fetched("f1", rows=3, seconds=0.5), ("Q53706",), [*ROBBERY], [Statement("Q53706", "P279", "Q2727213")]
     )
-    with Store.open(url, facts=False) as store:
+    with GraphStore.open(url, facts=False) as store:
         store.record(batch)
-    with Store.open(url, facts=False) as store:
+    with GraphStore.open(url, facts=False) as store:
         assert store.terms(["Q53706"])["Q53706"] == sorted(ROBBERY)
         assert store.labels(["Q53706", "Q1"]) == {"Q53706": "robbery"}
         (fact,) = store.facts(["Q53706"])
@@ -69,56 +69,56 @@ def test_what_goes_in_comes_out(url):
 def test_bundled_facts_are_loaded_once_and_replaced_by_a_newer_version(url, monkeypatch):
     from kgvad.kg.store import bundled
 
-    with Store.open(url) as store:
+    with GraphStore.open(url) as store:
         before = store.counts()
         assert store.labels(["Q53706", "Q383906"]) == {"Q53706": "robbery", "Q383906": "shoplifting"}
         assert before["terms"] > 2000 and before["statements"] > 1000
-    with Store.open(url) as store:
+    with GraphStore.open(url) as store:
         assert store.counts() == before
     whole = bundled.batches()
     monkeypatch.setattr(bundled, "fingerprint", lambda: "another")
     monkeypatch.setattr(bundled, "batches", lambda: [batch for batch in whole if batch.fetch.name.endswith("arnold")])
-    with Store.open(url) as store:
+    with GraphStore.open(url) as store:
         assert store.labels(["Q53706", "Q383906"]) == {"Q53706": "robbery"}
 
 
-def test_a_later_fetch_replaces_what_the_same_service_said_before(url):
-    asked = ("Q53706", "Q2727213")
-    with Store.open(url, facts=False) as store:
+def test_a_later_fetch_replaces_facts_of_the_same_service(url):
+    requested = ("Q53706", "Q2727213")
+    with GraphStore.open(url, facts=False) as store:
         theft = Term("Q2727213", "label", "en", "theft")
-        store.record(Batch(fetched("old"), asked, [*ROBBERY, theft], [Statement("Q53706", "P279", "Q1")]))
+        store.record(Batch(fetched("old"), requested, [*ROBBERY, theft], [Statement("Q53706", "P279", "Q1")]))
         store.record(Batch(fetched("file", kind="import", endpoint=""), (), [Term("Q53706", "alias", "en", "heist")]))
         later = fetched("new", at="2026-02-01T00:00:00+00:00")
         store.record(Batch(later, ("Q53706",), [ROBBERY[0]], [Statement("Q53706", "P279", "Q2")]))
         texts = {term.text for term in store.terms(["Q53706"])["Q53706"]}
         assert texts == {"robbery", "heist"}  # mugging is gone, the other source stays
         assert [fact.object for fact in store.facts(["Q53706"])] == ["Q2"]
-        assert store.labels(["Q2727213"]) == {"Q2727213": "theft"}  # not asked about again
-        assert store.visited(asked, "item", "s", "http://e/sparql", "2026-01-15T00:00:00+00:00") == {"Q53706"}
-        store.record(Batch(fetched("newer", at="2026-03-01T00:00:00+00:00"), asked))
+        assert store.labels(["Q2727213"]) == {"Q2727213": "theft"}  # not requested again
+        assert store.visited(requested, "item", "s", "http://e/sparql", "2026-01-15T00:00:00+00:00") == {"Q53706"}
+        store.record(Batch(fetched("newer", at="2026-03-01T00:00:00+00:00"), requested))
         assert {fetch.name for fetch in store.fetches()} == {"file", "newer"}  # the others say nothing any more
 
 
-def test_of_two_sources_the_one_that_read_the_property_wins(url):
+def test_a_stated_property_wins_over_an_inferred_one(url):
     statement = [Statement("Q1", "P279", "Q2")]
-    with Store.open(url, facts=False) as store:
+    with GraphStore.open(url, facts=False) as store:
         store.record(Batch(Fetch("guess", "2026-05-01", inferred=True), (), [], statement))
         store.record(Batch(Fetch("read", "2020-01-01"), (), [], statement))
         assert [fact.source for fact in store.facts(["Q1"])] == ["read"]
 
 
-def test_a_batch_that_fails_leaves_nothing(url):
+def test_a_failed_batch_is_rolled_back(url):
     def batches():
         yield Batch(Fetch("good", "2026-01-01"), (), [*ROBBERY])
         raise RuntimeError("interrupted")
 
-    with Store.open(url, facts=False) as store:
+    with GraphStore.open(url, facts=False) as store:
         with pytest.raises(RuntimeError):
             store.record_all(batches())
         assert store.counts()["terms"] == 0 and store.fetches() == []
 
 
-def test_every_character_is_kept(url):
+def test_every_character_is_stored(url):
     texts = [
         "\x00 \x1a \x1a0 \x01\x7f",
         "a\nb\r\tc\u2028",
@@ -127,9 +127,9 @@ def test_every_character_is_kept(url):
         "\U0001f525" * 9,
     ]
     texts.append("x" * 1_000_000)
-    with Store.open(url, facts=False) as store:
+    with GraphStore.open(url, facts=False) as store:
         store.record(Batch(Fetch("f", "2026-01-01"), (), [Term("Q1", "alias", "en", text) for text in texts]))
-    with Store.open(url, facts=False) as store:
+    with GraphStore.open(url, facts=False) as store:
         assert {term.text for term in store.terms(["Q1"])["Q1"]} == set(texts)
 
 
@@ -139,7 +139,7 @@ def test_languages_fall_back_in_the_order_given(url):
         Term("Q1", "label", "en", "robbery"),
         Term("Q2", "label", "de", "Brand"),
     ]
-    with Store.open(url, facts=False) as store:
+    with GraphStore.open(url, facts=False) as store:
         store.record(Batch(Fetch("f", "2026-01-01"), (), terms))
         assert store.labels(["Q1", "Q2"], ["en", "de"]) == {"Q1": "robbery", "Q2": "Brand"}
         assert store.labels(["Q1", "Q2"], ["en"]) == {"Q1": "robbery"}
@@ -152,10 +152,10 @@ def test_migrations_run_in_order_and_once(url, monkeypatch):
         connection.exec_driver_sql("CREATE TABLE notes (text VARCHAR(20))")
         ran.append(2)
 
-    Store.open(url, facts=False).close()
+    GraphStore.open(url, facts=False).close()
     monkeypatch.setattr(database, "MIGRATIONS", [*database.MIGRATIONS, _m2_note])
     for _ in range(2):
-        with Store.open(url, facts=False) as store, store.database.read() as connection:
+        with GraphStore.open(url, facts=False) as store, store.database.read() as connection:
             assert connection.exec_driver_sql("SELECT name FROM migrations ORDER BY number").scalars().all() == [
                 "_m1_tables",
                 "_m2_note",
@@ -163,29 +163,29 @@ def test_migrations_run_in_order_and_once(url, monkeypatch):
     assert ran == [2]
     monkeypatch.undo()
     with pytest.raises(StoreError, match=r"newer kgvad \(format 2, this one knows 1\); upgrade kgvad"):
-        Store.open(url)
+        GraphStore.open(url)
 
 
-def test_a_migration_that_fails_leaves_the_version_before(url, monkeypatch):
+def test_a_failed_migration_is_rolled_back(url, monkeypatch):
     def _m2_breaks(connection):
         connection.exec_driver_sql("CREATE TABLE half (text VARCHAR(20))")
         raise RuntimeError("power cut")
 
-    Store.open(url, facts=False).close()
+    GraphStore.open(url, facts=False).close()
     monkeypatch.setattr(database, "MIGRATIONS", [*database.MIGRATIONS, _m2_breaks])
     with pytest.raises(RuntimeError):
-        Store.open(url, facts=False)
+        GraphStore.open(url, facts=False)
     monkeypatch.undo()
-    with Store.open(url, facts=False) as store, store.database.read() as connection:
+    with GraphStore.open(url, facts=False) as store, store.database.read() as connection:
         assert "half" not in sqlalchemy.inspect(connection).get_table_names()
 
 
 WRITER = """
 import sys
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
-from kgvad.kg.store.cache import Store
+from kgvad.kg.store.cache import GraphStore
 name, url, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-with Store.open(url) as store:
+with GraphStore.open(url) as store:
     print("open", flush=True)
     for number in range(count):
         qids = [f"Q{1000 * number + n + 1}" for n in range(100)]
@@ -200,12 +200,12 @@ def writer(name, url, count):
     return subprocess.Popen([sys.executable, "-c", WRITER, name, url, str(count)], stdout=subprocess.PIPE, text=True)
 
 
-def test_two_processes_build_at_once(url):
+def test_two_processes_build_concurrently(url):
     both = [writer(name, url, 8) for name in ("a", "b")]
     for process in both:
         process.communicate(timeout=100)
         assert process.returncode == 0
-    with Store.open(url) as store:
+    with GraphStore.open(url) as store:
         mine = [fetch for fetch in store.fetches() if fetch.endpoint]
         assert len(mine) == 16 and len(store.facts_to(["Q5"])) >= 800
         assert store.labels(["Q53706"]) == {"Q53706": "robbery"}
@@ -227,13 +227,13 @@ sys.exit(any(process.exitcode for process in processes))
 """
 
 
-def test_processes_make_a_new_cache_at_the_same_moment(tmp_path):
+def test_processes_create_one_cache_concurrently(tmp_path):
     """SQLite does not wait for another process that switches the write-ahead log on."""
     done = subprocess.run([sys.executable, "-c", OPENERS, str(tmp_path)], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
 
 
-def test_killed_at_any_moment(tmp_path):
+def test_a_kill_at_any_moment_leaves_whole_batches(tmp_path):
     for number in range(3):
         path = tmp_path / f"{number}.sqlite"
         process = writer("a", f"sqlite:///{path}", 10_000)
@@ -245,31 +245,31 @@ def test_killed_at_any_moment(tmp_path):
         with sqlite3.connect(path) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        with Store.open(f"sqlite:///{path}", facts=False) as store:
+        with GraphStore.open(f"sqlite:///{path}", facts=False) as store:
             batches = [batch for batch in store.contents() if batch.fetch.endpoint]
             assert len(batches) >= max(0, len(done) - 1)  # what it said was done is there,
             assert all(len(batch.terms) == len(batch.statements) == 100 for batch in batches)  # and nothing is half
             assert store.labels(["Q53706"]) == {"Q53706": "robbery"}
 
 
-def test_killed_while_loading_the_bundled_facts(tmp_path):
+def test_a_kill_while_loading_the_bundled_facts(tmp_path):
     path = tmp_path / "kg.sqlite"
-    code = f"from kgvad.kg.store.cache import Store; Store.open('sqlite:///{path}')"
+    code = f"from kgvad.kg.store.cache import GraphStore; GraphStore.open('sqlite:///{path}')"
     for delay in (0.45, 0.6, 0.75):
         process = subprocess.Popen([sys.executable, "-c", code])
         time.sleep(delay)
         process.kill()
         process.wait()
-    with Store.open(f"sqlite:///{path}") as store:
+    with GraphStore.open(f"sqlite:///{path}") as store:
         assert store.labels(["Q53706"]) == {"Q53706": "robbery"}
         with store.database.read() as connection:
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
 
 
 @pytest.mark.parametrize("damage", ["text", "header", "middle"])
-def test_a_damaged_file_is_named_with_the_command_that_rebuilds_it_and_is_left(tmp_path, damage):
+def test_a_damaged_file_is_named_with_its_remedy_and_not_changed(tmp_path, damage):
     path = tmp_path / "kg.sqlite"
-    with Store.open(f"sqlite:///{path}") as store, store.database.engine.connect() as connection:
+    with GraphStore.open(f"sqlite:///{path}") as store, store.database.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     data = bytearray(path.read_bytes())
     if damage == "text":
@@ -284,48 +284,51 @@ def test_a_damaged_file_is_named_with_the_command_that_rebuilds_it_and_is_left(t
     with pytest.raises(
         StoreError, match=r"kg\.sqlite is damaged .*; .* mv '.*kg\.sqlite' '.*damaged' && kgvad kg fetch"
     ):
-        Store.open(f"sqlite:///{path}").labels(["Q53706"])
+        GraphStore.open(f"sqlite:///{path}").labels(["Q53706"])
     assert path.read_bytes() == data
 
 
-def test_a_database_of_another_program_is_left_alone(tmp_path):
+def test_a_database_of_another_program_is_refused(tmp_path):
     path = tmp_path / "other.sqlite"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE items (name TEXT)")
     with pytest.raises(StoreError, match="another program; name another"):
-        Store.open(f"sqlite:///{path}")
+        GraphStore.open(f"sqlite:///{path}")
 
 
 def test_a_locked_file(tmp_path, monkeypatch):
     monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.2)
     path = tmp_path / "kg.sqlite"
-    Store.open(f"sqlite:///{path}", facts=False).close()
+    GraphStore.open(f"sqlite:///{path}", facts=False).close()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with Store.open(f"sqlite:///{path}", facts=False) as store, pytest.raises(StoreError, match=r"keeps .* locked"):
+    with (
+        GraphStore.open(f"sqlite:///{path}", facts=False) as store,
+        pytest.raises(StoreError, match=r"keeps .* locked"),
+    ):
         store.record(Batch(Fetch("f", "2026-01-01"), (), [*ROBBERY]))
     other.close()
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "sqlit:///x", "mysql+nothing://x/y", "http://x"])
-def test_what_is_no_store_url(url):
+def test_invalid_store_urls(url):
     with pytest.raises(UsageError, match="database URL"):
         database.Database(url or " ")
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot make the folder"):
-        Store.open(f"sqlite:///{tmp_path}/file/kg.sqlite")
+        GraphStore.open(f"sqlite:///{tmp_path}/file/kg.sqlite")
 
 
-def test_a_server_that_is_not_there():
+def test_an_unreachable_server():
     with pytest.raises(StoreError, match="check the server and the store URL") as caught:
-        Store.open(f"postgresql+psycopg://me:secret@127.0.0.1:{servers.free_port()}/x")
+        GraphStore.open(f"postgresql+psycopg://me:secret@127.0.0.1:{servers.free_port()}/x")
     assert "secret" not in str(caught.value)
 
 
-def test_the_label_of_an_item_known_only_by_its_article():
+def test_an_item_without_label_takes_the_title_of_its_article():
     assert label_of([Term("Q1", "title", "en", "Punch (combat)")]) == "punch"
     assert label_of([Term("Q1", "title", "en", "Punch"), Term("Q1", "label", "en", "strike")]) == "strike"
     assert label_of([]) is None

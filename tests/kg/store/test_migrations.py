@@ -1,4 +1,4 @@
-"""The migrations are history: they give today's tables, and today's models do not change them."""
+"""Migrations: all steps together give the tables of the models, and no step depends on the models."""
 
 import pytest
 from sqlalchemy import Column, Integer, Table, create_engine, text
@@ -33,7 +33,7 @@ def file_of(folder, steps, name="old"):
 
 
 @pytest.mark.parametrize("steps", range(len(MIGRATIONS) + 1))
-def test_a_file_of_every_older_format_becomes_what_the_models_describe(tmp_path, steps):
+def test_every_older_format_is_migrated_to_the_current_models(tmp_path, steps):
     url = file_of(tmp_path, steps)
     Database(url).close()
     expected = f"sqlite:///{tmp_path / 'models.sqlite'}"
@@ -43,7 +43,7 @@ def test_a_file_of_every_older_format_becomes_what_the_models_describe(tmp_path,
     assert definitions(url) == definitions(expected)
 
 
-def test_a_change_of_the_models_leaves_the_first_migration_as_it_was(tmp_path):
+def test_the_first_migration_is_independent_of_the_models(tmp_path):
     before = definitions(file_of(tmp_path, 1))
     table = Table("tomorrow", Base.metadata, Column("id", Integer, primary_key=True))
     try:
@@ -53,7 +53,7 @@ def test_a_change_of_the_models_leaves_the_first_migration_as_it_was(tmp_path):
     assert "items" in before and "statements_of_object" in before
 
 
-def test_an_older_file_is_brought_forward_and_keeps_its_rows(tmp_path, monkeypatch):
+def test_migration_keeps_the_rows_of_an_older_file(tmp_path, monkeypatch):
     url = file_of(tmp_path, 1)
     engine = create_engine(url)
     with engine.begin() as connection:
