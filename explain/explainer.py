@@ -300,11 +300,11 @@ class Explainer:
         with progress(f"looking at {video.name} with {encoder.name}", total) as advance:
             features, info = extract_video(video, encoder, advance=advance)
         if run is not None:
-            from kgvad.detector.data.caption_features import told_rows
+            from kgvad.detector.scoring.caption_input import caption_input
             from kgvad.detector.scoring.infer import score_features
 
             entry = entry_of(info, features.shape[-2], encoder.sampling.stride)
-            text = told_rows(run, captions, entry, options.device)
+            text = caption_input(run, captions, entry, options.device)
             made = encoder.fingerprint
             scores = score_features(run, features, entry, video=video.name, encoder_fingerprint=made, text=text)
             return scores, info, features

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from kgvad.console import track
 from kgvad.detector.api import detector_class
 from kgvad.detector.data.annotations import Truth
-from kgvad.detector.data.resample import laid_text
+from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import Sample, load_samples
 from kgvad.detector.data.training_inputs import Inputs
 from kgvad.detector.run import RunConfig
@@ -114,7 +114,7 @@ def prepare(order: Order) -> Prepared:
     text = _open_text(order.detector, order.text)
     categories = tuple(bank.categories) if bank is not None else truth.categories
     normal = bank.normal if bank is not None else truth.categories.index(truth.normal)
-    laid = None if text is None else laid_text(text, inputs.store, truth.split("train"), leave_out=True)
+    laid = None if text is None else resample_captions(text, inputs.store, truth.split("train"), skip_mismatched=True)
     samples = load_samples(inputs.store, truth, categories, normal, text=laid)
     videos = {sample.video for sample in samples}
     abnormal = len({sample.video for sample in samples if not sample.target[normal]})
