@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kgvad.detector.scoring.formats import FORMATS as _FORMATS
-from kgvad.detector.scoring.formats import format_of
+from kgvad.detector.scoring.formats import CODECS, codec_for
 from kgvad.detector.scoring.formats.json_format import REMEDY
 from kgvad.detector.scoring.score_checks import as_array, check
 from kgvad.errors import ScoresError
@@ -24,7 +23,7 @@ from kgvad.files import check_version, reading
 from kgvad.video import SNIPPET_FRAMES
 
 VERSION = 1  # of a file of scores
-FORMATS = tuple(_FORMATS)  # suffixes
+FORMATS = tuple(CODECS)  # suffixes
 TABLES = ("alignment", "concept_alignment", "probabilities")  # arrays with one row for each snippet
 FIELDS = ("version", "video", "fps", "frame_count", "categories", "normal", "origin", "spans", "scores", *TABLES)
 
@@ -110,7 +109,7 @@ class Scores:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write npz, CSV or JSON, by the suffix of ``path``."""
-        format_of(Path(path)).write(Path(path), self.to_fields())
+        codec_for(Path(path)).write(Path(path), self.to_fields())
 
     @classmethod
     def load(
@@ -136,12 +135,12 @@ class Scores:
             The file is missing, damaged, or its content is wrong; the message names the file and the field.
         """
         path = Path(path)
-        reader = format_of(path)
+        codec = codec_for(path)
         if not path.is_file():
             raise ScoresError(f"{path} is {'a folder' if path.is_dir() else 'missing'}", "name a file of scores")
         try:
             with reading(path, ScoresError, REMEDY):
-                return cls.from_fields(reader.read(path), video or path.stem, fps, frame_count)
+                return cls.from_fields(codec.read(path), video or path.stem, fps, frame_count)
         except ScoresError as error:
             message = error.message if str(path) in error.message else f"{path}: {error.message}"
             raise ScoresError(message, error.remedy) from error.__cause__

@@ -13,7 +13,7 @@ from kgvad.detector.scoring.formats import csv_format, json_format, npz_format
 from kgvad.errors import UsageError
 
 
-class ScoreFormat(Protocol):
+class Codec(Protocol):
     """Reads and writes the fields of :meth:`kgvad.detector.scoring.scores.Scores.to_fields`."""
 
     def read(self, path: Path) -> dict[str, Any]:
@@ -25,11 +25,11 @@ class ScoreFormat(Protocol):
         ...
 
 
-FORMATS: dict[str, ScoreFormat] = {".npz": npz_format, ".csv": csv_format, ".json": json_format}
+CODECS: dict[str, Codec] = {".npz": npz_format, ".csv": csv_format, ".json": json_format}
 
 
-def format_of(path: Path) -> ScoreFormat:
-    """The format that the suffix of ``path`` names.
+def codec_for(path: Path) -> Codec:
+    """The codec of the format that the suffix of ``path`` names.
 
     Raises
     ------
@@ -37,6 +37,6 @@ def format_of(path: Path) -> ScoreFormat:
         The suffix is unknown.
     """
     suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise UsageError(f"{path}: unknown format of scores {suffix!r}", f"use {', '.join(FORMATS)}")
-    return FORMATS[suffix]
+    if suffix not in CODECS:
+        raise UsageError(f"{path}: unknown format of scores {suffix!r}", f"use {', '.join(CODECS)}")
+    return CODECS[suffix]

@@ -20,7 +20,9 @@ def read(path: Path) -> dict[str, Any]:
 
 def write(path: Path, fields: dict[str, Any]) -> None:
     """Write the fields; arrays become lists."""
-    write_json(path, {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()})
+    write_json(
+        path, {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
+    )
 
 
 def as_object(value: Any) -> dict[str, Any]:
