@@ -62,7 +62,10 @@ def _columns(text: str) -> Columns:
 
 
 def _spans(columns: Columns, frame_count: int | None) -> NDArray[np.float64] | None:
-    """Frames [start, end) of each row; without ends, a row lasts until the next and the last as long as the one before."""
+    """Frames [start, end) of each row, [T, 2]; without ends, a row ends where the next starts.
+
+    The last row is then as long as the one before, or ends with the video.
+    """
     starts = columns["start"] if "start" in columns else columns["frame"]
     if "end" in columns:
         return np.stack([starts, columns["end"]], axis=1)
