@@ -10,7 +10,8 @@ from torch import Tensor
 
 from kgvad.detector.api import Detector
 from kgvad.detector.data.samples import Sample
-from kgvad.detector.evaluation.frame_metrics import roc_auc, top_tenth
+from kgvad.detector.evaluation.evaluated_video import top_tenth
+from kgvad.detector.evaluation.frame_metrics import roc_auc
 from kgvad.detector.scoring.infer import infer
 from kgvad.errors import FeatureError
 

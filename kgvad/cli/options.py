@@ -52,7 +52,7 @@ Temperature = Annotated[
     float,
     typer.Option(
         "--temperature",
-        help="Temperature of the class probabilities of --classes; higher is flatter. DSANet: 5 on ucf, 1 on xd.",
+        help="Temperature of --class-probabilities; higher is flatter. DSANet: 5 on ucf, 1 on xd.",
     ),
 ]
 StoreUrl = Annotated[

@@ -49,7 +49,7 @@ def test_class_probabilities_are_written_on_request(features, tmp_path):
     options = ["--run", run, "--output", tmp_path / "scores", *one]
     kgvad("score", features, *options)
     assert Scores.load(tmp_path / "scores" / "Arson012_x264.npz").probabilities is None
-    kgvad("score", features, *options, "--format", "csv", "--classes", "dsanet", "--temperature", 5)
+    kgvad("score", features, *options, "--format", "csv", "--class-probabilities", "dsanet", "--temperature", 5)
     scores = Scores.load(tmp_path / "scores" / "Arson012_x264.csv")
     assert scores.probabilities.sum(axis=1) == pytest.approx([1] * 4)
     quiet = (1 / scores.scores - 1) ** 0.2  # odds of Normal at temperature 5

@@ -59,7 +59,7 @@ def test_a_video_that_is_evenly_busy_gets_no_event(encoder):
 
 
 def test_the_ratio_is_the_change_over_the_baseline():
-    """Worked by hand: snippets alternate between two directions 60 degrees apart, so every change is 1 - cos 60 = 0.5."""
+    """By hand: snippets alternate between two directions 60 degrees apart, so every change is 1 - cos 60 = 0.5."""
     pair = np.zeros((2, DIM))
     pair[0, 0] = 1
     pair[1, :2] = 0.5, np.sqrt(0.75)
