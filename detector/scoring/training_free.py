@@ -19,7 +19,7 @@ margin between the abnormal categories and Normal are added, and the alignment h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -104,43 +104,60 @@ def score_training_free(
     """
     rule = rule or TrainingFreeRule()
     views = _views(features)
-    snippets = views.shape[1]
-    name, stride = (
-        (encoder.encoder, encoder.stride) if isinstance(encoder, Manifest) else (encoder.name, encoder.sampling.stride)
-    )
-    entry = info if isinstance(info, VideoEntry) else entry_of(info, snippets, stride)
-    if entry.rows != snippets:
-        raise FeatureError(
-            f"there are features of {snippets} snippets for a video of {entry.rows}", "extract the video again"
-        )
+    name, entry = _described(encoder, info, views.shape[1])
     log_odds = 2 * (log_ratio(views, TYPICAL.get(name), rule) - np.log(rule.half_at))
     notes = ["The scores compare the video with its own quiet part; nothing was learned from labelled videos."]
-    if snippets == 1:
+    if views.shape[1] == 1:
         notes.append("The video is one snippet long, so there is nothing to compare it with.")
-    text = _text_evidence(views, name, bank, captions, text_encoder, rule)
-    if text is not None:
-        log_odds = log_odds + rule.text_weight * text.log_odds
-        notes.append(text.note)
-    return Scores(
+    scores = Scores(
         video=video or (info.path.name if isinstance(info, VideoInfo) else entry.source or "unknown"),
         fps=entry.fps,
         frame_count=entry.frame_count,
         spans=entry.spans(),
         scores=expit(log_odds).astype(np.float32),
-        alignment=text.alignment if text else None,
-        categories=list(bank.categories) if bank is not None and text else None,
-        normal=bank.normal if bank is not None and text else None,
-        concept_alignment=text.concept_alignment if text else None,
-        origin=Origin(
-            scorer="training-free",
-            names_categories=text.names_categories if text else "no",
-            encoder=name,
-            encoder_fingerprint=encoder.fingerprint,
-            bank=bank.dataset if bank is not None and text else None,
-            bank_fingerprint=bank.fingerprint if bank is not None and text else None,
-            notes=notes,
+        origin=Origin(scorer="training-free", encoder=name, encoder_fingerprint=encoder.fingerprint, notes=notes),
+    )
+    text = _text_evidence(views, name, bank, captions, text_encoder, rule)
+    if bank is None or text is None:
+        return scores
+    return replace(
+        scores,
+        scores=expit(log_odds + rule.text_weight * text.log_odds).astype(np.float32),
+        alignment=text.alignment,
+        categories=list(bank.categories),
+        normal=bank.normal,
+        concept_alignment=text.concept_alignment,
+        origin=scores.origin.model_copy(
+            update={
+                "names_categories": text.names_categories,
+                "bank": bank.dataset,
+                "bank_fingerprint": bank.fingerprint,
+                "notes": [*notes, text.note],
+            }
         ),
     )
+
+
+def _described(
+    encoder: VisualEncoder | Manifest, info: VideoInfo | VideoEntry, snippets: int
+) -> tuple[str, VideoEntry]:
+    """Name of the encoder, and facts about the video.
+
+    Raises
+    ------
+    FeatureError
+        The video has another number of snippets.
+    """
+    if isinstance(encoder, Manifest):
+        name, stride = encoder.encoder, encoder.stride
+    else:
+        name, stride = encoder.name, encoder.sampling.stride
+    entry = info if isinstance(info, VideoEntry) else entry_of(info, snippets, stride)
+    if entry.rows != snippets:
+        raise FeatureError(
+            f"there are features of {snippets} snippets for a video of {entry.rows}", "extract the video again"
+        )
+    return name, entry
 
 
 def _views(features: NDArray[np.floating]) -> NDArray[np.float64]:

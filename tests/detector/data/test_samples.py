@@ -174,7 +174,7 @@ def test_wrong_annotations_and_unknown_datasets(tmp_path):
     (tmp_path / "Temporal_Anomaly_Annotation.txt").write_text("a Abuse 1 2\nb Abuse one two\n")
     with pytest.raises(FeatureError, match="line 2"):
         read_truth("ucf", tmp_path)
-    with pytest.raises(UsageError, match="known: ucf, xd, shanghaitech"):
+    with pytest.raises(UsageError, match="read for: ucf, xd, shanghaitech"):
         read_truth("avenue", tmp_path)
 
 
