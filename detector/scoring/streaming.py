@@ -32,7 +32,7 @@ class Stream:
     """
 
     def __init__(self, detector: Detector, chunk: int | None = None) -> None:
-        limits = [limit for limit in (chunk, detector.max_rows) if limit]
+        limits = [limit for limit in (chunk, detector.max_snippets) if limit]
         if chunk is not None and chunk < 2:
             raise FeatureError(f"a chunk of {chunk} snippets is too short", "use at least 2")
         self._detector = detector

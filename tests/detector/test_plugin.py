@@ -16,8 +16,9 @@ DOCS = Path(__file__).parents[2] / "docs" / "method" / "detectors.md"
 TRY = """
     from pathlib import Path
     import numpy as np
-    from kgvad.detector.api import Recipe, detector_names, check_options
-    from kgvad.detector.data.samples import Sample
+    from kgvad.detector.api import Recipe
+    from kgvad.detector.registry import check_options, detector_names
+    from kgvad.detector.data.samples import TrainingSample
     from kgvad.detector.run import Run, RunConfig
     from kgvad.detector.scoring.infer import score_features
     from kgvad.detector.training.trainer import train
@@ -26,7 +27,7 @@ TRY = """
     assert "mean-mil" in detector_names()
     random = np.random.default_rng(0)
     samples = [
-        Sample(f"v{n}", np.eye(2, dtype=np.float32)[n % 2], random.normal(n % 2, 1, (9, 4)).astype(np.float32))
+        TrainingSample(f"v{n}", np.eye(2, dtype=np.float32)[n % 2], random.normal(n % 2, 1, (9, 4)).astype(np.float32))
         for n in range(12)
     ]
     config = RunConfig(

@@ -1,4 +1,6 @@
-"""What detectors learn of their anchors: through tiny text towers, and used afterwards without them."""
+"""What detectors learn of their anchors: through tiny text encoders, and used afterwards without them."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,19 +8,21 @@ import torch
 from anchors_samples import TABLE, checkpoint
 from safetensors.torch import load_file
 from torch.nn import functional as F
+from training_samples import StopAfter, train
 
 from kgvad.anchors.bank import build_bank
 from kgvad.anchors.describe import describe
 from kgvad.anchors.learnable_prompts import in_words
 from kgvad.anchors.text_encoders import load_text_encoder
-from kgvad.detector.api import Batch, Problem, Recipe, build, check_options
-from kgvad.detector.data.samples import Sample
+from kgvad.detector.api import Batch, Problem, Recipe
+from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.models import learned_anchors as learning
+from kgvad.detector.models.learned_anchors import load_prompt_encoder
+from kgvad.detector.registry import build, check_options
 from kgvad.detector.run import Run, RunConfig, make_problem
 from kgvad.detector.scoring.infer import score_features
 from kgvad.detector.scoring.open_vocabulary import open_run
 from kgvad.detector.training.gradient_accumulation import backward
-from kgvad.detector.training.trainer import train
 from kgvad.errors import AnchorError, UsageError, WeightsError
 from kgvad.kg.store.cache import Store
 from kgvad.kg.tables import parse_table
@@ -53,12 +57,15 @@ class Parts:
         return RunConfig(**(fields | changes))
 
     def train(self, config, folder, **more):
-        return train(self.samples(), config, folder, bank=self.bank, text_encoder=self.folder, **more)
+        load = partial(load_prompt_encoder, config.detector, self.bank, self.folder)
+        return train(self.samples(), config, folder, bank=self.bank, text_encoder=load, **more)
 
     def samples(self):
         random = np.random.default_rng(0)
         rows = {n: random.normal(size=(int(random.integers(3, 12)), self.bank.encoder.dim)) for n in range(18)}
-        return [Sample(f"v{n}", np.eye(3, dtype=np.float32)[n % 3], x.astype(np.float32)) for n, x in rows.items()]
+        return [
+            TrainingSample(f"v{n}", np.eye(3, dtype=np.float32)[n % 3], x.astype(np.float32)) for n, x in rows.items()
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +107,8 @@ def test_each_way_trains_loads_and_scores_without_the_text_encoder(
     monkeypatch.setattr(learning, "load_text_encoder", None)  # nothing below may load it
     run = Run.load(tmp_path / "run")
     state = load_file(tmp_path / "run" / "model.safetensors")
-    tower = sum(p.numel() for p in parts.encoder._model.parameters())
-    assert sum(v.numel() for n, v in state.items() if "learned" in n) < tower / 4  # only what was learned
+    text_encoder = sum(p.numel() for p in parts.encoder._model.parameters())
+    assert sum(v.numel() for n, v in state.items() if "learned" in n) < text_encoder / 4  # only what was learned
     moved = [name for name in state if name.startswith("learned.")]
     assert bool(moved) == (learn in ("context", "adapters", "residual"))
     if learn in ("vectors", "none"):
@@ -112,7 +119,7 @@ def test_each_way_trains_loads_and_scores_without_the_text_encoder(
     np.testing.assert_array_equal(found.alignment, score(trained, parts).alignment)
 
     whole = build(detector, make_problem(config, parts.bank, parts.encoder), config.options)
-    whole.load_state_dict(state)  # with the tower the vectors are computed anew, from what was learned
+    whole.load_state_dict(state)  # with the text_encoder the vectors are computed anew, from what was learned
     with torch.no_grad():
         again = score(Run(tmp_path, config, whole.eval(), parts.bank, "x"), parts)
     np.testing.assert_array_equal(found.scores, again.scores)
@@ -181,7 +188,7 @@ def test_the_published_table_acts_in_the_tower_and_a_released_state_fits(tmp_pat
     encoder = load_text_encoder(str(checkpoint("clip", tmp_path, width=512, projection=512)))
     words = tuple(["robbery", "a burning car"] * 7)
     anchors = F.normalize(torch.randn(14, 512), dim=-1)
-    problem = Problem(512, words, 0, anchors, words=words, tower=encoder)
+    problem = Problem(512, words, 0, anchors, words=words, text_encoder=encoder)
 
     def size(model):
         return sum(p.numel() for p in model.parameters())
@@ -230,11 +237,11 @@ def test_an_encoder_that_does_not_do_is_told_with_the_remedy(clip, blip, store, 
 def test_only_what_learns_through_the_tower_loads_it(clip, tmp_path, monkeypatch):
     monkeypatch.setattr(learning, "load_text_encoder", None)
     for learn in ("vectors", "residual", "none"):
-        assert learning.open_tower(clip.config("vadclip", learn), clip.bank, None, "cpu") is None
+        assert learning.load_prompt_encoder(clip.config("vadclip", learn), clip.bank, None, "cpu") is None
     free = clip.config("anchor-aligned", "context")
     free = free.model_copy(update={"options": free.options | {"anchors": False}})
-    assert learning.open_tower(free, clip.bank, None, "cpu") is None
-    assert learning.detector_class("anchor-fused").needs_tower(
+    assert learning.load_prompt_encoder(free, clip.bank, None, "cpu") is None
+    assert learning.detector_class("anchor-fused").needs_text_encoder(
         check_options("anchor-fused", {"text": {"learn": "adapters"}})
     )
 

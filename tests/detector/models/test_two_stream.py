@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kgvad.detector.api import Batch, Problem, build
+from kgvad.detector.api import Batch, Problem
+from kgvad.detector.registry import build
 from kgvad.detector.training.gradient_accumulation import backward
 
 SMALL = {"features": {"width": 8}, "text": {"width": 8}}
@@ -16,7 +17,7 @@ def problem(categories=3):
     member = torch.arange(2 * categories) // 2
     anchors = F.normalize(torch.randn(4, 6), dim=-1)[:categories]
     concepts = F.normalize(torch.randn(8, 6), dim=-1)[: len(member)]
-    return Problem(5, names, 0, anchors, concepts, member, text_dim=6, text_shared=True)
+    return Problem(5, names, 0, anchors, concepts, member, caption_dim=6, captions_share_space=True)
 
 
 @pytest.fixture
@@ -35,14 +36,14 @@ def detector(batch):
 
 
 def test_logits_are_added_at_one_deviation(detector, batch):
-    detector.eval().spread.copy_(torch.tensor([4.0, 2.0]))
+    detector.eval().logit_deviation.copy_(torch.tensor([4.0, 2.0]))
     both = detector(batch.features, batch.lengths, batch.text)
     seen = detector.seen(batch.features, batch.lengths)
     told = detector.told(batch.text, batch.lengths)
     torch.testing.assert_close(both.logits, 0.75 * seen.logits + 1.5 * told.logits)
     torch.testing.assert_close(both.alignment, seen.alignment + told.alignment)
-    assert detector.told.direct is not None  # captions and anchors share a space
-    assert detector.seen.direct is None
+    assert detector.told.category_cosine_weight is not None  # captions and anchors share a space
+    assert detector.seen.category_cosine_weight is None
 
 
 def test_the_deviation_is_that_of_the_streams(detector, batch):
@@ -52,7 +53,7 @@ def test_the_deviation_is_that_of_the_streams(detector, batch):
     output = detector(batch.features, batch.lengths, batch.text)
     rows = torch.arange(9)[None] < batch.lengths[:, None]
     expected = [one.logits[rows].std().item() for one in (output.seen, output.told)]
-    assert detector.spread.tolist() == pytest.approx(expected, rel=0.01)
+    assert detector.logit_deviation.tolist() == pytest.approx(expected, rel=0.01)
 
 
 def test_micro_batches_give_the_gradients_of_the_whole_batch(batch):
@@ -70,7 +71,7 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(batch):
 
 
 def test_a_category_more_leaves_the_scores_alone(detector, batch):
-    detector.eval().spread.copy_(torch.tensor([4.0, 2.0]))
+    detector.eval().logit_deviation.copy_(torch.tensor([4.0, 2.0]))
     before = detector(batch.features, batch.lengths, batch.text)
     more = detector.extended(problem(4)).eval()(batch.features, batch.lengths, batch.text)
     torch.testing.assert_close(more.logits, before.logits)
@@ -78,7 +79,13 @@ def test_a_category_more_leaves_the_scores_alone(detector, batch):
 
 
 def test_text_defaults_are_options_of_the_same_detector(batch):
-    plain = {"lean": 40.0, "reach": 1, "whole_weight": 0.0, "relative": False, "row_weight": 1.0}
+    plain = {
+        "anomaly_cosine_weight": 40.0,
+        "smoothing_radius": 1,
+        "video_logit_weight": 0.0,
+        "standardise_logits": False,
+        "snippet_logit_weight": 1.0,
+    }
     plain |= {"change_weight": 0.0, "novelty_weight": 0.0, "width": 8}
     found = []
     for name, options in (("anchor-aligned", plain), ("anchor-text", {"width": 8})):

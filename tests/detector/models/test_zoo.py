@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kgvad.detector.api import Batch, Problem, build, detector_class, detector_names
+from kgvad.detector.api import Batch, Problem
 from kgvad.detector.models.multiscale import perturbed_topk
-from kgvad.detector.models.zoo.vadclip import released_name
+from kgvad.detector.models.zoo.vadclip import name_of_published
+from kgvad.detector.registry import build, detector_class, detector_names
 from kgvad.detector.training import gradient_accumulation as micro
 from kgvad.detector.training.distributed import Team
 from kgvad.detector.training.gradient_accumulation import backward
@@ -26,7 +27,7 @@ SMALL = {
 }
 
 
-def problem(dim=8, categories=3, d=6, text_dim=5):
+def problem(dim=8, categories=3, d=6, caption_dim=5):
     torch.manual_seed(0)
     names = ("Normal", *(f"c{n}" for n in range(1, categories)))
     member = torch.arange(2 * categories) // 2
@@ -34,7 +35,7 @@ def problem(dim=8, categories=3, d=6, text_dim=5):
         F.normalize(torch.randn(categories, d), dim=-1),
         F.normalize(torch.randn(len(member), d), dim=-1),
     )
-    return Problem(dim, names, 0, anchors, concepts, member, text_dim)
+    return Problem(dim, names, 0, anchors, concepts, member, caption_dim)
 
 
 def size(detector):
@@ -69,7 +70,7 @@ def test_a_released_state_dict_fits():
         "classifier.weight": "classifier.weight",
         "frame_position_embeddings.weight": "temporal.positions",
     }
-    assert {name: released_name(name) for name in names} == names
+    assert {name: name_of_published(name) for name in names} == names
     torch.manual_seed(3)
     ours = clip("vadclip", 14)
     back = {target: name for name, target in every_released_name().items()}
@@ -92,7 +93,7 @@ def every_released_name():
     names += [f"{p}.{k}" for p in ("linear", "classifier") for k in ("weight", "bias")]
     names += [f"{m}.{c}.{k}" for m in ("mlp1", "mlp2") for c in ("c_fc", "c_proj") for k in ("weight", "bias")]
     names += ["text_prompt_embeddings.weight", "frame_position_embeddings.weight", "disAdj.sigma"]
-    return {name: released_name(name) for name in names}
+    return {name: name_of_published(name) for name in names}
 
 
 def test_vadclip_forward_by_its_definition():
@@ -123,7 +124,7 @@ def test_vadclip_forward_by_its_definition():
     a = convolve(part.similar2, convolve(part.similar1, y, similar), similar)
     b = convolve(part.near2, convolve(part.near1, y, near), near)
     big = part.out(torch.cat([a, b], -1))
-    logits = model.classifier(big + model.row_mlp(big))[..., 0]
+    logits = model.classifier(big + model.snippet_mlp(big))[..., 0]
     prompt = F.normalize((logits[..., None] * big).sum(1), dim=-1)
     u = model.anchors + model.prompts + prompt
     lifted = u + model.text_mlp(u)
@@ -138,7 +139,7 @@ def batch_of(p, lengths=(9, 4, 9, 1)):
     n = torch.tensor(lengths)
     x = torch.randn(len(n), 9, p.dim) * (torch.arange(9)[None, :, None] < n[:, None, None])
     targets = torch.eye(3)[[1, 0, 2, 0]]
-    return Batch(x, n, targets, 0, torch.randn(len(n), 9, p.text_dim))
+    return Batch(x, n, targets, 0, torch.randn(len(n), 9, p.caption_dim))
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -174,7 +175,7 @@ def test_every_detector_learns_a_batch(name):
 
 def test_micro_batches_where_an_output_is_constant(monkeypatch):
     """In compatible mode the text features are the anchors themselves: nothing carries a gradient to them."""
-    monkeypatch.setattr(detector_class("vadclip"), "by_video", False)
+    monkeypatch.setattr(detector_class("vadclip"), "losses_average_over_videos", False)
     p = problem(16, 3, 16)
     model = build("vadclip", p, {"width": 16, "layers": 1, "window": 4, "compatible": True})
     batch = batch_of(p)
@@ -190,11 +191,11 @@ def test_micro_batches_where_an_output_is_constant(monkeypatch):
 
 def test_ours_multiplies_the_probability_of_the_video_with_the_place():
     p = problem()
-    plain = {"width": 16, "change_weight": 0.0, "novelty_weight": 0.0, "relative": False}
-    whole, both = (build("anchor-aligned", p, plain | {"row_weight": weight}).eval() for weight in (0.0, 0.8))
+    plain = {"width": 16, "change_weight": 0.0, "novelty_weight": 0.0, "standardise_logits": False}
+    whole, both = (build("anchor-aligned", p, plain | {"snippet_logit_weight": weight}).eval() for weight in (0.0, 0.8))
     for model in (whole, both):
         with torch.no_grad():
-            model.row_head.weight.copy_(torch.linspace(-1, 1, 8)[None])
+            model.snippet_head.weight.copy_(torch.linspace(-1, 1, 8)[None])
     batch = batch_of(p)
     one, two = whole(batch.features, batch.lengths), both(batch.features, batch.lengths)
     first = one.rows[0].sort(descending=True).values[:1]  # 9 rows: k is 1
@@ -205,16 +206,16 @@ def test_ours_multiplies_the_probability_of_the_video_with_the_place():
     torch.testing.assert_close(both(batch.features, batch.lengths).logits, 0.8 * two.rows)
 
 
-@pytest.mark.parametrize("name", [name for name in OWN if detector_class(name).by_video])
+@pytest.mark.parametrize("name", [name for name in OWN if detector_class(name).losses_average_over_videos])
 def test_losses_of_parts_add_up_to_those_of_the_batch(name, monkeypatch):
     p = problem(16, 3, 16)
     batch = batch_of(p)
     seen = []
 
-    def step(by_video, micro_batch=0, rows=2048):
+    def step(losses_average_over_videos, micro_batch=0, rows=2048):
         torch.manual_seed(1)
         monkeypatch.setattr(micro, "ROWS", rows)
-        monkeypatch.setattr(detector_class(name), "by_video", by_video)
+        monkeypatch.setattr(detector_class(name), "losses_average_over_videos", losses_average_over_videos)
         model = build(name, p, SMALL[name])
         model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[1])))
         seen.clear()
@@ -265,9 +266,9 @@ def test_names():
     with pytest.raises(UsageError, match="needs an anchor bank"):
         build("vadclip", Problem(8, ("Normal", "A"), 0))
     with pytest.raises(UsageError, match="captions"):
-        build("semvad", problem(text_dim=None))
+        build("semvad", problem(caption_dim=None))
     with pytest.raises(UsageError, match="captions"):
-        build("anchor-fused", problem(text_dim=None))
+        build("anchor-fused", problem(caption_dim=None))
 
 
 def test_soft_choice_is_the_plain_one_without_noise_and_its_gradient_points_uphill():

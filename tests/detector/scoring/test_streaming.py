@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from kgvad.detector.api import Output, Problem, build
+from kgvad.detector.api import Output, Problem
+from kgvad.detector.registry import build
 from kgvad.detector.scoring.infer import infer
 from kgvad.detector.scoring.streaming import OVERLAP, Stream
 from kgvad.errors import FeatureError
@@ -14,7 +15,7 @@ from kgvad.errors import FeatureError
 class Chunked(nn.Module):
     """Its score of a snippet depends on the chunk that contains the snippet."""
 
-    max_rows = 200
+    max_snippets = 200
 
     def __init__(self):
         super().__init__()

@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_samples import config, same, samples, stop_after
+from training_samples import StopAfter, config, same, samples, train
 
 from kgvad.detector.api import Output, Recipe
-from kgvad.detector.data.samples import Sample
+from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.training.early_stopping import Validation, split_videos
-from kgvad.detector.training.trainer import train
 from kgvad.errors import FeatureError
 
 RECIPE = Recipe(epochs=12, normal_batch=4, abnormal_batch=4, learning_rate=3e-2, validation=0.25, patience=3)
 
 
 def crops(count=3):
-    return [Sample(s.video, s.target, s.features + n) for s in samples() for n in range(count)]
+    return [TrainingSample(s.video, s.target, s.features + n) for s in samples() for n in range(count)]
 
 
 def test_the_split_is_by_video_and_by_seed():
@@ -40,7 +39,7 @@ class Fixed:
     """Scores of a detector that is its parameter; the largest tenth of ten rows is the largest."""
 
     def __init__(self):
-        self.max_rows = None
+        self.max_snippets = None
         self.weight = torch.zeros(1)
 
     def eval(self):
@@ -60,7 +59,7 @@ def test_the_first_best_epoch_is_kept_and_patience_runs_out():
     def video(name, label, top):
         rows = np.zeros((10, 1), np.float32)
         rows[3] = top
-        return Sample(name, np.eye(2, dtype=np.float32)[label], rows)
+        return TrainingSample(name, np.eye(2, dtype=np.float32)[label], rows)
 
     held = [video("n", 0, 1.0), video("m", 0, 2.0), video("a", 1, 1.5), video("b", 1, 3.0)]
     detector, validation = Fixed(), Validation(held, 0, patience=2)
@@ -91,7 +90,7 @@ def test_the_best_epoch_ends_in_the_run(tmp_path):
 def test_an_interrupted_run_keeps_its_best_epoch(tmp_path, epoch):
     whole = train(samples(), config(recipe=RECIPE), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(samples(), config(recipe=RECIPE), tmp_path / "cut", on_epoch=stop_after(epoch))
+        train(samples(), config(recipe=RECIPE), tmp_path / "cut", callbacks=[StopAfter(epoch)])
     assert any(name.startswith("best.") for name in load_file(tmp_path / "cut" / "resume.safetensors"))
     assert same(whole, train(samples(), config(recipe=RECIPE), tmp_path / "cut"))
 

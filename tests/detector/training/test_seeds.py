@@ -13,7 +13,7 @@ from detector_samples import fail_or_die, kgvad, make_archive, train
 from toy_bank import toy_bank
 
 from kgvad.detector.run import read_config
-from kgvad.detector.training.process_pool import side_by_side
+from kgvad.detector.training.process_pool import run_in_parallel
 from kgvad.errors import FeatureError, RunError, UsageError
 from kgvad.files import sha256
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
@@ -56,11 +56,11 @@ def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tm
     semvad(text)
     assert f"3 training videos have no captions of their length in {text} and are left out" in notes
     config = read_config(tmp_path / "run")
-    assert (config.videos, config.text_dim) == (9, 5)
-    assert config.text_fingerprint == FeatureStore.open(text).fingerprint
+    assert (config.videos, config.caption_dim) == (9, 5)
+    assert config.captions_fingerprint == FeatureStore.open(text).fingerprint
     evaluated = kgvad("evaluate", tmp_path / "run", "--features", features, "--text", text, "--draws", 5)
     assert "6 test videos" in evaluated
-    with pytest.raises(RunError, match=r"other settings \(text_dim, text_fingerprint"):
+    with pytest.raises(RunError, match=r"other settings \(caption_dim, captions_fingerprint"):
         semvad(text_store(tmp_path / "wide", names[3:], dim=7))
 
 
@@ -139,6 +139,6 @@ def children_of(pid):
 
 def test_an_error_in_a_process_is_the_error_of_the_command():
     with pytest.raises(RunError, match="seed 3 is bad; take another"):
-        list(side_by_side(fail_or_die, ["well", "fail"], 2))
+        list(run_in_parallel(fail_or_die, ["well", "fail"], 2))
     with pytest.raises(RunError, match="ended with code -9; give the same command again"):
-        list(side_by_side(fail_or_die, ["die"], 1))
+        list(run_in_parallel(fail_or_die, ["die"], 1))

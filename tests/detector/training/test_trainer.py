@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_samples import EPOCHS, config, same, samples, stop_after
+from training_samples import EPOCHS, StopAfter, config, same, samples, train
 
-from kgvad.detector.api import Batch, Problem, Recipe, build
-from kgvad.detector.data.samples import Sample
+from kgvad.detector.api import Batch, Problem, Recipe
+from kgvad.detector.data.samples import TrainingSample
+from kgvad.detector.registry import build
 from kgvad.detector.run import Run
 from kgvad.detector.training.gradient_accumulation import backward
-from kgvad.detector.training.trainer import learning_rate, noise_strength, train
+from kgvad.detector.training.trainer import learning_rate, selection_noise
 from kgvad.errors import RunError
 
 SUPPORT = str(Path(__file__).parents[2] / "support")
@@ -29,8 +30,8 @@ SUPPORT = str(Path(__file__).parents[2] / "support")
 def test_interrupted_equals_uninterrupted_bit_for_bit(tmp_path, epoch):
     whole = train(samples(), config(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(samples(), config(), tmp_path / "cut", on_epoch=stop_after(epoch))
-    with pytest.raises(RunError, match="not trained to the end"):
+        train(samples(), config(), tmp_path / "cut", callbacks=[StopAfter(epoch)])
+    with pytest.raises(RunError, match="is unfinished"):
         Run.load(tmp_path / "cut")
     torch.rand(17)  # the caller's random state is not part of a run
     resumed = train(samples(), config(), tmp_path / "cut")
@@ -124,7 +125,7 @@ def test_an_option_that_the_detector_lacks_is_told_with_its_file(tmp_path):
 
 def test_a_cut_checkpoint_says_what_to_do(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        train(samples(), config(), tmp_path / "run", on_epoch=stop_after(1))
+        train(samples(), config(), tmp_path / "run", callbacks=[StopAfter(1)])
     path = tmp_path / "run" / "resume.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunError, match=r"resume\.safetensors cannot be used.*delete it"):
@@ -138,7 +139,7 @@ def test_no_run_there(tmp_path):
 
 def test_a_loss_that_explodes_stops_with_one_line(tmp_path):
     bad = samples()
-    bad[0] = Sample("0-0", bad[0].target, np.full((4, 6), np.finfo(np.float32).max, np.float32))
+    bad[0] = TrainingSample("0-0", bad[0].target, np.full((4, 6), np.finfo(np.float32).max, np.float32))
     with pytest.raises(RunError, match="not a number"):
         train(bad, config(), tmp_path / "run")
 
@@ -188,7 +189,7 @@ def test_noise_has_the_deviation_of_the_valid_values_and_none_at_zero():
 
 def test_noise_fades_to_nothing():
     recipe = Recipe(sigma=0.6)
-    assert [noise_strength(recipe, step, 4) for step in range(4)] == pytest.approx([0.6, 0.4, 0.2, 0.0])
+    assert [selection_noise(recipe, step, 4) for step in range(4)] == pytest.approx([0.6, 0.4, 0.2, 0.0])
 
 
 @pytest.mark.parametrize(("name", "term"), [("rtfm", "bce"), ("vadclip", "bce"), ("anchor-aligned", "mil")])
