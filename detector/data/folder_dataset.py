@@ -43,20 +43,6 @@ class FolderTools:
     graph: Callable[[], Store]
 
 
-def is_folder_dataset(dataset: str) -> bool:
-    """Whether ``dataset`` is a folder of videos; a bundled name is not, even where a folder has the same name."""
-    return dataset not in bundled_tables() and Path(dataset).is_dir()
-
-
-def dataset_name(dataset: str) -> str:
-    """Short name of a dataset, for files: a bundled name, or the stem of its category table or folder."""
-    if dataset in bundled_tables():
-        return dataset
-    path = Path(dataset)
-    stem = path.resolve().name if path.is_dir() else path.stem
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.") or "videos"
-
-
 def extract_missing(folder: Path, truth: Truth, root: Path, encoder: str, tools: FolderTools) -> FeatureStore:
     """The features of the videos in ``folder``; those that ``root`` lacks are extracted."""
     missing = set(truth.videos)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from kgvad.detector.run import TrainConfig
+from kgvad.detector.training.options import merged
 from kgvad.errors import UsageError
 from kgvad.files import read_json
 
@@ -28,7 +28,7 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any]) -> TrainC
     file
         TOML, or JSON by its suffix: the fields of :class:`kgvad.detector.run.TrainConfig`. ``None``: all defaults.
     overrides
-        Nested like the file; ``None`` counts as not given.
+        Nested like the file; a field or hyperparameter of ``None`` counts as not given.
 
     Raises
     ------
@@ -36,7 +36,9 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any]) -> TrainC
         The file cannot be read, or a value is wrong; the message names the field.
     """
     values = {} if file is None else _read(file)
-    given = _merged(values, overrides)
+    recipe = {name: value for name, value in overrides.get("recipe", {}).items() if value is not None}
+    fields = {name: value for name, value in overrides.items() if value is not None}
+    given = merged(values, fields | {"recipe": recipe})
     try:
         config = TrainConfig.model_validate(given)
     except ValidationError as error:
@@ -49,31 +51,6 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any]) -> TrainC
     if "patience" in (given.get("recipe") or {}) and not config.recipe.validation_share:
         raise UsageError("--patience needs held-out videos", "add --validation-share 0.1")
     return config
-
-
-def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Detector options from ``NAME=VALUE``; a value is JSON if it can be parsed, else text.
-
-    A dotted name (``captions.width``) is an option of a nested model.
-
-    Raises
-    ------
-    UsageError
-        A pair has another form.
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not all(name.split(".")):
-            raise UsageError(f"--set {pair!r} is not NAME=VALUE", "write for example --set width=64")
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            value = text
-        for key in reversed(name.split(".")):
-            value = {key: value}
-        options = _merged(options, value)
-    return options
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -90,14 +67,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} is not an object with fields such as detector and recipe", remedy)
     return values
-
-
-def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
-    for name, value in overrides.items():
-        if isinstance(value, Mapping):
-            below = merged.get(name)
-            merged[name] = _merged(below if isinstance(below, Mapping) else {}, value)
-        elif value is not None:
-            merged[name] = value
-    return merged

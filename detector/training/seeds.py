@@ -11,13 +11,13 @@ from pathlib import Path
 
 from kgvad.console import track
 from kgvad.detector.data.annotations import Truth
-from kgvad.detector.data.inputs import TrainingData
 from kgvad.detector.data.resample import laid_text
 from kgvad.detector.data.samples import TrainingSample, load_samples
 from kgvad.detector.registry import detector_class
 from kgvad.detector.run import RunConfig, TrainConfig
 from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.exemplars import write_exemplars
+from kgvad.detector.training.inputs import TrainingData
 from kgvad.detector.training.process_pool import run_in_parallel
 from kgvad.detector.training.tensorboard import TensorBoardLogger
 from kgvad.detector.training.trainer import Trainer

@@ -9,7 +9,7 @@ from kgvad.detector.models.multiscale import perturbed_topk
 from kgvad.detector.models.zoo.vadclip import name_of_published
 from kgvad.detector.registry import build, detector_class, detector_names
 from kgvad.detector.training import gradient_accumulation as micro
-from kgvad.detector.training.distributed import Team
+from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.errors import RunError, UsageError
 
@@ -23,7 +23,7 @@ SMALL = {
     "clip_tsa": {"samples": 10, "dropout": 0.0},
     "anchor-aligned": {"width": 16},
     "anchor-text": {"width": 16},
-    "anchor-fused": {"features": {"width": 16}, "text": {"width": 16}},
+    "anchor-fused": {"visual": {"width": 16}, "captions": {"width": 16}},
 }
 
 
@@ -126,7 +126,7 @@ def test_vadclip_forward_by_its_definition():
     big = part.out(torch.cat([a, b], -1))
     logits = model.classifier(big + model.snippet_mlp(big))[..., 0]
     prompt = F.normalize((logits[..., None] * big).sum(1), dim=-1)
-    u = model.anchors + model.prompts + prompt
+    u = model.anchors + model.category_vectors + prompt
     lifted = u + model.text_mlp(u)
     expected = F.cosine_similarity(big[0][:, None], lifted[None], dim=-1) / 0.07
     found = model(x, n)
@@ -147,13 +147,13 @@ def test_padding_never_leaks(name):
     p = problem()
     model = build(name, p, SMALL.get(name)).eval()
     batch = batch_of(p)
-    other, text = batch.features.clone(), batch.text.clone()
+    other, text = batch.features.clone(), batch.captions.clone()
     other[1, 4:], text[1, 4:] = 77.0, -50.0
-    one, two = model(batch.features, batch.lengths, batch.text), model(other, batch.lengths, text)
+    one, two = model(batch.features, batch.lengths, batch.captions), model(other, batch.lengths, text)
     torch.testing.assert_close(one.logits[1, :4], two.logits[1, :4], rtol=1e-4, atol=1e-4)
     if one.alignment is not None:
         torch.testing.assert_close(one.alignment[1, :4], two.alignment[1, :4], rtol=1e-4, atol=1e-4)
-    alone = model(batch.features[1:2, :4], batch.lengths[1:2], batch.text[1:2, :4])
+    alone = model(batch.features[1:2, :4], batch.lengths[1:2], batch.captions[1:2, :4])
     torch.testing.assert_close(one.logits[1, :4], alone.logits[0], rtol=1e-4, atol=1e-4)
 
 
@@ -189,7 +189,7 @@ def test_micro_batches_where_an_output_is_constant(monkeypatch):
             torch.testing.assert_close(value.grad, whole[name], rtol=1e-4, atol=1e-6)
 
 
-def test_ours_multiplies_the_probability_of_the_video_with_the_place():
+def test_anchor_aligned_multiplies_the_probability_of_the_video_with_that_of_the_snippet():
     p = problem()
     plain = {"width": 16, "change_weight": 0.0, "novelty_weight": 0.0, "standardise_logits": False}
     whole, both = (build("anchor-aligned", p, plain | {"snippet_logit_weight": weight}).eval() for weight in (0.0, 0.8))
@@ -198,35 +198,35 @@ def test_ours_multiplies_the_probability_of_the_video_with_the_place():
             model.snippet_head.weight.copy_(torch.linspace(-1, 1, 8)[None])
     batch = batch_of(p)
     one, two = whole(batch.features, batch.lengths), both(batch.features, batch.lengths)
-    first = one.rows[0].sort(descending=True).values[:1]  # 9 rows: k is 1
-    assert one.logits[0].tolist() == pytest.approx([3 * F.logsigmoid(one.whole[0] + first).item()] * 9)
-    torch.testing.assert_close(two.logits - one.logits, 0.8 * one.rows)
+    first = one.snippet_logits[0].sort(descending=True).values[:1]  # 9 snippets: k is 1
+    assert one.logits[0].tolist() == pytest.approx([3 * F.logsigmoid(one.video_logits[0] + first).item()] * 9)
+    torch.testing.assert_close(two.logits - one.logits, 0.8 * one.snippet_logits)
     with torch.no_grad():
-        both.video_head.bias.fill_(50.0)  # surely abnormal, all of them: the place alone decides
-    torch.testing.assert_close(both(batch.features, batch.lengths).logits, 0.8 * two.rows)
+        both.video_head.bias.fill_(50.0)  # every video is abnormal: the snippet logits decide
+    torch.testing.assert_close(both(batch.features, batch.lengths).logits, 0.8 * two.snippet_logits)
 
 
 @pytest.mark.parametrize("name", [name for name in OWN if detector_class(name).losses_average_over_videos])
 def test_losses_of_parts_add_up_to_those_of_the_batch(name, monkeypatch):
     p = problem(16, 3, 16)
     batch = batch_of(p)
-    seen = []
+    sizes_seen = []
 
-    def step(losses_average_over_videos, micro_batch=0, rows=2048):
+    def step(losses_average_over_videos, micro_batch=0, snippets=2048):
         torch.manual_seed(1)
-        monkeypatch.setattr(micro, "ROWS", rows)
+        monkeypatch.setattr(micro, "MICRO_BATCH_SNIPPETS", snippets)
         monkeypatch.setattr(detector_class(name), "losses_average_over_videos", losses_average_over_videos)
         model = build(name, p, SMALL[name])
-        model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[1])))
-        seen.clear()
+        model.register_forward_pre_hook(lambda _, inputs: sizes_seen.append(len(inputs[1])))
+        sizes_seen.clear()
         losses = backward(model, batch, micro_batch)
         return losses, {key: value.grad for key, value in model.named_parameters() if value.grad is not None}
 
     losses, gradients = step(False)
-    assert seen == [4]
-    for asked, sizes in (({"micro_batch": 3}, [3, 1]), ({"rows": 2 * 9}, [2, 2])):
+    assert sizes_seen == [4]
+    for asked, sizes in (({"micro_batch": 3}, [3, 1]), ({"snippets": 2 * 9}, [2, 2])):
         own, grads = step(True, **asked)
-        assert seen == sizes
+        assert sizes_seen == sizes
         assert own == pytest.approx(losses, rel=1e-4)
         assert grads.keys() == gradients.keys()
         for key, value in gradients.items():
@@ -241,13 +241,13 @@ def test_the_shares_of_two_processes_add_up_to_the_batch(name, monkeypatch):
     for sizes in (1, 2):
         torch.manual_seed(1)
         model = build(name, p, SMALL[name])
-        team = Team()
-        team.size = sizes
-        monkeypatch.setattr(team, "total", lambda value: value)  # this test adds up in place of the processes
-        monkeypatch.setattr(team, "total_gradients", lambda parameters: None)
+        group = ProcessGroup()
+        group.world_size = sizes
+        monkeypatch.setattr(group, "sum", lambda value: value)  # this test adds up in place of the processes
+        monkeypatch.setattr(group, "sum_gradients", lambda parameters: None)
         losses = []
-        for team.number in range(sizes):
-            losses.append(backward(model, batch, 0, "fp32", team))
+        for group.rank in range(sizes):
+            losses.append(backward(model, batch, 0, "fp32", group))
         total = {key: sum(each[key] for each in losses) for key in losses[0]}
         found.append((total, {key: value.grad for key, value in model.named_parameters() if value.grad is not None}))
     (whole, expected), (total, gradients) = found
@@ -259,7 +259,7 @@ def test_the_shares_of_two_processes_add_up_to_the_batch(name, monkeypatch):
 def test_names():
     assert detector_names()[: len(OWN)] == OWN
     assert [detector_class(name).name for name in OWN] == OWN
-    with pytest.raises(UsageError, match=r"'vadclap'.*installed: anchor-aligned"):
+    with pytest.raises(UsageError, match=r"'vadclap'; choose one of anchor-aligned"):
         detector_class("vadclap")
     with pytest.raises(UsageError, match="option width"):
         build("vadclip", problem(), {"width": "wide"})
@@ -271,14 +271,16 @@ def test_names():
         build("anchor-fused", problem(caption_dim=None))
 
 
-def test_soft_choice_is_the_plain_one_without_noise_and_its_gradient_points_uphill():
+def test_soft_selection_is_top_k_without_noise_and_its_gradient_points_uphill():
     x = torch.tensor([[0.1, 0.9, 0.5, 0.3]], requires_grad=True)
     torch.manual_seed(0)
     choice = perturbed_topk(x, 2, 200, 1e-4)
     torch.testing.assert_close(choice, torch.tensor([[[0.0, 1, 0, 0], [0, 0, 1, 0]]]))
     choice = perturbed_topk(x, 2, 4000, 0.3)
     assert choice.sum(-1).tolist() == [pytest.approx([1, 1], abs=1e-4)]
-    choice.sum(1)[0, 3].backward()  # the chance of choosing row 3 grows with its own value and falls with the others'
+    choice.sum(1)[
+        0, 3
+    ].backward()  # the probability of selecting snippet 3 grows with its own value and falls with the others'
     assert x.grad[0, 3] > 0
     assert (x.grad[0, :3] < 0.05).all()
 

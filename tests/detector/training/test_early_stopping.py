@@ -1,4 +1,4 @@
-"""Early stopping: on videos kept back by video, and an interrupted run still ends as an uninterrupted one."""
+"""Early stopping: on videos held out by video, and an interrupted run still ends as an uninterrupted one."""
 
 import json
 
@@ -10,10 +10,11 @@ from training_samples import StopAfter, config, same, samples, train
 
 from kgvad.detector.api import Output, Recipe
 from kgvad.detector.data.samples import TrainingSample
-from kgvad.detector.training.early_stopping import Validation, split_videos
+from kgvad.detector.training.callbacks import TrainingState
+from kgvad.detector.training.early_stopping import EarlyStopping, split_videos
 from kgvad.errors import FeatureError
 
-RECIPE = Recipe(epochs=12, normal_batch=4, abnormal_batch=4, learning_rate=3e-2, validation=0.25, patience=3)
+RECIPE = Recipe(epochs=12, normal_batch=4, abnormal_batch=4, learning_rate=3e-2, validation_share=0.25, patience=3)
 
 
 def crops(count=3):
@@ -51,7 +52,7 @@ class Fixed:
     def state_dict(self):
         return {"weight": self.weight}
 
-    def __call__(self, features, lengths, text=None):
+    def __call__(self, features, lengths, captions=None):
         return Output(features[..., 0] * self.weight)
 
 
@@ -62,16 +63,21 @@ def test_the_first_best_epoch_is_kept_and_patience_runs_out():
         return TrainingSample(name, np.eye(2, dtype=np.float32)[label], rows)
 
     held = [video("n", 0, 1.0), video("m", 0, 2.0), video("a", 1, 1.5), video("b", 1, 3.0)]
-    detector, validation = Fixed(), Validation(held, 0, patience=2)
-    detector.weight += 1
-    assert validation.update(detector, 1) == {"validation_auc": 0.75, "best_epoch": 1}
-    assert not validation.over(1)
-    detector.weight += 1  # the same order: as good, so the first stays
-    assert validation.update(detector, 2) == {"validation_auc": 0.75, "best_epoch": 1}
-    assert validation.state["weight"] == 1
-    detector.weight -= 2  # all scores are equal
-    assert validation.update(detector, 3) == {"validation_auc": 0.5, "best_epoch": 1}
-    assert validation.over(3)
+    detector, stopping = Fixed(), EarlyStopping(held, 0, patience=2)
+    state = TrainingState(detector)
+
+    def epoch(change):
+        detector.weight += change
+        state.history.append({"epoch": len(state.history) + 1})
+        stopping.on_epoch_end(state)
+        return state.history[-1]
+
+    assert epoch(1) == {"epoch": 1, "validation_auc": 0.75, "best_epoch": 1}
+    assert not state.stop
+    assert epoch(1) == {"epoch": 2, "validation_auc": 0.75, "best_epoch": 1}  # a tie keeps the first
+    assert state.best["weight"] == 1
+    assert epoch(-2) == {"epoch": 3, "validation_auc": 0.5, "best_epoch": 1}  # all scores are equal
+    assert state.stop
 
 
 def test_the_best_epoch_ends_in_the_run(tmp_path):
@@ -81,9 +87,9 @@ def test_the_best_epoch_ends_in_the_run(tmp_path):
     best = aucs.index(max(aucs)) + 1
     assert lines[-1]["best_epoch"] == best
     assert len(lines) == min(RECIPE.epochs, best + RECIPE.patience) < RECIPE.epochs
-    assert run.config.recipe.validation == 0.25 and run.config.recipe.patience == 3
+    assert run.config.recipe.validation_share == 0.25 and run.config.recipe.patience == 3
     held = split_videos(samples(), 0, 0.25, 1)[1]
-    assert Validation(held, 0, 1).measure(run.detector) == max(aucs)
+    assert EarlyStopping(held, 0, 1).measure(run.detector) == max(aucs)
 
 
 @pytest.mark.parametrize("epoch", [1, 4])

@@ -1,4 +1,4 @@
-"""Training moments kept in a run."""
+"""Exemplars: moments of training videos in a run."""
 
 from dataclasses import replace
 
@@ -56,12 +56,12 @@ def test_the_nearest_come_first_and_what_does_not_resemble_is_left_out():
     assert pool(np.array([[3.0, 0], [0, 4]])) == pytest.approx([0.5, 0.5])
 
 
-def test_a_run_without_examples_and_a_damaged_file(tmp_path):
+def test_a_run_without_exemplars_and_a_damaged_file(tmp_path):
     assert Exemplars.load(tmp_path) is None
     (tmp_path / EXEMPLARS).write_bytes(b"\x00" * 9)
-    with pytest.raises(RunError, match=r"examples\.safetensors cannot be read"):
+    with pytest.raises(RunError, match=r"exemplars\.safetensors cannot be read"):
         Exemplars.load(tmp_path)
     arrays = {"seconds": np.zeros((2, 2), np.float32), "vectors": np.zeros((1, 3), np.float16)}
     save_file(arrays, tmp_path / EXEMPLARS, {"about": '{"videos": ["a"], "categories": ["X"]}'})
-    with pytest.raises(RunError, match="does not fit together"):
+    with pytest.raises(RunError, match="is inconsistent"):
         Exemplars.load(tmp_path)

@@ -35,7 +35,7 @@ def semvad(features, tmp_path):
     def run(text, name="run", *more):
         common = ["train", "--dataset", "ucf", "--features", features, "--anchors", tmp_path / "bank.safetensors"]
         options = ["--detector", "semvad", "--set", "width=16", "--epochs", 1, "--run", tmp_path / name]
-        return kgvad(*common, *options, "--text", text, *more)
+        return kgvad(*common, *options, "--captions", text, *more)
 
     return run
 
@@ -50,7 +50,7 @@ def text_store(root, videos, dim=5, scale=1.0):
 
 def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tmp_path, monkeypatch):
     notes = []
-    monkeypatch.setattr("kgvad.detector.training.seeds.note", notes.append)
+    monkeypatch.setattr("kgvad.detector.training.seeds.logger.info", notes.append)
     names = FeatureStore.open(features).ids()
     text = text_store(tmp_path / "text", names[:1] + names[3:])  # two train and have none; one is of another length
     semvad(text)
@@ -68,10 +68,10 @@ def test_features_and_captions_train_and_score_together(features, tmp_path):
     toy_bank().save(tmp_path / "bank.safetensors")
     videos = FeatureStore.open(features).ids()
     text = text_store(tmp_path / "text", ["of another length", *videos])
-    options = ["--detector", "anchor-fused", "--set", 'text={"width":8}', "--epochs", 1, "--text", text]
+    options = ["--detector", "anchor-fused", "--set", "captions.width=8", "--epochs", 1, "--captions", text]
     common = ["--dataset", "ucf", "--features", features, "--anchors", tmp_path / "bank.safetensors"]
     kgvad("train", *common, *options, "--run", tmp_path / "fused")
-    assert read_config(tmp_path / "fused").options["text"]["width"] == 8
+    assert read_config(tmp_path / "fused").options["captions"]["width"] == 8
     scored = kgvad("score", features, "--run", tmp_path / "fused", "--text", text, "-o", tmp_path / "scores")
     assert len(scored.split()) == len(videos)
 
@@ -81,10 +81,10 @@ def test_captions_that_are_missing_or_not_wanted_are_one_line(features, semvad, 
         semvad(tmp_path / "nowhere")
     with pytest.raises(FeatureError, match="no video in common"):
         semvad(text_store(tmp_path / "strange", ["x", "y"]))
-    with pytest.raises(UsageError, match=r"semvad fuses features with captions.*--text"):
+    with pytest.raises(UsageError, match=r"semvad reads captions beside features.*--captions"):
         train(features, tmp_path / "none", "--detector", "semvad", "--anchors", tmp_path / "bank.safetensors")
     with pytest.raises(UsageError, match="anchor-aligned does not read captions"):
-        train(features, tmp_path / "none", "--text", text_store(tmp_path / "text", ["x"]))
+        train(features, tmp_path / "none", "--captions", text_store(tmp_path / "text", ["x"]))
 
 
 @pytest.mark.parametrize(
