@@ -80,8 +80,8 @@ def option_rows(name: str) -> list[tuple[str, ...]]:
 
 
 def _needs(cls: type[Detector]) -> str:
-    own = "anchors" in cls.Config.model_fields
-    anchors = "anchors required" if cls.needs_anchors else "anchors by default" if own else "no anchors"
+    by_default = cls.uses_anchors(cls.Config())
+    anchors = "anchors required" if cls.needs_anchors else "anchors by default" if by_default else "no anchors"
     captions = "captions required" if cls.reads_captions else "no captions"
     return f"{cls.source or 'no paper named'}; {anchors}; {captions}"
 

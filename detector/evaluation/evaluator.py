@@ -11,9 +11,9 @@ import numpy as np
 
 from kgvad.console import track
 from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.inputs import load_truth, open_store
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import Features
-from kgvad.detector.data.training_inputs import load_truth, open_store
 from kgvad.detector.evaluation.alarms import alarm_metrics
 from kgvad.detector.evaluation.bootstrap import RESAMPLES, BootstrapResult, BootstrapTable, bootstrap
 from kgvad.detector.evaluation.category_metrics import category_auc, confusion
@@ -208,7 +208,7 @@ def _evaluate_method(
         name=name,
         detector=config.detector,
         encoder=config.encoder,
-        text=None if options.text is None or config.text_dim is None else options.text.name,
+        text=None if options.text is None or config.caption_dim is None else options.text.name,
         folders=tuple(str(run.folder) for run in runs),
         seeds=tuple(run.config.seed for run in runs),
         categories=config.categories,
@@ -224,7 +224,7 @@ def _evaluate_method(
 def _score_run(run: Run, root: Path, truth: Truth, options: EvaluationOptions) -> list[EvaluatedVideo]:
     store = open_store(root, run.config.encoder)
     captions = None
-    if options.text is not None and run.config.text_dim is not None:
+    if options.text is not None and run.config.caption_dim is not None:
         captions = resample_captions(FeatureStore.open(options.text), store, truth.split("test"))
     scores = score_split(run, store, truth, captions)
     return match_all([smoothed(one, options.smooth) for one in scores], truth)

@@ -22,14 +22,14 @@ def caption_input(run: Run, captions: Captions | None, entry: VideoEntry, device
         The run reads captions, and there are none, or it was trained on captions of another encoder than its anchors'.
     """
     config = run.config
-    if config.text_dim is None:
+    if config.caption_dim is None:
         return None
     if captions is None:
         raise RunError(f"the run {run.folder} reads captions beside features", "name them with --captions FILE")
-    name = (config.text_encoder or "").removesuffix("-text")
+    name = (config.caption_encoder or "").removesuffix("-text")
     if run.bank is None or name != run.bank.encoder.name:
         raise RunError(
-            f"the run {run.folder} was trained on captions of {config.text_encoder}, which is not its anchors' encoder",
-            f"score with: kgvad score --text STORE --run {run.folder}, then explain --scores FILE",
+            f"the run {run.folder} was trained on captions of {config.caption_encoder}, not of its anchors' encoder",
+            f"score with: kgvad score --captions STORE --run {run.folder}, then explain --scores FILE",
         )
     return embed_captions(captions, entry.spans(), load_text_encoder(run.bank.encoder.source, device))

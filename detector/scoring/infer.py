@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from kgvad.console import track
 from kgvad.detector.api import Detector
+from kgvad.detector.data.inputs import open_store
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import Features, checked
-from kgvad.detector.data.training_inputs import open_store
 from kgvad.detector.run import Run
 from kgvad.detector.scoring.class_probabilities import ClassRule
 from kgvad.detector.scoring.scores import FORMATS, Origin, Scores
@@ -66,8 +66,8 @@ def score_features(
         run = Run.load(run, device)
     config = run.config
     _check_features(run, features, video, encoder_fingerprint)
-    if config.text_dim is not None and text is None:
-        raise FeatureError(f"{video}: {config.detector} needs captions", "give their store with --text")
+    if config.caption_dim is not None and text is None:
+        raise FeatureError(f"{video}: {config.detector} needs captions", "name their store with --captions")
     crops = features if features.ndim == 3 else features[None]
     parts = [infer(run.detector, crop, text, chunk) for crop in crops]
     mean = {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
@@ -125,7 +125,7 @@ def infer(
     cross-faded, so that scores are continuous (:class:`kgvad.detector.scoring.streaming.Stream`).
     """
     stream = Stream(detector, chunk)
-    block = chunk or detector.max_rows or max(len(features), 1)
+    block = chunk or detector.max_snippets or max(len(features), 1)
     parts = [
         stream.push(features[start : start + block], None if text is None else text[start : start + block])
         for start in range(0, len(features), block)

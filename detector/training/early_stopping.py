@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from kgvad.detector.api import Detector
 from kgvad.detector.data.samples import TrainingSample
-from kgvad.detector.evaluation.frame_metrics import roc_auc, top_tenth
+from kgvad.detector.evaluation.evaluated_video import top_tenth
+from kgvad.detector.evaluation.frame_metrics import roc_auc
 from kgvad.detector.scoring.infer import infer
 from kgvad.detector.training.callbacks import Callback, TrainingState
 from kgvad.errors import FeatureError

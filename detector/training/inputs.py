@@ -20,6 +20,7 @@ from kgvad.detector.data.folder_dataset import (
     folder_truth,
 )
 from kgvad.detector.data.inputs import load_truth
+from kgvad.detector.data.video_names import match_videos
 from kgvad.detector.models.learned_anchors import load_prompt_encoder
 from kgvad.detector.run import TrainConfig
 from kgvad.errors import FeatureError, UsageError
@@ -113,7 +114,7 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
         if config.uses_anchors:
             bank = folder_bank(truth, sources.anchors, tools, rebuild=not sources.keep_anchors)
     else:
-        store, truth = _stored_features(dataset.name, sources)
+        store, truth = _stored_features(dataset, sources)
         if config.uses_anchors:
             bank = _existing_bank(dataset, sources.anchors)
     captions = None if sources.captions is None else FeatureStore.open(sources.captions)
@@ -123,7 +124,8 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
     return TrainingData(dataset.name, store, truth, bank, captions, load)
 
 
-def _stored_features(name: str, sources: Sources) -> tuple[FeatureStore, Truth]:
+def _stored_features(dataset: DatasetRef, sources: Sources) -> tuple[FeatureStore, Truth]:
+    name = dataset.name
     root, encoder, lists = sources.features, sources.encoder, sources.lists
     if root.suffix.lower() in SUFFIXES and root.is_file():
         file, root, encoder = root, sources.default_features, encoder or "imported"
@@ -133,11 +135,12 @@ def _stored_features(name: str, sources: Sources) -> tuple[FeatureStore, Truth]:
     if not root.is_dir():
         raise FeatureError(
             f"there are no features of {name} in {root}",
-            f"make them with: kgvad extract VIDEOS --output {root} "
-            f"(or: kgvad features import ARCHIVE --dataset {name} --output {root})",
+            f"make them with: kgvad extract VIDEOS --dataset {dataset.path or name} "
+            f"(or: kgvad features import ARCHIVE --dataset {dataset.path or name})",
         )
     logger.info(f"features: {root}")
-    return FeatureStore.open(root, encoder), load_truth(name, root, lists)
+    store = FeatureStore.open(root, encoder)
+    return store, match_videos(load_truth(name, root, lists), store.ids())
 
 
 def _existing_bank(dataset: DatasetRef, path: Path) -> AnchorBank:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kgvad.console import track
 from kgvad.detector.data.annotations import Truth
-from kgvad.detector.data.resample import laid_text
+from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import TrainingSample, load_samples
 from kgvad.detector.registry import detector_class
 from kgvad.detector.run import RunConfig, TrainConfig
@@ -100,7 +100,7 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
     categories = tuple(bank.categories) if bank is not None else truth.categories
     normal = bank.normal if bank is not None else truth.categories.index(truth.normal)
     train = truth.split("train")
-    resampled = None if captions is None else laid_text(captions, data.store, train, leave_out=True)
+    resampled = None if captions is None else resample_captions(captions, data.store, train, skip_mismatched=True)
     samples = load_samples(data.store, truth, categories, normal, captions=resampled)
     videos = {sample.video for sample in samples}
     abnormal = len({sample.video for sample in samples if not sample.target[normal]})

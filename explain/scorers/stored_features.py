@@ -42,7 +42,7 @@ def score_stored(
         The store lacks the video, is of another encoder than the run's, or its features are of another length.
     """
     from kgvad.detector.scoring.caption_input import caption_input
-    from kgvad.detector.data.training_inputs import open_store
+    from kgvad.detector.data.inputs import open_store
     from kgvad.detector.scoring.infer import score_features
 
     store = open_store(root, run.config.encoder)

@@ -36,7 +36,7 @@ def evaluate(
     text: Annotated[
         Path | None,
         typer.Option(
-            "--text", help="Store of caption embeddings, for runs trained with captions.", rich_help_panel=INPUTS
+            "--captions", help="Store of caption embeddings, for runs trained with captions.", rich_help_panel=INPUTS
         ),
     ] = None,
     smooth: Annotated[

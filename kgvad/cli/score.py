@@ -23,7 +23,7 @@ def score(
     text: Annotated[
         Path | None,
         typer.Option(
-            "--text", help="Store of caption embeddings, for a run trained with captions.", rich_help_panel=INPUTS
+            "--captions", help="Store of caption embeddings, for a run trained with captions.", rich_help_panel=INPUTS
         ),
     ] = None,
     open_: Annotated[

@@ -61,7 +61,7 @@ def test_from_a_file_of_captions_to_a_report(captioned, tmp_path, weights, capsy
     kgvad("build-anchors", "--dataset", "ucf", "--encoder", "minilm", "--pooling", "label", "--output", bank)
     common = ["--dataset", "ucf", "--features", features, "--anchors", bank]
     run = tmp_path / "run"
-    kgvad("train", *common, "--detector", "anchor-fused", "--text", store, "--epochs", 2, "--run", run)
+    kgvad("train", *common, "--detector", "anchor-fused", "--captions", store, "--epochs", 2, "--run", run)
     explain = ["explain", "Arson012_x264", "--features", features, "--run", run]
     with pytest.raises(RunError, match="reads captions beside features; name them with --captions FILE"):
         kgvad(*explain)
@@ -72,7 +72,7 @@ def test_from_a_file_of_captions_to_a_report(captioned, tmp_path, weights, capsy
     assert method["captions_file"] == "captions.json"
     scores = tmp_path / "scores"
     one = ["--video", "Arson012_x264", "-o", scores, "--format", "json"]
-    kgvad("score", features, "--run", run, "--text", store, *one)
+    kgvad("score", features, "--run", run, "--captions", store, *one)
     stored = json.loads(next(scores.glob("*.json")).read_text("utf-8"))["scores"]
     np.testing.assert_allclose(json.loads(report.read_text("utf-8"))["curve"]["score"], stored, atol=1e-3)
 

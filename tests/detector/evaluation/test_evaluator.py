@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from detector_samples import kgvad, make_archive, train
 
-from kgvad.detector.api import detector_class
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
 from kgvad.detector.evaluation.evaluator import find_methods, short_names, smoothed
 from kgvad.detector.evaluation.plots import representative_videos
 from kgvad.detector.evaluation.report import Method
 from kgvad.detector.evaluation.tables import ResultTable
+from kgvad.detector.registry import detector_class
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import RunError, UsageError
 

@@ -58,7 +58,7 @@ def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tm
     config = read_config(tmp_path / "run")
     assert (config.videos, config.caption_dim) == (9, 5)
     assert config.captions_fingerprint == FeatureStore.open(text).fingerprint
-    evaluated = kgvad("evaluate", tmp_path / "run", "--features", features, "--text", text, "--draws", 5)
+    evaluated = kgvad("evaluate", tmp_path / "run", "--features", features, "--captions", text, "--draws", 5)
     assert "6 test videos" in evaluated
     with pytest.raises(RunError, match=r"other settings \(caption_dim, captions_fingerprint"):
         semvad(text_store(tmp_path / "wide", names[3:], dim=7))
@@ -72,7 +72,7 @@ def test_features_and_captions_train_and_score_together(features, tmp_path):
     common = ["--dataset", "ucf", "--features", features, "--anchors", tmp_path / "bank.safetensors"]
     kgvad("train", *common, *options, "--run", tmp_path / "fused")
     assert read_config(tmp_path / "fused").options["captions"]["width"] == 8
-    scored = kgvad("score", features, "--run", tmp_path / "fused", "--text", text, "-o", tmp_path / "scores")
+    scored = kgvad("score", features, "--run", tmp_path / "fused", "--captions", text, "-o", tmp_path / "scores")
     assert len(scored.split()) == len(videos)
 
 
