@@ -90,8 +90,8 @@ def test_captions_that_are_missing_or_not_wanted_are_one_line(features, semvad, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--sigma", 0.5, "--detector", "sultani"], "sultani does not choose its rows with noise"),
-        (["--patience", 3], "--patience needs videos to validate on"),
+        (["--selection-noise", 0.5, "--detector", "sultani"], "sultani does not support selection noise"),
+        (["--patience", 3], "--patience needs held-out videos"),
         (["--learning-rate", 0], "learning_rate: Input should be greater than 0"),
     ],
 )
@@ -140,5 +140,5 @@ def children_of(pid):
 def test_an_error_in_a_process_is_the_error_of_the_command():
     with pytest.raises(RunError, match="seed 3 is bad; take another"):
         list(run_in_parallel(fail_or_die, ["well", "fail"], 2))
-    with pytest.raises(RunError, match="ended with code -9; give the same command again"):
+    with pytest.raises(RunError, match="ended with code -9; repeat the command to resume"):
         list(run_in_parallel(fail_or_die, ["die"], 1))
