@@ -113,7 +113,8 @@ def timed(action: Callable[[], None], device: str, times: int) -> tuple[float, f
 
 def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int = 0) -> dict[str, float | str]:
     """Measurements of one detector."""
-    from kgvad.detector.api import Batch, Problem, build
+    from kgvad.detector.api import Batch, Problem
+    from kgvad.detector.registry import build
     from kgvad.detector.training.gradient_accumulation import backward
 
     torch.manual_seed(0)
@@ -133,7 +134,7 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
     def make(videos: int) -> Batch:
         targets = torch.eye(CATEGORIES, device=device)[torch.arange(videos) % CATEGORIES]
         targets[::2] = torch.eye(CATEGORIES, device=device)[0]
-        text = torch.randn(videos, SNIPPETS, 384, device=device) if model.reads_text else None
+        text = torch.randn(videos, SNIPPETS, 384, device=device) if model.reads_captions else None
         lengths = torch.full((videos,), SNIPPETS, device=device)
         return Batch(torch.randn(videos, SNIPPETS, DIM, device=device), lengths, targets, 0, text)
 

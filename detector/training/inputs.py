@@ -151,24 +151,3 @@ def _existing_bank(dataset: DatasetRef, path: Path) -> AnchorBank:
         )
     logger.info(f"anchors: {path}")
     return AnchorBank.load(path)
-
-
-def only_dataset(root: Path) -> str:
-    """The dataset whose features are in ``root``, if there is exactly one.
-
-    Raises
-    ------
-    UsageError
-        There is none, or there are several.
-    """
-    found = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    if len(found) == 1:
-        logger.info(f"dataset: {found[0]}")
-        return found[0]
-    if not found:
-        raise UsageError(
-            f"no dataset is named, and no features are in {root}",
-            "give --dataset ucf or a folder with one sub-folder of videos per category, "
-            'or put dataset = "..." into kgvad.toml',
-        )
-    raise UsageError(f"{root} has features of several datasets ({', '.join(found)})", "choose one with --dataset")

@@ -185,10 +185,9 @@ def train(
     from kgvad.detector.data.folder_dataset import FolderTools
     from kgvad.detector.training.config import load_train_config
     from kgvad.detector.training.distributed import ProcessGroup
-    from kgvad.detector.training.inputs import Sources, find_training_data, only_dataset
+    from kgvad.detector.training.inputs import Sources, find_training_data
     from kgvad.detector.training.seeds import Training, train_seeds
     from kgvad.session import Session
-    from kgvad.settings import load_settings
 
     recipe = {
         "epochs": epochs,
@@ -203,15 +202,12 @@ def train(
         "patience": patience,
     }
     chosen = load_train_config(config, {"detector": detector, "options": options, "recipe": recipe, "seed": seed})
-    settings = load_settings(dataset=dataset, features=features, anchors=anchors, run=run, device=device)
-    if settings.dataset is None:
-        settings = settings.model_copy(update={"dataset": only_dataset(settings.home / "features")})
-    with Session(settings) as session:
+    with Session(dataset=dataset, features=features, anchors=anchors, run=run, device=device) as session:
         sources = Sources(
             session.features_root,
-            settings.features_root(session.dataset_ref.name),
+            session.settings.features_root(session.dataset_ref.name),
             session.bank_path,
-            settings.anchors is not None,
+            session.settings.anchors is not None,
             lists,
             encoder,
             captions,

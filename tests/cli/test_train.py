@@ -72,7 +72,7 @@ def test_features_of_another_encoder_are_refused(features, archive, tmp_path):
 
 def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features, archive, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="no dataset is named"):
+    with pytest.raises(FeatureError, match="there are no features of ucf"):
         kgvad("train")
     with pytest.raises(FeatureError, match=r"kgvad extract VIDEOS .*kgvad features import"):
         kgvad("train", "--dataset", "ucf")
