@@ -222,7 +222,7 @@ class Detector(nn.Module, ABC):
     source: ClassVar[str] = ""
     needs_anchors: ClassVar[bool] = False
     reads_captions: ClassVar[bool] = False
-    names_categories: ClassVar[bool] = True
+    names_categories: ClassVar[bool] = False
     supports_selection_noise: ClassVar[bool] = False
     losses_average_over_videos: ClassVar[bool] = False
     snippet_averaged_losses: ClassVar[frozenset[str]] = frozenset()

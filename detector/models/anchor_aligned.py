@@ -133,6 +133,7 @@ class AnchorAligned(Detector):
     name: ClassVar[str] = "anchor-aligned"
     Config: ClassVar[type[BaseModel]] = AnchorAlignedConfig
     recipe: ClassVar[Recipe] = Recipe(epochs=12, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
+    names_categories: ClassVar[bool] = True
     supports_selection_noise: ClassVar[bool] = True
     source: ClassVar[str] = "kgvad"
     snippet_centre: Tensor

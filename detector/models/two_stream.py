@@ -75,6 +75,7 @@ class AnchorFused(Detector):
     Config: ClassVar[type[BaseModel]] = AnchorFusedConfig
     recipe: ClassVar[Recipe] = AnchorAligned.recipe
     needs_anchors: ClassVar[bool] = True
+    names_categories: ClassVar[bool] = True
     supports_selection_noise: ClassVar[bool] = True
     reads_captions: ClassVar[bool] = True
     source: ClassVar[str] = "kgvad"

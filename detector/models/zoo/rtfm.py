@@ -49,7 +49,6 @@ class Rtfm(Detector):
     recipe: ClassVar[Recipe] = Recipe(
         epochs=20, learning_rate=1e-3, weight_decay=5e-3, max_length=32, warmup=0.0, schedule="constant"
     )
-    names_categories: ClassVar[bool] = False
     supports_selection_noise: ClassVar[bool] = True
     source: ClassVar[str] = "Tian et al. 2021"
 

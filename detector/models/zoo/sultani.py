@@ -36,7 +36,6 @@ class Sultani(Detector):
         epochs=30, learning_rate=1e-3, weight_decay=1e-3, normal_batch=30, abnormal_batch=30, max_length=32,
         warmup=0.0, schedule="constant",
     )  # fmt: skip
-    names_categories: ClassVar[bool] = False
     source: ClassVar[str] = "Sultani et al. 2018"
 
     def __init__(self, problem: Problem, config: SultaniConfig) -> None:

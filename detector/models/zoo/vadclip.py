@@ -65,6 +65,7 @@ class VadClip(Detector):
         epochs=10, learning_rate=2e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
     )
     needs_anchors: ClassVar[bool] = True
+    names_categories: ClassVar[bool] = True
     supports_selection_noise: ClassVar[bool] = True
     losses_average_over_videos: ClassVar[bool] = True
     source: ClassVar[str] = "Wu et al. 2024"
