@@ -27,7 +27,7 @@ def features(archive, tmp_path):
 def test_from_an_archive_to_figures_and_scores(features, tmp_path):
     run = tmp_path / "run"
     assert train(features, run).split() == [str(run)]
-    table = kgvad("evaluate", run, "--features", features, "--json", tmp_path / "figures.json", "--draws", 20)
+    table = kgvad("evaluate", run, "--features", features, "--json", tmp_path / "figures.json", "--resamples", 20)
     assert "6 test videos, 4 abnormal, 2 categories present" in table
     method = json.loads((tmp_path / "figures.json").read_text())["methods"][0]
     assert (method["videos"], method["abnormal_videos"], method["categories_present"]) == (6, 4, 2)
