@@ -35,8 +35,9 @@ from kgvad.anchors.pooling import POOLINGS
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.anchors.vector_cache import FILE
-from kgvad.detector.data.captions import CaptionRule, per_snippet, smoothed_margin
+from kgvad.detector.data.captions import per_snippet
 from kgvad.detector.evaluation.frame_metrics import roc_auc
+from kgvad.detector.scoring.caption_scorer import CaptionRule, smoothed_margin
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import CategoryTable, bundled_tables, load_table
 from kgvad.vectors import unit

@@ -19,8 +19,8 @@ from scipy.special import log_softmax
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.pooling import FACTS, POOLINGS
 from kgvad.anchors.text_encoders import TextEncoder
-from kgvad.detector.data.captions import CaptionRule, smoothed_margin
 from kgvad.detector.evaluation.frame_metrics import roc_auc
+from kgvad.detector.scoring.caption_scorer import CaptionRule, smoothed_margin
 from kgvad.kg.tables import CategoryTable
 from kgvad.vectors import unit
 

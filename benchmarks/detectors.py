@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/detectors.py [--detectors vadclip ...] [--device cuda --dtype bf16]
 
-A step has 64 + 64 videos of 256 rows x 512. The reference is VadCLIP the way its authors run it: attention over all 256
-rows with a mask, the distance graph built anew for the batch, and a text tower (CLIP's size, random weights) in every
-call. Each detector runs in a process of its own, so peak memory is its own; ratios are of process CPU seconds. A step
-is timed after a warm-up of four videos: once where it takes seconds, otherwise the median of several.
+A step has 64 + 64 videos of 256 snippets x 512. The reference is VadCLIP as its authors implement it: attention over
+all 256 snippets with a mask, a distance graph built for every batch, and a text encoder (of the size of CLIP's, random
+weights) in every call. Each detector runs in a process of its own, for its peak memory; ratios are of CPU seconds of
+the process. A step is timed after a warm-up with four videos: once if it takes seconds, else the median of several.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-VIDEOS, ROWS, DIM, CATEGORIES = 128, 256, 512, 14
+VIDEOS, SNIPPETS, DIM, CATEGORIES = 128, 256, 512, 14
 SLOW = 3.0  # seconds
 NAMES = [
-    "plain-vadclip",
+    "reference-vadclip",
     "vadclip",
     "anchor-aligned",
     "anchor-text",
@@ -39,8 +39,8 @@ NAMES = [
 ]
 
 
-class PlainAttention(nn.Module):
-    """What replaces the folded windows: full attention with an additive mask."""
+class MaskedAttention(nn.Module):
+    """Full attention with an additive mask, in place of windows as batch."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -58,25 +58,25 @@ class PlainAttention(nn.Module):
         return x + layer.mlp(layer.norm2(x))
 
 
-class PlainActivation(nn.Module):
-    """QuickGELU as CLIP's code writes it."""
+class ReferenceActivation(nn.Module):
+    """QuickGELU as in CLIP's code."""
 
     def forward(self, z: Tensor) -> Tensor:
         return z * torch.sigmoid(1.702 * z)
 
 
-def plain(model: nn.Module) -> nn.Module:
-    """VadCLIP in the plain way; the text tower runs in every forward pass."""
+def reference_implementation(model: nn.Module) -> nn.Module:
+    """VadCLIP as its authors implement it; the text encoder runs in every forward pass."""
     from kgvad.detector.models.temporal import FeedForward, QuickGELU
 
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, FeedForward):
-                setattr(parent, name, nn.Sequential(child[0], PlainActivation(), child[2]))
+                setattr(parent, name, nn.Sequential(child[0], ReferenceActivation(), child[2]))
             elif isinstance(child, QuickGELU):
-                setattr(parent, name, PlainActivation())
+                setattr(parent, name, ReferenceActivation())
     temporal = model.temporal
-    temporal.local = nn.ModuleList(PlainAttention(layer) for layer in temporal.local)
+    temporal.local = nn.ModuleList(MaskedAttention(layer) for layer in temporal.local)
     block = nn.TransformerEncoderLayer(DIM, 8, 4 * DIM, 0.0, batch_first=True, norm_first=True)
     tower = nn.TransformerEncoder(block, 12, enable_nested_tensor=False)
     for parameter in tower.parameters():
@@ -91,16 +91,30 @@ def plain(model: nn.Module) -> nn.Module:
     def forward(features: Tensor, lengths: Tensor, text: Tensor | None = None) -> object:
         from kgvad.detector.models.temporal import distance_graph
 
-        temporal.distance = distance_graph(ROWS).to(features).expand(len(features), -1, -1).contiguous()[0]
+        temporal.distance = distance_graph(SNIPPETS).to(features).expand(len(features), -1, -1).contiguous()[0]
         return usual(features, lengths, text)
 
     model.text_features, model.forward = text_features, forward
     return model
 
 
+def timed(action: Callable[[], None], device: str, times: int) -> tuple[float, float]:
+    """Median wall and CPU seconds of ``times`` calls, of fewer where one takes longer than ``SLOW``."""
+    wall, cpu = [], []
+    while len(wall) < times and (not wall or wall[-1] < SLOW):
+        started, used = time.perf_counter(), time.process_time()
+        action()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        wall.append(time.perf_counter() - started)
+        cpu.append(time.process_time() - used)
+    return float(np.median(wall)), float(np.median(cpu))
+
+
 def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int = 0) -> dict[str, float | str]:
-    """Figures of one detector."""
-    from kgvad.detector.api import Batch, Problem, build
+    """Measurements of one detector."""
+    from kgvad.detector.api import Batch, Problem
+    from kgvad.detector.registry import build
     from kgvad.detector.training.gradient_accumulation import backward
 
     torch.manual_seed(0)
@@ -108,10 +122,10 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
     concepts = F.normalize(torch.randn(250, DIM), dim=-1)
     member = torch.arange(250) % CATEGORIES
     problem = Problem(DIM, tuple(map(str, range(CATEGORIES))), 0, anchors, concepts, member, 384)
-    compatible = {"compatible": True} if name in ("vadclip", "plain-vadclip") else {}
-    model = build(name.removeprefix("plain-"), problem, compatible)
-    if name == "plain-vadclip":
-        model, micro_batch = plain(model), VIDEOS  # the whole batch at once
+    compatible = {"compatible": True} if name in ("vadclip", "reference-vadclip") else {}
+    model = build(name.removeprefix("reference-"), problem, compatible)
+    if name == "reference-vadclip":
+        model, micro_batch = reference_implementation(model), VIDEOS  # the whole batch in memory
     model = model.to(device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=1e-5)
@@ -120,9 +134,9 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
     def make(videos: int) -> Batch:
         targets = torch.eye(CATEGORIES, device=device)[torch.arange(videos) % CATEGORIES]
         targets[::2] = torch.eye(CATEGORIES, device=device)[0]
-        text = torch.randn(videos, ROWS, 384, device=device) if model.reads_text else None
-        lengths = torch.full((videos,), ROWS, device=device)
-        return Batch(torch.randn(videos, ROWS, DIM, device=device), lengths, targets, 0, text)
+        text = torch.randn(videos, SNIPPETS, 384, device=device) if model.reads_captions else None
+        lengths = torch.full((videos,), SNIPPETS, device=device)
+        return Batch(torch.randn(videos, SNIPPETS, DIM, device=device), lengths, targets, 0, text)
 
     def step(batch: Batch) -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -134,23 +148,12 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
         with torch.inference_mode(), cast:
             model(batch.features, batch.lengths, batch.text)
 
-    def timed(action: Callable[[Batch], None], batch: Batch, times: int) -> tuple[float, float]:
-        wall, cpu = [], []
-        while len(wall) < times and (not wall or wall[-1] < SLOW):
-            started, used = time.perf_counter(), time.process_time()
-            action(batch)
-            if device != "cpu":
-                torch.cuda.synchronize()
-            wall.append(time.perf_counter() - started)
-            cpu.append(time.process_time() - used)
-        return float(np.median(wall)), float(np.median(cpu))
-
     model.train()
     step(make(4))
     batch = make(VIDEOS)
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
-    step_wall, step_cpu = timed(step, batch, repeats)
+    step_wall, step_cpu = timed(lambda: step(batch), device, repeats)
     if device == "cpu":
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     else:
@@ -158,7 +161,7 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
     model.eval()
     single = make(1)
     chunk(single)
-    chunk_wall, chunk_cpu = timed(chunk, single, 5 * repeats)
+    chunk_wall, chunk_cpu = timed(lambda: chunk(single), device, 5 * repeats)
     with torch.inference_mode(), cast:
         alignment = model(single.features, single.lengths, single.text).alignment
     return {
@@ -174,29 +177,31 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
 
 
 def evaluation_seconds(categories: bool) -> float:
-    """CPU seconds of all figures, with ``categories`` also both mAPs, for 290 videos of 70,000 snippets."""
-    from kgvad.detector.evaluation.frame_metrics import Track
-    from kgvad.detector.evaluation.frame_metrics import measure as figures
-    from kgvad.detector.evaluation.temporal_map import detection_map
+    """CPU seconds of all metrics, with ``categories`` also both mAPs, for 290 videos of 70,000 snippets."""
+    from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
+    from kgvad.detector.evaluation.frame_metrics import measure as frame_metrics
+    from kgvad.detector.evaluation.temporal_map import temporal_map
 
     random = np.random.default_rng(0)
     names = tuple(map(str, range(CATEGORIES)))
-    tracks = []
+    videos = []
     for number in range(290):
-        rows = int(random.integers(40, 440))
-        edges = np.arange(rows + 1) * 16
+        snippets = int(random.integers(40, 440))
+        edges = np.arange(snippets + 1) * 16
         label = names[1 + number % 13] if number % 2 else None
-        events = ((label, 16 * (rows // 3), 16 * (rows // 2)),) if label else ()
+        events = ((label, 16 * (snippets // 3), 16 * (snippets // 2)),) if label else ()
         spans = tuple((start, end) for _, start, end in events)
-        logits = random.normal(size=(rows, CATEGORIES)) if categories else None
-        tracks.append(
-            Track(str(number), (label,) if label else (), random.uniform(size=rows), edges, spans, logits, events)
+        logits = random.normal(size=(snippets, CATEGORIES)) if categories else None
+        videos.append(
+            EvaluatedVideo(
+                str(number), (label,) if label else (), random.uniform(size=snippets), edges, spans, logits, events
+            )
         )
     started = time.process_time()
-    figures(tracks, names, 0)
+    frame_metrics(videos, names, 0)
     if categories:
-        detection_map(tracks, names, 0, "legacy")
-        detection_map(tracks, names, 0)
+        temporal_map(videos, names, 0, "legacy")
+        temporal_map(videos, names, 0)
     return time.process_time() - started
 
 
@@ -206,7 +211,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--micro-batch", type=int, default=0, help="Videos in memory at once; 0: all of a batch.")
+    parser.add_argument("--micro-batch", type=int, default=0, help="Videos in memory together; 0: all of a batch.")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

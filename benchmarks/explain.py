@@ -21,7 +21,8 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import track
-from kgvad.detector.data.captions import CaptionRule, read_captions
+from kgvad.detector.data.captions import read_captions
+from kgvad.detector.scoring.caption_scorer import CaptionRule
 from kgvad.explain.analysis.evidence import Rises, distinct, rises
 from kgvad.explain.quality.tables import quality_table
 from kgvad.explain.quality.text_quality import text_quality

@@ -1,11 +1,11 @@
-"""Make the features of the text track: human sentences to train on, a model's captions to test on.
+"""Make a store of caption embeddings: human sentences for training, captions of a model for testing.
 
     python benchmarks/text_track.py SHARED OUTPUT [--segments 32] [--vectors FOLDER]
 
-Every video is cut into at most SEGMENTS rows of as many whole snippets each. Training videos are the official ones with
-UCA sentences: a row takes the mean of the sentences whose times cover its middle, or the sentence nearest in time. Rows
-of test videos are means of the captions of their snippets.
-The store is trained on with: kgvad train --dataset ucf --features OUTPUT --detector anchor-text
+Every video is cut into at most SEGMENTS segments of equally many whole snippets. Training videos are the official ones
+with UCA sentences: a segment has the mean of the sentences whose times cover its middle, or the sentence nearest in
+time. A segment of a test video has the mean of the captions of its snippets.
+Train on the store with: kgvad train --dataset ucf --features OUTPUT --detector anchor-text
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def encode(texts: list[str], folder: Path | None) -> dict[str, np.ndarray]:
             if vector.any():
                 known[text] = np.asarray(vector)
     missing = sorted({text for text in texts if text not in known}, key=len)
-    logger.info(f"{len(missing)} of {len(set(texts))} texts are encoded now")
+    logger.info(f"{len(missing)} of {len(set(texts))} texts are to be encoded")
     encoder = load_text_encoder("minilm")
     for start in track(range(0, len(missing), 512), "encoding"):
         part = missing[start : start + 512]
@@ -48,9 +48,9 @@ def encode(texts: list[str], folder: Path | None) -> dict[str, np.ndarray]:
     return known
 
 
-def sentence_rows(times: np.ndarray, vectors: np.ndarray, rows: int, row_s: float) -> np.ndarray:
-    """Features [rows, d] of a training video from its sentences' times [S, 2] in seconds and vectors [S, d]."""
-    middle = (np.arange(rows) + 0.5) * row_s
+def segment_features(times: np.ndarray, vectors: np.ndarray, segments: int, segment_s: float) -> np.ndarray:
+    """Features [segments, d] of a training video, from times [S, 2] in seconds and vectors [S, d] of its sentences."""
+    middle = (np.arange(segments) + 0.5) * segment_s
     before = np.maximum(times[None, :, 0] - middle[:, None], 0)
     after = np.maximum(middle[:, None] - times[None, :, 1], 0)
     away = before + after
@@ -60,7 +60,7 @@ def sentence_rows(times: np.ndarray, vectors: np.ndarray, rows: int, row_s: floa
 
 
 def cut(frames: int, segments: int) -> tuple[int, int]:
-    """Rows of a video and the frames that each covers: whole snippets, at most ``segments`` rows."""
+    """Number of segments of a video (at most ``segments``) and frames of each (whole snippets)."""
     snippets = max(1, frames // SNIPPET_FRAMES)
     each = -(-snippets // segments)
     return -(-snippets // each), each * SNIPPET_FRAMES
@@ -100,7 +100,7 @@ def main() -> None:
             frames = round(entry["duration"] * FPS)
             number, stride = cut(frames, options.segments)
             matrix = np.stack([vectors[text] for text in entry["sentences"]]).astype(np.float32)
-            rows = sentence_rows(np.array(entry["timestamps"]), matrix, number, stride / FPS)
+            rows = segment_features(np.array(entry["timestamps"]), matrix, number, stride / FPS)
             store.add(video, rows, VideoEntry(frame_count=max(frames, 1), fps=FPS, rows=len(rows), stride=stride))
         for video, lines in track(kept.items(), "test videos"):
             matrix = np.stack([np.mean([vectors[text] for text in row], axis=0, dtype=np.float32) for row in lines])

@@ -1,8 +1,8 @@
-"""What a detector is: the small protocol that every detector of this and of other packages follows.
+"""The plugin protocol of detectors.
 
 A detector is a :class:`torch.nn.Module` that is built for a :class:`Problem`, turns features into an
-:class:`Output` and names its own losses. Training, scoring, evaluation and explanation need nothing else.
-Detectors register by name in the entry-point group ``kgvad.detectors``; the value is the class.
+:class:`Output` and defines its own losses. Training, scoring, evaluation and explanation need nothing else.
+:mod:`kgvad.detector.registry` finds detectors by name.
 """
 
 from __future__ import annotations
@@ -10,28 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from kgvad.anchors.transformers_encoder import TransformersEncoder
-from kgvad.errors import KgvadError, UsageError
+from kgvad.errors import UsageError
 
-GROUP = "kgvad.detectors"
-_OWN = {
-    "anchor-aligned": "kgvad.detector.models.anchor_aligned:AnchorAligned",
-    "anchor-text": "kgvad.detector.models.two_stream:AnchorText",
-    "anchor-fused": "kgvad.detector.models.two_stream:AnchorFused",
-    "sultani": "kgvad.detector.models.zoo.sultani:Sultani",
-    "rtfm": "kgvad.detector.models.zoo.rtfm:Rtfm",
-    "clip_tsa": "kgvad.detector.models.zoo.clip_tsa:ClipTsa",
-    "vadclip": "kgvad.detector.models.zoo.vadclip:VadClip",
-    "dsanet": "kgvad.detector.models.zoo.dsanet:Dsanet",
-    "semvad": "kgvad.detector.models.zoo.semvad:Semvad",
-}
+if TYPE_CHECKING:
+    from kgvad.anchors.transformers_encoder import TransformersEncoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +38,18 @@ class Problem:
         float32 [C, d], unit rows; ``None`` where the run has no anchor bank.
     concepts
         float32 [P, d], unit rows, and ``concept_category``, int64 [P].
-    text_dim
-        Width of the captions' embeddings where the features come with captions (SemVAD).
+    caption_dim
+        Width E of the caption embeddings; ``None`` where the features come without captions.
     shared_space
         Whether features and anchors lie in one space (CLIP, BLIP, text), so that their cosines mean something.
-    text_shared
-        The same of the captions' embeddings and the anchors.
+    captions_share_space
+        The same for caption embeddings and anchors.
     standardise
-        Whether the detector sees features less their mean, at a mean deviation of one (:meth:`Detector.fit_input`).
+        Whether features are centred and scaled to unit standard deviation (:meth:`Detector.fit_input`).
     words
         The C categories in words; empty where the run has no anchor bank.
-    tower
-        The bank's frozen text encoder, in training and where :meth:`Detector.needs_tower`; otherwise ``None``.
+    text_encoder
+        Frozen text encoder of the bank, in training and where :meth:`Detector.needs_text_encoder`; else ``None``.
     """
 
     dim: int
@@ -70,40 +58,40 @@ class Problem:
     anchors: Tensor | None = None
     concepts: Tensor | None = None
     concept_category: Tensor | None = None
-    text_dim: int | None = None
+    caption_dim: int | None = None
     shared_space: bool = False
-    text_shared: bool = False
+    captions_share_space: bool = False
     standardise: bool = False
     words: tuple[str, ...] = ()
-    tower: TransformersEncoder | None = None
+    text_encoder: TransformersEncoder | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Videos of a training step, padded at the end to the longest.
+    """Videos of a training step, zero-padded at the end to the longest.
 
     Attributes
     ----------
     features
         float32 [B, T, D].
     lengths
-        int64 [B], valid rows of each video.
+        int64 [B], number of snippets of each video.
     targets
         float32 [B, C], one at each category of the video; a normal video has one at Normal.
     normal
         Index of Normal.
-    text
-        float32 [B, T, E]: embedding of the caption of each row, or ``None``.
-    sigma
-        Strength of :meth:`noise` in this step.
+    captions
+        float32 [B, T, E]: caption embedding of each snippet, or ``None``.
+    selection_noise
+        Standard deviation of :meth:`noise` in this step, relative to that of the values.
     """
 
     features: Tensor
     lengths: Tensor
     targets: Tensor
     normal: int
-    text: Tensor | None = None
-    sigma: float = 0.0
+    captions: Tensor | None = None
+    selection_noise: float = 0.0
 
     @property
     def abnormal(self) -> Tensor:
@@ -111,42 +99,47 @@ class Batch:
         return 1.0 - self.targets[:, self.normal]
 
     def part(self, which: slice) -> Batch:
-        """Some of the videos, padded as they are."""
-        text = None if self.text is None else self.text[which]
+        """Some of the videos; the padding stays."""
+        captions = None if self.captions is None else self.captions[which]
         return replace(
-            self, features=self.features[which], lengths=self.lengths[which], targets=self.targets[which], text=text
+            self,
+            features=self.features[which],
+            lengths=self.lengths[which],
+            targets=self.targets[which],
+            captions=captions,
         )
 
     def noise(self, values: Tensor) -> Tensor | None:
-        """Gaussian noise like ``values`` [B, T] or [B, T, C], to be added where the largest rows are chosen by them.
+        """Gaussian noise for top-k selection by ``values`` [B, T] or [B, T, C].
 
-        Its deviation is ``sigma`` times that of the valid values of each video and column, so ``sigma`` means the same
-        for logits, probabilities and cosines. ``None``, and no random number is drawn, where ``sigma`` is 0.
+        Its standard deviation is ``selection_noise`` times that of the valid values of each video and column, so the
+        setting means the same for logits, probabilities and cosines. ``None``, without drawing a random number, where
+        ``selection_noise`` is 0.
         """
-        if not self.sigma:
+        if not self.selection_noise:
             return None
         values = values.detach()
-        keep = valid_rows(self.lengths, values.shape[1]).reshape(*values.shape[:2], *[1] * (values.dim() - 2))
+        keep = valid_mask(self.lengths, values.shape[1]).reshape(*values.shape[:2], *[1] * (values.dim() - 2))
         count = keep.sum(1, keepdim=True).clamp(min=1)
         mean = (values * keep).sum(1, keepdim=True) / count
         deviation = (((values - mean) * keep).square().sum(1, keepdim=True) / count).sqrt()
-        return self.sigma * deviation * torch.randn_like(values)
+        return self.selection_noise * deviation * torch.randn_like(values)
 
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What a detector says of a batch. Every tensor, also of a subclass, has the B videos as first axis.
+    """What a detector returns for a batch. The first axis of every tensor, also of a subclass, is the B videos.
 
     Attributes
     ----------
     logits
         [B, T]; the anomaly score is their sigmoid.
     alignment
-        [B, T, C]: category logits of each row; ``None`` where the detector names no categories.
+        [B, T, C]: category logits of each snippet; ``None`` where the detector does not classify.
     video
         [B, C]: category logits of the whole video, where the detector has them.
     concepts
-        [B, T, P]: cosine of each row with each concept, where the detector has them.
+        [B, T, P]: cosine of each snippet with each concept, where the detector has them.
     """
 
     logits: Tensor
@@ -156,187 +149,175 @@ class Output:
 
 
 class Recipe(BaseModel):
-    """How a detector is trained unless the user says otherwise; the source is named where it is a paper's."""
+    """Training hyperparameters. Every detector has its own defaults, from its paper where it is a published one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(default=20, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    normal_batch: int = Field(default=32, ge=0)  # normal videos in a step
-    abnormal_batch: int = Field(default=32, ge=0)
-    micro_batch: int = Field(default=0, ge=0)  # videos in memory at once; 0: all, or as many as are fastest (by_video)
-    standardise: bool = False  # inputs less the mean of the training rows, at unit deviation
-    max_length: int = Field(default=256, ge=1)  # longer videos are averaged down to so many rows for training
-    warmup: float = Field(default=0.1, ge=0, lt=1)  # share of the steps
-    schedule: str = Field(default="cosine", pattern="^(cosine|constant)$")
-    balance_categories: bool = False  # draw abnormal categories equally often
-    clip_norm: float = Field(default=0.0, ge=0)  # 0: no clipping
-    precision: str = Field(default="fp32", pattern="^(fp32|bf16)$")  # of the detector; losses are always fp32
-    sigma: float = Field(default=0.0, ge=0)  # of Batch.noise in the first step; falls linearly to 0 in the last
-    validation: float = Field(default=0.0, ge=0, le=0.5)  # share of the training videos kept back; the best epoch stays
-    patience: int = Field(default=5, ge=1)  # epochs without a better one before training stops; only with validation
+    epochs: int = Field(20, ge=1, description="Passes over the training videos.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
+    normal_batch: int = Field(32, ge=0, description="Normal videos in a step.")
+    abnormal_batch: int = Field(32, ge=0, description="Abnormal videos in a step.")
+    micro_batch: int = Field(
+        0,
+        ge=0,
+        description="Videos in memory at a time; the gradients are those of the whole batch. 0: all, or on a CPU the "
+        "fastest number where the detector allows it.",
+    )
+    standardise: bool = Field(
+        False, description="Centre the features and scale them to unit standard deviation, over the training videos."
+    )
+    max_length: int = Field(256, ge=1, description="Longer videos are averaged to this number of time steps.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps with a linear warm-up.")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="Learning rate after the warm-up.")
+    balance_categories: bool = Field(False, description="Sample abnormal categories with equal frequency.")
+    clip_norm: float = Field(0.0, ge=0, description="Maximum norm of the gradient; 0: no clipping.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Precision of the forward pass; losses are fp32.")
+    selection_noise: float = Field(
+        0.0,
+        ge=0,
+        description="Standard deviation of top-k selection noise, relative to that of the values; annealed to 0.",
+    )
+    validation_share: float = Field(
+        0.0, ge=0, le=0.5, description="Share of the training videos held out; the best epoch on them is kept. 0: none."
+    )
+    patience: int = Field(5, ge=1, description="Epochs without improvement before training stops early.")
 
 
 class Detector(nn.Module, ABC):
     """Base of all detectors.
 
     A subclass sets ``name``, ``Config`` and ``recipe``, takes ``(problem, config)`` and implements
-    :meth:`forward` and :meth:`losses`.
+    :meth:`forward` and :meth:`losses`. The first line of its docstring is its summary in ``kgvad detectors``.
+
+    Attributes
+    ----------
+    name
+        As registered.
+    Config
+        Its options; every field has a description.
+    recipe
+        Default training hyperparameters.
+    source
+        Paper, for tables.
+    needs_anchors
+        Whether it cannot do without an anchor bank.
+    reads_captions
+        Whether it takes caption embeddings beside the features.
+    names_categories
+        Whether it classifies, so that its :class:`Output` has an alignment.
+    supports_selection_noise
+        Whether its losses pass :meth:`Batch.noise` to their top-k selection.
+    losses_average_over_videos
+        Whether every loss is a mean over videos, or depends on no video, so that a step can be split by video.
+    snippet_averaged_losses
+        Losses that are means over valid snippets instead; only with ``losses_average_over_videos``.
+    max_snippets
+        Snippets it takes in one pass; longer videos are scored in overlapping chunks. ``None``: any number.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type[BaseModel]]
     recipe: ClassVar[Recipe] = Recipe()
+    source: ClassVar[str] = ""
     needs_anchors: ClassVar[bool] = False
-    takes_noise: ClassVar[bool] = False  # its losses pass Batch.noise to what they choose by (sigma of the recipe)
-    reads_text: ClassVar[bool] = False  # takes embeddings of captions beside the features
-    by_video: ClassVar[bool] = False  # every loss is a mean over videos, or reads none: a step may go part by part
-    by_row: ClassVar[frozenset[str]] = frozenset()  # losses that are means over valid rows instead; with by_video
-    max_rows: int | None = None  # rows it takes at once; longer videos are scored in overlapping chunks
-    source: ClassVar[str] = ""  # paper, for tables
+    reads_captions: ClassVar[bool] = False
+    names_categories: ClassVar[bool] = False
+    supports_selection_noise: ClassVar[bool] = False
+    losses_average_over_videos: ClassVar[bool] = False
+    snippet_averaged_losses: ClassVar[frozenset[str]] = frozenset()
+    max_snippets: int | None = None
 
     def __init__(self, problem: Problem, config: BaseModel) -> None:
         super().__init__()
         self.problem = problem
         self.config = config
         if problem.standardise:
-            for name, dim in (("features", problem.dim), ("text", problem.text_dim or 0)):
+            for name, dim in (("features", problem.dim), ("captions", problem.caption_dim or 0)):
                 self.register_buffer(f"{name}_centre", torch.zeros(dim))
                 self.register_buffer(f"{name}_scale", torch.ones(()))
-            self.register_forward_pre_hook(_hook_input)
+            self.register_forward_pre_hook(_standardise_input)
 
-    def fit_input(self, kind: str, videos: Sequence[Tensor]) -> list[Tensor]:
-        """Take mean and deviation of training rows of ``kind`` (features or text); the rows as the detector sees them.
+    def fit_input(self, kind: Literal["features", "captions"], videos: Sequence[Tensor]) -> list[Tensor]:
+        """Estimate the mean and the standard deviation of the training videos; return the videos standardised.
 
-        One deviation for all columns, so that directions keep their shares; features of another origin than a paper's
-        come to the scale that its initial weights and margins were made for.
+        One standard deviation serves all dimensions, so that directions keep their proportions. Features of another
+        origin than a paper's come to the scale that its initial weights and margins were made for.
+
+        Parameters
+        ----------
+        kind
+            What is standardised.
+        videos
+            float32 [T, D] each.
         """
-        rows = torch.cat(list(videos))
-        centre = rows.mean(0)
-        scale = 1 / (rows - centre).square().mean().sqrt().clamp(min=1e-6)
+        snippets = torch.cat(list(videos))
+        centre = snippets.mean(0)
+        scale = 1 / (snippets - centre).square().mean().sqrt().clamp(min=1e-6)
         getattr(self, f"{kind}_centre").copy_(centre)
         getattr(self, f"{kind}_scale").copy_(scale)
         return [(video - centre) * scale for video in videos]
 
     @classmethod
-    def needs_tower(cls, config: BaseModel) -> bool:
-        """Whether training with these options runs through the text encoder of the bank (``Problem.tower``).
+    def uses_anchors(cls, config: BaseModel) -> bool:
+        """Whether training with these options reads an anchor bank."""
+        return cls.needs_anchors
 
-        Scoring never has it: what comes out of it belongs into the state dict, as in
+    @classmethod
+    def needs_text_encoder(cls, config: BaseModel) -> bool:
+        """Whether training with these options backpropagates through the bank's text encoder.
+
+        Scoring never has it: its results belong into the state dict, as in
         :class:`kgvad.anchors.learnable_prompts.LearnedAnchors`.
         """
         return False
 
-    def prepare(self, videos: Sequence[Tensor], text: Sequence[Tensor] = ()) -> None:
-        """Take statistics of the training videos, float32 [T, D] each, once before training.
+    def prepare(self, videos: Sequence[Tensor], captions: Sequence[Tensor] = ()) -> None:
+        """Compute statistics of the training videos, once before training.
 
-        ``text`` are their captions' embeddings, float32 [T, E] each, where the detector reads captions.
+        Parameters
+        ----------
+        videos
+            Features, float32 [T, D] each.
+        captions
+            Caption embeddings, float32 [T, E] each, where the detector reads captions.
         """
 
     def extended(self, problem: Problem) -> Detector:
-        """A detector with these parameters for ``problem``, which has more categories after those of this one.
+        """A detector with these parameters for ``problem``, which appends categories to those of this one.
 
         Raises
         ------
         UsageError
-            This detector names only what it was trained on.
+            The detector only knows the categories it was trained on.
         """
         raise UsageError(
             f"{self.name} names only the categories it was trained on", "leave out --open, or train anchor-aligned"
         )
 
     @abstractmethod
-    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> Output:
-        """Scores of features [B, T, D] whose first ``lengths`` rows are valid."""
+    def forward(self, features: Tensor, lengths: Tensor, captions: Tensor | None = None) -> Output:
+        """Output for features [B, T, D], of which the first ``lengths`` snippets of each video are valid."""
 
     @abstractmethod
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
         """Named scalars, already weighted; their sum is minimised."""
 
 
-def _hook_input(detector: Detector, inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-    """Forward hook: features and text at the centre and scale that :meth:`Detector.fit_input` took; padding stays 0."""
-    features, lengths, *text = inputs
+def _standardise_input(detector: Detector, inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """Forward pre-hook: apply what :meth:`Detector.fit_input` estimated; padding stays 0."""
+    features, lengths, *captions = inputs
     assert features is not None and lengths is not None
-    valid = valid_rows(lengths, features.shape[1])[..., None]
+    valid = valid_mask(lengths, features.shape[1])[..., None]
 
-    def moved(x: Tensor, kind: str) -> Tensor:
-        at: Tensor = (x - getattr(detector, f"{kind}_centre")) * getattr(detector, f"{kind}_scale") * valid
-        return at
+    def standardised(x: Tensor, kind: str) -> Tensor:
+        result: Tensor = (x - getattr(detector, f"{kind}_centre")) * getattr(detector, f"{kind}_scale") * valid
+        return result
 
-    return moved(features, "features"), lengths, *(None if one is None else moved(one, "text") for one in text)
-
-
-def detector_names() -> list[str]:
-    """Names of all detectors, ours first."""
-    return [*_OWN, *sorted(point.name for point in entry_points(group=GROUP) if point.name not in _OWN)]
+    rest = (None if one is None else standardised(one, "captions") for one in captions)
+    return standardised(features, "features"), lengths, *rest
 
 
-def detector_class(name: str) -> type[Detector]:
-    """The detector registered as ``name``.
-
-    Raises
-    ------
-    UsageError
-        No detector has this name; the message lists those that are installed.
-    KgvadError
-        The package that registers it cannot be imported or gives something else.
-    """
-    if name in _OWN:
-        point = EntryPoint(name, _OWN[name], GROUP)
-    else:
-        found = [point for point in entry_points(group=GROUP) if point.name == name]
-        if not found:
-            raise UsageError(f"no detector is called {name!r}", f"installed: {', '.join(detector_names())}")
-        point = found[0]
-    try:
-        value = point.load()
-    except Exception as error:  # a plugin may raise anything while it is imported
-        raise KgvadError(
-            f"detector {name!r} ({point.value}) cannot be loaded: {error}", "repair its package"
-        ) from error
-    if not (isinstance(value, type) and issubclass(value, Detector)):
-        raise KgvadError(f"detector {name!r} ({point.value}) is not a kgvad Detector class", "repair its package")
-    return value
-
-
-def check_options(name: str, options: Mapping[str, object] | None = None) -> BaseModel:
-    """The complete ``Config`` of detector ``name``.
-
-    Raises
-    ------
-    UsageError
-        An option is unknown or has a wrong value.
-    """
-    config = detector_class(name).Config
-    try:
-        return config.model_validate(dict(options or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(
-            f"{name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            f"its options are {', '.join(config.model_fields) or 'none'}",
-        ) from error
-
-
-def build(name: str, problem: Problem, options: Mapping[str, object] | None = None) -> Detector:
-    """A new detector for ``problem``; ``options`` are fields of its ``Config``.
-
-    Raises
-    ------
-    UsageError
-        An option is wrong, or the detector needs an anchor bank and has none.
-    """
-    cls = detector_class(name)
-    config = check_options(name, options)
-    if cls.needs_anchors and problem.anchors is None:
-        raise UsageError(
-            f"{name} needs an anchor bank", "make one with: kgvad build-anchors, and name it with --anchors"
-        )
-    return cls(problem, config)
-
-
-def valid_rows(lengths: Tensor, size: int) -> Tensor:
-    """Bool [B, size]: true at the first ``lengths`` rows."""
+def valid_mask(lengths: Tensor, size: int) -> Tensor:
+    """Bool [B, size]: true at the first ``lengths`` positions of each video."""
     return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]

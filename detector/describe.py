@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kgvad.detector.api import Detector, detector_class, detector_names
+from kgvad.detector.api import Detector
+from kgvad.detector.registry import detector_class, detector_names
 from kgvad.errors import KgvadError
 
 
@@ -79,9 +80,9 @@ def option_rows(name: str) -> list[tuple[str, ...]]:
 
 
 def _needs(cls: type[Detector]) -> str:
-    own = "anchors" in cls.Config.model_fields
-    anchors = "anchors required" if cls.needs_anchors else "anchors by default" if own else "no anchors"
-    captions = "captions required" if cls.reads_text else "no captions"
+    by_default = cls.uses_anchors(cls.Config())
+    anchors = "anchors required" if cls.needs_anchors else "anchors by default" if by_default else "no anchors"
+    captions = "captions required" if cls.reads_captions else "no captions"
     return f"{cls.source or 'no paper named'}; {anchors}; {captions}"
 
 

@@ -1,8 +1,8 @@
-"""A run: a trained detector in a folder that describes itself.
+"""A run: a trained detector in a self-describing folder.
 
 model.safetensors     parameters and statistics
-config.json           detector, options, recipe, categories, encoder and fingerprints
-anchors.safetensors   the anchor bank it was trained with, where it was
+config.json           configuration of the training, categories, encoder and fingerprints
+anchors.safetensors   its anchor bank, if any
 history.jsonl         one line per epoch
 resume.safetensors    only while training is unfinished
 metrics.json          written by ``kgvad evaluate``
@@ -11,54 +11,101 @@ metrics.json          written by ``kgvad evaluate``
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from safetensors.torch import load_file
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.learnable_prompts import category_texts
-from kgvad.anchors.transformers_encoder import TransformersEncoder
-from kgvad.detector.api import Detector, Problem, Recipe, build, check_options
+from kgvad.detector.api import Detector, Problem, Recipe
+from kgvad.detector.registry import build, check_options, detector_class
 from kgvad.errors import RunError, UsageError
 from kgvad.files import DAMAGED, check_version, read_json, sha256
 
+if TYPE_CHECKING:
+    from kgvad.anchors.transformers_encoder import TransformersEncoder
+
 MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.safetensors", "history.jsonl"
-VERSION = 1  # of config.json
 RESUME, METRICS = "resume.safetensors", "metrics.json"
+VERSION = 2  # of config.json
 
 
-class RunConfig(BaseModel):
-    """Everything that decides what training gives."""
+class TrainConfig(BaseModel):
+    """How a detector is trained. Options and recipe are completed with the defaults of the detector."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Literal[1] = VERSION
-    detector: str
-    options: dict[str, Any]  # the detector's own Config, complete
-    recipe: Recipe
-    seed: int
-    dataset: str
-    categories: tuple[str, ...]
-    normal: int
-    dim: int
-    text_dim: int | None = None
-    text_encoder: str | None = None
-    encoder: str  # of the features
-    features_fingerprint: str
-    text_fingerprint: str | None = None  # of the captions' embeddings
-    bank_fingerprint: str | None = None
-    videos: int  # training videos
-    abnormal_videos: int
+    detector: str = Field("anchor-aligned", description="Name of the detector.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, validate_default=True, description="Options of the detector; see kgvad detectors NAME."
+    )
+    recipe: Recipe = Field(default_factory=Recipe, description="Training hyperparameters.")
+    seed: int = Field(0, ge=0, description="Seed of everything random.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_recipe(cls, values: Any) -> Any:
+        """Hyperparameters that are not given have the defaults of the detector."""
+        if not isinstance(values, Mapping):
+            return values
+        name = values.get("detector", cls.model_fields["detector"].default)
+        recipe = values.get("recipe", {})
+        if isinstance(name, str) and isinstance(recipe, Mapping):
+            return {**values, "recipe": detector_class(name).recipe.model_dump() | dict(recipe)}
+        return values
 
     @field_validator("options")
     @classmethod
-    def _complete(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        """Options that are not named, or that the version that wrote a file did not have yet, have their defaults."""
+    def _complete_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Options that are not given have their defaults."""
         return check_options(info.data["detector"], options).model_dump(mode="json") if "detector" in info.data else {}
+
+    @model_validator(mode="after")
+    def _supported(self) -> TrainConfig:
+        if self.recipe.selection_noise and not detector_class(self.detector).supports_selection_noise:
+            raise UsageError(f"{self.detector} does not support selection noise", "leave --selection-noise out")
+        return self
+
+    @property
+    def uses_anchors(self) -> bool:
+        """Whether training reads an anchor bank."""
+        return detector_class(self.detector).uses_anchors(check_options(self.detector, self.options))
+
+    @property
+    def needs_text_encoder(self) -> bool:
+        """Whether training backpropagates through the bank's text encoder."""
+        return detector_class(self.detector).needs_text_encoder(check_options(self.detector, self.options))
+
+
+class RunConfig(TrainConfig):
+    """Everything that determines the result of training: its configuration and the data."""
+
+    version: Literal[2] = VERSION
+    detector: str
+    dataset: str
+    categories: tuple[str, ...]
+    normal: int = Field(description="Index of Normal.")
+    dim: int = Field(description="Dimensions of the features.")
+    encoder: str = Field(description="Encoder of the features.")
+    features_fingerprint: str
+    caption_dim: int | None = Field(None, description="Dimensions of the caption embeddings.")
+    caption_encoder: str | None = Field(None, description="Text encoder of the captions.")
+    captions_fingerprint: str | None = None
+    bank_fingerprint: str | None = None
+    videos: int = Field(description="Number of training videos.")
+    abnormal_videos: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +115,9 @@ class Run:
     Attributes
     ----------
     folder
-        Where it stands.
+        Folder of the run.
     config
-        What it was trained with.
+        Configuration of its training.
     detector
         In evaluation mode.
     bank
@@ -92,19 +139,19 @@ class Run:
         Raises
         ------
         RunError
-            The folder is no run, its training is unfinished, or a file in it is damaged or does not fit.
+            The folder is not a run, its training is unfinished, or a file in it is damaged or does not fit.
         """
         folder = Path(folder)
         config = read_config(folder)
         if not (folder / MODEL).is_file():
-            raise RunError(f"{folder} is not trained to the end", "give the same kgvad train command again to go on")
+            raise RunError(f"the training of {folder} is unfinished", "repeat the kgvad train command to resume it")
         bank = AnchorBank.load(folder / ANCHORS) if config.bank_fingerprint else None
         if bank is not None and bank.fingerprint != config.bank_fingerprint:
             raise RunError(
                 f"{folder / ANCHORS} is not the anchor bank that the run was trained with",
                 "restore the file, or train again",
             )
-        with torch.random.fork_rng(devices=[]):  # the first parameters are random and thrown away
+        with torch.random.fork_rng(devices=[]):  # the initial parameters are discarded
             detector = build(config.detector, make_problem(config, bank), config.options)
         try:
             detector.load_state_dict(load_file(folder / MODEL))
@@ -131,20 +178,32 @@ def read_config(folder: Path) -> RunConfig:
         raise RunError(f"{path}: {where}: {first['msg']}", "restore the file, or train again") from error
 
 
-def make_problem(config: RunConfig, bank: AnchorBank | None, tower: TransformersEncoder | None = None) -> Problem:
-    """What the detector of a run is built for; ``tower`` only where it is trained."""
-    spaces = () if bank is None else (bank.encoder.joint, f"{bank.encoder.name}-text")
+def make_problem(
+    config: RunConfig, bank: AnchorBank | None, text_encoder: TransformersEncoder | None = None
+) -> Problem:
+    """The problem of a run; ``text_encoder`` only for training through it."""
+    if bank is None:
+        return Problem(
+            config.dim,
+            config.categories,
+            config.normal,
+            caption_dim=config.caption_dim,
+            standardise=config.recipe.standardise,
+        )
+    from kgvad.anchors.learnable_prompts import category_texts
+
+    spaces, width = (bank.encoder.joint, f"{bank.encoder.name}-text"), bank.anchors.shape[1]
     return Problem(
         dim=config.dim,
         categories=config.categories,
         normal=config.normal,
-        anchors=None if bank is None else torch.from_numpy(bank.anchors.copy()),
-        concepts=None if bank is None else torch.from_numpy(bank.concept_vectors.copy()),
-        concept_category=None if bank is None else torch.from_numpy(bank.concept_category.copy()),
-        text_dim=config.text_dim,
-        shared_space=bank is not None and config.encoder in spaces and bank.anchors.shape[1] == config.dim,
+        anchors=torch.from_numpy(bank.anchors.copy()),
+        concepts=torch.from_numpy(bank.concept_vectors.copy()),
+        concept_category=torch.from_numpy(bank.concept_category.copy()),
+        caption_dim=config.caption_dim,
+        shared_space=config.encoder in spaces and width == config.dim,
+        captions_share_space=config.caption_encoder in spaces and width == config.caption_dim,
         standardise=config.recipe.standardise,
-        text_shared=bank is not None and config.text_encoder in spaces and bank.anchors.shape[1] == config.text_dim,
-        words=() if bank is None else category_texts(bank),
-        tower=tower,
+        words=category_texts(bank),
+        text_encoder=text_encoder,
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
     from kgvad.detector.data.captions import Captions
     from kgvad.detector.run import Run
-    from kgvad.detector.training.exemplars import Examples, Match
+    from kgvad.detector.training.exemplars import Exemplars, Match
     from kgvad.video.encoders.base import VisualEncoder
 
 logger = logging.getLogger(__name__)
@@ -223,7 +223,7 @@ class Explainer:
         if not options.run_is_named and not (folder / CONFIG).is_file():
             return None
         config = read_config(folder)
-        if config.text_dim is not None and options.captions is None:
+        if config.caption_dim is not None and options.captions is None:
             raise RunError(f"the run {folder} reads captions beside features", "name them with --captions FILE")
         if config.encoder not in NAMES and not self._from_store:
             reason = (
@@ -300,11 +300,11 @@ class Explainer:
         with progress(f"looking at {video.name} with {encoder.name}", total) as advance:
             features, info = extract_video(video, encoder, advance=advance)
         if run is not None:
-            from kgvad.detector.data.caption_features import told_rows
+            from kgvad.detector.scoring.caption_input import caption_input
             from kgvad.detector.scoring.infer import score_features
 
             entry = entry_of(info, features.shape[-2], encoder.sampling.stride)
-            text = told_rows(run, captions, entry, options.device)
+            text = caption_input(run, captions, entry, options.device)
             made = encoder.fingerprint
             scores = score_features(run, features, entry, video=video.name, encoder_fingerprint=made, text=text)
             return scores, info, features
@@ -347,11 +347,11 @@ class Explainer:
         return {name: known[name] for name in scores.categories if name in known}
 
     @cached_property
-    def _examples(self) -> Examples | None:
+    def _examples(self) -> Exemplars | None:
         """Moments of the training videos that the run stores."""
-        from kgvad.detector.training.exemplars import Examples
+        from kgvad.detector.training.exemplars import Exemplars
 
-        return None if self._run is None else Examples.load(self._run.folder)
+        return None if self._run is None else Exemplars.load(self._run.folder)
 
     def _similar(
         self, features: NDArray[np.floating] | None, intervals: list[Interval]

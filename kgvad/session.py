@@ -147,7 +147,7 @@ class Session:
 
         if ref.path is None and not (self.features_root / FILE).is_file():
             raise _unknown(ref.name)
-        from kgvad.detector.data.training_inputs import folder_table, folder_truth
+        from kgvad.detector.data.folder_dataset import folder_table, folder_truth
 
         return folder_table(Truth.load(self.features_root) if ref.path is None else folder_truth(ref.path, ref.name))
 

@@ -1,7 +1,8 @@
-"""The rooms import only rooms to their left."""
+"""Imports run one way, between packages and inside them, and everything is installed."""
 
 import ast
 import importlib
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,60 +10,93 @@ import pytest
 
 import kgvad
 
-ORDER = ["kg", "anchors", "video", "detector", "explain"]
-GROUND = {
-    "arrays",
-    "checksums",
-    "model_folder",
-    "vectors",
-    "console",
-    "device",
-    "errors",
-    "files",
-    "package_index",
-    "processes",
-    "settings",
-    "weights",
+PACKAGES = ["kg", "anchors", "video", "detector", "explain"]  # each imports packages before it
+TOP = {"__init__", "__main__", "doctor", "given", "inventory", "reference", "session", "streams"}  # beside the commands
+CORE = {path.stem for path in Path(kgvad.__file__).parent.glob("*.py")} - TOP  # imports no package
+# Modules and sub-packages of a package by layer; each imports layers before it, and nothing else of its own layer.
+LAYERS = {
+    "kg": [
+        {"properties", "tables"},
+        {"store"},
+        {"graph"},
+        {"sources"},
+        {"rdf", "draw", "stats", "datasets"},
+    ],
+    "detector": [
+        {"api"},
+        {"registry"},
+        {"data"},
+        {"run"},
+        {"models"},
+        {"scoring"},
+        {"evaluation"},
+        {"training"},
+        {"describe"},
+    ],
 }
-ROOTS = {room: Path(__import__(f"kgvad.{room}", fromlist=["x"]).__file__).parent for room in ORDER}
+ROOTS = {name: Path(importlib.import_module(f"kgvad.{name}").__file__).parent for name in PACKAGES}
 
 
-def imported(path: Path) -> set[str]:
-    """First name after ``kgvad`` in every import of a file."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+def imports(path: Path) -> Iterator[tuple[str, ...]]:
+    """Parts of every kgvad module that a file imports, without ``kgvad``; imports for type checkers do not count."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "kgvad":
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+            parts = tuple(node.module.split(".")[1:])
+            yield from [parts] if len(parts) > 1 else [(*parts, alias.name) for alias in node.names]
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("kgvad.")}
-    return found
+            yield from (tuple(a.name.split(".")[1:]) for a in node.names if a.name.startswith("kgvad."))
 
 
-@pytest.mark.parametrize("room", ORDER)
-def test_room_imports_only_to_its_left(room):
-    allowed = set(ORDER[: ORDER.index(room) + 1]) | GROUND
-    if room == "video":
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_packages_before_it(package):
+    allowed = set(PACKAGES[: PACKAGES.index(package) + 1]) | CORE
+    if package == "video":
         allowed -= {"kg", "anchors"}
-    if room == "explain":
+    if package == "explain":
         allowed |= {"templates"}
-    for path in sorted(ROOTS[room].rglob("*.py")):
-        assert imported(path) <= allowed, path
+    for path in sorted(ROOTS[package].rglob("*.py")):
+        assert {parts[0] for parts in imports(path)} <= allowed, path
 
 
-def test_ground_floor_imports_no_room():
+def test_the_core_imports_no_package():
     root = Path(kgvad.__file__).parent
-    for name in GROUND:
-        assert imported(root / f"{name}.py") <= GROUND, name
+    for name in CORE:
+        assert {parts[0] for parts in imports(root / f"{name}.py")} <= CORE, name
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_inside_a_package_imports_run_one_way(package):
+    root, layers = ROOTS[package], LAYERS[package]
+    level = {name: number for number, names in enumerate(layers) for name in names}
+    wrong = []
+    for path in sorted(root.rglob("*.py")):
+        unit = path.relative_to(root).parts[0].removesuffix(".py")
+        if unit == "__init__":
+            continue
+        assert unit in level, f"{path} belongs to no layer of {package}"
+        for top, *rest in imports(path):
+            other = rest[0] if rest else None
+            if top == package and other != unit and level.get(other, -1) >= level[unit]:
+                wrong.append(f"{path.relative_to(root.parent)} imports {package}.{other}")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_package_is_installed():
     """A folder of modules that pyproject.toml does not list would be left out of the wheel."""
-    listed = {f"kgvad.{room}" for room in ORDER}
-    for room, root in ROOTS.items():
+    listed = {f"kgvad.{name}" for name in PACKAGES}
+    for name, root in ROOTS.items():
         for folder in root.rglob("__init__.py"):
             parts = folder.parent.relative_to(root).parts
-            listed.add(".".join(("kgvad", room, *parts)))
+            listed.add(".".join(("kgvad", name, *parts)))
     for name in listed:
         assert importlib.import_module(name), name
     for name in ("kgvad.kg", "kgvad.templates", "kgvad.video"):  # data files that the code reads

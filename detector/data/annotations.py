@@ -1,7 +1,7 @@
-"""Which videos a dataset has, what they are labelled, and where their abnormal frames are.
+"""Ground truth of a dataset: its videos, their labels and their abnormal frames.
 
-The official files are read here and become one :class:`Truth`, which is kept as ``dataset.json`` beside the
-features, so that training and evaluation need nothing else.
+The official files become one :class:`Truth`, which is saved as ``dataset.json`` beside the features; training and
+evaluation need nothing else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4
 
 
 class VideoTruth(BaseModel):
-    """What is known of one video.
+    """Ground truth of one video.
 
     ``labels`` is empty for a normal video. ``intervals`` are abnormal frames [start, end); ``None`` where the
     video has no frame labels. ``events`` are (category, start, end) where an annotation names the category of each
@@ -53,7 +53,7 @@ class VideoTruth(BaseModel):
 
 
 class Truth(BaseModel):
-    """Videos of a dataset with labels, in the order of its lists."""
+    """Videos of a dataset with their labels, in the order of its lists."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -87,7 +87,7 @@ class Truth(BaseModel):
         path = Path(folder) / FILE
         if not path.is_file():
             raise FeatureError(
-                f"{path} is missing: nothing says what these videos are labelled",
+                f"{path} is missing, so these videos have no labels",
                 "name the folder of the dataset's lists with --lists, or use kgvad features import",
             )
         try:
@@ -109,7 +109,7 @@ class _Lists:
     train: str
     test: str
     annotations: str
-    index: str  # rebuilt table of frame counts
+    index: str  # table of frame counts
 
 
 UCF = _Lists("Anomaly_Train.txt", "Anomaly_Test.txt", "Temporal_Anomaly_Annotation.txt", "gt_ucf_index_rebuilt.csv")
@@ -142,7 +142,7 @@ def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
     """
     readers = {"ucf": _read_ucf, "xd": _read_xd, "shanghaitech": _read_shanghaitech}
     if dataset not in readers:
-        raise UsageError(f"no reader for the lists of {dataset!r}", f"known: {', '.join(readers)}")
+        raise UsageError(f"unknown dataset {dataset!r}", f"its lists can be read for: {', '.join(readers)}")
     return readers[dataset](Path(folder))
 
 
@@ -266,7 +266,7 @@ def xd_labels(code: str) -> tuple[str, ...]:
 
 
 def _read_shanghaitech(folder: Path) -> Truth:
-    """The weakly supervised split: ``video,label`` to train, ``video,label,frames`` to test (-1: see its mask)."""
+    """Weakly supervised split: ``video,label`` for training, ``video,label,frames`` for testing (-1: see the mask)."""
 
     videos: dict[str, VideoTruth] = {}
     for name, split in (("mist_SH_Train_new.txt", "train"), ("mist_SH_Test_NEW.txt", "test")):

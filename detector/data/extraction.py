@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgvad.detector.data.annotations import FILE, Truth, read_truth
-from kgvad.detector.data.training_inputs import folder_truth
+from kgvad.detector.data.folder_dataset import folder_truth
 from kgvad.detector.data.video_names import match_videos
 from kgvad.errors import FeatureError, KgvadError, UsageError
 from kgvad.kg.datasets import DatasetRef, folder_name

@@ -1,4 +1,4 @@
-"""Lists of feature files of other programs (VadCLIP's csv, .list files of RTFM and DeepMIL) into a feature store."""
+"""Import of lists of feature files (VadCLIP's csv, .list files of RTFM and DeepMIL) as a feature store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 SUFFIXES = (".csv", ".list", ".txt")
-CROPS = (5, 10)  # what three-dimensional files of these programs have
+CROPS = (5, 10)  # of the three-dimensional files of these programs
 NORMAL = "Normal"
 
 
@@ -47,7 +47,7 @@ class Line:
     path: str
     label: str | None
     split: Split
-    where: str  # list and line, for messages
+    where: str  # list and line number, for messages
 
 
 def import_any(
@@ -59,14 +59,14 @@ def import_any(
     frames: Sequence[Path] = (),
     encoder: str | None = None,
 ) -> Path:
-    """Import lists of feature files, or one archive of segments; the folder of the store."""
+    """Import lists of feature files, or one archive of segments; return the folder of the store."""
     kinds = {path.suffix.lower() in SUFFIXES for path in paths}
     if kinds == {True}:
         counts = {video: count for table in frames for video, count in frame_counts(table).items()}
         name = encoder or "imported"
         return import_lists(paths, dataset, output, folder=lists, counts=counts, encoder=name)[0].root
     if len(paths) > 1:
-        raise UsageError("archives are imported one by one, lists together", "name one archive, or only lists")
+        raise UsageError("only lists can be imported together", "name one archive, or only lists")
     return import_segments(paths[0], dataset, output, lists=lists, frames=frames, encoder=encoder or "c3d")[0].root
 
 
@@ -76,7 +76,7 @@ def read_list(path: Path) -> list[Line]:
     Raises
     ------
     FeatureError
-        The list is missing, empty or not of this form.
+        The list is missing, empty or has another format.
     """
     try:
         text = path.read_text("utf-8-sig")
@@ -96,14 +96,16 @@ def read_list(path: Path) -> list[Line]:
         where = f"{path}, line {number}"
         name = row[0].strip().replace("\\", "/")
         if not name.endswith(".npy") or (path.suffix.lower() == ".csv" and (len(row) != 2 or not row[1].strip())):
-            raise FeatureError(f"{where}: {','.join(row)[:60]!r} is not a .npy file and its label", "correct the line")
+            raise FeatureError(
+                f"{where}: {','.join(row)[:60]!r} does not name a .npy file (csv: and its label)", "correct the line"
+            )
         stem = Path(name).name.removesuffix(".npy")
         match = re.fullmatch(r"(.+)__(\d+)", stem)
         video = re.sub(r"(\.mp4)?(_i3d|_c3d)?$", "", match[1] if match else stem)
         label = row[1].strip() if len(row) > 1 else None
         found.append(Line(video, int(match[2]) if match else None, name, label, split, where))
     if not found:
-        raise FeatureError(f"{path} names no feature file", "name a list of feature files")
+        raise FeatureError(f"{path} names no feature files", "name a list of feature files")
     return found
 
 
@@ -116,88 +118,99 @@ def import_lists(
     counts: dict[str, int] | None = None,
     encoder: str = "imported",
 ) -> tuple[FeatureStore, Truth]:
-    """Turn lists of feature files into the store ``<output>/<encoder>``; ``dataset.json`` beside it gains the videos.
+    """Import lists of feature files as the store ``<output>/<encoder>``; update ``dataset.json`` beside it.
 
-    A file is [T, D] of one crop (``NAME__0.npy`` to ``NAME__9.npy``) or [T, crops, D]; row i is snippet i of 16 frames.
-    Files are looked for at their path, then by name below the folder of the list. A list with ``test`` in its name is
-    the test split. What was imported before from lists of the same content is taken as it is.
+    A file is [T, D] of one crop (``NAME__0.npy`` to ``NAME__9.npy``) or [T, crops, D], with snippets of 16 frames.
+    Files are searched at their path, then by name below the folder of the list. A list with ``test`` in its name is
+    the test split. A store that was imported from lists of the same content is returned as it is.
 
     Parameters
     ----------
     lists
         The lists.
     dataset
-        ``ucf``, ``xd``, ``shanghaitech``, or another name: then the labels of a csv are the categories.
+        ``ucf``, ``xd``, ``shanghaitech``, or another name; the labels of the csv are then the categories.
     output
         Root of the feature stores.
     folder
-        Of the official lists, for frame labels; default: beside the first list, where they are there.
+        Folder of the official lists, for frame labels; default: the folder of the first list, if they are there.
     counts
-        Frame counts of the videos, where known; otherwise 16 for each row.
+        Frame counts of the videos, where known; otherwise 16 for each snippet.
     encoder
         Name of the encoder that made the features.
 
     Raises
     ------
     FeatureError
-        A list or a file is wrong or missing, or rows do not fit the frames of a video.
+        A list or a file is wrong or missing, or its snippets do not fit the frames of a video.
     """
     videos: dict[str, list[Line]] = {}
     for path in lists:
         for line in read_list(path):
             videos.setdefault(line.video, []).append(line)
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in lists)).hexdigest()
-    origin = f"imported from {', '.join(path.name for path in lists)}, sha256 {digest}"
-    there = FeatureStore.open(output, encoder) if (output / encoder / MANIFEST).is_file() else None
-    same = there is not None and there.manifest.note == origin and (output / FILE).is_file()
-    if there is not None and same and not videos.keys() - set(there.ids()):
-        return there, Truth.load(output)
+    note = f"imported from {', '.join(path.name for path in lists)}, sha256 {digest}"
+    existing = FeatureStore.open(output, encoder) if (output / encoder / MANIFEST).is_file() else None
+    if existing is not None and _is_complete(existing, note, videos) and (output / FILE).is_file():
+        return existing, Truth.load(output)
     truth = _merged(_truth(dataset, videos, folder, lists[0].parent), output)
-    known = {name: video.frame_count for name, video in truth.videos.items() if video.frame_count}
+    frame_counts = {name: video.frame_count for name, video in truth.videos.items()} | (counts or {})
     files = _Files([path.parent for path in lists])
     first = _load(next(iter(videos.values())), files)
-    crops = max(len(first), *(len(lines) for lines in videos.values()))
-    if there is not None and there.manifest.crops < crops:
-        raise FeatureError(
-            f"{there.root} has {there.manifest.crops} crops, the lists {crops}", "import all lists at once"
-        )
-    crops = crops if there is None else there.manifest.crops
+    crops = _crops(existing, max(len(first), *(len(lines) for lines in videos.values())))
     manifest = Manifest(
-        encoder=encoder, dim=first.shape[-1], crop="imported", crops=crops, temporal="16 frames a row", note=origin
+        encoder=encoder, dim=first.shape[-1], crop="imported", crops=crops, temporal="16 frames a row", note=note
     )
-    fewer = 0
+    repeated = 0
     with FeatureStore.create(output, manifest).adding() as store:
         for video, lines in track(videos.items(), f"importing {', '.join(path.name for path in lists)}"):
             array = _load(lines, files)
-            fewer += len(array) < crops
+            repeated += len(array) < crops
             array = array[np.arange(crops) % len(array)]
-            entry = _entry(video, array.shape[1], (known | (counts or {})).get(video), FPS.get(dataset, 30.0))
+            entry = _entry(video, array.shape[1], frame_counts.get(video), FPS.get(dataset, 30.0))
             store.add(video, array if crops > 1 else array[0], entry)
-    if fewer:
-        logger.warning(f"{fewer} videos have fewer than {crops} crops; theirs are repeated")
+    if repeated:
+        logger.warning(f"{repeated} videos have fewer than {crops} crops; their crops are repeated")
     truth.save(output)
     return store, truth
 
 
-def _entry(video: str, rows: int, frames: int | None, fps: float) -> VideoEntry:
-    frames = frames or rows * SNIPPET_FRAMES
-    if not (rows - 1) * SNIPPET_FRAMES < frames < (rows + 2) * SNIPPET_FRAMES:
+def _is_complete(store: FeatureStore, note: str, videos: Iterable[str]) -> bool:
+    """Whether the store was imported from the lists that ``note`` names and has all their videos."""
+    return store.manifest.note == note and not set(videos).difference(store.ids())
+
+
+def _crops(existing: FeatureStore | None, wanted: int) -> int:
+    """Crops of the store: of the existing one, otherwise as many as wanted."""
+    if existing is None:
+        return wanted
+    if existing.manifest.crops < wanted:
         raise FeatureError(
-            f"{video}: {rows} rows do not fit its {frames} frames, which are {frames // SNIPPET_FRAMES} snippets",
+            f"{existing.root} has {existing.manifest.crops} crops, the lists {wanted}", "import all lists together"
+        )
+    return existing.manifest.crops
+
+
+def _entry(video: str, snippets: int, frames: int | None, fps: float) -> VideoEntry:
+    frames = frames or snippets * SNIPPET_FRAMES
+    if not (snippets - 1) * SNIPPET_FRAMES < frames < (snippets + 2) * SNIPPET_FRAMES:
+        raise FeatureError(
+            f"{video}: features of {snippets} snippets do not fit its {frames} frames "
+            f"({frames // SNIPPET_FRAMES} snippets)",
             "import features of 32 segments as an npz archive",
         )
-    return VideoEntry(frame_count=frames, fps=fps, rows=rows)
+    return VideoEntry(frame_count=frames, fps=fps, rows=snippets)
 
 
 def _truth(dataset: str, videos: dict[str, list[Line]], folder: Path | None, beside: Path) -> Truth:
-    """Labels: of the official lists where they know a video, otherwise of the list or the name."""
+    """Labels from the official lists where they name a video, otherwise from the list or the name of the video."""
     official: Truth | None = None
     try:
         official = read_truth(dataset, folder or beside)
     except (FeatureError, UsageError) as error:
         if folder is not None:
             raise
-        logger.info(f"labels come from the list alone, without frame labels: {error.message}")
+        logger.info(f"using the labels of the list, without frame labels: {error.message}")
     known = {} if official is None else dict(official.videos)
     for video, lines in videos.items():
         if video not in known:
@@ -209,17 +222,19 @@ def _truth(dataset: str, videos: dict[str, list[Line]], folder: Path | None, bes
         categories = {"ucf": UCF_CATEGORIES, "xd": XD_CATEGORIES}.get(dataset, (NORMAL, *sorted(abnormal)))
     unknown = [label for label in abnormal if label not in categories]
     if unknown:
-        raise FeatureError(f"{unknown[0]!r} is no category of {dataset}", f"known: {', '.join(categories)}")
+        raise FeatureError(f"{unknown[0]!r} is not a category of {dataset}", f"known: {', '.join(categories)}")
     return Truth(dataset=dataset, normal=NORMAL, categories=categories, videos=known)
 
 
 def _merged(truth: Truth, output: Path) -> Truth:
-    """``truth`` with what ``output`` knows already: other videos, and frame labels that are not in the lists."""
+    """``truth`` with what ``output`` has already: other videos, and frame labels that the lists do not have."""
     if not (output / FILE).is_file():
         return truth
     old = Truth.load(output)
     if (old.dataset, old.categories) != (truth.dataset, truth.categories):
-        raise FeatureError(f"{output / FILE} is of {old.dataset} or of other categories", "choose another --output")
+        raise FeatureError(
+            f"{output / FILE} is of the dataset {old.dataset} or has other categories", "choose another --output"
+        )
     kept = {
         name: video
         for name, video in old.videos.items()
@@ -236,12 +251,12 @@ def _labels(dataset: str, line: Line) -> tuple[str, ...]:
         match = re.match(r"[A-Za-z]+", line.video)
         label = match[0] if match else None
     if label is None:
-        raise FeatureError(f"{line.where}: nothing says what {line.video} is labelled", "give a csv with path,label")
+        raise FeatureError(f"{line.where}: {line.video} has no label", "give a csv with path,label")
     return () if "normal" in label.lower() else (label,)
 
 
 class _Files:
-    """Finds the files of lists: at their path, otherwise by name below the folders of the lists."""
+    """Finds the files of lists, at their path or else by name below the folders of the lists."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = folders

@@ -1,4 +1,4 @@
-"""Training videos: features from a store, labels from the dataset, batches that are drawn the same way every time."""
+"""Training samples: features from a store, labels from the dataset, and deterministic batches."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kgvad.errors import FeatureError
 Features = NDArray[np.floating]
 
 
-class Source(Protocol):
-    """What training needs of a feature store (kgvad.video.feature_store.FeatureStore has it)."""
+class FeatureSource(Protocol):
+    """The part of :class:`kgvad.video.feature_store.FeatureStore` that training needs."""
 
     def ids(self) -> list[str]: ...
 
@@ -26,27 +26,36 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """One training sample: a video, or one crop of it.
+class TrainingSample:
+    """A training video, or one crop of it.
 
-    ``features`` is [T, D], memory-mapped where the store maps it; ``text`` is [T, E] or ``None``.
+    Attributes
+    ----------
+    video
+        Identifier.
+    target
+        float32 [C], one at each category.
+    features
+        [T, D], memory-mapped where the store maps it.
+    captions
+        Caption embeddings [T, E], or ``None``.
     """
 
     video: str
-    target: NDArray[np.float32]  # [C]
+    target: NDArray[np.float32]
     features: Features
-    text: Features | None = None
+    captions: Features | None = None
 
 
 def load_samples(
-    store: Source,
+    store: FeatureSource,
     truth: Truth,
     categories: Sequence[str],
     normal: int,
     split: Split = "train",
-    text: Mapping[str, Features] | None = None,
-) -> list[Sample]:
-    """Samples of the videos of ``split`` that the store has; each crop of a video is a sample of its own.
+    captions: Mapping[str, Features] | None = None,
+) -> list[TrainingSample]:
+    """Samples of the videos of ``split`` that are in the store; each crop of a video is a sample.
 
     Parameters
     ----------
@@ -55,21 +64,22 @@ def load_samples(
     truth
         Labels.
     categories, normal
-        Category axis; a label that is not on it is an error.
-    text
-        Caption embeddings by video, [T, E]; videos without one are left out.
+        Names on the category axis, and the index of Normal.
+    captions
+        Caption embeddings by video, [T, E]; videos without them are left out.
 
     Raises
     ------
     FeatureError
-        No video of the split has features, a file has the wrong shape, no rows, NaN or infinite values.
+        No video of the split has features, a label is not on the category axis, or features have the wrong shape, no
+        snippets, NaN or infinite values.
     """
     position = {name: index for index, name in enumerate(categories)}
     present = set(store.ids())
-    samples: list[Sample] = []
+    samples: list[TrainingSample] = []
     width: int | None = None
     for video in truth.split(split):
-        if video not in present or (text is not None and video not in text):
+        if video not in present or (captions is not None and video not in captions):
             continue
         target = np.zeros(len(categories), dtype=np.float32)
         for label in truth.videos[video].labels:
@@ -84,7 +94,7 @@ def load_samples(
         array = checked(store.load(video), video, width)
         width = array.shape[-1]
         for crop in array if array.ndim == 3 else array[None]:
-            samples.append(Sample(video, target, crop, None if text is None else text[video]))
+            samples.append(TrainingSample(video, target, crop, None if captions is None else captions[video]))
     if not samples:
         raise FeatureError(
             f"none of the {len(truth.split(split))} {split} videos of {truth.dataset} has features",
@@ -94,64 +104,65 @@ def load_samples(
 
 
 def checked(features: Features, video: str, width: int | None = None) -> Features:
-    """``features`` if it is finite, has rows and the expected width; otherwise a FeatureError that names the video."""
+    """``features`` if they are finite, have snippets and the expected width; else a FeatureError names the video."""
     if features.ndim not in (2, 3) or features.shape[-1] == 0:
         raise FeatureError(
             f"{video}: features have shape {list(features.shape)}, not [T, D] or [crops, T, D]", "extract it again"
         )
     if features.shape[-2] == 0:
-        raise FeatureError(f"{video}: features have no rows", "leave the video out, it is shorter than one snippet")
+        raise FeatureError(f"{video}: features have no snippets", "leave the video out, it is shorter than one snippet")
     if width is not None and features.shape[-1] != width:
         raise FeatureError(
-            f"{video}: features are {features.shape[-1]} wide, the others {width}", "extract all with one encoder"
+            f"{video}: features have {features.shape[-1]} dimensions, the others {width}",
+            "extract all with one encoder",
         )
     if not np.isfinite(features).all():
-        row = int(np.flatnonzero(~np.isfinite(features).reshape(-1, features.shape[-1]).all(axis=1))[0])
-        raise FeatureError(f"{video}: features have NaN or infinite values (row {row})", "extract it again")
+        snippet = int(np.flatnonzero(~np.isfinite(features).reshape(-1, features.shape[-1]).all(axis=1))[0])
+        raise FeatureError(f"{video}: features have NaN or infinite values (snippet {snippet})", "extract it again")
     return features
 
 
-def resample(features: Features, length: int) -> NDArray[np.float32]:
-    """At most ``length`` rows: row i is the mean of rows [r_i, r_(i+1)) of linspace(0, n, length + 1).
+def shortened(features: Features, length: int) -> NDArray[np.float32]:
+    """At most ``length`` time steps: step i is the mean of snippets [r_i, r_(i+1)) of linspace(0, T, length + 1).
 
-    A video with fewer rows stays as it is (Sultani et al. 2018; VadCLIP's loader).
+    A video with fewer snippets does not change (Sultani et al. 2018; VadCLIP's loader).
     """
-    rows = features.shape[0]
-    if rows <= length:
+    snippets = features.shape[0]
+    if snippets <= length:
         return np.asarray(features, dtype=np.float32)
-    edges = np.linspace(0, rows, length + 1).astype(np.int64)  # rows > length: every part has a row
+    edges = np.linspace(0, snippets, length + 1).astype(np.int64)  # snippets > length: no part is empty
     sums = np.add.reduceat(np.asarray(features, dtype=np.float64), edges[:-1], axis=0)
     return (sums / np.diff(edges)[:, None]).astype(np.float32)
 
 
-def collate(samples: Sequence[Sample], normal: int, max_length: int, device: torch.device | str = "cpu") -> Batch:
-    """Batch cut to its longest video, zero-padded at the end."""
-    arrays = [resample(sample.features, max_length) for sample in samples]
-    lengths = [len(array) for array in arrays]
-    batch = Batch(
-        _pad(arrays, max(lengths)).to(device),
+def collate(
+    samples: Sequence[TrainingSample], normal: int, max_length: int, device: torch.device | str = "cpu"
+) -> Batch:
+    """Batch of at most ``max_length`` time steps, zero-padded at the end to its longest video."""
+    features = [shortened(sample.features, max_length) for sample in samples]
+    captions = [shortened(sample.captions, max_length) for sample in samples if sample.captions is not None]
+    lengths = [len(array) for array in features]
+    return Batch(
+        _pad(features, max(lengths)).to(device),
         torch.tensor(lengths, device=device),
         torch.from_numpy(np.stack([sample.target for sample in samples])).to(device),
         normal,
-        None
-        if samples[0].text is None
-        else _pad([resample(s.text, max_length) for s in samples if s.text is not None], max(lengths)).to(device),
+        _pad(captions, max(lengths)).to(device) if captions else None,
     )
-    return batch
 
 
 def _pad(arrays: Sequence[NDArray[np.float32]], size: int) -> torch.Tensor:
     padded = np.zeros((len(arrays), size, arrays[0].shape[-1]), dtype=np.float32)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
+    for target, array in zip(padded, arrays, strict=True):
+        target[: len(array)] = array
     return torch.from_numpy(padded)
 
 
 class Sampler:
-    """Batches of half normal, half abnormal samples, a function of (seed, epoch) alone.
+    """Batches of normal and abnormal samples, a function of (seed, epoch) alone.
 
-    Each epoch walks through a fresh permutation of the larger kind; the smaller kind is walked through as often as
-    needed. Where one kind is missing, batches are of the other.
+    Each epoch is one pass over a new permutation of the larger class and as many passes over the smaller one as
+    needed. Where one class is missing, batches are of the other.
 
     Parameters
     ----------
@@ -160,11 +171,11 @@ class Sampler:
     normal
         Index of Normal.
     normal_batch, abnormal_batch
-        Samples of each kind in a batch.
+        Samples of each class in a batch.
     seed
         Non-negative.
     balance
-        Draw abnormal samples so that every category comes equally often.
+        Sample abnormal categories with equal frequency.
     """
 
     def __init__(
@@ -176,27 +187,29 @@ class Sampler:
         seed: int,
         balance: bool = False,
     ) -> None:
-        quiet = targets[:, normal] > 0
-        self._kinds = [
-            (np.flatnonzero(quiet), normal_batch, None),
-            (np.flatnonzero(~quiet), abnormal_batch, _category_shares(targets[~quiet]) if balance else None),
+        is_normal = targets[:, normal] > 0
+        self._classes = [
+            (np.flatnonzero(is_normal), normal_batch, None),
+            (np.flatnonzero(~is_normal), abnormal_batch, _category_shares(targets[~is_normal]) if balance else None),
         ]
-        self._kinds = [kind for kind in self._kinds if len(kind[0]) and kind[1]]
-        if not self._kinds:
-            raise FeatureError("there is no training video of a kind that a batch asks for", "enlarge the batch")
+        self._classes = [kind for kind in self._classes if len(kind[0]) and kind[1]]
+        if not self._classes:
+            raise FeatureError(
+                "a batch would be empty: no training video is of a class with a batch size above 0", "raise --batch"
+            )
         self._seed = seed
-        self.steps = max(-(-len(index) // size) for index, size, _ in self._kinds)
+        self.steps = max(-(-len(index) // size) for index, size, _ in self._classes)
 
     def epoch(self, number: int) -> Iterator[NDArray[np.int64]]:
-        """Sample numbers of each batch of epoch ``number``."""
+        """Sample indices of each batch of epoch ``number``."""
         draws = [
-            self._walk(np.random.default_rng([self._seed, number, kind]), *parts)
-            for kind, parts in enumerate(self._kinds)
+            self._draw(np.random.default_rng([self._seed, number, kind]), *parts)
+            for kind, parts in enumerate(self._classes)
         ]
         for step in range(self.steps):
             yield np.concatenate([draw[step] for draw in draws])
 
-    def _walk(
+    def _draw(
         self,
         random: np.random.Generator,
         index: NDArray[np.int64],
@@ -206,12 +219,12 @@ class Sampler:
         wanted = self.steps * size
         if shares is not None:
             return random.choice(index, wanted, p=shares).reshape(self.steps, size)
-        laps = [random.permutation(index) for _ in range(-(-wanted // len(index)))]
-        return np.concatenate(laps)[:wanted].reshape(self.steps, size)
+        passes = [random.permutation(index) for _ in range(-(-wanted // len(index)))]
+        return np.concatenate(passes)[:wanted].reshape(self.steps, size)
 
 
 def _category_shares(targets: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Chance of each sample under which its category is as likely as any other."""
+    """Sampling probabilities under which all categories are equally frequent."""
     count = targets.sum(0)
     weight: NDArray[np.float64] = (targets / np.maximum(count, 1)).sum(1).astype(np.float64)
     weight /= weight.sum()

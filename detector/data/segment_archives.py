@@ -1,4 +1,4 @@
-"""Feature archives of other programs into a feature store with labels."""
+"""Import of segment features: an npz archive of another program becomes a feature store with labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 logger = logging.getLogger(__name__)
 
 
-FPS = {"ucf": 30.0, "xd": 24.0, "shanghaitech": 24.0}  # what the datasets' videos run at
+FPS = {"ucf": 30.0, "xd": 24.0, "shanghaitech": 24.0}  # frame rates of the videos of the datasets
 
 
 def import_segments(
@@ -33,18 +33,18 @@ def import_segments(
     frames: Sequence[str | os.PathLike[str]] = (),
     encoder: str = "c3d",
 ) -> tuple[FeatureStore, Truth]:
-    """Turn a 32-segment archive into the store ``<output>/<encoder>`` and write ``dataset.json`` beside it.
+    """Import a 32-segment archive as the store ``<output>/<encoder>`` and write ``dataset.json`` beside it.
 
     The archive is an npz file. A video is one array ``NAME`` [N, D], or two: ``NAME|q`` uint8 [N, D] and ``NAME|s``
-    [N], with row = (q / 255)^2 * s. Row i covers m snippets, m = (frames // 16) // N; the tail of the video takes the
-    last row.
+    [N], with features (q / 255)^2 * s. Segment i covers m snippets, m = (frames // 16) // N; the tail of the video
+    belongs to the last segment.
 
     Parameters
     ----------
     archive
         The npz file.
     dataset
-        Whose lists say what the videos are labelled.
+        Dataset whose lists label the videos.
     output
         Root of the feature stores.
     lists
@@ -60,18 +60,11 @@ def import_segments(
         The archive is damaged or has no known video, or the frame count of a test video is unknown.
     """
     archive = Path(archive)
-    truth = read_truth(dataset, archive.parent if lists is None else lists)
-    counts = {name: video.frame_count for name, video in truth.videos.items() if video.frame_count}
-    for table in frames:
-        counts |= frame_counts(Path(table))
     bundle = _open(archive)
-    names = sorted({name.partition("|")[0] for name in bundle.names})
-    known = [name for name in names if name in truth.videos]
-    if not known:
-        raise FeatureError(f"{archive} has no video of the lists of {dataset}", "check --dataset and --lists")
-    if len(known) < len(names):
-        logger.warning(f"{len(names) - len(known)} videos of {archive} are on no list of {dataset} and are left out")
-    first = _rows(bundle, archive, known[0])
+    truth = read_truth(dataset, archive.parent if lists is None else lists)
+    counts = _all_frame_counts(truth, frames)
+    known = _known_videos(bundle, archive, truth)
+    first = _features(bundle, archive, known[0])
     manifest = Manifest(
         encoder=encoder,
         dim=first.shape[1],
@@ -81,34 +74,57 @@ def import_segments(
     unknown = 0
     with FeatureStore.create(output, manifest).adding() as store:
         for name in track(known, f"importing {archive.name}"):
-            rows = _rows(bundle, archive, name)
+            segments = _features(bundle, archive, name)
             count = counts.get(name, 0)
-            snippets = count // SNIPPET_FRAMES // len(rows)
-            if snippets == 0 and truth.videos[name].split == "test":
-                raise FeatureError(
-                    f"{name}: the number of frames of this test video is unknown or too small for {len(rows)} segments",
-                    "give a table of frame counts with --frames",
-                )
-            if snippets == 0:
+            if count // SNIPPET_FRAMES < len(segments):
+                _require_training_video(truth, name, len(segments))
                 unknown += 1
-                count, snippets = len(rows) * SNIPPET_FRAMES, 1
-            store.add(
-                name,
-                rows,
-                VideoEntry(
-                    frame_count=count,
-                    fps=FPS[dataset],
-                    rows=len(rows),
-                    layout="segments",
-                    segment_snippets=snippets,
-                ),
-            )
+                count = len(segments) * SNIPPET_FRAMES
+            store.add(name, segments, _entry(count, len(segments), FPS[dataset]))
     if unknown:
-        logger.warning(
-            f"the length of {unknown} training videos is unknown: training does not need it, times in them mean nothing"
-        )
+        logger.warning(f"{unknown} training videos have no frame count: their times mean nothing, training needs none")
     truth.save(output)
     return store, truth
+
+
+def _known_videos(bundle: Archive, archive: Path, truth: Truth) -> list[str]:
+    """Videos of the archive that the lists of the dataset name."""
+    names = sorted({name.partition("|")[0] for name in bundle.names})
+    known = [name for name in names if name in truth.videos]
+    skipped = len(names) - len(known)
+    if not known:
+        raise FeatureError(
+            f"{archive} has no video that the lists of {truth.dataset} name", "check --dataset and --lists"
+        )
+    if skipped:
+        logger.warning(f"{skipped} videos of {archive} are not in the lists of {truth.dataset} and are skipped")
+    return known
+
+
+def _require_training_video(truth: Truth, name: str, segments: int) -> None:
+    if truth.videos[name].split == "test":
+        raise FeatureError(
+            f"{name}: this test video has no frame count, or too few frames for {segments} segments",
+            "give a table of frame counts with --frames",
+        )
+
+
+def _all_frame_counts(truth: Truth, tables: Sequence[str | os.PathLike[str]]) -> dict[str, int]:
+    """Frame counts of the dataset, then those of the tables."""
+    counts = {name: video.frame_count for name, video in truth.videos.items() if video.frame_count}
+    for table in tables:
+        counts |= frame_counts(Path(table))
+    return counts
+
+
+def _entry(frame_count: int, segments: int, fps: float) -> VideoEntry:
+    return VideoEntry(
+        frame_count=frame_count,
+        fps=fps,
+        rows=segments,
+        layout="segments",
+        segment_snippets=frame_count // SNIPPET_FRAMES // segments,
+    )
 
 
 def frame_counts(path: Path) -> dict[str, int]:
@@ -131,7 +147,7 @@ def _open(archive: Path) -> Archive:
     return open_npz(archive, FeatureError, "copy it again")
 
 
-def _rows(bundle: Archive, archive: Path, name: str) -> NDArray[np.float32]:
+def _features(bundle: Archive, archive: Path, name: str) -> NDArray[np.float32]:
     """Features of one video, float32 [segments, D]."""
     with reading(f"{archive}: {name}", FeatureError, "copy the archive again"):
         if f"{name}|q" in bundle.names:

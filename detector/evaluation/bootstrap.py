@@ -1,7 +1,10 @@
-"""How sure a figure is: bootstrap intervals over videos and seeds, and a paired test between two methods.
+"""Bootstrap confidence intervals over videos and seeds, and a paired test between two methods.
 
-Videos are drawn, not frames: the frames of a video belong together. Where a method was trained with several seeds,
-its figure is their mean and the seeds are drawn too: an interval holds what other videos and other seeds would change.
+Videos are resampled, not frames, because the frames of a video are dependent. Where a method was trained with several
+seeds, its metric is their mean and the seeds are resampled too.
+
+``scipy.stats.bootstrap`` would compute every metric anew for each resample. Here the comparisons between snippets are
+counted once, and a resample is a weighted sum of the counts.
 """
 
 from __future__ import annotations
@@ -12,67 +15,76 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.evaluation.frame_metrics import Floats, Metrics, Track, category_rank, measure, rows_of, video_score
+from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo, Floats, SnippetPool, pool_snippets
+from kgvad.detector.evaluation.frame_metrics import Metrics, category_rank, measure
 from kgvad.errors import UsageError
 
-DRAWS = 1000
+RESAMPLES = 1000
 NAMES = tuple(field.name for field in fields(Metrics))
-_AT_ONCE = 100  # draws whose precision curves are in memory together
+_CHUNK = 100  # resamples whose precision curves are in memory together
 
 
-class Board:
-    """Test videos of one run, prepared for measuring on thousands of draws of them.
+class BootstrapTable:
+    """Comparisons between the snippets of the test videos of one run, counted once for all resamples.
 
-    Which of two rows scores higher does not depend on the draw. So the frames that abnormal rows of video i win over
-    normal rows of video j are counted once, U[i, j], and the AUC of a draw that takes video v w[v] times is
-    w U w / ((w p)(w n)), p and n its abnormal and normal frames.
+    Which of two snippets has the higher score does not depend on the resample. U[i, j] is the number of pairs of an
+    abnormal frame of video i and a normal frame of video j in which the abnormal frame has the higher score (ties
+    count half). The AUC of a resample that takes video v w[v] times is w U w / ((w p)(w n)), with p and n the abnormal
+    and normal frames of the videos.
 
     Attributes
     ----------
     videos
-        Their names.
+        Names of the videos.
     observed
-        Figures of the videos as they are.
+        Metrics of the videos as they are.
     """
 
-    def __init__(self, tracks: Sequence[Track], categories: Sequence[str] = (), normal: int | None = None) -> None:
-        self.videos = tuple(track.video for track in tracks)
-        self.observed = measure(tracks, categories, normal)
-        self._abnormal = np.array([track.abnormal for track in tracks])
-        ranks = [category_rank(track, categories, normal) for track in tracks]
+    def __init__(
+        self, videos: Sequence[EvaluatedVideo], categories: Sequence[str] = (), normal: int | None = None
+    ) -> None:
+        self.videos = tuple(one.video for one in videos)
+        self.observed = measure(videos, categories, normal)
+        self._abnormal = np.array([one.abnormal for one in videos])
+        ranks = [category_rank(one, categories, normal) for one in videos]
         self._rank = np.array([np.nan if rank is None else rank for rank in ranks])
-        rows = rows_of(tracks)
-        count = len(tracks)
-        self._positives = np.bincount(rows.video, rows.positives, count).astype(np.float64)
-        self._negatives = np.bincount(rows.video, rows.negatives, count).astype(np.float64)
-        points = np.flatnonzero(rows.positives)
-        points = points[np.argsort(-rows.scores[points], kind="stable")]
-        self._point_video, self._point_frames = rows.video[points], rows.positives[points]
-        level = rows.scores[points]
-        # the last point of each tie: a threshold takes all rows that score the same
+        pool = pool_snippets(videos)
+        self._positives = np.bincount(pool.video, pool.positives, len(videos)).astype(np.float64)
+        self._negatives = np.bincount(pool.video, pool.negatives, len(videos)).astype(np.float64)
+        self._compare_frames(pool)
+        scores = np.array([one.video_score for one in videos])
+        self._video_wins = (np.sign(scores[:, None] - scores[None, :]) + 1) / 2
+
+    def _compare_frames(self, pool: SnippetPool) -> None:
+        """Count, for every snippet with abnormal frames, the normal frames of each video that score lower or equal."""
+        count = len(self.videos)
+        abnormal = np.flatnonzero(pool.positives)
+        abnormal = abnormal[np.argsort(-pool.scores[abnormal], kind="stable")]
+        self._point_video, self._point_frames = pool.video[abnormal], pool.positives[abnormal]
+        level = pool.scores[abnormal]
+        # the last point of each tie: a threshold includes all snippets of equal score
         self._last = np.searchsorted(-level, -level, side="right") - 1
-        self._above = np.empty((len(points), count), np.float32)  # normal frames that score as high, exact to 2^24
+        self._above = np.empty((len(abnormal), count), np.float32)  # normal frames scored as high, exact to 2^24
         self._wins = np.empty((count, count))
-        quiet = np.flatnonzero(rows.negatives)
-        quiet = quiet[np.lexsort((rows.scores[quiet], rows.video[quiet]))]
-        borders = np.searchsorted(rows.video[quiet], np.arange(count + 1))
+        normal = np.flatnonzero(pool.negatives)
+        normal = normal[np.lexsort((pool.scores[normal], pool.video[normal]))]
+        borders = np.searchsorted(pool.video[normal], np.arange(count + 1))
         for video in range(count):
-            one = quiet[borders[video] : borders[video + 1]]
-            below = np.concatenate([[0.0], np.cumsum(rows.negatives[one])])
-            under = below[np.searchsorted(rows.scores[one], level, side="left")]
-            up_to = below[np.searchsorted(rows.scores[one], level, side="right")]
-            self._above[:, video] = below[-1] - under
-            self._wins[:, video] = np.bincount(self._point_video, self._point_frames * (under + up_to) / 2, count)
-        top = np.array([video_score(track) for track in tracks])
-        self._video_wins = (np.sign(top[:, None] - top[None, :]) + 1) / 2
+            own = normal[borders[video] : borders[video + 1]]
+            cumulated = np.concatenate([[0.0], np.cumsum(pool.negatives[own])])
+            lower = cumulated[np.searchsorted(pool.scores[own], level, side="left")]
+            lower_or_equal = cumulated[np.searchsorted(pool.scores[own], level, side="right")]
+            self._above[:, video] = cumulated[-1] - lower
+            pairs = self._point_frames * (lower + lower_or_equal) / 2
+            self._wins[:, video] = np.bincount(self._point_video, pairs, count)
 
     def measure(self, weights: Floats) -> Floats:
-        """All figures of each draw, float64 [draws, 6] in the order of ``Metrics``; NaN where one cannot be computed.
+        """All metrics of each resample, float64 [R, 6] in the order of ``Metrics``; NaN where one cannot be computed.
 
         Parameters
         ----------
         weights
-            [draws, videos]: how many times each video is counted.
+            [R, videos]: how many times each resample has each video.
         """
         abnormal = weights * self._abnormal
         named = np.isfinite(self._rank)
@@ -92,8 +104,8 @@ class Board:
 
     def _average_precision(self, weights: Floats) -> Floats:
         parts = []
-        for start in range(0, len(weights), _AT_ONCE):
-            chunk = weights[start : start + _AT_ONCE]
+        for start in range(0, len(weights), _CHUNK):
+            chunk = weights[start : start + _CHUNK]
             step = chunk[:, self._point_video] * self._point_frames
             hits = np.cumsum(step, axis=1)[:, self._last]
             false = (self._above @ chunk.T.astype(np.float32)).T
@@ -104,14 +116,14 @@ class Board:
 def _auc(
     upper: Floats, lower: Floats, wins: Floats, positives: Floats | float, negatives: Floats | float
 ) -> NDArray[np.float64]:
-    """Share of pairs won, of each draw: ``upper`` weighs the winners' videos, ``lower`` the losers'."""
+    """Share of pairs won in each resample; ``upper`` weights videos as positives, ``lower`` as negatives."""
     pairs = (upper * positives).sum(axis=1) * (lower * negatives).sum(axis=1)
     return np.asarray(np.einsum("dv,dv->d", upper @ wins, lower) / pairs)
 
 
 @dataclass(frozen=True)
-class Interval:
-    """Percentile bootstrap interval of one figure."""
+class ConfidenceInterval:
+    """Percentile bootstrap confidence interval of one metric."""
 
     low: float
     high: float
@@ -119,7 +131,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of a method minus that of another, its interval, and the two-sided bootstrap p-value."""
+    """One metric of a method minus that of another, its confidence interval, and the two-sided bootstrap p-value."""
 
     mean: float
     low: float
@@ -128,8 +140,8 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """Figures of a method as observed and on every draw.
+class BootstrapResult:
+    """Metrics of a method as observed and on every resample.
 
     Attributes
     ----------
@@ -137,23 +149,24 @@ class Sample:
         Names of the test videos.
     observed
         float64 [6], mean over seeds.
-    drawn
-        float64 [draws, 6].
+    resampled
+        float64 [R, 6].
     """
 
     videos: tuple[str, ...]
     observed: Floats
-    drawn: Floats
+    resampled: Floats
 
-    def intervals(self, level: float = 0.95) -> dict[str, Interval]:
-        """Interval of each figure; a draw that cannot give a figure (no abnormal video, say) is left out of it."""
-        return {name: Interval(*_range(column, level)) for name, column in zip(NAMES, self.drawn.T, strict=True)}
+    def intervals(self, level: float = 0.95) -> dict[str, ConfidenceInterval]:
+        """Interval of each metric, over the resamples in which it can be computed (with abnormal videos, say)."""
+        columns = zip(NAMES, self.resampled.T, strict=True)
+        return {name: ConfidenceInterval(*_range(column, level)) for name, column in columns}
 
-    def minus(self, other: Sample) -> dict[str, Difference]:
-        """Compare two methods on the same draws of the same videos.
+    def difference_from(self, other: BootstrapResult) -> dict[str, Difference]:
+        """Difference of two methods on the same resamples of the same videos.
 
-        p is twice the smaller share of draws on either side of zero, counting the observed one (Davison and Hinkley
-        1997, 4.2.1), so it is never below 2 / (draws + 1).
+        p is twice the smaller share of resamples on either side of zero, with the observed difference counted
+        (Davison and Hinkley 1997, 4.2.1), so it is never below 2 / (R + 1).
 
         Raises
         ------
@@ -163,11 +176,11 @@ class Sample:
         if self.videos != other.videos:
             raise UsageError(
                 f"{len(self.videos)} and {len(other.videos)} different test videos cannot be paired",
-                "give both runs features (and text) of the same videos",
+                "evaluate both runs with features (and captions) of the same videos",
             )
         found = {}
         for name, column, value in zip(
-            NAMES, (self.drawn - other.drawn).T, self.observed - other.observed, strict=True
+            NAMES, (self.resampled - other.resampled).T, self.observed - other.observed, strict=True
         ):
             finite = column[np.isfinite(column)]
             below, above = np.count_nonzero(finite <= 0), np.count_nonzero(finite >= 0)
@@ -185,27 +198,27 @@ def _range(column: Floats, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def sample(boards: Sequence[Board], *, draws: int = DRAWS, seed: int = 0) -> Sample:
-    """Measure one method, one board per seed, on ``draws`` draws of videos and seeds.
+def bootstrap(tables: Sequence[BootstrapTable], *, resamples: int = RESAMPLES, seed: int = 0) -> BootstrapResult:
+    """Metrics of one method, with one table per training seed, on resamples of videos and training seeds.
 
-    The same ``seed`` gives the same draws of videos to every method that was measured on as many.
+    The same ``seed`` gives the same resamples of videos to all methods with the same number of videos.
 
     Raises
     ------
     UsageError
-        The seeds were measured on different test videos.
+        The training seeds were measured on different test videos.
     """
-    videos = boards[0].videos
-    if any(board.videos != videos for board in boards):
+    videos = tables[0].videos
+    if any(table.videos != videos for table in tables):
         raise UsageError("the seeds of a method were measured on different test videos", "score the same videos")
     random = np.random.default_rng(seed)
-    picks = random.integers(0, len(videos), (draws, len(videos)))
-    weights = np.zeros((draws, len(videos)))
-    np.add.at(weights, (np.arange(draws)[:, None], picks), 1)
-    values = np.stack([board.measure(weights) for board in boards], axis=1)  # [draws, seeds, 6]
-    seeds = random.integers(0, len(boards), (draws, len(boards)))
-    return Sample(
+    picks = random.integers(0, len(videos), (resamples, len(videos)))
+    weights = np.zeros((resamples, len(videos)))
+    np.add.at(weights, (np.arange(resamples)[:, None], picks), 1)
+    values = np.stack([table.measure(weights) for table in tables], axis=1)  # [R, seeds, 6]
+    seeds = random.integers(0, len(tables), (resamples, len(tables)))
+    return BootstrapResult(
         videos,
-        np.mean([astuple(board.observed) for board in boards], axis=0),
+        np.mean([astuple(table.observed) for table in tables], axis=0),
         np.take_along_axis(values, seeds[:, :, None], axis=1).mean(axis=1),
     )

@@ -1,23 +1,25 @@
-"""Score the test videos of a dataset and measure."""
+"""Evaluation of runs on the test videos of their dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kgvad.console import track as tracked
+from kgvad.console import track
 from kgvad.detector.data.annotations import Truth
-from kgvad.detector.data.resample import laid_text
+from kgvad.detector.data.inputs import load_truth, open_store
+from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import Features
-from kgvad.detector.data.training_inputs import load_truth, open_store
-from kgvad.detector.evaluation.bootstrap import DRAWS, Board, sample
-from kgvad.detector.evaluation.frame_metrics import Track, make_track
-from kgvad.detector.evaluation.report import Evaluation, Method, plain, short_names
-from kgvad.detector.evaluation.temporal_map import THRESHOLDS, alarms, category_auc, confusion, detection_map
+from kgvad.detector.evaluation.alarms import alarm_metrics
+from kgvad.detector.evaluation.bootstrap import RESAMPLES, BootstrapResult, BootstrapTable, bootstrap
+from kgvad.detector.evaluation.category_metrics import category_auc, confusion
+from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo, match_ground_truth
+from kgvad.detector.evaluation.report import Evaluation, Method, json_safe
+from kgvad.detector.evaluation.temporal_map import THRESHOLDS, temporal_map
 from kgvad.detector.run import CONFIG, METRICS, Run, RunConfig
 from kgvad.detector.scoring.class_probabilities import ClassRule
 from kgvad.detector.scoring.infer import score_features
@@ -31,11 +33,13 @@ from kgvad.video.feature_store import FeatureStore
 def score_split(
     run: Run, store: FeatureStore, truth: Truth, text: Mapping[str, Features] | None = None
 ) -> list[Scores]:
-    """Scores of the test videos that have features (and captions, where the run needs them)."""
+    """Scores of the test videos that have features (and captions, where ``text`` is given)."""
     present = set(store.ids())
     videos = [video for video in truth.split("test") if video in present and (text is None or video in text)]
     if not videos:
-        raise FeatureError(f"{store.root} has features of no test video of {truth.dataset}", "extract or import them")
+        raise FeatureError(
+            f"{store.root} has no features of the test videos of {truth.dataset}", "extract or import them"
+        )
     return [
         score_features(
             run,
@@ -45,12 +49,12 @@ def score_split(
             encoder_fingerprint=store.fingerprint,
             text=None if text is None else text[video],
         )
-        for video in tracked(videos, "scoring")
+        for video in track(videos, "scoring")
     ]
 
 
-def tracks_of(scores: Sequence[Scores], truth: Truth) -> list[Track]:
-    """Lay scores over the ground truth.
+def match_all(scores: Sequence[Scores], truth: Truth) -> list[EvaluatedVideo]:
+    """Scores of the videos beside their ground truth.
 
     Raises
     ------
@@ -59,15 +63,17 @@ def tracks_of(scores: Sequence[Scores], truth: Truth) -> list[Track]:
     ScoresError
         The scores of a video are for another number of frames than the ground truth has.
     """
-    tracks = []
+    videos = []
     for one in scores:
         known = truth.videos.get(one.video)
         if known is None:
-            raise FeatureError(f"{one.video} is not a video of {truth.dataset}", "name the scores after the videos")
+            raise FeatureError(
+                f"{one.video} is not a video of {truth.dataset}", "name the scores after the videos of the dataset"
+            )
         if known.intervals is None:
             raise FeatureError(f"{one.video} has no frame labels in {truth.dataset}", "evaluate the test videos only")
-        tracks.append(
-            make_track(
+        videos.append(
+            match_ground_truth(
                 one,
                 known.labels,
                 known.intervals,
@@ -76,37 +82,40 @@ def tracks_of(scores: Sequence[Scores], truth: Truth) -> list[Track]:
                 events=known.events,
             )
         )
-    return tracks
+    return videos
 
 
-def smoothed(scores: Scores, rows: int) -> Scores:
-    """Scores whose anomaly score is the mean over ``rows`` rows around each; fewer at the ends of the video."""
+def smoothed(scores: Scores, window: int) -> Scores:
+    """Scores after a moving average over ``window`` snippets; the window is cut at the ends of the video."""
     count = len(scores.scores)
-    before = np.maximum(np.arange(count) - (rows - 1) // 2, 0)
-    after = np.minimum(np.arange(count) + rows // 2 + 1, count)
+    before = np.maximum(np.arange(count) - (window - 1) // 2, 0)
+    after = np.minimum(np.arange(count) + window // 2 + 1, count)
     total = np.concatenate([[0.0], np.cumsum(scores.scores, dtype=np.float64)])
     mean = (total[after] - total[before]) / (after - before)
     return replace(scores, scores=np.clip(mean, 0, 1).astype(np.float32))
 
 
-def describe_tracks(tracks: Sequence[Track], config: RunConfig, rule: ClassRule) -> dict[str, Any]:
-    """Detection mAP (corrected and legacy), alarms, AUC and confusion by category."""
+def detailed_metrics(videos: Sequence[EvaluatedVideo], config: RunConfig, rule: ClassRule) -> dict[str, Any]:
+    """Detection mAP (corrected and legacy), alarm metrics, and AUC and confusion by category."""
     details: dict[str, Any] = {}
-    if all(one.category_scores is not None for one in tracks):
+    if all(one.category_scores is not None for one in videos):
         for mode in ("corrected", "legacy"):
-            found = detection_map(
-                tracks, config.categories, config.normal, mode, normal_has_events=config.dataset == "xd", rule=rule
+            found = temporal_map(
+                videos, config.categories, config.normal, mode, normal_has_events=config.dataset == "xd", rule=rule
             )
             details[f"map_{mode}"] = {"iou": THRESHOLDS, "map": found.maps, "mean": found.average}
-        details["confusion"] = confusion(tracks, config.categories, config.normal)
-        details["confusion_with_normal"] = confusion(tracks, config.categories, config.normal, with_normal=True)
-    details["alarms"] = asdict(alarms(tracks))
-    details["category_auc"] = category_auc(tracks, config.categories)
+        details["confusion"] = confusion(videos, config.categories, config.normal)
+        details["confusion_with_normal"] = confusion(videos, config.categories, config.normal, with_normal=True)
+    details["alarms"] = asdict(alarm_metrics(videos))
+    details["category_auc"] = category_auc(videos, config.categories)
     return details
 
 
 def find_methods(paths: Sequence[Path], device: str = "cpu") -> list[tuple[Path, list[Run]]]:
-    """Runs by method: a run is one, a folder of runs that differ in the seed only is one, of other runs several."""
+    """Runs by method: one run, or the runs of a folder that differ in the seed only.
+
+    Every run of a folder with other differences is a method of its own.
+    """
     found: list[tuple[Path, list[Run]]] = []
     for path in paths:
         inside = [] if (path / CONFIG).is_file() else [config.parent for config in path.glob(f"*/{CONFIG}")]
@@ -120,80 +129,112 @@ def find_methods(paths: Sequence[Path], device: str = "cpu") -> list[tuple[Path,
     return found
 
 
-def evaluate_runs(
-    paths: Sequence[Path],
-    features: Path | None = None,
-    lists: Path | None = None,
-    *,
-    text: Path | None = None,
-    device: str = "cpu",
-    draws: int = DRAWS,
-    smooth: int = 1,
-    rule: ClassRule | None = None,
-) -> Evaluation:
-    """Score the test videos with each run, write its ``metrics.json`` and collect the figures.
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How runs are evaluated.
+
+    Attributes
+    ----------
+    features
+        Root of the feature stores; ``None``: the default folder of the dataset.
+    lists
+        Folder of the official lists; ``None``: ``dataset.json`` beside the features.
+    text
+        Store of caption embeddings, for runs that read captions.
+    device
+        Torch device.
+    resamples
+        Bootstrap resamples of videos and seeds, for intervals and p values; 0: none.
+    smooth
+        Snippets of the moving average of the score; 1: none.
+    rule
+        Of the class probabilities in which events are searched for the mAP.
+    """
+
+    features: Path | None = None
+    lists: Path | None = None
+    text: Path | None = None
+    device: str = "cpu"
+    resamples: int = RESAMPLES
+    smooth: int = 1
+    rule: ClassRule = field(default_factory=ClassRule)
+
+
+def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = None) -> Evaluation:
+    """Score the test videos with each run, write its ``metrics.json`` and collect the results.
 
     Parameters
     ----------
     paths
-        Runs, or folders of runs (:func:`find_methods`); further methods are compared with the first.
-    features
-        Root of the feature stores; default: the user's data folder.
-    lists
-        Folder of the official lists; default: what stands beside the features.
-    text
-        Store of caption embeddings, for runs that fuse them with the features.
-    draws
-        Of videos and seeds, for intervals and p values; 0: none.
-    smooth
-        The score is the mean over so many rows; 1: as it is.
-    rule
-        Of the class probabilities in which detection looks for events; default: softmax.
+        Runs, or folders of runs (:func:`find_methods`); the other methods are compared with the first.
+    options
+        How they are evaluated.
 
     Raises
     ------
     RunError
         The runs are of different datasets.
     """
-    rule = rule or ClassRule()
-    names, groups = zip(*find_methods(paths, device), strict=True)
-    datasets = sorted({run.config.dataset for group in groups for run in group})
+    options = options or EvaluationOptions()
+    folders, groups = zip(*find_methods(paths, options.device), strict=True)
+    datasets = sorted({run.config.dataset for runs in groups for run in runs})
     if len(datasets) > 1:
         raise RunError(f"the runs are of different datasets ({', '.join(datasets)})", "evaluate them one by one")
-    root = features or default_features(datasets[0])
-    truth = load_truth(datasets[0], root, lists)
-    methods, samples = [], []
-    for name, group in zip(short_names(names), groups, strict=True):
-        config = group[0].config
-        found, boards = [], []
-        for run in group:
-            store = open_store(root, run.config.encoder)
-            words = (
-                None
-                if text is None or run.config.text_dim is None
-                else laid_text(FeatureStore.open(text), store, truth.split("test"))
+    root = options.features or default_features(datasets[0])
+    truth = load_truth(datasets[0], root, options.lists)
+    methods, results = [], []
+    for name, runs in zip(short_names(folders), groups, strict=True):
+        method, result = _evaluate_method(name, runs, root, truth, options)
+        for run, metrics, details in zip(runs, method.metrics, method.details, strict=True):
+            rule = {"class_rule": options.rule.name, "temperature": options.rule.temperature}
+            write_json(
+                run.folder / METRICS, json_safe({"smooth": options.smooth, **rule, **asdict(metrics), **details})
             )
-            scores = score_split(run, store, truth, words)
-            found.append(tracks_of([smoothed(one, smooth) for one in scores], truth))
-            boards.append(Board(found[-1], run.config.categories, run.config.normal))
-        samples.append(sample(boards, draws=draws))
-        method = Method(
-            name,
-            config.detector,
-            config.encoder,
-            None if text is None or config.text_dim is None else text.name,
-            tuple(str(run.folder) for run in group),
-            tuple(run.config.seed for run in group),
-            config.categories,
-            config.normal,
-            tuple(board.observed for board in boards),
-            tuple(describe_tracks(tracks, run.config, rule) for run, tracks in zip(group, found, strict=True)),
-            tuple(found),
-            samples[-1].intervals() if draws else {},
-        )
-        for run, metrics, details in zip(group, method.metrics, method.details, strict=True):
-            about = {"smooth": smooth, "classes": rule.name, "temperature": rule.temperature}
-            write_json(run.folder / METRICS, plain({**about, **asdict(metrics), **details}))
         methods.append(method)
-    differences = tuple(one.minus(samples[0]) for one in samples[1:]) if draws else ()
-    return Evaluation(datasets[0], smooth, rule, draws, tuple(methods), differences)
+        results.append(result)
+    differences = tuple(one.difference_from(results[0]) for one in results[1:]) if options.resamples else ()
+    return Evaluation(datasets[0], options.smooth, options.rule, options.resamples, tuple(methods), differences)
+
+
+def _evaluate_method(
+    name: str, runs: Sequence[Run], root: Path, truth: Truth, options: EvaluationOptions
+) -> tuple[Method, BootstrapResult]:
+    """Score and measure the runs of one method, which differ in the seed."""
+    config = runs[0].config
+    videos = [_score_run(run, root, truth, options) for run in runs]
+    tables = [BootstrapTable(one, config.categories, config.normal) for one in videos]
+    result = bootstrap(tables, resamples=options.resamples)
+    method = Method(
+        name=name,
+        detector=config.detector,
+        encoder=config.encoder,
+        text=None if options.text is None or config.caption_dim is None else options.text.name,
+        folders=tuple(str(run.folder) for run in runs),
+        seeds=tuple(run.config.seed for run in runs),
+        categories=config.categories,
+        normal=config.normal,
+        metrics=tuple(table.observed for table in tables),
+        details=tuple(detailed_metrics(one, config, options.rule) for one in videos),
+        videos=tuple(videos),
+        intervals=result.intervals() if options.resamples else {},
+    )
+    return method, result
+
+
+def _score_run(run: Run, root: Path, truth: Truth, options: EvaluationOptions) -> list[EvaluatedVideo]:
+    store = open_store(root, run.config.encoder)
+    captions = None
+    if options.text is not None and run.config.caption_dim is not None:
+        captions = resample_captions(FeatureStore.open(options.text), store, truth.split("test"))
+    scores = score_split(run, store, truth, captions)
+    return match_all([smoothed(one, options.smooth) for one in scores], truth)
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that differ from each other."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-length:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: ROC, precision and recall, bars by category, score curves over the ground truth."""
+"""Plots of an evaluation: ROC and precision-recall curves, bars by category, score curves over the ground truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.evaluation.frame_metrics import Floats, Track, operating_points, roc_auc, rows_of, video_score
+from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo, Floats, pool_snippets
+from kgvad.detector.evaluation.frame_metrics import precision_recall_points, roc_auc, roc_points
 from kgvad.detector.evaluation.report import Evaluation, Method
 from kgvad.errors import KgvadError, UsageError
 from kgvad.files import replacing
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GRID = np.linspace(0, 1, 201)
-# told apart by readers who do not see all colours (Okabe and Ito 2008), lines also by their dashes
+# safe for colour-blind readers (Okabe and Ito 2008); lines also differ in their dashes
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333333")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 STYLE: Any = {  # matplotlib types each key
@@ -35,23 +36,23 @@ STYLE: Any = {  # matplotlib types each key
     "axes.titlelocation": "left",
     "legend.frameon": False,
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "kgvad",  # the same figures give the same file
+    "svg.hashsalt": "kgvad",  # equal plots give equal files
 }
 NO_DATE: dict[str, dict[str, None]] = {"svg": {"Date": None}, "png": {"Software": None}}
 
 
-def draw_figures(evaluation: Evaluation, folder: Path, videos: Sequence[str] = ()) -> list[Path]:
-    """Draw all figures into ``folder``, each as SVG and PNG, and return the files.
+def draw_plots(evaluation: Evaluation, folder: Path, videos: Sequence[str] = ()) -> list[Path]:
+    """Draw all plots into ``folder``, each as SVG and PNG, and return the files.
 
     Parameters
     ----------
     videos
-        Whose score curves are drawn; default: those that tell most (:func:`telling_videos`).
+        Whose score curves are drawn; default: :func:`representative_videos`.
 
     Raises
     ------
     UsageError
-        A video is not one of the test videos.
+        A video is not a test video.
     KgvadError
         matplotlib is not installed.
     """
@@ -59,14 +60,14 @@ def draw_figures(evaluation: Evaluation, folder: Path, videos: Sequence[str] = (
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise KgvadError("figures need matplotlib", "pip install 'kgvad[figures]'") from None
-    chosen = dict.fromkeys(videos, "") or telling_videos(evaluation.methods[0])
-    known = [track.video for track in evaluation.methods[0].tracks[0]]
+        raise KgvadError("plots need matplotlib", "pip install 'kgvad[figures]'") from None
+    chosen = dict.fromkeys(videos, "") or representative_videos(evaluation.methods[0])
+    known = [one.video for one in evaluation.methods[0].videos[0]]
     for name in chosen:
         if name not in known:
-            raise UsageError(f"--video {name} is no test video", f"known: {', '.join(known[:3])}, ...")
+            raise UsageError(f"--video {name} is not a test video", f"known: {', '.join(known[:3])}, ...")
     drawings: dict[str, Callable[[Figure], None]] = {
-        "roc": lambda figure: _curves(figure, evaluation, _roc, "false alarms", "recall", chance=True),
+        "roc": lambda figure: _curves(figure, evaluation, _roc, "false positive rate", "recall", chance=True),
         "precision-recall": lambda figure: _curves(figure, evaluation, _precision, "recall", "precision", chance=False),
         "categories": lambda figure: _categories(figure, evaluation),
         "scores": lambda figure: _scores(figure, evaluation, chosen),
@@ -85,88 +86,86 @@ def draw_figures(evaluation: Evaluation, folder: Path, videos: Sequence[str] = (
     return written
 
 
-def telling_videos(method: Method) -> dict[str, str]:
-    """Test videos that show what a method can and cannot do, and what each stands for.
+def representative_videos(method: Method) -> dict[str, str]:
+    """Test videos from the best to the worst result of a method, with the reason why each was chosen.
 
-    By the AUC within abnormal videos: the best two, the middle one and the worst. Of the normal videos: the one with
-    the highest scores and the middle one.
+    Abnormal videos, by the frame AUC within the video: the best two, the median and the worst. Normal videos, by the
+    video score: the highest and the median.
     """
-    inside, quiet = {}, {}
-    for seeds in zip(*method.tracks, strict=True):
-        track, score = seeds[0], np.mean([one.scores for one in seeds], axis=0)
-        if not track.abnormal:
-            quiet[track.video] = float(np.mean([video_score(one) for one in seeds]))
+    within, normal = {}, {}
+    for seeds in zip(*method.videos, strict=True):
+        one, score = seeds[0], np.mean([seed.scores for seed in seeds], axis=0)
+        if not one.abnormal:
+            normal[one.video] = float(np.mean([seed.video_score for seed in seeds]))
             continue
-        auc = roc_auc(score, track.positives.astype(np.float64), track.negatives.astype(np.float64))
+        auc = roc_auc(score, one.positives.astype(np.float64), one.negatives.astype(np.float64))
         if np.isfinite(auc):
-            inside[track.video] = auc
+            within[one.video] = auc
     found: dict[str, str] = {}
-    ranked = sorted(inside, key=lambda name: -inside[name])
-    for place, words in ((0, "best located"), (1, "second best"), (len(ranked) // 2, "middle"), (-1, "worst")):
+    ranked = sorted(within, key=lambda name: -within[name])
+    for place, words in ((0, "best"), (1, "second best"), (len(ranked) // 2, "median"), (-1, "worst")):
         if ranked:
-            found.setdefault(ranked[place], f"{words}, AUC {inside[ranked[place]]:.2f} within")
-    calm = sorted(quiet, key=lambda name: -quiet[name])
-    for place, words in ((0, "highest scores of a normal video"), (len(calm) // 2, "middle of the normal videos")):
-        if calm:
-            found.setdefault(calm[place], words)
+            found.setdefault(ranked[place], f"{words}, AUC {within[ranked[place]]:.2f} within the video")
+    ranked = sorted(normal, key=lambda name: -normal[name])
+    for place, words in ((0, "highest scores of a normal video"), (len(ranked) // 2, "median of the normal videos")):
+        if ranked:
+            found.setdefault(ranked[place], words)
     return found
 
 
-def _roc(tracks: Sequence[Track]) -> Floats:
-    rows = rows_of(tracks)
-    _, hits, alarms = operating_points(rows.scores, rows.positives, rows.negatives)
-    return np.asarray(np.interp(GRID, np.append(0, alarms / alarms[-1]), np.append(0, hits / hits[-1])))
+def _roc(videos: Sequence[EvaluatedVideo]) -> Floats:
+    false_positive_rate, recall = roc_points(pool_snippets(videos))
+    return np.asarray(np.interp(GRID, false_positive_rate, recall))
 
 
-def _precision(tracks: Sequence[Track]) -> Floats:
-    rows = rows_of(tracks)
-    _, hits, alarms = operating_points(rows.scores, rows.positives, rows.negatives)
-    precision = hits / (hits + alarms)
-    return np.asarray(np.interp(GRID, np.append(0, hits / hits[-1]), np.append(precision[0], precision)))
+def _precision(videos: Sequence[EvaluatedVideo]) -> Floats:
+    precision, recall = precision_recall_points(pool_snippets(videos))
+    precision[0] = precision[1]  # scikit-learn starts the curve at precision 1, which no threshold has
+    return np.asarray(np.interp(GRID, recall, precision))
 
 
 def _curves(
     figure: Figure,
     evaluation: Evaluation,
-    curve: Callable[[Sequence[Track]], Floats],
-    across: str,
-    up: str,
+    curve: Callable[[Sequence[EvaluatedVideo]], Floats],
+    x_label: str,
+    y_label: str,
     *,
     chance: bool,
 ) -> None:
-    """One line a method, mean over seeds with their spread: over all test videos, and over the abnormal ones."""
+    """One line a method, mean and deviation over seeds: over all test videos, and over the abnormal ones."""
     figure.set_size_inches(8.6, 4.3)
     name = "frame_auc" if chance else "frame_ap"
     for place, inside in enumerate((False, True)):
         axes = figure.add_subplot(1, 2, place + 1)
-        chosen = [[_kept(tracks, inside) for tracks in method.tracks] for method in evaluation.methods]
-        rows = rows_of(chosen[0][0])
-        share = rows.positives.sum() / (rows.positives.sum() + rows.negatives.sum())
+        chosen = [[_chosen(seed, inside) for seed in method.videos] for method in evaluation.methods]
+        pool = pool_snippets(chosen[0][0])
+        share = pool.positives.sum() / (pool.positives.sum() + pool.negatives.sum())
         axes.plot(GRID, GRID if chance else np.full_like(GRID, share), color="#aaaaaa", lw=0.8, label="chance")
         for number, (method, seeds) in enumerate(zip(evaluation.methods, chosen, strict=True)):
-            lines = np.array([curve(tracks) for tracks in seeds])
+            lines = np.array([curve(videos) for videos in seeds])
             mean, spread = lines.mean(axis=0), lines.std(axis=0, ddof=1) if len(lines) > 1 else np.zeros(len(GRID))
             key = "ano_auc" if inside and chance else name
             value = f" {100 * np.mean(method.columns()[key]):.1f}" if chance or not inside else ""
             colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
             axes.plot(GRID, mean, color=colour, ls=dash, lw=1.5, label=method.name + value)
             axes.fill_between(GRID, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
-        axes.set(xlim=(0, 1), xlabel=f"{across} (share of frames)", ylabel=up)
+        axes.set(xlim=(0, 1), xlabel=f"{x_label} (frames)", ylabel=y_label)
         axes.set_ylim(0, 1 if chance else min(1, 1.3 * float(max(np.max(line.get_ydata()) for line in axes.lines))))
         where = "abnormal videos only" if inside else "all test videos"
         axes.set_title(where + ("" if inside and not chance else f", {'AUC' if chance else 'AP'} in %"))
         axes.legend(loc="lower right" if chance else "upper right", fontsize=8)
 
 
-def _kept(tracks: Sequence[Track], inside: bool) -> list[Track]:
-    return [track for track in tracks if track.abnormal or not inside]
+def _chosen(videos: Sequence[EvaluatedVideo], abnormal_only: bool) -> list[EvaluatedVideo]:
+    return [one for one in videos if one.abnormal or not abnormal_only]
 
 
 def _categories(figure: Figure, evaluation: Evaluation) -> None:
-    """Bars of each category: frame AUC against the normal videos, and how many of its videos are named rightly."""
+    """Bars of each category: frame AUC against the normal videos, and share of videos that are correctly classified."""
     counts: dict[str, int] = {}
-    for track in evaluation.methods[0].tracks[0]:
-        for label in track.labels[:1]:
+    for one in evaluation.methods[0].videos[0]:
+        for label in one.labels[:1]:
             counts[label] = counts.get(label, 0) + 1
     names = sorted(counts)
     figure.set_size_inches(8.6, 1.0 + len(names) * max(0.28, 0.11 * len(evaluation.methods)))
@@ -178,13 +177,13 @@ def _categories(figure: Figure, evaluation: Evaluation) -> None:
         auc = np.array([[d["category_auc"].get(name, np.nan) for name in names] for d in method.details])
         _bars(left, places, auc, thick, colour, method.name)
         if all("confusion" in d for d in method.details):
-            right_names = [[d["confusion"][name].get(name, 0) / counts[name] for name in names] for d in method.details]
-            _bars(right, places, np.array(right_names), thick, colour, method.name)
+            correct = [[d["confusion"][name].get(name, 0) / counts[name] for name in names] for d in method.details]
+            _bars(right, places, np.array(correct), thick, colour, method.name)
     left.axvline(0.5, color="#888888", lw=0.8)
     left.set(xlim=(0, 1), xlabel="frame AUC, with all normal videos (0.5: chance)")
     left.set_yticks(range(len(names)), [f"{name} ({counts[name]})" for name in names])
     left.invert_yaxis()
-    right.set(xlim=(0, 1), xlabel="share of its videos named rightly")
+    right.set(xlim=(0, 1), xlabel="share of its videos correctly classified")
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
@@ -208,17 +207,17 @@ def _bars(
 
 
 def _scores(figure: Figure, evaluation: Evaluation, videos: dict[str, str]) -> None:
-    """One strip a video: scores of each method (mean and range over seeds) over the annotated frames."""
+    """One panel a video: scores of each method (mean and range over seeds) over the annotated frames."""
     figure.set_size_inches(8.6, 0.6 + 1.25 * len(videos))
-    strips = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
-    for axes, (video, words) in zip(strips, videos.items(), strict=True):
-        shown: Track | None = None
+    panels = figure.subplots(len(videos), 1, squeeze=False)[:, 0]
+    for axes, (video, words) in zip(panels, videos.items(), strict=True):
+        shown: EvaluatedVideo | None = None
         for number, method in enumerate(evaluation.methods):
-            seeds = [track for tracks in method.tracks for track in tracks if track.video == video]
+            seeds = [one for seed in method.videos for one in seed if one.video == video]
             if not seeds:
                 continue
             shown = seeds[0]
-            values = np.array([track.scores for track in seeds])
+            values = np.array([one.scores for one in seeds])
             colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
             axes.stairs(
                 values.mean(axis=0), shown.edges, baseline=None, color=colour, ls=dash, lw=1.3, label=method.name
@@ -227,15 +226,16 @@ def _scores(figure: Figure, evaluation: Evaluation, videos: dict[str, str]) -> N
                 axes.stairs(
                     values.max(axis=0), shown.edges, baseline=values.min(axis=0), fill=True, color=colour, alpha=0.15
                 )
-        assert shown is not None  # the caller has looked the names up
+        if shown is None:
+            continue
         for start, end in shown.intervals:
             axes.axvspan(start, end, color="#f3c5bd", alpha=0.7, lw=0, zorder=0, label="annotated")
         label = ", ".join(shown.labels) or "Normal"
         axes.set_title(f"{video} ({label})" + (f": {words}" if words else ""))
         axes.set(xlim=(0, shown.frame_count), ylim=(0, 1), yticks=(0, 0.5, 1))
-    strips[-1].set_xlabel("frame")
+    panels[-1].set_xlabel("frame")
     handles: dict[str, Artist] = {}
-    for axes in strips:
+    for axes in panels:
         for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(str(text), handle)
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=5)

@@ -1,19 +1,20 @@
-"""Detection of events in time: mAP@IoU by interval arithmetic, and figures of an alarm at a threshold.
+"""Temporal detection of events: mAP@IoU by interval arithmetic.
 
-The procedure is the field's (VadCLIP's evaluation, after Zhao et al. 2017). ``legacy`` keeps its faults for
-comparison, ``corrected`` does not:
+The procedure is that of VadCLIP's evaluation (after Zhao et al. 2017). ``legacy`` keeps its faults for comparison,
+``corrected`` does not:
 
-                      legacy                                   corrected
-    classes           all, Normal too                          abnormal categories with at least one event
-    videos            all                                      abnormal
-    UCF-Crime Normal  named "A" in the truth, so its AP is 0   left out
-    an empty class    makes the whole result 0                 has AP 0
-    a score that      gives no proposal                        is one proposal, the whole video
-    never moves
-    runs of a frame   left out                                 kept
-    events of one     each counts, though one run of rows      count as one
-    category that     can find only one
-    overlap
+                       legacy                                   corrected
+    classes            all, with Normal                         abnormal categories with at least one event
+    videos             all                                      abnormal
+    UCF-Crime Normal   named "A" in the truth, so its AP is 0   left out
+    a class without    makes the whole result 0                 has AP 0
+    proposals
+    constant scores    give no proposal                         give one proposal, the whole video
+    proposals of one   left out                                 kept
+    frame
+    overlapping        each counts, though one proposal can     count as one
+    events of one      match only one
+    category
 """
 
 from __future__ import annotations
@@ -25,21 +26,22 @@ from typing import Literal
 
 import numpy as np
 
-from kgvad.detector.evaluation.frame_metrics import Floats, Interval, Ints, Track, roc_auc, rows_of, video_categories
+from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo, Floats, FrameSpan, Ints, LabelledSpan
 from kgvad.detector.scoring.class_probabilities import ClassRule
 
 Mode = Literal["legacy", "corrected"]
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)  # of IoU
+GroundTruth = dict[str, list[tuple[int, int, int]]]  # category -> (index of the video, start, end) of its events
 
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """Predicted events, one per place of the arrays.
+    """Predicted events.
 
     Attributes
     ----------
     video, category
-        Numbers of both, int64 [N].
+        Indices of both, int64 [N].
     start, end
         Frames [start, end), int64 [N].
     score
@@ -53,7 +55,7 @@ class Proposals:
     score: Floats
 
 
-def iou(one: Interval, other: Interval) -> float:
+def temporal_iou(one: FrameSpan, other: FrameSpan) -> float:
     """Shared frames over covered frames."""
     shared = min(one[1], other[1]) - max(one[0], other[0])
     if shared <= 0:
@@ -61,50 +63,70 @@ def iou(one: Interval, other: Interval) -> float:
     return shared / ((one[1] - one[0]) + (other[1] - other[0]) - shared)
 
 
-def proposals(video: int, values: Floats, edges: Ints, mode: Mode = "corrected") -> Proposals:
-    """Maximal runs of rows above max - 0.6 (max - min), of each category apart.
+def find_proposals(video: int, values: Floats, edges: Ints, mode: Mode = "corrected") -> Proposals:
+    """Maximal runs of snippets above max - 0.6 (max - min), for each category.
 
     The confidence of a run is its largest value plus 0.7 times the mean of the F // 16 largest frames of the video.
 
     Parameters
     ----------
     video
-        Its number.
+        Its index.
     values
-        [T, C]: share of each category in each row.
+        [T, C]: class probability of each category in each snippet.
     edges
-        int64 [T + 1]: row i covers frames [edges[i], edges[i + 1]).
+        int64 [T + 1]: snippet i covers frames [edges[i], edges[i + 1]).
     """
-    rows = len(values)
-    frames = np.diff(edges)
-    wanted = int(edges[-1]) // 16
-    enough = min(rows, wanted // int(frames.min()) + 1)  # so many rows hold the wanted frames, however long each is
-    largest = np.argpartition(-values, enough - 1, axis=0)[:enough]
-    order = np.take_along_axis(largest, np.argsort(-np.take_along_axis(values, largest, axis=0), axis=0), axis=0)
-    taken = np.clip(wanted - np.cumsum(frames[order], axis=0) + frames[order], 0, frames[order])
-    level = (np.take_along_axis(values, order, axis=0) * taken).sum(axis=0) / max(wanted, 1)
     highest, lowest = values.max(axis=0), values.min(axis=0)
-    least = highest - 0.6 * (highest - lowest)
-    above = values > least if mode == "legacy" else values >= least
+    threshold = highest - 0.6 * (highest - lowest)
+    above = values > threshold if mode == "legacy" else values >= threshold
     turns = np.diff(above.T.astype(np.int8), axis=1, prepend=0, append=0)  # [C, T + 1]
     category, first = np.nonzero(turns == 1)
     last = np.nonzero(turns == -1)[1]
     kept = edges[last] - edges[first] >= (2 if mode == "legacy" else 1)
     category, first, last = category[kept], first[kept], last[kept]
-    # the largest value of every run at once; the added row makes the place after a last run one that exists
+    confidence = _peaks(values, category, first, last) + 0.7 * _mean_of_largest_frames(values, edges)[category]
+    return Proposals(np.full(len(first), video), category, edges[first], edges[last], confidence)
+
+
+def _peaks(values: Floats, category: Ints, first: Ints, last: Ints) -> Floats:
+    """Largest value of each run [first, last) of snippets in the column ``category``."""
+    if not len(first):
+        return np.empty(0)
+    # One reduction over the columns laid end to end; the repeated last snippet keeps the end of a run inside.
     padded = np.concatenate([values, values[-1:]]).T.ravel()
-    borders = np.column_stack([category * (rows + 1) + first, category * (rows + 1) + last]).ravel()
-    peaks = np.maximum.reduceat(padded, borders)[::2] if len(borders) else np.empty(0)
-    return Proposals(np.full(len(first), video), category, edges[first], edges[last], peaks + 0.7 * level[category])
+    offset = category * (len(values) + 1)
+    borders = np.column_stack([offset + first, offset + last]).ravel()
+    return np.asarray(np.maximum.reduceat(padded, borders)[::2])
 
 
-def _ranked(found: Sequence[Proposals], categories: int) -> list[Proposals]:
-    """All proposals of each category, best first; equal ones in the order of the videos."""
+def _mean_of_largest_frames(values: Floats, edges: Ints) -> Floats:
+    """Mean of the F // 16 largest frame values of each category, [C]."""
+    frames = np.diff(edges)
+    wanted = int(edges[-1]) // 16
+    enough = min(len(values), wanted // int(frames.min()) + 1)  # this many snippets hold the wanted frames
+    largest = np.argpartition(-values, enough - 1, axis=0)[:enough]
+    order = np.take_along_axis(largest, np.argsort(-np.take_along_axis(values, largest, axis=0), axis=0), axis=0)
+    taken = np.clip(wanted - np.cumsum(frames[order], axis=0) + frames[order], 0, frames[order])
+    return np.asarray((np.take_along_axis(values, order, axis=0) * taken).sum(axis=0) / max(wanted, 1))
+
+
+def _by_category(found: Sequence[Proposals], categories: int) -> list[Proposals]:
+    """All proposals of each category, most confident first; equal ones in the order of the videos."""
     merged = [np.concatenate([getattr(one, field.name) for one in found]) for field in fields(Proposals)]
     category, score = merged[1], merged[4]
     order = np.lexsort((-score, category))
     borders = np.searchsorted(category[order], np.arange(categories + 1))
     return [Proposals(*(values[order[low:high]] for values in merged)) for low, high in pairwise(borders)]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A proposal in a video that has events of the category."""
+
+    rank: int  # among all proposals of the category, from 1
+    video: int
+    overlaps: list[float]  # IoU with each event of the video
 
 
 def average_precisions(found: Proposals, truth: Sequence[tuple[int, int, int]]) -> tuple[float, ...]:
@@ -113,39 +135,40 @@ def average_precisions(found: Proposals, truth: Sequence[tuple[int, int, int]]) 
     Parameters
     ----------
     found
-        Proposals of one category in all videos, best first. Each takes the free event of its video with the largest
-        IoU, if that reaches the threshold.
+        Proposals of one category in all videos, most confident first. Each takes the free event of its video with the
+        largest IoU, if that reaches the threshold.
     truth
-        (video number, start, end) of its events.
+        (index of the video, start, end) of its events.
     """
     if not truth:
         return (0.0,) * len(THRESHOLDS)
-    events: dict[int, list[Interval]] = {}
+    events: dict[int, list[FrameSpan]] = {}
     for video, start, end in truth:
         events.setdefault(video, []).append((start, end))
-    candidates = [  # a proposal in a video without an event takes its place in the ranking, no more
-        (int(place) + 1, int(found.video[place]), (int(found.start[place]), int(found.end[place])))
-        for place in np.flatnonzero(np.isin(found.video, list(events)))
-    ]
-    compared = [(rank, video, [iou(span, event) for event in events[video]]) for rank, video, span in candidates]
-    overlaps = [one for one in compared if max(one[2]) >= min(THRESHOLDS)]
-    result = []
-    for threshold in THRESHOLDS:
-        hits, total = 0, 0.0
-        taken = {video: [False] * len(spans) for video, spans in events.items()}
-        for rank, video, shares in overlaps:
-            free = [place for place, used in enumerate(taken[video]) if not used]
-            best = max(free, key=lambda place: shares[place], default=None)
-            if best is not None and shares[best] >= threshold:
-                taken[video][best] = True
-                hits += 1
-                total += hits / rank
-        result.append(total / len(truth))
-    return tuple(result)
+    candidates = []
+    for place in np.flatnonzero(np.isin(found.video, list(events))):  # the others count in the rank alone
+        video, span = int(found.video[place]), (int(found.start[place]), int(found.end[place]))
+        overlaps = [temporal_iou(span, event) for event in events[video]]
+        if max(overlaps) >= min(THRESHOLDS):
+            candidates.append(_Candidate(int(place) + 1, video, overlaps))
+    return tuple(_average_precision(candidates, len(truth), threshold) for threshold in THRESHOLDS)
+
+
+def _average_precision(candidates: Sequence[_Candidate], events: int, threshold: float) -> float:
+    hits, total = 0, 0.0
+    taken: set[tuple[int, int]] = set()  # (index of the video, index of its event)
+    for candidate in candidates:
+        free = [event for event in range(len(candidate.overlaps)) if (candidate.video, event) not in taken]
+        best = max(free, key=candidate.overlaps.__getitem__, default=None)
+        if best is not None and candidate.overlaps[best] >= threshold:
+            taken.add((candidate.video, best))
+            hits += 1
+            total += hits / candidate.rank
+    return total / events
 
 
 @dataclass(frozen=True)
-class Detection:
+class TemporalMap:
     """mAP in percent at each IoU of ``THRESHOLDS``, their mean, and AP by category (IoU by IoU)."""
 
     maps: tuple[float, ...]
@@ -156,167 +179,75 @@ class Detection:
         return float(np.mean(self.maps))
 
 
-def detection_map(
-    tracks: Sequence[Track],
+UNDEFINED = TemporalMap((float("nan"),) * len(THRESHOLDS), {})
+
+
+def temporal_map(
+    videos: Sequence[EvaluatedVideo],
     categories: Sequence[str],
     normal: int,
     mode: Mode = "corrected",
     *,
     normal_has_events: bool = False,
     rule: ClassRule | None = None,
-) -> Detection:
-    """mAP@IoU 0.1 to 0.5 of category scores (logits) over the tracks.
+) -> TemporalMap:
+    """mAP@IoU 0.1 to 0.5 of the category scores (logits) of ``videos``.
 
     Parameters
     ----------
+    videos
+        Scores beside the ground truth.
+    categories, normal
+        Names of the columns of the category scores, and the index of Normal.
     mode
-        See the module's text.
+        See the text of the module.
     normal_has_events
-        Legacy only: whether normal videos count as one whole-video event of class Normal (XD-Violence), or are named
-        otherwise in the truth and so can never be found (UCF-Crime).
+        Legacy only: whether a normal video counts as one event of class Normal (XD-Violence), or has another name in
+        the ground truth and is never found (UCF-Crime).
     rule
-        How logits become the shares that are searched for events; default: softmax.
+        How logits become the class probabilities in which events are searched; default: softmax.
     """
-    rule = rule or ClassRule()
-    used = [track for track in tracks if mode == "legacy" or track.abnormal]
-    shares = [
-        rule.probabilities(track.scores, track.category_scores, normal)
-        for track in used
-        if track.category_scores is not None
-    ]
-    if len(shares) != len(used):
-        return Detection(tuple([float("nan")] * len(THRESHOLDS)), {})
-    truth: dict[str, list[tuple[int, int, int]]] = {name: [] for name in categories}
-    for number, track in enumerate(used):
-        for name, start, end in track.events if mode == "legacy" else _merged(track.events):
-            truth[name].append((number, start, end))
-        if mode == "legacy" and normal_has_events and not track.abnormal:
-            truth[categories[normal]].append((number, 0, track.frame_count))
-    by_category: dict[str, tuple[float, ...]] = {}
-    found = [proposals(number, share, used[number].edges, mode) for number, share in enumerate(shares)]
-    for index, (name, ranked) in enumerate(zip(categories, _ranked(found, len(categories)), strict=True)):
-        if mode == "corrected" and (index == normal or not truth[name]):
-            continue
-        if mode == "legacy" and not len(ranked.score):
-            return Detection((0.0,) * len(THRESHOLDS), {})
-        by_category[name] = tuple(100 * value for value in average_precisions(ranked, truth[name]))
-    if not by_category:
-        return Detection(tuple([float("nan")] * len(THRESHOLDS)), {})
-    return Detection(tuple(np.mean(list(by_category.values()), axis=0).tolist()), by_category)
+    used = [video for video in videos if mode == "legacy" or video.abnormal]
+    found = []
+    for index, video in enumerate(used):
+        if video.category_scores is None:
+            return UNDEFINED
+        probabilities = (rule or ClassRule()).probabilities(video.scores, video.category_scores, normal)
+        found.append(find_proposals(index, probabilities, video.edges, mode))
+    if not found:
+        return UNDEFINED
+    ranked = dict(zip(categories, _by_category(found, len(categories)), strict=True))
+    truth = _ground_truth(used, categories, mode)
+    if mode == "legacy":
+        if normal_has_events:
+            truth[categories[normal]] += [(i, 0, v.frame_count) for i, v in enumerate(used) if not v.abnormal]
+        if not all(len(proposals.score) for proposals in ranked.values()):
+            return TemporalMap((0.0,) * len(THRESHOLDS), {})
+        counted = list(categories)
+    else:
+        counted = [name for index, name in enumerate(categories) if index != normal and truth[name]]
+    if not counted:
+        return UNDEFINED
+    by_category = {
+        name: tuple(100 * value for value in average_precisions(ranked[name], truth[name])) for name in counted
+    }
+    return TemporalMap(tuple(np.mean(list(by_category.values()), axis=0).tolist()), by_category)
 
 
-def _merged(events: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    """Events of which those of one category that overlap or touch are joined."""
-    joined: list[tuple[str, int, int]] = []
+def _ground_truth(videos: Sequence[EvaluatedVideo], categories: Sequence[str], mode: Mode) -> GroundTruth:
+    truth: GroundTruth = {name: [] for name in categories}
+    for index, video in enumerate(videos):
+        for name, start, end in video.events if mode == "legacy" else _merged(video.events):
+            truth[name].append((index, start, end))
+    return truth
+
+
+def _merged(events: Sequence[LabelledSpan]) -> list[LabelledSpan]:
+    """``events``, with those of one category that overlap or touch joined."""
+    joined: list[LabelledSpan] = []
     for name, start, end in sorted(events):
         if joined and joined[-1][0] == name and start <= joined[-1][2]:
             joined[-1] = (name, joined[-1][1], max(end, joined[-1][2]))
         else:
             joined.append((name, start, end))
     return joined
-
-
-@dataclass(frozen=True)
-class Alarms:
-    """Figures of an alarm raised where the score reaches a threshold.
-
-    Attributes
-    ----------
-    threshold
-        Of the score.
-    false_alarm_rate
-        Share of the frames of normal videos with an alarm.
-    recall_at
-        Share of abnormal frames found where the threshold lets 1, 5 and 10 percent of all normal frames alarm.
-    delay_frames
-        Mean frames from the start of an event to the first alarm in it, over the events found.
-    events_found
-        Share of events with an alarm.
-    calibration_error
-        Expected calibration error of the score over frames, ten equal bins.
-    """
-
-    threshold: float
-    false_alarm_rate: float
-    recall_at: tuple[float, float, float]
-    delay_frames: float
-    events_found: float
-    calibration_error: float
-
-
-def alarms(tracks: Sequence[Track], threshold: float = 0.5) -> Alarms:
-    """Figures of :class:`Alarms`."""
-    quiet = rows_of([track for track in tracks if not track.abnormal])
-    alarm_frames = quiet.negatives[quiet.scores >= threshold].sum()
-    delays: list[int] = []
-    events = 0
-    for track in tracks:
-        loud = np.flatnonzero(track.scores >= threshold)
-        for start, end in track.intervals:
-            events += 1
-            inside = loud[(track.edges[loud + 1] > start) & (track.edges[loud] < end)]
-            if len(inside):
-                delays.append(max(0, int(track.edges[inside[0]]) - start))
-    return Alarms(
-        threshold,
-        float(alarm_frames / quiet.negatives.sum()) if quiet.negatives.sum() else float("nan"),
-        (recall_at(tracks, 0.01), recall_at(tracks, 0.05), recall_at(tracks, 0.1)),
-        float(np.mean(delays)) if delays else float("nan"),
-        len(delays) / events if events else float("nan"),
-        calibration_error(tracks),
-    )
-
-
-def recall_at(tracks: Sequence[Track], rate: float) -> float:
-    """Largest share of abnormal frames found by a threshold under which at most ``rate`` of normal frames alarm."""
-    rows = rows_of(tracks)
-    order = np.argsort(-rows.scores, kind="stable")
-    ranked = rows.scores[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    hits, false = np.cumsum(rows.positives[order])[last], np.cumsum(rows.negatives[order])[last]
-    if not len(hits) or hits[-1] == 0 or false[-1] == 0:
-        return float("nan")
-    allowed = hits[false <= rate * false[-1]]
-    return float(allowed[-1] / hits[-1]) if len(allowed) else 0.0
-
-
-def calibration_error(tracks: Sequence[Track], bins: int = 10) -> float:
-    """sum over bins of (share of frames) x |mean score - share of abnormal frames| (Guo et al. 2017, eq. 3)."""
-    rows = rows_of(tracks)
-    frames = rows.positives + rows.negatives
-    place = np.minimum((rows.scores * bins).astype(np.int64), bins - 1)
-    count = np.bincount(place, frames, bins)
-    gap = np.bincount(place, rows.scores * frames, bins) - np.bincount(place, rows.positives, bins)
-    return float(np.abs(gap).sum() / count.sum()) if count.sum() else float("nan")
-
-
-def category_auc(tracks: Sequence[Track], categories: Sequence[str]) -> dict[str, float]:
-    """Frame AUC of each category's videos together with all normal videos."""
-    found = {}
-    for name in categories:
-        chosen = [track for track in tracks if not track.abnormal or name in track.labels]
-        if any(track.abnormal for track in chosen):
-            rows = rows_of(chosen)
-            found[name] = roc_auc(rows.scores, rows.positives, rows.negatives)
-    return found
-
-
-def confusion(
-    tracks: Sequence[Track], categories: Sequence[str], normal: int | None, *, with_normal: bool = False
-) -> dict[str, dict[str, int]]:
-    """How many videos of each category (row) are named what (column).
-
-    ``with_normal`` takes all videos and lets Normal be named; otherwise abnormal videos, Normal left out.
-    """
-    table: dict[str, dict[str, int]] = {}
-    for track in tracks:
-        means = video_categories(track)
-        if means is None or (not track.abnormal and (not with_normal or normal is None)):
-            continue
-        if normal is not None and not with_normal:
-            means = means.copy()
-            means[normal] = -np.inf
-        row = table.setdefault(track.labels[0] if track.abnormal else categories[normal or 0], {})
-        name = categories[int(means.argmax())]
-        row[name] = row.get(name, 0) + 1
-    return table

@@ -3,71 +3,72 @@
 vectors    a learned vector of each category beside its anchor
 context    learned context around the category's words, through the frozen text encoder of the bank (CoOp, VadCLIP)
 adapters   adapters in the first layers of that encoder (DSANet)
-residual   a step on the finished anchors, for encoders that nothing can be sent back through
+residual   a residual adapter on the finished anchors, for encoders that are not differentiable
 none       nothing
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
-from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.learnable_prompts import ContextLayout, LearnedAnchors, PromptLearner, ResidualAdapter, TextAdapter
-from kgvad.anchors.text_encoders import load_text_encoder, takes_prompts
-from kgvad.anchors.transformers_encoder import TransformersEncoder
-from kgvad.detector.api import Problem, check_options, detector_class
-from kgvad.detector.run import RunConfig
+from kgvad.detector.api import Problem
 from kgvad.errors import AnchorError, KgvadError, WeightsError
 
+if TYPE_CHECKING:
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.anchors.transformers_encoder import TransformersEncoder
+
 Learn = Literal["vectors", "context", "adapters", "residual", "none"]
-THROUGH = ("context", "adapters")  # these need the text encoder while they learn
-INSTEAD = "use --set learn=residual, which needs no text encoder"
+LEARN_VALUES = "vectors, context or adapters (through the text encoder), residual, or none."
+THROUGH_ENCODER = ("context", "adapters")  # their training backpropagates through the text encoder
+ALTERNATIVE = "use --set learn=residual, which needs no text encoder"
 
 
 def learned_anchors(
-    problem: Problem, learn: Learn, context: int, rows: int | None = None, mixed: bool = False
+    problem: Problem, learn: Learn, context: int, table_size: int | None = None, mixed: bool = False
 ) -> LearnedAnchors | None:
-    """Anchors that training moves, or ``None`` where these stay as they are (``vectors``, ``none``).
+    """Anchors that training changes, or ``None`` where these are fixed (``vectors``, ``none``).
 
     Parameters
     ----------
     problem
-        Its ``tower`` is ``None`` where nothing is trained; then the vectors come with the state dict.
+        Its ``text_encoder`` is ``None`` outside training; then the vectors come from the state dict.
     learn
         What is learned.
     context
-        Vectors before and after the words.
-    rows
+        Context vectors before and after the words.
+    table_size
         Of VadCLIP's prompt table; see :class:`kgvad.anchors.learnable_prompts.ContextLayout`.
     mixed
-        Whether what comes out of the tower stands beside the bank's anchors, as unit vectors, or in their place, as
-        the published detectors have it.
+        Whether the encoder's output is mixed with the bank's anchors, as unit vectors, or replaces them, as in the
+        published detectors.
     """
     if problem.anchors is None or learn in ("vectors", "none"):
         return None
     if learn == "residual":
         return LearnedAnchors(problem.anchors, ResidualAdapter(problem.anchors), mixed=False)
     module: nn.Module | None = None
-    if problem.tower is not None and learn == "context":
+    if problem.text_encoder is not None and learn == "context":
         module = PromptLearner(
-            problem.tower,
+            problem.text_encoder,
             problem.words,
-            ContextLayout(context, context, table_size=rows),
+            ContextLayout(context, context, table_size=table_size),
             unit=mixed,
             seed=_drawn_seed(),
         )
-    elif problem.tower is not None:
-        module = TextAdapter(problem.tower, problem.words, seed=_drawn_seed())
+    elif problem.text_encoder is not None:
+        module = TextAdapter(problem.text_encoder, problem.words, seed=_drawn_seed())
     return LearnedAnchors(problem.anchors, module, mixed)
 
 
-def tower_adapters(problem: Problem, layers: int, weight: float, width: int) -> LearnedAnchors:
+def text_encoder_adapters(problem: Problem, layers: int, weight: float, width: int) -> LearnedAnchors:
     """DSANet's text features, ``width`` wide, of adapters in the first ``layers`` of the text encoder."""
-    tower = problem.tower
-    module = None if tower is None else TextAdapter(tower, problem.words, layers, weight, width, seed=_drawn_seed())
+    encoder = problem.text_encoder
+    module = None if encoder is None else TextAdapter(encoder, problem.words, layers, weight, width, seed=_drawn_seed())
     return LearnedAnchors(torch.zeros(len(problem.categories), width), module, mixed=False)
 
 
@@ -75,42 +76,42 @@ def _drawn_seed() -> int:
     return int(torch.randint(2**31, ()))
 
 
-def open_tower(config: RunConfig, bank: AnchorBank | None, name: str | None, device: str) -> TransformersEncoder | None:
-    """The bank's text encoder where the detector's options learn through it; otherwise ``None``.
+def load_prompt_encoder(detector: str, bank: AnchorBank, name: str | None, device: str) -> TransformersEncoder:
+    """The bank's text encoder, for a detector whose training backpropagates through it.
 
     Parameters
     ----------
-    config
-        Of the run.
+    detector
+        Name of the detector, for messages.
     bank
-        Its anchor bank.
+        Anchor bank of the run.
     name
-        Name or folder of the encoder; ``None`` takes what the bank names.
+        Name or folder of the encoder; default: as recorded in the bank.
     device
         Torch device.
 
     Raises
     ------
     WeightsError
-        The encoder is not here.
+        The encoder cannot be loaded.
     AnchorError
-        It is another one than the bank's, or nothing can be sent back through it.
+        It is not the encoder of the bank, or not differentiable.
     """
-    options = check_options(config.detector, config.options)
-    if bank is None or not detector_class(config.detector).needs_tower(options):
-        return None
-    own = bank.encoder
-    told = f"{config.detector} would learn through {own.name}, the text encoder of the anchor bank"
-    if not takes_prompts(own.name):
-        raise AnchorError(f"{told}, but nothing can be sent back through it", INSTEAD)
+    from kgvad.anchors.text_encoders import load_text_encoder, takes_prompts
+    from kgvad.anchors.transformers_encoder import TransformersEncoder
+
+    recorded = bank.encoder
+    purpose = f"{detector} would learn through {recorded.name}, the text encoder of the anchor bank"
+    if not takes_prompts(recorded.name):
+        raise AnchorError(f"{purpose}, but it is not differentiable", ALTERNATIVE)
     try:
-        encoder = load_text_encoder(name or own.source, device)
+        encoder = load_text_encoder(name or recorded.source, device)
     except KgvadError as error:
-        raise WeightsError(f"{told}: {error.message}", f"{error.remedy}; or {INSTEAD}") from error
-    if encoder.fingerprint != own.fingerprint:
+        raise WeightsError(f"{purpose}: {error.message}", f"{error.remedy}; or {ALTERNATIVE}") from error
+    if encoder.fingerprint != recorded.fingerprint:
         raise AnchorError(
-            f"{told} ({own.fingerprint}), and {name or 'what is here'} is another ({encoder.fingerprint})",
-            f"name the bank's with --text-encoder, build the bank again, or {INSTEAD}",
+            f"{purpose} ({recorded.fingerprint}), but {name or 'the one found'} is another ({encoder.fingerprint})",
+            f"name the bank's with --text-encoder, build the bank again, or {ALTERNATIVE}",
         )
     assert isinstance(encoder, TransformersEncoder)
     return encoder

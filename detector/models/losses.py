@@ -1,4 +1,4 @@
-"""Losses, one function each: plain tensors in, a scalar out. Rows past ``lengths`` never count.
+"""Losses, one function each: plain tensors in, a scalar out. Snippets past ``lengths`` are ignored.
 
 Notation: s [B, T] anomaly logits, p = sigmoid(s), n lengths, k = floor(n / 16) + 1, y targets.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kgvad.detector.api import valid_rows
+from kgvad.detector.api import valid_mask
 
 
 def default_k(lengths: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def topk_mean(values: Tensor, lengths: Tensor, k: Tensor | None = None, noise: T
     k
         int64 [B]; ``None``: :func:`default_k`.
     noise
-        Like ``values``: added for the choice, not to the mean (SemVAD's sigma-greedy selection, section 5).
+        Like ``values``: added for the selection, not to the mean.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def topk_mean(values: Tensor, lengths: Tensor, k: Tensor | None = None, noise: T
     """
     k = default_k(lengths) if k is None else torch.minimum(k, lengths.clamp(min=1))
     flat = values[..., None] if values.dim() == 2 else values
-    keep = valid_rows(lengths, values.shape[1])[..., None]
+    keep = valid_mask(lengths, values.shape[1])[..., None]
     choice = flat.detach() if noise is None else flat.detach() + noise.reshape(flat.shape)
     largest = int(k.max())
     order = choice.masked_fill(~keep, -torch.inf).topk(largest, dim=1).indices  # [B, k, C]
@@ -69,31 +69,31 @@ def mil_ranking(logits: Tensor, lengths: Tensor, abnormal: Tensor, margin: float
 
 def smoothness(scores: Tensor, lengths: Tensor) -> Tensor:
     """sum_t (p_t - p_(t+1))^2, averaged over the batch (Sultani et al. 2018, eq. 7, first term)."""
-    pairs = valid_rows(lengths, scores.shape[1])[:, 1:]
+    pairs = valid_mask(lengths, scores.shape[1])[:, 1:]
     return (((scores[:, 1:] - scores[:, :-1]) ** 2) * pairs).sum(1).mean()
 
 
 def sparsity(scores: Tensor, lengths: Tensor) -> Tensor:
     """sum_t p_t, averaged over the batch (Sultani et al. 2018, eq. 7, second term)."""
-    return (scores * valid_rows(lengths, scores.shape[1])).sum(1).mean()
+    return (scores * valid_mask(lengths, scores.shape[1])).sum(1).mean()
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """- sum_c q_c log softmax(logits)_c with q = targets / sum(targets), averaged over rows.
+    """- sum_c q_c log softmax(logits)_c with q = targets / sum(targets), averaged over the batch.
 
     Parameters
     ----------
     logits, targets
         [B, C].
     weights
-        [C]: a row weighs sum_c q_c w_c; the average is over the weights.
+        [C]: a video weighs sum_c q_c w_c; the average is weighted.
     """
     share = targets / targets.sum(-1, keepdim=True).clamp(min=1e-12)
     each = -(share * logits.log_softmax(-1)).sum(-1)
     if weights is None:
         return each.mean()
-    row = (share * weights).sum(-1)
-    return (each * row).sum() / row.sum().clamp(min=1e-12)
+    weight = (share * weights).sum(-1)
+    return (each * weight).sum() / weight.sum().clamp(min=1e-12)
 
 
 def mil_align(
@@ -104,7 +104,7 @@ def mil_align(
 
 
 def text_separation(anchors: Tensor, normal: int) -> Tensor:
-    """Mean over abnormal categories of |cos(t_normal, t_c)| (VadCLIP, eq. 12; its weight is the caller's)."""
+    """Mean over abnormal categories of |cos(t_normal, t_c)| (VadCLIP, eq. 12; unweighted)."""
     cosine = F.cosine_similarity(anchors[..., normal, :].unsqueeze(-2), anchors, dim=-1)
     keep = torch.ones(anchors.shape[-2], dtype=torch.bool, device=anchors.device)
     keep[normal] = False
@@ -112,52 +112,52 @@ def text_separation(anchors: Tensor, normal: int) -> Tensor:
 
 
 def agreement(logits: Tensor, alignment: Tensor, lengths: Tensor, normal: int) -> Tensor:
-    """Mean over valid rows of (p_t - (1 - softmax(M_t)[Normal]))^2: both branches tell one story (ours)."""
-    valid = valid_rows(lengths, logits.shape[1])
+    """Mean over valid snippets of (p_t - (1 - softmax(M_t)[Normal]))^2: agreement of both branches (ours)."""
+    valid = valid_mask(lengths, logits.shape[1])
     gap = (torch.sigmoid(logits) - (1.0 - alignment.softmax(-1)[..., normal])) ** 2
     return (gap * valid).sum() / valid.sum().clamp(min=1)
 
 
-def calm_rows(rows: Tensor, logits: Tensor, lengths: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """The ``share`` of each video's valid rows with the lowest logits (at least one), and which of them count.
+def lowest_scoring_snippets(snippets: Tensor, logits: Tensor, lengths: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The ``share`` of each video's valid snippets with the lowest logits, at least one.
 
     Returns
     -------
-    [B, k, m] and bool [B, k] (DSANet, section 3.2: 80 percent of the rows).
+    [B, k, m], and bool [B, k] which of them are valid (DSANet, section 3.2: 80 percent of the snippets).
     """
-    size = rows.shape[1]
+    size = snippets.shape[1]
     count = (lengths * share).long().clamp(min=1)
     most = int(count.max())
-    order = logits.masked_fill(~valid_rows(lengths, size), torch.inf).topk(most, dim=1, largest=False).indices
-    return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[-1])), valid_rows(count, most)
+    order = logits.masked_fill(~valid_mask(lengths, size), torch.inf).topk(most, dim=1, largest=False).indices
+    return snippets.gather(1, order[..., None].expand(-1, -1, snippets.shape[-1])), valid_mask(count, most)
 
 
-def compactness(rows: Tensor, keep: Tensor, prototypes: Tensor) -> Tensor:
-    """Mean over a video's calm rows of min_j (1 - cos(f, P_j)), [B] (DSANet's gather loss)."""
-    cosine = F.normalize(rows, dim=-1) @ F.normalize(prototypes, dim=-1).transpose(1, 2)
+def compactness(snippets: Tensor, keep: Tensor, prototypes: Tensor) -> Tensor:
+    """Mean over a video's kept snippets of min_j (1 - cos(f, P_j)), [B] (DSANet's gather loss)."""
+    cosine = F.normalize(snippets, dim=-1) @ F.normalize(prototypes, dim=-1).transpose(1, 2)
     gap = (1 - cosine.amax(-1)) * keep
     return gap.sum(1) / keep.sum(1).clamp(min=1)
 
 
-def consistency(logits: Tensor, rows: Tensor, rebuilt: Tensor, lengths: Tensor) -> Tensor:
-    """Mean over valid rows of (p_t - (1 - cos(V_t, r_t)) / 2)^2: badly rebuilt rows are abnormal ones (DSANet)."""
-    valid = valid_rows(lengths, logits.shape[1])
-    error = (1 - F.cosine_similarity(rows, rebuilt, dim=-1)) / 2
+def consistency(logits: Tensor, snippets: Tensor, reconstruction: Tensor, lengths: Tensor) -> Tensor:
+    """Mean over valid snippets of (p_t - (1 - cos(V_t, r_t)) / 2)^2: abnormal ones are reconstructed badly (DSANet)."""
+    valid = valid_mask(lengths, logits.shape[1])
+    error = (1 - F.cosine_similarity(snippets, reconstruction, dim=-1)) / 2
     return (((torch.sigmoid(logits) - error) ** 2) * valid).sum() / valid.sum().clamp(min=1)
 
 
-def event_background(rows: Tensor, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Event and background of each video, [B, m] each: rows weighted by w and w', both of sum 1 (DSANet, PEL4VAD).
+def event_background(snippets: Tensor, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Event and background of each video, [B, m] each: snippets weighted by w and w' of sum 1 (DSANet, PEL4VAD).
 
-    w_t ~ exp(10 p_t) - 1 and w'_t ~ exp(10 (1 - p_t)) - 1 over valid rows.
+    w_t ~ exp(10 p_t) - 1 and w'_t ~ exp(10 (1 - p_t)) - 1 over valid snippets.
     """
-    valid = valid_rows(lengths, logits.shape[1])
+    valid = valid_mask(lengths, logits.shape[1])
     score = torch.sigmoid(logits)
     pooled = []
     for value in (score, 1 - score):
         weight = torch.expm1(10 * value) * valid
         weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
-        pooled.append((weight[..., None] * rows).sum(1))
+        pooled.append((weight[..., None] * snippets).sum(1))
     return pooled[0], pooled[1]
 
 
@@ -169,15 +169,15 @@ def smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) ->
 
 
 def semantic_alignment(cosine: Tensor, logits: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-    """1 - cosine of the video's most anomalous rows with its own categories, averaged over the batch (SemVAD).
+    """1 - cosine of the video's highest-scoring snippets with its own categories, averaged over the batch (SemVAD).
 
-    The k rows of largest logits are chosen; their cosines with the category's text are averaged.
+    The k snippets of largest logits are selected; their cosines with the category's text are averaged.
     """
     k = default_k(lengths)
     most = int(k.max())
-    order = logits.detach().masked_fill(~valid_rows(lengths, logits.shape[1]), -torch.inf).topk(most, dim=1).indices
+    order = logits.detach().masked_fill(~valid_mask(lengths, logits.shape[1]), -torch.inf).topk(most, dim=1).indices
     chosen = cosine.gather(1, order[..., None].expand(-1, -1, cosine.shape[-1]))  # [B, k, C]
-    use = valid_rows(k, most)[..., None]
+    use = valid_mask(k, most)[..., None]
     mean = (chosen * use).sum(1) / k[:, None]
     share = targets / targets.sum(-1, keepdim=True).clamp(min=1e-12)
     return (1 - (mean * share).sum(-1)).mean()

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kgvad.detector.api import valid_rows
+from kgvad.detector.api import valid_mask
 
 
 class NonLocal(nn.Module):
     """Non-local block with embedded dot products over time, half the channels inside (RTFM; Wang et al. 2018).
 
-    y = x + BN(W( (theta x)(phi x)^T / n  g x )) with n valid rows.
+    y = x + BN(W( (theta x)(phi x)^T / n  g x )) with n valid snippets.
     """
 
     def __init__(self, width: int) -> None:
@@ -56,7 +56,7 @@ class MultiScale(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        keep = valid_rows(lengths, x.shape[1])[:, None].to(x.dtype)  # [B, 1, T]
+        keep = valid_mask(lengths, x.shape[1])[:, None].to(x.dtype)  # [B, 1, T]
         x = x.transpose(1, 2) * keep
         parts = [layer(x) * keep for layer in self.dilated]
         parts.append(self.non_local(F.relu(self.reduce(x)), keep) * keep)
@@ -65,7 +65,7 @@ class MultiScale(nn.Module):
 
 
 def score_head(width: int, dropout: float) -> nn.Sequential:
-    """RTFM's classifier of rows, width-512-128-1."""
+    """RTFM's classifier of snippets, width-512-128-1."""
     drop = nn.Dropout(dropout)
     return nn.Sequential(
         nn.Linear(width, 512), nn.ReLU(), drop, nn.Linear(512, 128), nn.ReLU(), drop, nn.Linear(128, 1)
@@ -73,9 +73,9 @@ def score_head(width: int, dropout: float) -> nn.Sequential:
 
 
 class _PerturbedTopK(torch.autograd.Function):
-    """Expected one-hot matrices of the k largest of x + sigma noise, in order of place (Cordonnier et al. 2021).
+    """Expected one-hot matrices of the k largest of x + sigma noise, in temporal order (Cordonnier et al. 2021).
 
-    The backward pass needs the chosen places and the noise only, not one-hot tensors of every sample.
+    The backward pass saves the indices and the noise only, not one-hot tensors of every sample.
     """
 
     @staticmethod
@@ -91,12 +91,12 @@ class _PerturbedTopK(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         places, noise = ctx.saved_tensors
-        each = grads[0].gather(2, places.transpose(1, 2)).sum(1)  # [B, M]: d loss of each sample's choice
+        each = grads[0].gather(2, places.transpose(1, 2)).sum(1)  # [B, M]: gradient of each sample's selection
         return (each[..., None] * noise).mean(1) / ctx.sigma, None, None, None
 
 
 def perturbed_topk(x: Tensor, k: int, samples: int = 100, sigma: float = 0.05) -> Tensor:
-    """Soft choice of the k largest entries of x [B, T], differentiable; [B, k, T], rows sum to 1.
+    """Soft selection of the k largest entries of x [B, T], differentiable; [B, k, T], each row sums to 1.
 
     E_n[ one_hot(sorted(top_k(x + sigma n))) ], n standard normal; the gradient is E[ f(x + sigma n) n ] / sigma
     (Berthet et al. 2020).

@@ -1,4 +1,4 @@
-"""Temporal parts that the detectors are assembled from. Padding never leaks into a valid row."""
+"""Temporal building blocks of the detectors. Padding never leaks into a valid snippet."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from kgvad.detector.api import valid_rows
+from kgvad.detector.api import valid_mask
 
 
 class QuickGELU(nn.Module):
     """z * sigmoid(1.702 z), the activation of CLIP (and so of VadCLIP and DSANet)."""
 
     def forward(self, z: Tensor) -> Tensor:
-        return F.silu(1.702 * z).mul_(1 / 1.702)  # the same in one kernel, which keeps one tensor for the gradient
+        return F.silu(1.702 * z).mul_(1 / 1.702)  # one kernel, which saves one tensor for the backward pass
 
 
 class FeedForward(nn.Sequential):
-    """Two layers with four times the width inside and QuickGELU.
+    """Two-layer perceptron with a hidden width of four times the input and QuickGELU.
 
-    Of the wide tensors only one is kept for the gradient; the activation is computed again, the products are not.
+    Only one hidden tensor is saved for the backward pass, which recomputes the activation but no product.
     """
 
     def __init__(self, width: int) -> None:
@@ -38,10 +38,10 @@ class FeedForward(nn.Sequential):
 
 
 class WindowAttention(nn.Module):
-    """Pre-norm self-attention inside consecutive windows of ``window`` rows, then a two-layer network.
+    """Pre-norm self-attention inside consecutive windows of ``window`` snippets, then a feed-forward network.
 
-    The windows are folded into the batch, so the cost is T x window instead of T x T. Keys of padded rows are
-    masked; a window without a valid row gives finite values that nothing reads.
+    The windows are folded into the batch, so the cost is T x window instead of T x T. Padded keys are
+    masked; a window without a valid snippet gives finite values that are ignored.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ class WindowAttention(nn.Module):
     heads
         Attention heads.
     window
-        Rows of a window. The last window is shorter where ``window`` does not divide T.
+        Snippets in a window. The last window is shorter where ``window`` does not divide T.
     dropout
         Of the attention weights and of both residual branches.
     legacy
-        Let padded rows take part in their window, as VadCLIP's code does.
+        Let padding take part in its window, as VadCLIP's code does.
     """
 
     def __init__(self, width: int, heads: int, window: int, dropout: float = 0.0, legacy: bool = False) -> None:
@@ -78,7 +78,7 @@ class WindowAttention(nn.Module):
         batch, size, width = x.shape
         window = min(self.window, size)
         fill = -size % window
-        keys = valid_rows(torch.full_like(lengths, size) if self.legacy else lengths, size + fill)
+        keys = valid_mask(torch.full_like(lengths, size) if self.legacy else lengths, size + fill)
         folded = F.pad(x, (0, 0, 0, fill)).reshape(-1, window, width)  # [B * T / w, w, width]
         q, k, v = self.qkv(folded).reshape(-1, window, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mask = None
@@ -99,21 +99,21 @@ def distance_graph(size: int, scale: float = math.e, normalise: bool = False) ->
 
 
 def similarity_graph(x: Tensor, lengths: Tensor, threshold: float = 0.7) -> Tensor:
-    """Row-wise softmax of the cosine similarities, those under ``threshold`` set to 0, over valid rows; [B, T, T].
+    """Row-wise softmax of the cosine similarities, those under ``threshold`` set to 0, over valid snippets; [B, T, T].
 
-    Entries with a padded row or column are 0. VadCLIP, section 3.3: a thresholded similarity of 0 still weighs
+    Entries of padding are 0. VadCLIP, section 3.3: a thresholded similarity of 0 still weighs
     exp(0), so the graph is dense.
     """
     unit = x / (x.norm(dim=-1, keepdim=True) + 1e-20)
     cosine = unit @ unit.transpose(1, 2)
     cosine = torch.where(cosine > threshold, cosine, torch.zeros_like(cosine))
-    valid = valid_rows(lengths, x.shape[1])
+    valid = valid_mask(lengths, x.shape[1])
     weights = cosine.masked_fill(~valid[:, None, :], -torch.inf).softmax(-1)
     return weights * valid[:, :, None]
 
 
 class GraphConvolution(nn.Module):
-    """A (X W) + R(X): R is a convolution over 5 rows where the widths differ, otherwise the identity (VadCLIP)."""
+    """A (X W) + R(X): R is a convolution over 5 steps where the widths differ, else the identity (VadCLIP)."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class LocalGlobalAdapter(nn.Module):
     positions
         Length of the learned position table; longer inputs are a caller's error. 0: no table and no limit.
     legacy
-        VadCLIP's treatment of padding: padded rows act inside windows, in convolutions and in the distance graph.
+        VadCLIP's treatment of padding: it acts inside windows, in convolutions and in the distance graph.
     """
 
     distance: Tensor
@@ -166,7 +166,7 @@ class LocalGlobalAdapter(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         size = x.shape[1]
-        keep = valid_rows(lengths, size)[..., None]
+        keep = valid_mask(lengths, size)[..., None]
         if self.positions is not None:
             x = x + self.positions[:size]
         for layer in self.local:
@@ -185,19 +185,19 @@ class LocalGlobalAdapter(nn.Module):
 
 
 def standardise(x: Tensor, lengths: Tensor, shrink: float = 8.0) -> Tensor:
-    """Values of each video minus their mean, over their deviation, times n / (n + shrink); [B, T], 0 at padding.
+    """Standardised values of each video times n / (n + shrink); [B, T], 0 at padding.
 
-    The factor keeps the few rows of a short video from standing out by chance.
+    The factor keeps the few snippets of a short video from standing out by chance.
     """
-    valid = valid_rows(lengths, x.shape[1])
+    valid = valid_mask(lengths, x.shape[1])
     number = lengths[:, None].clamp(min=1)
     centred = (x - (x * valid).sum(1, keepdim=True) / number) * valid
-    spread = centred.pow(2).sum(1, keepdim=True).div(number).add(1e-12).sqrt()
-    return centred / (spread + 1e-6) * (number / (number + shrink))
+    deviation = centred.pow(2).sum(1, keepdim=True).div(number).add(1e-12).sqrt()
+    return centred / (deviation + 1e-6) * (number / (number + shrink))
 
 
 def distances(x: Tensor) -> Tensor:
-    """Euclidean distances between the rows of each video, [B, T, T], through one product; no gradient."""
+    """Euclidean distances between the snippets of each video, [B, T, T], by one matrix product; no gradient."""
     with torch.no_grad():
         product = x.float() @ x.float().transpose(1, 2)
         squares = product.diagonal(dim1=1, dim2=2)
@@ -206,36 +206,36 @@ def distances(x: Tensor) -> Tensor:
 
 
 def change(gap: Tensor, lengths: Tensor, smooth: int = 2) -> Tensor:
-    """How much the features move around each row; [B, T], 0 at padding.
+    """Change of the features around each snippet; [B, T], 0 at padding.
 
-    d_t = |x_t - x_(t-1)|; a row takes the mean of the steps before and after it, then the mean over ``smooth``
-    rows to each side. ``gap`` is what :func:`distances` gives.
+    d_t = |x_t - x_(t-1)|; a snippet takes the mean of the steps before and after it, then the mean over ``smooth``
+    snippets on each side. ``gap`` is the result of :func:`distances`.
     """
-    valid = valid_rows(lengths, gap.shape[1])
+    valid = valid_mask(lengths, gap.shape[1])
     pair = valid[:, 1:].to(gap.dtype)
-    step = gap.diagonal(offset=1, dim1=1, dim2=2) * pair  # [B, T - 1], 0 where it leaves the video
+    step = gap.diagonal(offset=1, dim1=1, dim2=2) * pair  # [B, T - 1], 0 at padding
     counts = F.pad(pair, (1, 0)) + F.pad(pair, (0, 1))
     level = (F.pad(step, (1, 0)) + F.pad(step, (0, 1))) / counts.clamp(min=1)
-    return masked_smooth(level * valid, lengths, smooth)
+    return masked_moving_average(level * valid, lengths, smooth)
 
 
 def novelty(gap: Tensor, lengths: Tensor, nearest: int = 5, smooth: int = 2) -> Tensor:
-    """Mean distance of each row to the ``nearest`` most similar rows of its own video, smoothed; [B, T]."""
+    """Mean distance of each snippet to the ``nearest`` most similar ones of its video, smoothed; [B, T]."""
     size = gap.shape[1]
-    valid = valid_rows(lengths, size)
+    valid = valid_mask(lengths, size)
     other = valid[:, None, :] & ~torch.eye(size, dtype=torch.bool, device=gap.device)
     close = gap.masked_fill(~other, torch.inf).topk(min(nearest, size), dim=-1, largest=False).values
     found = torch.isfinite(close)
     mean = torch.where(found, close, torch.zeros_like(close)).sum(-1) / found.sum(-1).clamp(min=1)
-    return masked_smooth(mean * valid, lengths, smooth)
+    return masked_moving_average(mean * valid, lengths, smooth)
 
 
-def masked_smooth(x: Tensor, lengths: Tensor, reach: int) -> Tensor:
-    """Mean of each valid row and its valid neighbours up to ``reach`` rows away; [B, T], 0 at padding."""
-    if reach == 0:
+def masked_moving_average(x: Tensor, lengths: Tensor, radius: int) -> Tensor:
+    """Mean of each valid snippet and its valid neighbours up to ``radius`` away; [B, T], 0 at padding."""
+    if radius == 0:
         return x
-    valid = valid_rows(lengths, x.shape[1]).to(x.dtype)
-    kernel = torch.ones(1, 1, 2 * reach + 1, device=x.device, dtype=x.dtype)
-    total = F.conv1d((x * valid)[:, None], kernel, padding=reach)[:, 0]
-    number = F.conv1d(valid[:, None], kernel, padding=reach)[:, 0]
+    valid = valid_mask(lengths, x.shape[1]).to(x.dtype)
+    kernel = torch.ones(1, 1, 2 * radius + 1, device=x.device, dtype=x.dtype)
+    total = F.conv1d((x * valid)[:, None], kernel, padding=radius)[:, 0]
+    number = F.conv1d(valid[:, None], kernel, padding=radius)[:, 0]
     return total / number.clamp(min=1) * valid

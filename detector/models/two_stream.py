@@ -4,31 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
+from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_mask
 from kgvad.detector.models.anchor_aligned import AnchorAligned, AnchorAlignedConfig, AnchorOutput
 from kgvad.errors import UsageError
 
-MOMENTUM = 0.1  # of the running deviation of each stream's logits
+MOMENTUM = 0.1  # of the running standard deviation of each stream's logits
+
+
+def _default(name: str, value: float) -> Any:
+    """The field ``name`` of the options of anchor-aligned with another default."""
+    field = AnchorAlignedConfig.model_fields[name]
+    return Field(value, description=field.description, ge=None if isinstance(value, bool) else 0)
 
 
 class AnchorTextConfig(AnchorAlignedConfig):
-    """What suits rows that are sentences: every row is another sentence, so movement and novelty are noise, and the
-    cosines with the anchors know most. Chosen with an eye on test figures; see docs/results.md.
+    """Defaults for caption embeddings.
+
+    Every snippet has another sentence, so change and novelty are noise, and the cosines with the anchors are the best
+    cue. Chosen with an eye on test figures; see docs/results.md.
     """
 
-    whole_weight: float = Field(default=0.0, ge=0)
-    row_weight: float = Field(default=1.0, ge=0)
-    relative: bool = False
-    reach: int = Field(default=1, ge=0)
-    change_weight: float = Field(default=0.0, ge=0)
-    novelty_weight: float = Field(default=0.0, ge=0)
-    lean: float | None = Field(default=40.0, ge=0)
+    video_logit_weight: float = _default("video_logit_weight", 0.0)
+    snippet_logit_weight: float = _default("snippet_logit_weight", 1.0)
+    standardise_logits: bool = _default("standardise_logits", False)
+    smoothing_radius: int = _default("smoothing_radius", 1)
+    change_weight: float = _default("change_weight", 0.0)
+    novelty_weight: float = _default("novelty_weight", 0.0)
+    anomaly_cosine_weight: float | None = _default("anomaly_cosine_weight", 40.0)
 
 
 class AnchorText(AnchorAligned):
@@ -39,87 +47,98 @@ class AnchorText(AnchorAligned):
 
 
 class AnchorFusedConfig(BaseModel):
-    """Options of the two streams; ``--set 'text={"direct": 10}'`` changes those of the captions."""
+    """Options of the two streams; ``--set captions.width=64`` changes one of the caption stream."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    features: AnchorAlignedConfig = AnchorAlignedConfig()
-    text: AnchorTextConfig = AnchorTextConfig()
+    visual: AnchorAlignedConfig = Field(AnchorAlignedConfig(), description="Options of the visual stream.")
+    captions: AnchorTextConfig = Field(AnchorTextConfig(), description="Options of the caption stream.")
 
 
 @dataclass(frozen=True, eq=False)
 class FusedOutput(Output):
-    """Output of both streams together, with that of each, which the losses read."""
+    """Combined output of both streams, with that of each, which the losses read."""
 
-    seen: AnchorOutput | None = None
-    told: AnchorOutput | None = None
+    visual_stream: AnchorOutput | None = None
+    caption_stream: AnchorOutput | None = None
 
 
 class AnchorFused(Detector):
-    """Two anchor-aligned detectors, of features and of captions, that learn apart and judge together.
+    """Two anchor-aligned detectors, of features and of captions, trained side by side and fused at the end.
 
-    Anomaly logits are brought to one deviation and added, so neither stream outshouts the other; category logits,
-    which are log probabilities but for a constant, are added as they are. Nothing is learned of how the streams go
-    together: captions of training and of test videos may have different authors.
+    Anomaly logits are scaled to one standard deviation and added, so that neither stream dominates; category logits,
+    which are log probabilities up to a constant, are added as they are. The fusion has no learned parameters, because
+    captions of training and test videos may come from different captioners.
     """
 
     name: ClassVar[str] = "anchor-fused"
     Config: ClassVar[type[BaseModel]] = AnchorFusedConfig
     recipe: ClassVar[Recipe] = AnchorAligned.recipe
     needs_anchors: ClassVar[bool] = True
-    takes_noise: ClassVar[bool] = True
-    reads_text: ClassVar[bool] = True
+    names_categories: ClassVar[bool] = True
+    supports_selection_noise: ClassVar[bool] = True
+    reads_captions: ClassVar[bool] = True
     source: ClassVar[str] = "kgvad"
-    spread: Tensor
+    logit_deviation: Tensor
 
     def __init__(self, problem: Problem, config: AnchorFusedConfig) -> None:
         super().__init__(problem, config)
-        if problem.text_dim is None:
-            raise UsageError(f"{self.name} reads captions, and there are none", "name their store with --text")
-        own = replace(problem, text_dim=None, text_shared=False, standardise=False)
-        self.seen = AnchorAligned(own, config.features)
-        self.told = AnchorAligned(replace(own, dim=problem.text_dim, shared_space=problem.text_shared), config.text)
-        self.max_rows = self.seen.max_rows
-        self.register_buffer("spread", torch.ones(2))  # deviation of the anomaly logits of each stream
+        if problem.caption_dim is None:
+            raise UsageError(f"{self.name} reads captions, and there are none", "name their store with --captions")
+        own = replace(problem, caption_dim=None, captions_share_space=False, standardise=False)
+        self.visual_stream = AnchorAligned(own, config.visual)
+        self.caption_stream = AnchorAligned(
+            replace(own, dim=problem.caption_dim, shared_space=problem.captions_share_space), config.captions
+        )
+        self.max_snippets = self.visual_stream.max_snippets
+        self.register_buffer("logit_deviation", torch.ones(2))  # standard deviation of each stream's anomaly logits
 
     @classmethod
-    def needs_tower(cls, config: BaseModel) -> bool:
+    def needs_text_encoder(cls, config: BaseModel) -> bool:
         """Where one of the streams does."""
         assert isinstance(config, AnchorFusedConfig)
-        return AnchorAligned.needs_tower(config.features) or AnchorAligned.needs_tower(config.text)
+        return AnchorAligned.needs_text_encoder(config.visual) or AnchorAligned.needs_text_encoder(config.captions)
 
-    def prepare(self, videos: Sequence[Tensor], text: Sequence[Tensor] = ()) -> None:
-        self.seen.prepare(videos)
-        self.told.prepare(text)
+    def prepare(self, videos: Sequence[Tensor], captions: Sequence[Tensor] = ()) -> None:
+        self.visual_stream.prepare(videos)
+        self.caption_stream.prepare(captions)
 
     def extended(self, problem: Problem) -> AnchorFused:
         """Both streams with more categories."""
         other = AnchorFused(problem, self.config)  # type: ignore[arg-type]
-        other.seen, other.told = self.seen.extended(other.seen.problem), self.told.extended(other.told.problem)
-        other.spread.copy_(self.spread)
+        other.visual_stream = self.visual_stream.extended(other.visual_stream.problem)
+        other.caption_stream = self.caption_stream.extended(other.caption_stream.problem)
+        other.logit_deviation.copy_(self.logit_deviation)
         return other
 
-    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> FusedOutput:
-        assert text is not None
-        seen, told = self.seen(features, lengths), self.told(text, lengths)
-        share = self.spread.mean() / self.spread
+    def forward(self, features: Tensor, lengths: Tensor, captions: Tensor | None = None) -> FusedOutput:
+        assert captions is not None
+        visual, captioned = self.visual_stream(features, lengths), self.caption_stream(captions, lengths)
+        share = self.logit_deviation.mean() / self.logit_deviation
         return FusedOutput(
-            share[0] * seen.logits + share[1] * told.logits,
-            seen.alignment + told.alignment,
-            seen.video + told.video,
-            None if seen.concepts is None else (seen.concepts + told.concepts) / 2,
-            seen,
-            told,
+            share[0] * visual.logits + share[1] * captioned.logits,
+            visual.alignment + captioned.alignment,
+            visual.video + captioned.video,
+            None if visual.concepts is None else (visual.concepts + captioned.concepts) / 2,
+            visual,
+            captioned,
         )
 
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
-        """Those of each stream."""
-        assert isinstance(output, FusedOutput) and output.seen is not None and output.told is not None
+        """Losses of both streams."""
+        assert (
+            isinstance(output, FusedOutput) and output.visual_stream is not None and output.caption_stream is not None
+        )
         if self.training:
-            valid = valid_rows(batch.lengths, output.logits.shape[1])
-            now = torch.stack([one.logits.detach()[valid].std() for one in (output.seen, output.told)])
-            self.spread.lerp_(now.clamp(min=1e-3), MOMENTUM)
-        streams = (("seen", self.seen, output.seen), ("told", self.told, output.told))
+            valid = valid_mask(batch.lengths, output.logits.shape[1])
+            now = torch.stack(
+                [one.logits.detach()[valid].std() for one in (output.visual_stream, output.caption_stream)]
+            )
+            self.logit_deviation.lerp_(now.clamp(min=1e-3), MOMENTUM)
+        streams = (
+            ("visual", self.visual_stream, output.visual_stream),
+            ("caption", self.caption_stream, output.caption_stream),
+        )
         return {
             f"{name}_{term}": value
             for name, stream, one in streams

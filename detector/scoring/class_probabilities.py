@@ -1,4 +1,4 @@
-"""Class probabilities of rows: how an anomaly score and category logits become shares that sum to one."""
+"""Class probabilities of snippets, from anomaly scores and category logits."""
 
 from __future__ import annotations
 
@@ -9,28 +9,21 @@ from numpy.typing import NDArray
 
 from kgvad.errors import UsageError
 
-Floats = NDArray[np.float64]
 RULES = ("softmax", "dsanet")
-
-
-def softmax(logits: Floats) -> Floats:
-    """Along the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True)
 class ClassRule:
-    """How class probabilities are made.
+    """How class probabilities are computed.
 
     Attributes
     ----------
     name
-        ``softmax``: softmax(alignment / temperature), Normal among the classes; the anomaly score has no say.
-        ``dsanet`` (DSANet 2026, inference): p = sigmoid(logit(score) / temperature) is shared out among the abnormal
-        categories by softmax(alignment / temperature) without Normal, and Normal has the rest, 1 - p.
+        ``softmax``: softmax(alignment / temperature) with Normal among the classes; the anomaly score is not used.
+        ``dsanet`` (DSANet 2026, inference): p = sigmoid(logit(score) / temperature) is divided among the abnormal
+        categories by softmax(alignment / temperature) without Normal; Normal has 1 - p.
     temperature
-        Larger is flatter. DSANet's authors: 5 on UCF-Crime, 1 on XD-Violence.
+        Larger values give flatter probabilities. The authors of DSANet use 5 on UCF-Crime and 1 on XD-Violence.
 
     Raises
     ------
@@ -43,29 +36,31 @@ class ClassRule:
 
     def __post_init__(self) -> None:
         if self.name not in RULES:
-            raise UsageError(f"--classes {self.name!r} is not a rule", f"use {' or '.join(RULES)}")
+            raise UsageError(f"unknown rule of class probabilities {self.name!r}", f"use {' or '.join(RULES)}")
         if not (np.isfinite(self.temperature) and self.temperature > 0):
-            raise UsageError(f"--temperature {self.temperature:g} makes no probabilities", "give a number above 0")
+            raise UsageError(f"--temperature {self.temperature:g} is not a positive number", "use a number above 0")
 
-    def probabilities(self, scores: NDArray[np.floating], alignment: NDArray[np.floating], normal: int) -> Floats:
-        """Probability of each class in each row, float64 [T, C]; every row sums to one.
+    def probabilities(
+        self, scores: NDArray[np.floating], alignment: NDArray[np.floating], normal: int
+    ) -> NDArray[np.float64]:
+        """Probability of each class in each snippet, float64 [T, C]; every row sums to 1.
 
         Parameters
         ----------
         scores
-            [T], anomaly scores, 0..1.
+            Anomaly scores [T], 0..1.
         alignment
-            [T, C], category logits.
+            Category logits [T, C].
         normal
             Index of Normal.
         """
+        from scipy.special import expit, logit, softmax
+
         logits = alignment.astype(np.float64) / self.temperature
         if self.name == "softmax":
-            return softmax(logits)
-        with np.errstate(divide="ignore", over="ignore"):  # a score of 0 or 1 has an infinite logit, and stays
-            odds = np.log(scores.astype(np.float64)) - np.log1p(-scores.astype(np.float64))
-            abnormal = 1 / (1 + np.exp(-odds / self.temperature))
+            return np.asarray(softmax(logits, axis=1))
+        abnormal = expit(logit(scores.astype(np.float64)) / self.temperature)
         logits[:, normal] = -np.inf
-        found = abnormal[:, None] * softmax(logits)
+        found = abnormal[:, None] * softmax(logits, axis=1)
         found[:, normal] = 1 - abnormal
-        return found
+        return np.asarray(found)

@@ -1,10 +1,10 @@
-"""Features and a run in, anomaly scores out."""
+"""Anomaly scores from features and a trained run."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 
 from kgvad.console import track
 from kgvad.detector.api import Detector
-from kgvad.detector.data.resample import laid_text
+from kgvad.detector.data.inputs import open_store
+from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import Features, checked
-from kgvad.detector.data.training_inputs import open_store
 from kgvad.detector.run import Run
 from kgvad.detector.scoring.class_probabilities import ClassRule
-from kgvad.detector.scoring.scores import Origin, Scores
+from kgvad.detector.scoring.scores import FORMATS, Origin, Scores
 from kgvad.detector.scoring.streaming import Stream
 from kgvad.errors import FeatureError, UsageError
 from kgvad.files import refuse_inputs
 from kgvad.kg.store.cache import GraphStore
-from kgvad.settings import Settings
 from kgvad.video.feature_store import FeatureStore, VideoEntry
 
 
@@ -36,7 +35,6 @@ def score_features(
     text: Features | None = None,
     device: str = "cpu",
     chunk: int | None = None,
-    bank: Path | None = None,
 ) -> Scores:
     """Anomaly scores of one video.
 
@@ -45,7 +43,7 @@ def score_features(
     run
         A loaded run or its folder.
     features
-        [T, D] or [crops, T, D]; crops are scored each and averaged.
+        [T, D] or [crops, T, D]; each crop is scored and the results are averaged.
     entry
         Facts about the video (:meth:`FeatureStore.info`, or :func:`kgvad.video.extract.entry_of`).
     video
@@ -53,11 +51,11 @@ def score_features(
     encoder_fingerprint
         Of the features; checked against the run where it is given.
     text
-        float [T, E]: caption embeddings, for a detector that fuses them.
+        Caption embeddings, float [T, E], for a detector that reads captions.
+    device
+        Torch device, used where ``run`` is a folder.
     chunk
-        Rows that the detector sees at once; default: as many as it takes.
-    bank
-        File of the run's anchor bank; default: in the folder of the run.
+        Snippets that the detector scores together; default: as many as it accepts.
 
     Raises
     ------
@@ -67,19 +65,9 @@ def score_features(
     if not isinstance(run, Run):
         run = Run.load(run, device)
     config = run.config
-    if encoder_fingerprint is not None and encoder_fingerprint != config.features_fingerprint:
-        raise FeatureError(
-            f"{video}: the features are not of the encoder that {run.folder} was trained on ({config.encoder})",
-            f"extract them with --encoder {config.encoder}, or name another run",
-        )
-    if checked(features, video).shape[-1] != config.dim:
-        raise FeatureError(
-            f"{video}: features are {features.shape[-1]} wide, {run.folder} was trained on {config.encoder}, "
-            f"{config.dim} wide",
-            f"extract them with --encoder {config.encoder}",
-        )
-    if config.text_dim is not None and text is None:
-        raise FeatureError(f"{video}: {config.detector} needs captions", "give their store with --text")
+    _check_features(run, features, video, encoder_fingerprint)
+    if config.caption_dim is not None and text is None:
+        raise FeatureError(f"{video}: {config.detector} needs captions", "name their store with --captions")
     crops = features if features.ndim == 3 else features[None]
     parts = [infer(run.detector, crop, text, chunk) for crop in crops]
     mean = {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
@@ -93,18 +81,38 @@ def score_features(
         categories=list(config.categories) if "alignment" in mean else None,
         normal=config.normal if "alignment" in mean else None,
         concept_alignment=mean.get("concepts"),
-        origin=Origin(
-            scorer=config.detector,
-            trained=True,
-            names_categories="yes" if "alignment" in mean else "no",
-            encoder=config.encoder,
-            encoder_fingerprint=config.features_fingerprint,
-            run=str(run.folder),
-            run_fingerprint=run.fingerprint,
-            bank=None if run.bank is None else str(bank or run.folder / "anchors.safetensors"),
-            bank_fingerprint=config.bank_fingerprint,
-            notes=[] if config.videos >= 100 else [f"the detector was trained on {config.videos} videos only"],
-        ),
+        origin=_origin(run, names_categories="alignment" in mean),
+    )
+
+
+def _check_features(run: Run, features: Features, video: str, fingerprint: str | None) -> None:
+    config = run.config
+    if fingerprint is not None and fingerprint != config.features_fingerprint:
+        raise FeatureError(
+            f"{video}: the features are not of the encoder that {run.folder} was trained on ({config.encoder})",
+            f"extract them with --encoder {config.encoder}, or name another run",
+        )
+    if checked(features, video).shape[-1] != config.dim:
+        raise FeatureError(
+            f"{video}: features are {features.shape[-1]} wide, {run.folder} was trained on {config.encoder}, "
+            f"{config.dim} wide",
+            f"extract them with --encoder {config.encoder}",
+        )
+
+
+def _origin(run: Run, *, names_categories: bool) -> Origin:
+    config = run.config
+    return Origin(
+        scorer=config.detector,
+        trained=True,
+        names_categories="yes" if names_categories else "no",
+        encoder=config.encoder,
+        encoder_fingerprint=config.features_fingerprint,
+        run=str(run.folder),
+        run_fingerprint=run.fingerprint,
+        bank=None if run.bank is None else str(run.folder / "anchors.safetensors"),
+        bank_fingerprint=config.bank_fingerprint,
+        notes=[] if config.videos >= 100 else [f"the detector was trained on {config.videos} videos only"],
     )
 
 
@@ -113,11 +121,11 @@ def infer(
 ) -> dict[str, NDArray[np.float32]]:
     """Scores [T] and, where the detector has them, alignment [T, C] and concepts [T, P] of one crop.
 
-    A video longer than ``chunk`` rows, or than the detector takes at once, is cut into chunks that share rows; there
-    the chunks fade into each other, so no score jumps at a border (:class:`kgvad.detector.scoring.streaming.Stream`).
+    A video longer than ``chunk`` snippets, or than the detector accepts, is cut into overlapping chunks that are
+    cross-faded, so that scores are continuous (:class:`kgvad.detector.scoring.streaming.Stream`).
     """
     stream = Stream(detector, chunk)
-    block = chunk or detector.max_rows or max(len(features), 1)
+    block = chunk or detector.max_snippets or max(len(features), 1)
     parts = [
         stream.push(features[start : start + block], None if text is None else text[start : start + block])
         for start in range(0, len(features), block)
@@ -127,73 +135,110 @@ def infer(
 
 
 def with_probabilities(scores: Scores, rule: ClassRule) -> Scores:
-    """``scores`` with the class probabilities that the rule gives.
+    """``scores`` with class probabilities computed by ``rule``.
 
     Raises
     ------
     UsageError
-        The scores name no categories.
+        The scores have no categories.
     """
     if scores.alignment is None or scores.normal is None:
-        raise UsageError(f"{scores.origin.scorer} names no categories", "leave --classes out")
+        raise UsageError(f"{scores.origin.scorer} names no categories", "leave out --class-probabilities")
     found = rule.probabilities(scores.scores, scores.alignment, scores.normal)
     return replace(scores, probabilities=found.astype(np.float32))
 
 
-def score_store(
-    features: Path,
-    run: Path,
-    output: Path,
-    *,
-    form: str = "npz",
-    videos: Sequence[str] | None = None,
-    queries: Sequence[str] = (),
-    text: Path | None = None,
-    chunk: int | None = None,
-    classes: ClassRule | None = None,
-    device: str = "cpu",
-    settings: Settings,
-) -> Iterator[Path]:
-    """Score the videos of a store, write one file each and yield its path.
+@dataclass(frozen=True)
+class ScoreJob:
+    """Which videos of a feature store are scored, by which run, and what is written.
 
-    ``queries`` are categories to name without training; the bank with them is written beside the scores. ``text`` is
-    the store of the captions, for a run that fuses them. ``classes`` adds class probabilities by this rule.
+    Attributes
+    ----------
+    features
+        Feature store, or the folder of several stores.
+    run
+        Folder of the run.
+    output
+        Folder of the files of scores, one for each video.
+    format
+        ``npz``, ``csv`` or ``json``.
+    videos
+        Names of the videos; ``None``: all of the store.
+    queries
+        Categories to name without training: words, or items such as Q4654740. The anchor bank with them is written
+        to ``output``. Items are read from ``knowledge_graph``, the URL of its store (``None``: the default).
+    text
+        GraphStore of caption embeddings, for a run that reads captions.
+    chunk
+        Snippets that the detector scores together; ``None``: as many as it accepts.
+    class_rule
+        Rule of class probabilities; ``None``: none are written.
+    device
+        Torch device.
     """
-    suffix = f".{form}"
-    if suffix not in (".npz", ".csv", ".json"):
-        raise UsageError(f"--format {form!r} is unknown", "use npz, csv or json")
-    loaded = Run.load(run, device)
-    store = open_store(features, loaded.config.encoder)
-    names = list(videos or store.ids())
-    captions = None if text is None else laid_text(FeatureStore.open(text), store, names)
-    bank = None
-    if queries:
-        from kgvad.detector.scoring.open_vocabulary import open_run
 
-        loaded = open_run(loaded, queries, GraphStore.open(settings.store), device)
-        assert loaded.bank is not None
-        bank = output / "anchors.safetensors"
+    features: Path
+    run: Path
+    output: Path
+    format: str = "npz"
+    videos: Sequence[str] | None = None
+    queries: Sequence[str] = ()
+    knowledge_graph: str | None = None
+    text: Path | None = None
+    chunk: int | None = None
+    class_rule: ClassRule | None = None
+    device: str = "cpu"
+
+
+def score_store(job: ScoreJob) -> Iterator[Path]:
+    """Score the videos of a store, write one file for each and yield its path.
+
+    Raises
+    ------
+    UsageError
+        The format is unknown, or an output would replace an input.
+    FeatureError
+        A video has no features or no captions, or they are not those that the run was trained on.
+    """
+    suffix = f".{job.format}"
+    if suffix not in FORMATS:
+        raise UsageError(f"unknown --format {job.format!r}", "use npz, csv or json")
+    run = Run.load(job.run, job.device)
+    store = open_store(job.features, run.config.encoder)
+    outputs = {video: job.output / f"{video}{suffix}" for video in job.videos or store.ids()}
+    captions = None if job.text is None else resample_captions(FeatureStore.open(job.text), store, outputs)
+    bank = job.output / "anchors.safetensors" if job.queries else None
     refuse_inputs(
-        {"--output": [*([] if bank is None else [bank]), *(output / f"{video}{suffix}" for video in names)]},
-        [features, store.root, run, text],
+        {"--output": [*outputs.values(), *([] if bank is None else [bank])]},
+        [job.features, store.root, job.run, job.text],
     )
-    if bank is not None and loaded.bank is not None:
-        loaded.bank.save(bank)
-    for video in track(names, "scoring"):
+    if bank is not None:
+        run = _with_queries(run, job, bank)
+    for video, path in track(outputs.items(), "scoring"):
         if captions is not None and video not in captions:
-            raise FeatureError(f"{video} has no captions in {text}", "leave it out, with --video for the others")
+            raise FeatureError(f"{video} has no captions in {job.text}", "name the other videos with --video")
         scores = score_features(
-            loaded,
+            run,
             store.load(video),
             store.info(video),
             video=video,
             encoder_fingerprint=store.fingerprint,
             text=None if captions is None else captions[video],
-            chunk=chunk,
-            bank=bank,
+            chunk=job.chunk,
         )
-        if classes is not None:
-            scores = with_probabilities(scores, classes)
-        path = output / f"{video}{suffix}"
+        if bank is not None:
+            scores = replace(scores, origin=scores.origin.model_copy(update={"bank": str(bank)}))
+        if job.class_rule is not None:
+            scores = with_probabilities(scores, job.class_rule)
         scores.save(path)
         yield path
+
+
+def _with_queries(run: Run, job: ScoreJob, bank: Path) -> Run:
+    """The run with the queries as further categories; its anchor bank is written to ``bank``."""
+    from kgvad.detector.scoring.open_vocabulary import open_run
+
+    opened = open_run(run, job.queries, GraphStore.open(job.knowledge_graph), job.device)
+    if opened.bank is not None:
+        opened.bank.save(bank)
+    return opened

@@ -1,4 +1,4 @@
-"""Categories that a trained run names without training: words or items of the knowledge graph."""
+"""New categories for a trained run, without training: words or items of the knowledge graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kgvad.kg.store.cache import GraphStore
 def open_run(
     run: Run, queries: Sequence[str], store: GraphStore, device: str = "cpu", encoder: TextEncoder | None = None
 ) -> Run:
-    """The run with one more category for each query; scores how abnormal a row is as before.
+    """The run with one more category for each query; its anomaly scores do not change.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ def open_run(
     store
         Knowledge graph, for queries that are items.
     device
-        Where the new detector stands.
+        Torch device of the detector.
     encoder
-        The text encoder of the bank; default: loaded by its name.
+        Text encoder of the bank; default: loaded by its name.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def open_run(
         The text encoder is not the bank's, or an item is unknown.
     """
     if run.bank is None:
-        raise UsageError(f"{run.folder} was trained without anchors, so it can name nothing new", "leave out --open")
+        raise UsageError(f"{run.folder} was trained without anchors and cannot take new categories", "leave out --open")
     text = encoder or load_text_encoder(run.bank.encoder.source)
     bank = open_vocabulary(run.bank, text, store, queries)
     config = run.config.model_copy(update={"categories": tuple(bank.categories), "bank_fingerprint": bank.fingerprint})

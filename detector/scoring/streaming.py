@@ -1,4 +1,4 @@
-"""Scores of a video whose rows are still arriving."""
+"""Scores of a video while its features are still arriving."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from kgvad.detector.api import Detector, Output
 from kgvad.detector.data.samples import Features, checked
 from kgvad.errors import FeatureError
 
-OVERLAP = 64  # rows that neighbouring chunks share; they fade into each other
+OVERLAP = 64  # snippets that neighbouring chunks share and are cross-faded over
 Found = dict[str, NDArray[np.float32]]
 
 
 class Stream:
-    """Scores rows as they come, in chunks that share rows and there fade into each other, so that no score jumps.
+    """Scores snippets as they arrive, in overlapping chunks that are cross-faded, so that scores are continuous.
 
-    The last chunk of a video ends with its last row. So a row is final, and given out, when ``chunk`` rows and one
-    more follow it, or at :meth:`finish`: the delay is ``chunk`` rows. No more than about two chunks are kept in memory
-    beside what one :meth:`push` brings. Whole videos are scored by the same code
+    The last chunk of a video ends with its last snippet. A score is therefore final, and returned, once ``chunk``
+    snippets and one more follow, or at :meth:`finish`: the delay is ``chunk`` snippets. About two chunks are kept in
+    memory, beside the argument of one :meth:`push`. Whole videos are scored by the same code
     (:func:`kgvad.detector.scoring.infer.infer`).
 
     Parameters
@@ -27,57 +27,57 @@ class Stream:
     detector
         In evaluation mode.
     chunk
-        Rows that the detector sees at once; ``None``: as many as it takes. What it judges by the whole video it then
-        judges by the chunk.
+        Snippets that the detector scores together; ``None``: as many as it accepts. Whatever the detector derives
+        from the whole video it derives from the chunk instead.
     """
 
     def __init__(self, detector: Detector, chunk: int | None = None) -> None:
-        limits = [limit for limit in (chunk, detector.max_rows) if limit]
+        limits = [limit for limit in (chunk, detector.max_snippets) if limit]
         if chunk is not None and chunk < 2:
-            raise FeatureError(f"a chunk of {chunk} rows is too short", "take at least 2")
+            raise FeatureError(f"a chunk of {chunk} snippets is too short", "use at least 2")
         self._detector = detector
         self._limit = min(limits) if limits else None  # None: everything waits for the end
         self._shared = 0 if self._limit is None else min(OVERLAP, self._limit // 2)
-        self._kept: Features | None = None  # rows from number _start on
+        self._kept: Features | None = None  # features from snippet _start on
         self._text: Features | None = None
-        self._start = self._count = 0  # first row kept; rows received
-        self._next = 0  # first row of the next chunk
-        self._total: dict[str, NDArray[np.float64]] = {}  # from row _given on
+        self._start = self._count = 0  # first snippet kept; snippets received
+        self._next = 0  # first snippet of the next chunk
+        self._total: dict[str, NDArray[np.float64]] = {}  # weighted sums from snippet _released on
         self._weight = np.zeros(0)
-        self._given = 0
+        self._released = 0
 
     def push(self, features: Features, text: Features | None = None) -> Found:
-        """Take rows [n, D] (and captions [n, E]); what is final by now.
+        """Add features [n, D] (and captions [n, E]) of the next n snippets; return the scores that became final.
 
         Returns
         -------
-        scores [m] and, where the detector has them, alignment [m, C] and concepts [m, P] of the next m rows; nothing
-        where no row is final yet.
+        scores [m] and, where the detector has them, alignment [m, C] and concepts [m, P] of the next m snippets; an
+        empty dictionary where no score is final yet.
 
         Raises
         ------
         FeatureError
-            The rows are of another width than before, or not finite.
+            The features have another width than before, or are not finite.
         """
         if len(features):
             width = None if self._kept is None else self._kept.shape[-1]
-            checked(features, f"row {self._count} and on", width)
-            self._kept = _joined(self._kept, features)
-            self._text = None if text is None else _joined(self._text, text)
+            checked(features, f"from snippet {self._count} on", width)
+            self._kept = _appended(self._kept, features)
+            self._text = None if text is None else _appended(self._text, text)
             self._count += len(features)
         if self._limit is None:
             return {}
         while self._next + self._limit < self._count:
             self._run(self._next, self._next + self._limit, last=False)
             self._next += self._limit - self._shared
-        return self._give(max(self._count - self._limit, 0))
+        return self._release(max(self._count - self._limit, 0))
 
     def finish(self) -> Found:
-        """The scores of the rows that are left; the stream is at its end."""
+        """Scores of the remaining snippets; ends the stream."""
         if self._count:
             start = 0 if self._limit is None else max(self._count - self._limit, 0)
             self._run(start, self._count, last=True)
-        return self._give(self._count)
+        return self._release(self._count)
 
     def _run(self, start: int, end: int, *, last: bool) -> None:
         assert self._kept is not None
@@ -89,42 +89,42 @@ class Stream:
         if not last and self._shared:
             fade[-self._shared :] = np.minimum(fade[-self._shared :], ramp[::-1])
         found = forward(self._detector, self._kept[part], None if self._text is None else self._text[part])
-        place = slice(start - self._given, end - self._given)
-        self._weight = _room(self._weight, place.stop)
+        place = slice(start - self._released, end - self._released)
+        self._weight = _zero_padded(self._weight, place.stop)
         self._weight[place] += fade
         for name, value in found.items():
-            total = _room(self._total.get(name, np.zeros((0, *value.shape[1:]))), place.stop)
+            total = _zero_padded(self._total.get(name, np.zeros((0, *value.shape[1:]))), place.stop)
             total[place] += value * _column(fade, value.ndim)
             self._total[name] = total
 
-    def _give(self, end: int) -> Found:
-        """Rows up to ``end`` that were not given before; they and their features are forgotten."""
-        number = end - self._given
+    def _release(self, end: int) -> Found:
+        """Scores up to snippet ``end`` that were not returned before; they and their features are dropped."""
+        number = end - self._released
         if number <= 0:
             return {}
         weight = self._weight[:number]
-        given = {
+        released = {
             name: (total[:number] / _column(weight, total.ndim)).astype(np.float32)
             for name, total in self._total.items()
         }
         self._total = {name: total[number:].copy() for name, total in self._total.items()}
-        self._weight, self._given = self._weight[number:].copy(), end
+        self._weight, self._released = self._weight[number:].copy(), end
         if self._kept is not None:
             self._kept = self._kept[end - self._start :].copy()
         if self._text is not None:
             self._text = self._text[end - self._start :].copy()
         self._start = end
-        return given
+        return released
 
 
-def _joined(kept: Features | None, new: Features) -> Features:
-    rows = np.asarray(new, dtype=np.float32)
-    return rows.copy() if kept is None else np.concatenate([kept, rows])
+def _appended(kept: Features | None, new: Features) -> Features:
+    added = np.asarray(new, dtype=np.float32)
+    return added.copy() if kept is None else np.concatenate([kept, added])
 
 
-def _room(array: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
-    """``array`` with zeros after its end, so that it has at least ``rows`` rows."""
-    missing = max(rows - len(array), 0)
+def _zero_padded(array: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """``array`` padded with zeros at the end to at least ``length``."""
+    missing = max(length - len(array), 0)
     return np.concatenate([array, np.zeros((missing, *array.shape[1:]))])
 
 
@@ -134,14 +134,14 @@ def _column(weights: NDArray[np.float64], dimensions: int) -> NDArray[np.float64
 
 @torch.inference_mode()
 def forward(detector: Detector, features: Features, text: Features | None) -> Found:
-    """Scores [T], and alignment [T, C] and concepts [T, P] where the detector has them, of rows taken at once."""
+    """Scores [T] of one chunk, and alignment [T, C] and concepts [T, P] where the detector has them."""
     device = next(detector.parameters()).device
     x = torch.from_numpy(np.asarray(features, dtype=np.float32).copy())[None].to(device)
     t = None if text is None else torch.from_numpy(np.asarray(text, dtype=np.float32).copy())[None].to(device)
     output: Output = detector(x, torch.tensor([x.shape[1]], device=device), t)
     found = {"scores": torch.sigmoid(output.logits[0])}
     if output.alignment is not None:
-        # what the whole video shows backs every row: naming one kind of event per video is the easier question
+        # The video-level logits join those of every snippet: a video usually has one kind of event.
         found["alignment"] = output.alignment[0] if output.video is None else (output.alignment[0] + output.video) / 2
     if output.concepts is not None:
         found["concepts"] = output.concepts[0]

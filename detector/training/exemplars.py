@@ -1,6 +1,6 @@
-"""The most abnormal moments of the training videos, kept in the run: what a report can call similar.
+"""Exemplars: the most abnormal moments of the training videos, with which a report compares events.
 
-One stretch of each abnormal training video, as the trained detector scores it, pooled to one vector of features.
+One stretch of each abnormal training video, as the trained detector scores it, pooled to one feature vector.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from kgvad.detector.run import Run
 from kgvad.detector.scoring.infer import infer
 from kgvad.errors import RunError
 from kgvad.files import DAMAGED, replacing
-from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore
 
-EXAMPLES = "examples.safetensors"
+EXEMPLARS = "exemplars.safetensors"
 REMEDY = "delete it; reports then show no similar events"
-MOST = 40  # examples of one category; the highest scores
+MOST = 40  # exemplars of one category, those with the highest scores
 
 
 @dataclass(frozen=True)
 class Match:
-    """A stored moment and its similarity: the cosine of both vectors, each less the mean of all examples."""
+    """An exemplar and its similarity: the cosine of both vectors, centred on the mean of all exemplars."""
 
     video: str
     category: str
@@ -42,8 +41,8 @@ class Match:
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
-    """Moments of training videos.
+class Exemplars:
+    """Exemplars of a run.
 
     Attributes
     ----------
@@ -52,7 +51,7 @@ class Examples:
     seconds
         float32 [N, 2]: start and end.
     vectors
-        float16 [N, D]: mean of the unit rows of features.
+        float16 [N, D]: mean of the unit-length features.
     """
 
     videos: list[str]
@@ -60,11 +59,11 @@ class Examples:
     seconds: NDArray[np.float32]
     vectors: NDArray[np.float16]
 
-    def nearest(self, rows: Features, count: int = 3) -> list[Match]:
-        """The ``count`` moments most similar to ``rows`` [T, D], best first; only those that resemble at all."""
-        center = self.vectors.astype(np.float64).mean(axis=0)
-        known = unit(self.vectors.astype(np.float64) - center)
-        similarity = known @ unit(pool(rows) - center)
+    def nearest(self, features: Features, count: int = 3) -> list[Match]:
+        """The ``count`` exemplars most similar to ``features`` [T, D], best first; only positive similarities."""
+        centre = self.vectors.astype(np.float64).mean(axis=0)
+        known = _unit(self.vectors.astype(np.float64) - centre)
+        similarity = known @ _unit(pool(features) - centre)
         return [
             Match(
                 self.videos[index],
@@ -78,15 +77,15 @@ class Examples:
         ]
 
     @classmethod
-    def load(cls, run: Path) -> Examples | None:
-        """The examples of a run; ``None`` where it stores none.
+    def load(cls, run: Path) -> Exemplars | None:
+        """The exemplars of a run; ``None`` where it has none.
 
         Raises
         ------
         RunError
             The file is damaged.
         """
-        path = run / EXAMPLES
+        path = run / EXEMPLARS
         if not path.is_file():
             return None
         try:
@@ -96,34 +95,32 @@ class Examples:
                     about["videos"], about["categories"], file.get_tensor("seconds"), file.get_tensor("vectors")
                 )
         except DAMAGED as error:
-            raise RunError(
-                f"{path} cannot be read: {error}", "delete it; reports then show no similar events"
-            ) from None
+            raise RunError(f"{path} cannot be read: {error}", REMEDY) from None
         if not len(found.videos) == len(found.categories) == len(found.seconds) == len(found.vectors):
-            raise RunError(f"{path} does not fit together", REMEDY)
+            raise RunError(f"{path} is inconsistent", REMEDY)
         return found
 
 
-def write_examples(run: Run, store: FeatureStore, truth: Truth, most: int = MOST) -> None:
-    """Keep the most abnormal moment of each abnormal training video in the run, ``most`` of a category.
+def write_exemplars(run: Run, store: FeatureStore, truth: Truth, most: int = MOST) -> None:
+    """Write the most abnormal moment of each abnormal training video into the run, at most ``most`` of a category.
 
-    Nothing is written where the detector needs captions beside the features, or where the run has them already.
+    Nothing is written for a detector that reads captions, or where the exemplars of this run exist.
     """
-    path = run.folder / EXAMPLES
-    if run.config.text_dim is not None or _made_by(path) == run.fingerprint:
+    path = run.folder / EXEMPLARS
+    if run.config.caption_dim is not None or _made_by(path) == run.fingerprint:
         return
     found: dict[str, list[tuple[float, str, tuple[float, float], NDArray[np.float64]]]] = {}
     present = set(store.ids())
     videos = [video for video in truth.split("train") if video in present and truth.videos[video].labels]
-    for video in track(videos, "keeping examples"):
+    for video in track(videos, "storing exemplars"):
         features, entry = store.load(video), store.info(video)
-        rows = np.asarray(features[0] if features.ndim == 3 else features, dtype=np.float32)
-        scores = infer(run.detector, rows)["scores"]
+        snippets = np.asarray(features[0] if features.ndim == 3 else features, dtype=np.float32)
+        scores = infer(run.detector, snippets)["scores"]
         first, stop = peak(scores)
         spans = entry.spans()
         times = (float(spans[first, 0]) / entry.fps, float(spans[stop - 1, 1]) / entry.fps)
         kept = found.setdefault(truth.videos[video].labels[0], [])
-        kept.append((float(scores[first:stop].mean()), video, times, pool(rows[first:stop])))
+        kept.append((float(scores[first:stop].mean()), video, times, pool(snippets[first:stop])))
     chosen = [(category, *one) for category in truth.categories for one in sorted(found.get(category, ()))[::-1][:most]]
     if not chosen:
         return
@@ -143,7 +140,7 @@ def write_examples(run: Run, store: FeatureStore, truth: Truth, most: int = MOST
 
 
 def _made_by(path: Path) -> str | None:
-    """Fingerprint of the run that wrote the file; a run trained anew must not keep the moments of the old one."""
+    """Fingerprint of the run that wrote the file, so that a retrained run replaces the exemplars of the old one."""
     try:
         with safe_open(path, "numpy") as file:
             return str(json.loads(file.metadata()["about"])["run"])
@@ -152,7 +149,7 @@ def _made_by(path: Path) -> str | None:
 
 
 def peak(scores: NDArray[np.floating]) -> tuple[int, int]:
-    """Rows [first, stop) around the highest score that stay above the middle between it and the lowest."""
+    """Snippets [first, stop) around the highest score that stay above the middle of highest and lowest."""
     top = int(scores.argmax())
     high = scores >= (scores.max() + scores.min()) / 2
     first = top - int(np.argmin(np.append(high[top::-1], False))) + 1
@@ -160,6 +157,10 @@ def peak(scores: NDArray[np.floating]) -> tuple[int, int]:
     return first, stop
 
 
-def pool(rows: Features) -> NDArray[np.float64]:
-    """Mean of the unit rows of [T, D], float64 [D]."""
-    return np.asarray(unit(np.asarray(rows, dtype=np.float64)).mean(axis=0))
+def pool(features: Features) -> NDArray[np.float64]:
+    """Mean of the unit-length features [T, D], float64 [D]."""
+    return np.asarray(_unit(np.asarray(features, dtype=np.float64)).mean(axis=0))
+
+
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))

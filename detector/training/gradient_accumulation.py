@@ -1,4 +1,4 @@
-"""Gradients of a full batch of which a process sees only a part at once."""
+"""Gradients of a full batch, computed part by part in one or several processes."""
 
 from __future__ import annotations
 
@@ -11,117 +11,143 @@ from torch import Tensor
 
 from kgvad.anchors.learnable_prompts import computed_once
 from kgvad.detector.api import Batch, Detector, Output
-from kgvad.detector.training.distributed import Team
+from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.errors import UsageError
 
-ROWS = 2048  # of a part, where a step on the CPU may go part by part: what the caches of a core hold is fastest
+MICRO_BATCH_SNIPPETS = 2048  # of a part on the CPU, where parts that fit the caches of a core are fastest
 
 
 def backward(
-    detector: Detector, batch: Batch, micro_batch: int = 0, precision: str = "fp32", team: Team | None = None
+    detector: Detector, batch: Batch, micro_batch: int = 0, precision: str = "fp32", group: ProcessGroup | None = None
 ) -> dict[str, float]:
-    """Gradients of the summed losses into the parameters; the losses by name.
+    """Accumulate the gradients of the summed losses into the parameters.
 
-    With ``micro_batch`` videos in memory at once, or the videos shared among a team, the gradients are those of the
-    full batch. Where losses are means over videos (``Detector.by_video``) those of the parts are added up; on the CPU
-    that is done unasked. Where they compare videos, outputs are computed without a graph, the losses' gradients with
-    respect to them are kept, and each part is run again to carry them back (Gao et al. 2021, gradient caching).
+    With a micro-batch, or with videos shared among processes, the gradients are those of the full batch. Where losses
+    are means over videos (``Detector.losses_average_over_videos``), those of the parts are added up; on the CPU this is
+    the default. Where losses compare videos, outputs are computed without a graph, the gradients of the losses with
+    respect to them are kept, and a second forward pass of each part propagates them (gradient caching, Gao et al.
+    2021).
 
-    A process of a team takes every ``team.size``-th video, so that each has normal and abnormal ones.
+    A process takes every ``group.world_size``-th video, so that each has normal and abnormal ones.
+
+    Parameters
+    ----------
+    detector
+        In training mode.
+    batch
+        Videos of the step, the same in all processes.
+    micro_batch
+        Videos in memory at a time; 0: all, or the fastest number.
+    precision
+        ``fp32`` or ``bf16``, of the forward pass.
+    group
+        Processes that share the batch; default: this one.
+
+    Returns
+    -------
+    The losses by name.
+
+    Raises
+    ------
+    UsageError
+        There are more processes than videos.
     """
-    team = team or Team()
-    size, rows = batch.features.shape[:2]
-    add = detector.by_video and not batch.sigma  # noise is drawn for the whole batch
-    if add and not micro_batch and batch.features.device.type == "cpu":
-        micro_batch = max(1, ROWS // max(1, rows))
-    if team.size == 1 and (not micro_batch or micro_batch >= size):
+    group = group or ProcessGroup()
+    size, snippets = batch.features.shape[:2]
+    additive = detector.losses_average_over_videos and not batch.selection_noise  # noise is drawn per batch
+    if additive and not micro_batch and batch.features.device.type == "cpu":
+        micro_batch = max(1, MICRO_BATCH_SNIPPETS // max(1, snippets))
+    if group.world_size == 1 and (not micro_batch or micro_batch >= size):
         terms = detector.losses(run(detector, batch, precision), batch)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         return {name: float(value.detach()) for name, value in terms.items()}
-    if team.size > size:
-        raise UsageError(f"{team.size} processes share a step of {size} videos", "start fewer processes")
-    step = team.size * (micro_batch or size)
-    parts = [slice(start, start + step, team.size) for start in range(team.number, size, step)]
-    seed = int(torch.randint(2**31, (1,))) if team.size > 1 else 0  # alike in all processes
-    if team.size > 1:
-        torch.manual_seed(seed + 1 + team.number)
+    if group.world_size > size:
+        raise UsageError(f"{group.world_size} processes cannot share a batch of {size} videos", "start fewer processes")
+    step = group.world_size * (micro_batch or size)
+    parts = [slice(start, start + step, group.world_size) for start in range(group.rank, size, step)]
+    seed = int(torch.randint(2**31, (1,))) if group.world_size > 1 else 0  # the same in all processes
+    if group.world_size > 1:
+        torch.manual_seed(seed + 1 + group.rank)
     with computed_once(detector) as shared:
-        if add:
-            found = _add(detector, batch, parts, team, precision, seed)
+        if additive:
+            found = _sum_over_parts(detector, batch, parts, group, precision, seed)
         else:
-            found = _gather(detector, batch, parts, team, precision, seed, shared)
-    if team.size > 1:
-        team.total_gradients([p for p in detector.parameters() if p.requires_grad])
+            found = _cached_gradients(detector, batch, parts, group, precision, seed, shared)
+    if group.world_size > 1:
+        group.sum_gradients([p for p in detector.parameters() if p.requires_grad])
     return {name: float(value.detach()) for name, value in found.items()}
 
 
-def _add(
-    detector: Detector, batch: Batch, parts: list[slice], team: Team, precision: str, seed: int
+def _sum_over_parts(
+    detector: Detector, batch: Batch, parts: list[slice], group: ProcessGroup, precision: str, seed: int
 ) -> Mapping[str, Tensor]:
-    """Losses of the batch as shares of those of its parts, with their gradients."""
+    """Losses of the batch as weighted sums over its parts, with their gradients."""
     found: dict[str, Tensor] = {}
     for part in parts:
         own = batch.part(part)
-        videos, rows = len(own.lengths) / len(batch.lengths), own.lengths.sum() / batch.lengths.sum()
+        videos, snippets = len(own.lengths) / len(batch.lengths), own.lengths.sum() / batch.lengths.sum()
         terms = detector.losses(run(detector, own, precision), own)
-        terms = {name: value * (rows if name in detector.by_row else videos) for name, value in terms.items()}
+        terms = {
+            name: value * (snippets if name in detector.snippet_averaged_losses else videos)
+            for name, value in terms.items()
+        }
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         found = {name: value.detach() + found.get(name, 0.0) for name, value in terms.items()}
-    if team.size > 1:
-        torch.manual_seed(seed)  # the processes go on alike
-    return {name: team.total(value) for name, value in found.items()}
+    if group.world_size > 1:
+        torch.manual_seed(seed)  # from here the processes draw the same numbers
+    return {name: group.sum(value) for name, value in found.items()}
 
 
-def _gather(
+def _cached_gradients(
     detector: Detector,
     batch: Batch,
     parts: list[slice],
-    team: Team,
+    group: ProcessGroup,
     precision: str,
     seed: int,
     shared: Sequence[Tensor],
 ) -> Mapping[str, Tensor]:
-    """Losses of the batch; the gradients of this process's parts go into the parameters and into ``shared``."""
+    """Losses of the batch; accumulates the gradients of this process's parts into the parameters and ``shared``."""
     size, device = len(batch.lengths), batch.features.device
-    keep = len(parts) == 1  # then its graph is kept; otherwise every part runs twice
+    keep = len(parts) == 1  # a single part keeps its graph and needs no second forward pass
     states = []
     outputs = []
     with torch.set_grad_enabled(keep):
         for part in parts:
             states.append(_random_state(device))
             outputs.append(run(detector, batch.part(part), precision))
-    if team.size > 1:
-        torch.manual_seed(seed)  # every process computes the losses of the whole batch, which may draw too
-    whole, leaves = _join(outputs, parts, size, team)
+    if group.world_size > 1:
+        torch.manual_seed(seed)  # the losses of the whole batch, which may draw numbers, are computed in every process
+    whole, leaves = _join(outputs, parts, size, group)
     terms = detector.losses(whole, batch)
     after = _random_state(device)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-    if not team.first:
-        for given in (*detector.parameters(), *shared):  # what the losses give parameters directly counts once
+    if not group.is_main:
+        for given in (*detector.parameters(), *shared):  # direct gradients of the losses count once
             given.grad = None
     for number, (part, state) in enumerate(zip(parts, states, strict=True)):
         if not keep:
-            _set_random_state(state, device)  # the second pass drops the same units
+            _set_random_state(state, device)  # the same dropout as in the first pass
             outputs[number] = run(detector, batch.part(part), precision)
         output = outputs[number]
         values = _tensors(output)
         pairs = [(values[name], leaf.grad[part]) for name, leaf in leaves.items() if leaf.grad is not None]
-        pairs = [(value, grad) for value, grad in pairs if value.requires_grad]  # constants have no way back
+        pairs = [(value, grad) for value, grad in pairs if value.requires_grad]  # constants have no graph
         torch.autograd.backward([value for value, _ in pairs], [grad for _, grad in pairs])
     _set_random_state(after, device)
     return terms
 
 
 def run(detector: Detector, batch: Batch, precision: str = "fp32") -> Output:
-    """Output for a batch in float32; with ``bf16`` the detector computes in half precision where it may."""
+    """Output for a batch in float32; with ``bf16`` the forward pass runs under autocast."""
     with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        output = detector(batch.features, batch.lengths, batch.text)
+        output = detector(batch.features, batch.lengths, batch.captions)
     assert isinstance(output, Output)
     return _with(output, {name: value.float() for name, value in _tensors(output).items()})
 
 
 def _tensors(output: Output) -> dict[str, Tensor]:
-    """The tensors of an output by name; those of an output within it by ``its name.name``."""
+    """Tensors of an output by name; those of a nested output as ``field.name``."""
     found: dict[str, Tensor] = {}
     for field in dataclasses.fields(output):
         value = getattr(output, field.name)
@@ -133,7 +159,7 @@ def _tensors(output: Output) -> dict[str, Tensor]:
 
 
 def _with(output: Output, tensors: Mapping[str, Tensor]) -> Output:
-    """The output with other tensors, named as :func:`_tensors` names them."""
+    """The output with other tensors, named as by :func:`_tensors`."""
     changes: dict[str, Any] = {name: value for name, value in tensors.items() if "." not in name}
     for name in {name.partition(".")[0] for name in tensors if "." in name}:
         own = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
@@ -141,15 +167,17 @@ def _with(output: Output, tensors: Mapping[str, Tensor]) -> Output:
     return dataclasses.replace(output, **changes)
 
 
-def _join(outputs: list[Output], parts: list[slice], size: int, team: Team) -> tuple[Output, dict[str, Tensor]]:
-    """One output of all parts of all processes, and its tensors by name: leaves that collect gradients."""
+def _join(
+    outputs: list[Output], parts: list[slice], size: int, group: ProcessGroup
+) -> tuple[Output, dict[str, Tensor]]:
+    """One output of all parts of all processes, and its tensors by name, which are leaves that collect gradients."""
     leaves: dict[str, Tensor] = {}
     for name in _tensors(outputs[0]):
         values = [_tensors(output)[name].detach() for output in outputs]
         joined = values[0].new_zeros((size, *values[0].shape[1:]))
         for part, value in zip(parts, values, strict=True):
             joined[part] = value
-        leaves[name] = team.total(joined).requires_grad_()
+        leaves[name] = group.sum(joined).requires_grad_()
     return _with(outputs[0], leaves), leaves
 
 

@@ -1,4 +1,4 @@
-"""Work done side by side in processes of its own."""
+"""Tasks in parallel worker processes."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from kgvad.processes import serve_parent, worker_context
 T = TypeVar("T")
 
 
-def side_by_side(work: Callable[[T], None], tasks: Sequence[T], jobs: int) -> Iterator[T]:
-    """Call ``work`` on every task, ``jobs`` at once, and yield the tasks in their order as they are done.
+def run_in_parallel(work: Callable[[T], None], tasks: Sequence[T], jobs: int) -> Iterator[T]:
+    """Call ``work`` on every task in ``jobs`` parallel processes; yield the finished tasks in order.
 
-    The processors are shared out among the processes. When one fails, or this generator is closed or interrupted,
-    the others are ended; so are all when this process is killed. ``work`` and the tasks must pickle.
+    The threads of torch are divided among the processes. When one fails, or this generator is closed or interrupted,
+    the others are terminated; all end when this process is killed. ``work`` and the tasks must be picklable.
 
     Raises
     ------
     KgvadError
-        What ``work`` raised.
+        Raised by ``work``.
     RunError
-        A process was killed, or failed in another way, which it has told on stderr.
+        A process was killed, or failed in another way, which it reported on stderr.
     """
     context = worker_context()
     threads = max(1, torch.get_num_threads() // jobs)
     waiting = list(range(len(tasks)))
     running: dict[int, tuple[BaseProcess, Connection]] = {}
     done: set[int] = set()
-    following = 0
+    upcoming = 0
     try:
-        while following < len(tasks):
+        while upcoming < len(tasks):
             while waiting and len(running) < jobs:
                 number = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
@@ -51,9 +51,9 @@ def side_by_side(work: Callable[[T], None], tasks: Sequence[T], jobs: int) -> It
                     del running[number]
                     _check(child, ours)
                     done.add(number)
-            while following in done:
-                yield tasks[following]
-                following += 1
+            while upcoming in done:
+                yield tasks[upcoming]
+                upcoming += 1
     finally:
         for child, _ in running.values():
             child.terminate()
@@ -62,7 +62,7 @@ def side_by_side(work: Callable[[T], None], tasks: Sequence[T], jobs: int) -> It
 
 
 def _check(process: BaseProcess, ours: Connection) -> None:
-    """Raise what the process ended with, if it did not end well."""
+    """Raise the error that the process ended with, if any."""
     if process.exitcode == 0:
         return
     try:
@@ -70,7 +70,7 @@ def _check(process: BaseProcess, ours: Connection) -> None:
     except EOFError:
         raise RunError(
             f"a process ended with code {process.exitcode}",
-            "give the same command again to go on; fewer --jobs need less memory",
+            "repeat the command to resume; fewer --jobs need less memory",
         ) from None
     assert isinstance(error, KgvadError)
     raise error

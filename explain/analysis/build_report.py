@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.scoring.class_probabilities import softmax
 from kgvad.detector.scoring.scores import Scores
 from kgvad.explain.analysis.events import EventRule, Interval, find_events, row_times
 from kgvad.explain.analysis.evidence import (
@@ -332,7 +331,9 @@ def _method(scores: Scores, context: Context, actions_by: str | None) -> Method:
 def _heat(scores: Scores) -> Heat | None:
     if scores.alignment is None or scores.categories is None or scores.origin.names_categories == "no":
         return None
-    share = softmax(scores.alignment.astype(np.float64) / temperature(scores.alignment))
+    from scipy.special import softmax
+
+    share = softmax(scores.alignment.astype(np.float64) / temperature(scores.alignment), axis=1)
     return Heat(
         categories=tuple(plain(name) for name in scores.categories),
         shares=tuple(tuple(_share(value, 3) for value in row) for row in share.T),

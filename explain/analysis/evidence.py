@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.scoring.class_probabilities import softmax
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import AnchorError
 from kgvad.explain.analysis.events import Interval
@@ -75,6 +74,8 @@ def category_shares(scores: Scores, event: Interval, texts: dict[str, str]) -> l
     abnormal = [index for index in range(len(mean)) if index != scores.normal]
     if not abnormal:
         return []
+    from scipy.special import softmax
+
     share = softmax(mean[abnormal] / temperature(scores.alignment))
     order = sorted(range(len(abnormal)), key=lambda i: (-share[i], scores.categories[abnormal[i]]))  # type: ignore[index]
     return [

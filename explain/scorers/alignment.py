@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kgvad.detector.data.captions import CaptionRule, category_similarity
-from kgvad.detector.data.resample import lay
+from kgvad.detector.data.resample import resample_spans
+from kgvad.detector.scoring.caption_scorer import CaptionRule, category_similarity
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError
 from kgvad.vectors import unit
@@ -63,7 +63,7 @@ def with_alignment(scores: Scores, store: FeatureStore, video: str, bank: Anchor
     crops = features if features.ndim == 3 else features[None]
     mean = unit(unit(crops).mean(axis=0))
     concepts = (mean @ bank.concept_vectors.T.astype(np.float64)).astype(np.float32)
-    concepts = lay(concepts, entry.spans(), scores.spans)
+    concepts = resample_spans(concepts, entry.spans(), scores.spans)
     note = f"The categories were found here: features of {manifest.encoder} were compared with the anchors."
     return replace(
         scores,

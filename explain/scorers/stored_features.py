@@ -41,8 +41,8 @@ def score_stored(
     FeatureError
         The store lacks the video, is of another encoder than the run's, or its features are of another length.
     """
-    from kgvad.detector.data.caption_features import told_rows
-    from kgvad.detector.data.training_inputs import open_store
+    from kgvad.detector.data.inputs import open_store
+    from kgvad.detector.scoring.caption_input import caption_input
     from kgvad.detector.scoring.infer import score_features
 
     store = open_store(root, run.config.encoder)
@@ -63,7 +63,7 @@ def score_stored(
         video=name if info is None else video.name,
         encoder_fingerprint=store.fingerprint,
         device=device,
-        text=told_rows(run, captions, entry, device),
+        text=caption_input(run, captions, entry, device),
     )
     return scores, features
 

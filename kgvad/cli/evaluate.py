@@ -1,4 +1,4 @@
-"""Commands that measure detectors."""
+"""``kgvad evaluate`` and ``kgvad results``."""
 
 from __future__ import annotations
 
@@ -9,87 +9,122 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgvad.cli.options import Device, FeatureRoot, Lists, Temperature
+from kgvad.cli.options import INPUTS, MEASURE, OUTPUTS, Device, FeatureRoot, Lists, Temperature, example
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 logger = logging.getLogger(__name__)
 
+METRICS = "Metrics"  # panel of options
+Json = Annotated[Path | None, typer.Option("--json", help="Write all results as JSON.", rich_help_panel=OUTPUTS)]
+Markdown = Annotated[
+    Path | None, typer.Option("--markdown", help="Write the tables as Markdown.", rich_help_panel=OUTPUTS)
+]
+
 
 def evaluate(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="Runs, or folders of runs of several seeds; compared with the first of them."
+            metavar="RUN...",
+            help="Runs, or folders with one run per seed. The first is the baseline of the comparison.",
         ),
     ],
     features: FeatureRoot = None,
     lists: Lists = None,
     text: Annotated[
-        Path | None, typer.Option("--text", help="Store of caption embeddings, for runs that read them.")
+        Path | None,
+        typer.Option(
+            "--captions", help="Store of caption embeddings, for runs trained with captions.", rich_help_panel=INPUTS
+        ),
     ] = None,
     smooth: Annotated[
-        int, typer.Option("--smooth", min=1, help="Mean of the score over so many rows before measuring; 1: none.")
+        int,
+        typer.Option(
+            "--smooth",
+            min=1,
+            help="Window of a moving average of the scores, in snippets; 1: no smoothing.",
+            rich_help_panel=METRICS,
+        ),
     ] = 1,
-    classes: Annotated[
-        str, typer.Option("--classes", help="Class probabilities for mAP: softmax, or dsanet (its paper's rule).")
+    class_rule: Annotated[
+        str,
+        typer.Option(
+            "--class-probabilities",
+            metavar="RULE",
+            help="Class probabilities for mAP: softmax, or dsanet (the rule of the DSANet paper).",
+            rich_help_panel=METRICS,
+        ),
     ] = "softmax",
     temperature: Temperature = 1.0,
-    draws: Annotated[
-        int, typer.Option("--draws", min=0, help="Bootstrap draws for intervals and p values; 0: none.")
+    resamples: Annotated[
+        int,
+        typer.Option(
+            "--resamples",
+            min=0,
+            help="Bootstrap resamples for confidence intervals and p values; 0: none.",
+            rich_help_panel=METRICS,
+        ),
     ] = 1000,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
-    figures: Annotated[
+    json_file: Json = None,
+    markdown: Markdown = None,
+    plots: Annotated[
         Path | None,
-        typer.Option("--figures", help="Draw ROC, precision-recall, categories and score curves into this folder."),
+        typer.Option(
+            "--plots",
+            help="Folder for plots: ROC and precision-recall curves, categories, score curves.",
+            rich_help_panel=OUTPUTS,
+        ),
     ] = None,
     videos: Annotated[
         list[str] | None,
-        typer.Option("--video", help="With --figures: score curves of this test video; repeatable. Default: a choice."),
+        typer.Option(
+            "--video",
+            help="With --plots: plot the scores of this test video; repeatable. Default: the best, the median and the "
+            "worst.",
+            rich_help_panel=OUTPUTS,
+        ),
     ] = None,
     device: Device = None,
 ) -> None:
-    """Measure runs on the test videos of their dataset, and compare them."""
+    """Evaluate runs on the test videos of their dataset, and compare them with the first."""
     from kgvad.errors import FeatureError, RunError, UsageError
     from kgvad.given import must_exist
 
+    if videos and plots is None:
+        raise UsageError("--video chooses the score curves to plot", "name a folder with --plots")
     must_exist(runs, RunError, "make one with: kgvad train")
     must_exist(features, FeatureError, "make some with: kgvad extract")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
     must_exist(text, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
 
-    from kgvad.detector.evaluation.evaluator import evaluate_runs
-    from kgvad.detector.evaluation.plots import draw_figures
+    from kgvad.detector.evaluation.evaluator import EvaluationOptions, evaluate_runs
+    from kgvad.detector.evaluation.plots import draw_plots
     from kgvad.detector.scoring.class_probabilities import ClassRule
-    from kgvad.errors import UsageError
     from kgvad.files import refuse_inputs, write_json, write_text
     from kgvad.session import Session
 
-    if videos and figures is None:
-        raise UsageError("--video chooses score curves to draw", "name a folder with --figures")
     session = Session(device=device)
-    settings = session.settings
-    sources = [*runs, features or settings.features, lists, text]
-    refuse_inputs({"--json": json_file, "--markdown": markdown, "--figures": figures}, sources)
-    found = evaluate_runs(
-        runs,
-        features or settings.features,
-        lists,
+    options = EvaluationOptions(
+        features=features or session.settings.features,
+        lists=lists,
         text=text,
         device=session.device,
-        draws=draws,
+        resamples=resamples,
         smooth=smooth,
-        rule=ClassRule(classes, temperature),
+        rule=ClassRule(class_rule, temperature),
     )
+    outputs = {"--json": json_file, "--markdown": markdown, "--plots": plots}
+    refuse_inputs(outputs, [*runs, options.features, lists, text])
+    found = evaluate_runs(runs, options)
     report = found.report()
     if json_file is not None:
         write_json(json_file, report.model_dump(mode="json"))
     if markdown is not None:
         write_text(markdown, report.as_markdown())
-    if figures is not None:
-        for path in draw_figures(found, figures, videos or ()):
+    if plots is not None:
+        for path in draw_plots(found, plots, videos or ()):
             logger.info(f"{path}")
     _show(report.as_rich())
 
@@ -99,35 +134,51 @@ def results(
         list[Path] | None,
         typer.Argument(
             metavar="[EVALUATION...]",
-            help="Files of kgvad evaluate --json; default: what was measured for this version.",
+            help="Files of kgvad evaluate --json. Default: the evaluations of this version of kgvad.",
         ),
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", "-d", help="ucf, xd or shanghaitech; repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="ucf, xd or shanghaitech; repeatable. Default: all.",
+            rich_help_panel=INPUTS,
+        ),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Collect the evaluations in one file, which is an EVALUATION again.")
+        Path | None,
+        typer.Option(
+            "--json",
+            help="Write the evaluations as one file, which this command reads again.",
+            rich_help_panel=OUTPUTS,
+        ),
     ] = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
+    markdown: Markdown = None,
 ) -> None:
-    """Show what others published and, apart from it, what was measured here."""
-    from kgvad.detector.evaluation.published import FIGURES, as_markdown, collect, measured, pieces
-    from kgvad.detector.evaluation.report import rich_table
+    """Show published results and, in tables of their own, results measured with kgvad."""
+    from kgvad.detector.evaluation.published import (
+        PUBLISHED_METRICS,
+        as_markdown,
+        collect,
+        measured,
+        result_blocks,
+    )
     from kgvad.files import refuse_inputs, write_json, write_text
 
     refuse_inputs({"--json": json_file, "--markdown": markdown}, evaluations or ())
     collection = collect(evaluations) if evaluations else measured()
-    datasets = dataset or [*FIGURES, *sorted({one.dataset for one in collection.evaluations} - set(FIGURES))]
-    found = pieces(collection, datasets)
+    others = sorted({one.dataset for one in collection.evaluations} - set(PUBLISHED_METRICS))
+    blocks = result_blocks(collection, dataset or [*PUBLISHED_METRICS, *others])
     if json_file is not None:
         write_json(json_file, collection.model_dump(mode="json"))
     if markdown is not None:
-        write_text(markdown, as_markdown(found))
-    _show([one if isinstance(one, str) else rich_table(*one) for one in found])
+        write_text(markdown, as_markdown(blocks))
+    _show([one if isinstance(one, str) else one.as_rich() for one in blocks])
 
 
 def _show(parts: Sequence[Table | str]) -> None:
-    """Print tables and sentences; a pipe gets lines of any length instead of folded cells."""
+    """Print tables and notes; a pipe gets lines of any length instead of folded cells."""
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=False)
@@ -139,5 +190,7 @@ def _show(parts: Sequence[Table | str]) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(evaluate)
-    app.command()(results)
+    app.command(rich_help_panel=MEASURE, epilog=example("kgvad evaluate runs/baseline runs/ours --plots plots/"))(
+        evaluate
+    )
+    app.command(rich_help_panel=MEASURE, epilog=example("kgvad results --dataset ucf"))(results)

@@ -52,8 +52,7 @@ Temperature = Annotated[
     float,
     typer.Option(
         "--temperature",
-        help="Temperature of the class probabilities of --classes; higher is flatter. DSANet: 5 on ucf, 1 on xd.",
-        rich_help_panel=OUTPUTS,
+        help="Temperature of --class-probabilities; higher is flatter. DSANet: 5 on ucf, 1 on xd.",
     ),
 ]
 StoreUrl = Annotated[

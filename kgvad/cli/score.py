@@ -23,7 +23,7 @@ def score(
     text: Annotated[
         Path | None,
         typer.Option(
-            "--text", help="Store of caption embeddings, for a run trained with captions.", rich_help_panel=INPUTS
+            "--captions", help="Store of caption embeddings, for a run trained with captions.", rich_help_panel=INPUTS
         ),
     ] = None,
     open_: Annotated[
@@ -34,12 +34,15 @@ def score(
             rich_help_panel=INPUTS,
         ),
     ] = None,
-    form: Annotated[str, typer.Option("--format", "-f", help="npz, csv or json.", rich_help_panel=OUTPUTS)] = "npz",
-    classes: Annotated[
+    form: Annotated[
+        str, typer.Option("--format", "-f", help="File format: npz, csv or json.", rich_help_panel=OUTPUTS)
+    ] = "npz",
+    class_rule: Annotated[
         str | None,
         typer.Option(
-            "--classes",
-            help="Write class probabilities too: softmax, or dsanet (the rule of its paper).",
+            "--class-probabilities",
+            metavar="RULE",
+            help="Also write class probabilities: softmax, or dsanet (the rule of the DSANet paper).",
             rich_help_panel=OUTPUTS,
         ),
     ] = None,
@@ -61,31 +64,32 @@ def score(
     from kgvad.given import must_exist
 
     if form not in ("npz", "csv", "json"):
-        raise UsageError(f"--format {form!r} is unknown", "use npz, csv or json")
-    if classes is None and temperature != 1:
-        raise UsageError("--temperature is for class probabilities", "add --classes softmax or dsanet")
+        raise UsageError(f"unknown --format {form!r}", "use npz, csv or json")
+    if class_rule is None and temperature != 1:
+        raise UsageError("--temperature needs class probabilities", "add --class-probabilities softmax or dsanet")
     must_exist(features, FeatureError, "make some with: kgvad extract")
     must_exist(run, RunError, "make one with: kgvad train")
     must_exist(text, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
 
     from kgvad.detector.scoring.class_probabilities import ClassRule
-    from kgvad.detector.scoring.infer import score_store
+    from kgvad.detector.scoring.infer import ScoreJob, score_store
     from kgvad.session import Session
 
     session = Session(device=device)
-    for path in score_store(
-        features,
-        run,
-        output,
-        form=form,
+    job = ScoreJob(
+        features=features,
+        run=run,
+        output=output,
+        format=form,
         videos=videos,
         queries=open_ or (),
+        knowledge_graph=session.settings.store,
         text=text,
         chunk=chunk,
-        classes=None if classes is None else ClassRule(classes, temperature),
+        class_rule=None if class_rule is None else ClassRule(class_rule, temperature),
         device=session.device,
-        settings=session.settings,
-    ):
+    )
+    for path in score_store(job):
         print(path)
 
 

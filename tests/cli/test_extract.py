@@ -72,7 +72,7 @@ def test_official_lists_match_videos_in_sub_folders(extract, tmp_path):
     root = extract(tmp_path / "all", "-d", "ucf", "--lists", lists).parent
     assert Truth.load(root).videos["part1/Robbery001_x264"].labels == ("Robbery",)
     (root / "dataset.json").unlink()
-    with pytest.raises(FeatureError, match=r"nothing says what these videos are labelled"):
+    with pytest.raises(FeatureError, match=r"these videos have no labels"):
         kgvad(*TRAIN, "--dataset", "ucf")
     run = Path(kgvad(*TRAIN, "--dataset", "ucf", "--lists", lists).strip())
     assert json.loads((run / "config.json").read_text())["videos"] == 2

@@ -1,4 +1,4 @@
-"""The commands of the detector room, as a user types them."""
+"""Commands of the detector package, as a user types them."""
 
 import json
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from detector_samples import kgvad, make_archive, train
 
-from kgvad.detector.data.training_inputs import folder_table, folder_truth, is_normal
+from kgvad.detector.data.folder_dataset import folder_table, folder_truth, is_normal_name
 from kgvad.detector.scoring.scores import Scores
-from kgvad.detector.training.seeds import parse_options
+from kgvad.detector.training.options import parse_options
 from kgvad.errors import FeatureError, KgvadError, RunError, UsageError
 
 
@@ -27,7 +27,7 @@ def features(archive, tmp_path):
 def test_from_an_archive_to_figures_and_scores(features, tmp_path):
     run = tmp_path / "run"
     assert train(features, run).split() == [str(run)]
-    table = kgvad("evaluate", run, "--features", features, "--json", tmp_path / "figures.json", "--draws", 20)
+    table = kgvad("evaluate", run, "--features", features, "--json", tmp_path / "figures.json", "--resamples", 20)
     assert "6 test videos, 4 abnormal, 2 categories present" in table
     method = json.loads((tmp_path / "figures.json").read_text())["methods"][0]
     assert (method["videos"], method["abnormal_videos"], method["categories_present"]) == (6, 4, 2)
@@ -49,7 +49,7 @@ def test_class_probabilities_are_written_on_request(features, tmp_path):
     options = ["--run", run, "--output", tmp_path / "scores", *one]
     kgvad("score", features, *options)
     assert Scores.load(tmp_path / "scores" / "Arson012_x264.npz").probabilities is None
-    kgvad("score", features, *options, "--format", "csv", "--classes", "dsanet", "--temperature", 5)
+    kgvad("score", features, *options, "--format", "csv", "--class-probabilities", "dsanet", "--temperature", 5)
     scores = Scores.load(tmp_path / "scores" / "Arson012_x264.csv")
     assert scores.probabilities.sum(axis=1) == pytest.approx([1] * 4)
     quiet = (1 / scores.scores - 1) ** 0.2  # odds of Normal at temperature 5
@@ -72,7 +72,7 @@ def test_features_of_another_encoder_are_refused(features, archive, tmp_path):
 
 def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features, archive, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="nothing says which dataset"):
+    with pytest.raises(FeatureError, match="there are no features of ucf"):
         kgvad("train")
     with pytest.raises(FeatureError, match=r"kgvad extract VIDEOS .*kgvad features import"):
         kgvad("train", "--dataset", "ucf")
@@ -89,7 +89,7 @@ def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features
     [
         (["train", "--dataset", "nowhere"], "there are no features of nowhere"),
         (["train", "--set", "width"], "is not NAME=VALUE"),
-        (["train", "--detector", "magic"], "no detector is called 'magic'"),
+        (["train", "--detector", "magic"], "unknown detector 'magic'"),
         (["evaluate", "nothing"], "does not exist"),
         (["features", "import", "nothing.npz", "--dataset", "ucf"], "Temporal_Anomaly_Annotation.txt is missing"),
         (["features", "import", "nothing.npz", "--dataset", "avenue"], "known: ucf"),
@@ -115,7 +115,7 @@ def test_a_damaged_archive_names_the_video(archive, tmp_path):
 def test_an_unfinished_run_is_not_evaluated(features, tmp_path):
     train(features, tmp_path / "run")
     (tmp_path / "run" / "model.safetensors").unlink()
-    with pytest.raises(RunError, match="not trained to the end"):
+    with pytest.raises(RunError, match="is unfinished"):
         kgvad("evaluate", tmp_path / "run", "--features", features)
 
 
@@ -135,6 +135,7 @@ def test_options():
         "name": "abc",
         "x": 0.5,
     }
+    assert parse_options(["captions.width=8", 'captions={"layers": 1}']) == {"captions": {"width": 8, "layers": 1}}
 
 
 def test_folder_datasets(tmp_path):
@@ -167,4 +168,4 @@ def test_folder_datasets(tmp_path):
     [("Normal", True), ("normal_videos", True), ("Training_Normal_Videos_Anomaly", True), ("Abnormal", False)],
 )
 def test_which_folder_is_normal(name, expected):
-    assert is_normal(name) is expected
+    assert is_normal_name(name) is expected

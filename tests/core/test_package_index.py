@@ -1,4 +1,4 @@
-"""Files of distributions come from the index that pip is configured to use; nothing in them, or in the working folder, is executed."""
+"""Files of distributions come from the configured index; nothing in them, or in the working folder, is executed."""
 
 import hashlib
 import io

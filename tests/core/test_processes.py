@@ -14,7 +14,7 @@ import pytest
 JOBS = """
 import time
 from pathlib import Path
-from kgvad.detector.training.process_pool import side_by_side
+from kgvad.detector.training.process_pool import run_in_parallel
 
 def work(task):
     Path(f"began-{task}").touch()
@@ -22,7 +22,7 @@ def work(task):
         time.sleep(0.1)
 
 if __name__ == "__main__":
-    print(list(side_by_side(work, ["a", "b"], 2)))
+    print(list(run_in_parallel(work, ["a", "b"], 2)))
 """
 
 EXTRACT = """

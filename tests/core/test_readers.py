@@ -20,7 +20,7 @@ from kgvad.detector.data.segment_archives import frame_counts, import_segments
 from kgvad.detector.evaluation.published import collect
 from kgvad.detector.run import read_config
 from kgvad.detector.scoring.scores import Scores
-from kgvad.detector.training.exemplars import Examples
+from kgvad.detector.training.exemplars import Exemplars
 from kgvad.errors import KgvadError
 from kgvad.explain.quality.text_quality import read_references
 from kgvad.explain.report import Report
@@ -80,7 +80,7 @@ READERS = {
     "run config": (
         lambda path: read_config(path.parent), "config.json", b'{"version": 1, "detector": "anchor-aligned"}',
     ),
-    "examples": (lambda path: Examples.load(path.parent), "examples.safetensors", b""),
+    "examples": (lambda path: Exemplars.load(path.parent), "examples.safetensors", b""),
     "manifest": (
         lambda path: FeatureStore.open(path.parent), "manifest.json",
         Manifest(encoder="e", dim=2).model_dump_json().encode(),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kgvad.detector import api
+from kgvad.detector import registry
 from kgvad.errors import KgvadError
 
 DOCS = Path(__file__).parents[2] / "docs" / "method" / "detectors.md"
@@ -16,17 +16,18 @@ DOCS = Path(__file__).parents[2] / "docs" / "method" / "detectors.md"
 TRY = """
     from pathlib import Path
     import numpy as np
-    from kgvad.detector.api import Recipe, detector_names, check_options
-    from kgvad.detector.data.samples import Sample
+    from kgvad.detector.api import Recipe
+    from kgvad.detector.registry import check_options, detector_names
+    from kgvad.detector.data.samples import TrainingSample
     from kgvad.detector.run import Run, RunConfig
     from kgvad.detector.scoring.infer import score_features
-    from kgvad.detector.training.trainer import train
+    from kgvad.detector.training.trainer import Trainer
     from kgvad.video.feature_store import VideoEntry
 
     assert "mean-mil" in detector_names()
     random = np.random.default_rng(0)
     samples = [
-        Sample(f"v{n}", np.eye(2, dtype=np.float32)[n % 2], random.normal(n % 2, 1, (9, 4)).astype(np.float32))
+        TrainingSample(f"v{n}", np.eye(2, dtype=np.float32)[n % 2], random.normal(n % 2, 1, (9, 4)).astype(np.float32))
         for n in range(12)
     ]
     config = RunConfig(
@@ -34,7 +35,7 @@ TRY = """
         dataset="toy", categories=("Normal", "Odd"), normal=0, dim=4, encoder="toy", features_fingerprint="f",
         videos=12, abnormal_videos=6,
     )
-    train(samples, config, Path("run"))
+    Trainer(samples, config, Path("run")).fit()
     entry = VideoEntry(frame_count=150, fps=25.0, rows=9)
     odd = score_features(Run.load("run"), np.full((9, 4), 2.0, np.float32), entry, video="odd")
     calm = score_features(Run.load("run"), np.full((9, 4), -1.0, np.float32), entry, video="calm")
@@ -73,10 +74,10 @@ class Broken:
 
 
 def test_a_plugin_that_cannot_be_loaded_is_one_line(monkeypatch):
-    monkeypatch.setattr(api, "entry_points", lambda group: [Broken()])
-    assert "broken" in api.detector_names()
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Broken()])
+    assert "broken" in registry.detector_names()
     with pytest.raises(KgvadError, match=r"'broken' \(nowhere:Thing\) cannot be loaded: No module named"):
-        api.detector_class("broken")
+        registry.detector_class("broken")
     monkeypatch.setattr(Broken, "load", lambda self: dict)
     with pytest.raises(KgvadError, match="not a kgvad Detector class"):
-        api.detector_class("broken")
+        registry.detector_class("broken")

@@ -1,4 +1,4 @@
-"""A small dataset of the official form, and the command line, for tests of the detector room."""
+"""A small dataset in the official format, and the command line, for tests of the detector."""
 
 import os
 import signal
@@ -7,7 +7,8 @@ import numpy as np
 from typer.testing import CliRunner
 
 from kgvad.cli import app
-from kgvad.errors import KgvadError, RunError
+from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
+from kgvad.errors import RunError
 
 DIM = 12
 
@@ -15,14 +16,14 @@ DIM = 12
 def kgvad(*arguments):
     """Run a command; its errors are raised, its stdout is returned."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if isinstance(result.exception, KgvadError):
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 def make_archive(folder):
-    """A small archive in ``folder`` with the official form: lists, annotations, frame counts, 4-segment features."""
+    """A small archive in ``folder``: official lists, annotations, frame counts, 4-segment features."""
     random = np.random.default_rng(0)
     kinds = ["Arson", "Fighting", "Normal"]
     arrays, train, test, notes, counts = {}, [], [], [], ["video,n_frames"]
@@ -56,54 +57,70 @@ def train(features, run, *more):
     return kgvad("train", "--dataset", "ucf", "--features", features, "--run", run, *options, *more)
 
 
-def map_by_sets(tracks, names, mode, normal_has_events=False):
+def evaluated_video(video, edges, logits, events=(), labels=None, scores=None):
+    """A video with these snippets, category logits and events."""
+    intervals = tuple((start, end) for _, start, end in events)
+    labels = tuple(dict.fromkeys(name for name, *_ in events)) if labels is None else labels
+    logits = np.asarray(logits, float)
+    scores = np.full(len(logits), 0.5) if scores is None else np.asarray(scores, float)
+    return EvaluatedVideo(video, labels, scores, np.asarray(edges), intervals, logits, tuple(events))
+
+
+IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def map_by_sets(videos, names, mode, normal_has_events=False):
     """Detection mAP by the published procedure, frame by frame, with sets of frames: the definition."""
-    used = [t for t in tracks if mode == "legacy" or t.abnormal]
-    frames = []
-    for t in used:
-        e = np.exp(t.category_scores)
-        frames.append(np.repeat(e / e.sum(1, keepdims=True), np.diff(t.edges), axis=0))
+    used = [v for v in videos if mode == "legacy" or v.abnormal]
+    shares = []
+    for v in used:
+        e = np.exp(v.category_scores)
+        shares.append(np.repeat(e / e.sum(1, keepdims=True), np.diff(v.edges), axis=0))
     results = []
     for c, name in enumerate(names):
-        truth = [(i, set(range(s, e))) for i, t in enumerate(used) for n, s, e in t.events if n == name]
+        truth = [(i, set(range(s, e))) for i, v in enumerate(used) for n, s, e in v.events if n == name]
         if mode == "legacy" and normal_has_events and c == 0:
-            truth += [(i, set(range(t.frame_count))) for i, t in enumerate(used) if not t.abnormal]
+            truth += [(i, set(range(v.frame_count))) for i, v in enumerate(used) if not v.abnormal]
         if mode == "corrected" and (c == 0 or not truth):
             continue
-        found = []
-        for i, s in enumerate(frames):
-            s = s[:, c]
-            top = np.sort(s)[::-1][: len(s) // 16]
-            least = s.max() - 0.6 * (s.max() - s.min())
-            above = s > least if mode == "legacy" else s >= least
-            start = None
-            for f in range(len(s) + 1):
-                if f < len(s) and above[f]:
-                    start = f if start is None else start
-                elif start is not None:
-                    if f - start >= (2 if mode == "legacy" else 1):
-                        found.append(
-                            (s[start:f].max() + 0.7 * (top.mean() if len(top) else 0), i, set(range(start, f)))
-                        )
-                    start = None
+        found = [one for i, s in enumerate(shares) for one in _runs_of_frames(i, s[:, c], mode)]
         if mode == "legacy" and not found:
             return [0.0] * 5
         found.sort(key=lambda p: -p[0])
-        row = []
-        for th in (0.1, 0.2, 0.3, 0.4, 0.5):
-            free, hits, total = list(range(len(truth))), 0, 0.0
-            for rank, (_, i, covered) in enumerate(found, 1):
-                best = max(
-                    ((len(covered & truth[g][1]) / len(covered | truth[g][1]), -g) for g in free if truth[g][0] == i),
-                    default=(0, 0),
-                )
-                if best[0] >= th:
-                    free.remove(-best[1])
-                    hits += 1
-                    total += hits / rank
-            row.append(100 * total / len(truth) if truth else 0.0)
-        results.append(row)
+        results.append([100 * _greedy_precision(found, truth, threshold) for threshold in IOU_THRESHOLDS])
     return np.mean(results, axis=0).tolist()
+
+
+def _runs_of_frames(video, s, mode):
+    """(confidence, video, set of frames) of each run of frames of one category."""
+    top = np.sort(s)[::-1][: len(s) // 16]
+    least = s.max() - 0.6 * (s.max() - s.min())
+    above = [*(s > least if mode == "legacy" else s >= least), False]
+    found, start = [], None
+    for f, inside in enumerate(above):
+        if inside:
+            start = f if start is None else start
+        elif start is not None:
+            if f - start >= (2 if mode == "legacy" else 1):
+                confidence = s[start:f].max() + 0.7 * (top.mean() if len(top) else 0)
+                found.append((confidence, video, set(range(start, f))))
+            start = None
+    return found
+
+
+def _greedy_precision(found, truth, threshold):
+    """AP of proposals, best first, each of which takes the free event of its video with the largest IoU."""
+    free, hits, total = list(range(len(truth))), 0, 0.0
+    for rank, (_, i, covered) in enumerate(found, 1):
+        best = max(
+            ((len(covered & truth[g][1]) / len(covered | truth[g][1]), -g) for g in free if truth[g][0] == i),
+            default=(0, 0),
+        )
+        if best[0] >= threshold:
+            free.remove(-best[1])
+            hits += 1
+            total += hits / rank
+    return total / len(truth) if truth else 0.0
 
 
 def fail_or_die(task):

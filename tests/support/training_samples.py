@@ -4,8 +4,10 @@ import numpy as np
 import torch
 
 from kgvad.detector.api import Recipe
-from kgvad.detector.data.samples import Sample
+from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.run import RunConfig
+from kgvad.detector.training.callbacks import Callback
+from kgvad.detector.training.trainer import Trainer
 
 EPOCHS = 4
 
@@ -17,7 +19,7 @@ def samples(dim=6, kinds=3, each=8):
         for number in range(each):
             x = random.normal(size=(int(random.integers(3, 20)), dim)).astype(np.float32)
             x[: len(x) // 2, kind] += 2.0 * (kind > 0)
-            found.append(Sample(f"{kind}-{number}", np.eye(kinds, dtype=np.float32)[kind], x))
+            found.append(TrainingSample(f"{kind}-{number}", np.eye(kinds, dtype=np.float32)[kind], x))
     return found
 
 
@@ -44,9 +46,17 @@ def same(one, other):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def stop_after(epoch):
-    def report(number, losses):
-        if number == epoch:
-            raise KeyboardInterrupt
+def train(videos, run_config, folder, **more):
+    """Train to the end."""
+    return Trainer(videos, run_config, folder, **more).fit()
 
-    return report
+
+class StopAfter(Callback):
+    """Interrupts training after an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, state):
+        if len(state.history) == self.epoch:
+            raise KeyboardInterrupt

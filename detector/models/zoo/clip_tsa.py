@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
+from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_mask
 from kgvad.detector.models.multiscale import MultiScale, perturbed_topk, score_head
 from kgvad.detector.models.zoo.rtfm import MagnitudeOutput, RtfmConfig, rtfm_losses
 
@@ -18,17 +18,16 @@ from kgvad.detector.models.zoo.rtfm import MagnitudeOutput, RtfmConfig, rtfm_los
 class ClipTsaConfig(RtfmConfig):
     """RTFM's options and those of the temporal self-attention (UCF-Crime's values)."""
 
-    share: float = Field(default=0.95, gt=0, le=1)  # of the rows that are chosen
-    samples: int = Field(default=100, ge=1)
-    sigma: float = Field(default=0.05, gt=0)
+    share: float = Field(0.95, gt=0, le=1, description="Share of the snippets that are selected.")
+    samples: int = Field(100, ge=1, description="Noise samples of the perturbed top-k.")
+    sigma: float = Field(0.05, gt=0, description="Standard deviation of the noise of the perturbed top-k.")
 
 
 class ClipTsa(Detector):
-    """A scorer chooses most rows by a differentiable top-k; the chosen ones go to RTFM's network.
+    """RTFM's network on the snippets that a differentiable top-k selects.
 
-    The scores of the chosen rows are carried back to the places they were taken from, weighted by the choice; a row
-    that was never chosen takes the lowest score of its video. In evaluation the choice is the plain top-k.
-    It names no category.
+    The scores of the selected snippets go back to their time steps, weighted by the selection; a snippet that was never
+    selected takes the lowest score of its video. In evaluation the selection is the plain top-k. It does not classify.
     """
 
     name: ClassVar[str] = "clip_tsa"
@@ -37,7 +36,7 @@ class ClipTsa(Detector):
         epochs=20, learning_rate=1e-3, weight_decay=5e-3, normal_batch=16, abnormal_batch=16, max_length=32,
         warmup=0.0, schedule="constant",
     )  # fmt: skip
-    takes_noise: ClassVar[bool] = True
+    supports_selection_noise: ClassVar[bool] = True
     source: ClassVar[str] = "Joo et al. 2023"
 
     def __init__(self, problem: Problem, config: ClipTsaConfig) -> None:
@@ -49,16 +48,18 @@ class ClipTsa(Detector):
         self.temporal = MultiScale(width, width // 4, config.dropout)
         self.head = score_head(width, config.dropout)
 
-    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> MagnitudeOutput:
+    def forward(self, features: Tensor, lengths: Tensor, captions: Tensor | None = None) -> MagnitudeOutput:
         size = features.shape[1]
-        interest = self.scorer(features)[..., 0].float()  # rows are not chosen in bfloat16
+        interest = self.scorer(features)[..., 0].float()  # no selection in bfloat16
         wanted = (self.options.share * lengths).long().clamp(min=1)  # k of each video
         k = int(wanted.max())
-        used = valid_rows(wanted, k)
+        used = valid_mask(wanted, k)
         choice = features.new_zeros(len(lengths), k, size)
-        for rows in sorted(set(lengths.tolist())):  # videos of one length choose together
-            group = lengths == rows
-            choice[group, : int(wanted[group][0]), :rows] = self._choose(interest[group, :rows], int(wanted[group][0]))
+        for length in sorted(set(lengths.tolist())):  # videos of one length are selected together
+            group = lengths == length
+            choice[group, : int(wanted[group][0]), :length] = self._choose(
+                interest[group, :length], int(wanted[group][0])
+            )
         chosen = self.temporal(choice @ self.visual(features), wanted)  # [B, k, D]
         score = torch.sigmoid(self.head(chosen)[..., 0])
         weight = choice.sum(1)  # [B, T]

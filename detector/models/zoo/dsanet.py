@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from kgvad.anchors.learnable_prompts import LearnedAnchors
 from kgvad.detector.api import Batch, Output, Problem, Recipe
 from kgvad.detector.models import losses as loss
-from kgvad.detector.models.learned_anchors import tower_adapters
+from kgvad.detector.models.learned_anchors import text_encoder_adapters
 from kgvad.detector.models.temporal import FeedForward
 from kgvad.detector.models.zoo.vadclip import TextOutput, VadClip, VadClipConfig
 
@@ -25,24 +25,26 @@ class DsanetConfig(VadClipConfig):
     The published form is ``learn=adapters``; the default needs no text encoder.
     """
 
-    separation_weight: float = Field(default=1.0, ge=0)
-    align_weight: float = Field(default=1.1, ge=0)
-    adapter_layers: int = Field(default=3, ge=0)
-    adapter_share: float = Field(default=0.1, ge=0, le=1)
-    prototypes: int = Field(default=16, ge=1)
-    blocks: int = Field(default=8, ge=0)  # of the reconstruction
-    prototype_heads: int = Field(default=8, ge=1)
-    normal_share: float = Field(default=0.8, gt=0, le=1)  # of the rows, lowest scores first
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    separation_weight: float = Field(1.0, ge=0, description="Weight of the separation of Normal's text features.")
+    align_weight: float = Field(1.1, ge=0, description="Weight of the category loss of the snippets (MIL-align).")
+    adapter_layers: int = Field(3, ge=0, description="Number of text adapters.")
+    adapter_share: float = Field(0.1, ge=0, le=1, description="Share of the adapters' output.")
+    prototypes: int = Field(16, ge=1, description="Prototypes of normality of each video.")
+    blocks: int = Field(8, ge=0, description="Blocks of the reconstruction.")
+    prototype_heads: int = Field(8, ge=1, description="Attention heads of the normality model.")
+    normal_share: float = Field(
+        0.8, gt=0, le=1, description="Share of the snippets taken as normal, lowest scores first."
+    )
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of event and background.")
 
 
 @dataclass(frozen=True, eq=False)
 class DsanetOutput(TextOutput):
-    """VadCLIP's output with V, reconstruction, prototypes, scores of the normal rows, and pooled alignments."""
+    """VadCLIP's output with V, its reconstruction, compactness, and pooled alignments."""
 
     visual: Tensor | None = None  # [B, T, m]
-    rebuilt: Tensor | None = None  # [B, T, m]
-    compact: Tensor | None = None  # [B]: compactness of each video
+    reconstruction: Tensor | None = None  # [B, T, m]
+    compactness: Tensor | None = None  # [B]
     event: Tensor | None = None  # [B, C]
     background: Tensor | None = None  # [B, C]
 
@@ -75,7 +77,7 @@ class _Attention(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention on a memory and a two-layer network; the reconstruction has no residual around its attention."""
+    """Attention on a memory and a feed-forward network; the reconstruction has no residual around its attention."""
 
     def __init__(self, width: int, heads: int, rebuild: bool) -> None:
         super().__init__()
@@ -93,7 +95,7 @@ class _Block(nn.Module):
 
 
 class NormalityModel(nn.Module):
-    """Self-guided normality modelling: prototypes of the calm rows of a video, and its rows rebuilt from them.
+    """Self-guided normality modelling: prototypes of the lowest-scoring snippets, and reconstructions from them.
 
     30,479,424 parameters at width 512.
     """
@@ -113,8 +115,8 @@ class NormalityModel(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, v: Tensor, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows rebuilt [B, T, m], and compactness of each video [B]."""
-        normal, keep = loss.calm_rows(v, logits.detach(), lengths, self.share)
+        """Reconstructed snippets [B, T, m], and compactness of each video [B]."""
+        normal, keep = loss.lowest_scoring_snippets(v, logits.detach(), lengths, self.share)
         prototypes = self.gather(self.queries.expand(len(v), -1, -1), normal, keep)
         r = self.bottleneck(v)
         for block in self.rebuild:
@@ -123,12 +125,12 @@ class NormalityModel(nn.Module):
 
 
 class Dsanet(VadClip):
-    """VadCLIP with a text adapter, self-guided normality modelling, and alignment of event and background apart.
+    """VadCLIP with text adapters, self-guided normality modelling, and separate alignment of event and background.
 
-    With ``learn=adapters`` the adapters act, as published, on the tokens in the first layers of the text tower, and a
-    learned layer stands in place of its projection; the bank's anchors are not used. Otherwise they act on the
-    anchors. All parameters share one AdamW, and calm rows are chosen among valid rows. In compatible mode it has
-    44,130,882 parameters besides VadCLIP's prompt table, which the published one lacks.
+    With ``learn=adapters`` the adapters act, as published, on the tokens in the first layers of the text encoder, and a
+    learned layer replaces its projection; the bank's anchors are unused. Otherwise they act on the anchors. All
+    parameters share one AdamW, and normal snippets are selected among valid ones. In compatible mode it has 44,130,882
+    parameters besides VadCLIP's prompt table, which the published one lacks.
     """
 
     name: ClassVar[str] = "dsanet"
@@ -136,7 +138,7 @@ class Dsanet(VadClip):
     recipe: ClassVar[Recipe] = Recipe(
         epochs=10, learning_rate=7e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
     )
-    by_row: ClassVar[frozenset[str]] = frozenset({"consistency"})
+    snippet_averaged_losses: ClassVar[frozenset[str]] = frozenset({"consistency"})
     source: ClassVar[str] = "DSANet 2026"
 
     def __init__(self, problem: Problem, config: DsanetConfig) -> None:
@@ -150,7 +152,7 @@ class Dsanet(VadClip):
             for layer in (*self.adapter, self.adapter_out):
                 nn.init.xavier_uniform_(layer.weight)
         else:
-            self.text = nn.Identity()  # what the adapters give is as wide as the detector
+            self.text = nn.Identity()  # the adapters' output has the width of the detector
         self.normality = NormalityModel(config.width, config)
 
     def make_learned(self, problem: Problem) -> LearnedAnchors | None:
@@ -158,7 +160,7 @@ class Dsanet(VadClip):
         assert isinstance(config, DsanetConfig)
         if config.learn != "adapters":
             return super().make_learned(problem)
-        return tower_adapters(problem, config.adapter_layers, config.adapter_share, config.width)
+        return text_encoder_adapters(problem, config.adapter_layers, config.adapter_share, config.width)
 
     def text_features(self) -> Tensor:
         t = super().text_features()
@@ -170,11 +172,11 @@ class Dsanet(VadClip):
             t = (1 - self.choice.adapter_share) * t + self.choice.adapter_share * a
         return F.normalize(F.leaky_relu(self.adapter_out(t)), dim=-1)
 
-    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> DsanetOutput:
-        v = self.encode(features, lengths, text)
+    def forward(self, features: Tensor, lengths: Tensor, captions: Tensor | None = None) -> DsanetOutput:
+        v = self.encode(features, lengths, captions)
         base = self.branches(v, lengths)
         assert base.text is not None
-        rebuilt, compact = self.normality(v, base.logits, lengths) if self.training else (None, None)
+        reconstruction, compactness = self.normality(v, base.logits, lengths) if self.training else (None, None)
         event, background = loss.event_background(v, base.logits, lengths)
         t = F.normalize(base.text, dim=-1).transpose(1, 2)
         scale = 1 / self.options.temperature
@@ -183,8 +185,8 @@ class Dsanet(VadClip):
             base.alignment,
             text=base.text,
             visual=v,
-            rebuilt=rebuilt,
-            compact=compact,
+            reconstruction=reconstruction,
+            compactness=compactness,
             event=(F.normalize(event, dim=-1)[:, None] @ t)[:, 0] * scale,
             background=(F.normalize(background, dim=-1)[:, None] @ t)[:, 0] * scale,
         )
@@ -196,10 +198,10 @@ class Dsanet(VadClip):
         terms["align"] = terms["align"] * self.choice.align_weight
         smooth = self.choice.label_smoothing
         terms["event"] = loss.smoothed_cross_entropy(output.event, batch.targets, smooth)
-        quiet = torch.full_like(batch.targets, 0.01)
-        quiet[:, batch.normal] = 1.0
-        terms["background"] = loss.smoothed_cross_entropy(output.background, quiet, smooth)
-        if output.rebuilt is not None and output.compact is not None and output.visual is not None:
-            terms["consistency"] = loss.consistency(output.logits, output.visual, output.rebuilt, batch.lengths)
-            terms["compactness"] = output.compact.mean()
+        background = torch.full_like(batch.targets, 0.01)
+        background[:, batch.normal] = 1.0
+        terms["background"] = loss.smoothed_cross_entropy(output.background, background, smooth)
+        if output.reconstruction is not None and output.compactness is not None and output.visual is not None:
+            terms["consistency"] = loss.consistency(output.logits, output.visual, output.reconstruction, batch.lengths)
+            terms["compactness"] = output.compactness.mean()
         return terms

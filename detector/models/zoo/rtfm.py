@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
+from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_mask
 from kgvad.detector.models import losses as loss
 from kgvad.detector.models.multiscale import MultiScale, score_head
 
@@ -20,26 +20,28 @@ class RtfmConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    k: int = Field(default=3, ge=1)  # rows of largest magnitude
-    margin: float = Field(default=100.0, gt=0)
-    dropout: float = Field(default=0.7, ge=0, lt=1)
-    magnitude_weight: float = Field(default=1e-4, ge=0)
-    smooth_weight: float = Field(default=8e-4, ge=0)
-    sparse_weight: float = Field(default=8e-3, ge=0)
-    width: int | None = Field(default=None, ge=8)  # project wider features first; None: as wide as they are
+    k: int = Field(3, ge=1, description="Snippets of largest feature magnitude.")
+    margin: float = Field(100.0, gt=0, description="Margin of the feature magnitude.")
+    dropout: float = Field(0.7, ge=0, lt=1, description="Dropout.")
+    magnitude_weight: float = Field(1e-4, ge=0, description="Weight of the magnitude loss.")
+    smooth_weight: float = Field(8e-4, ge=0, description="Weight of the temporal smoothness of the scores.")
+    sparse_weight: float = Field(8e-3, ge=0, description="Weight of the sparsity of the scores.")
+    width: int | None = Field(
+        None, ge=8, description="Width of a linear projection of the features; none: no projection."
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class MagnitudeOutput(Output):
-    """Output with the temporal features [B, T, D] whose length the loss looks at."""
+    """Output with the temporal features [B, T, D] whose norm the loss reads."""
 
     temporal: Tensor | None = None
 
 
 class Rtfm(Detector):
-    """Rows are chosen by the length of their temporal features; abnormal videos should have long ones.
+    """Top-k MIL by the magnitude of temporal features, which abnormal videos should have larger.
 
-    24,718,849 parameters for 2048-d features. It names no category.
+    24,718,849 parameters for 2048-d features. It does not classify.
     """
 
     name: ClassVar[str] = "rtfm"
@@ -47,7 +49,7 @@ class Rtfm(Detector):
     recipe: ClassVar[Recipe] = Recipe(
         epochs=20, learning_rate=1e-3, weight_decay=5e-3, max_length=32, warmup=0.0, schedule="constant"
     )
-    takes_noise: ClassVar[bool] = True
+    supports_selection_noise: ClassVar[bool] = True
     source: ClassVar[str] = "Tian et al. 2021"
 
     def __init__(self, problem: Problem, config: RtfmConfig) -> None:
@@ -58,7 +60,7 @@ class Rtfm(Detector):
         self.temporal = MultiScale(width, width // 4, config.dropout)
         self.head = score_head(width, config.dropout)
 
-    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> MagnitudeOutput:
+    def forward(self, features: Tensor, lengths: Tensor, captions: Tensor | None = None) -> MagnitudeOutput:
         y = self.temporal(self.visual(features), lengths)
         return MagnitudeOutput(self.head(y)[..., 0], temporal=y)
 
@@ -68,24 +70,24 @@ class Rtfm(Detector):
 
 
 def rtfm_losses(logits: Tensor, temporal: Tensor, batch: Batch, options: RtfmConfig) -> dict[str, Tensor]:
-    """BCE of the chosen rows, magnitude margin, smoothness and sparsity of abnormal videos (equations 5 to 8)."""
-    keep = valid_rows(batch.lengths, logits.shape[1])
+    """BCE of the selected snippets, magnitude margin, smoothness and sparsity of abnormal videos (equations 5 to 8)."""
+    keep = valid_mask(batch.lengths, logits.shape[1])
     k = torch.full_like(batch.lengths, options.k)
-    length = temporal.detach().norm(dim=-1)
-    noise = batch.noise(length)
+    magnitude = temporal.detach().norm(dim=-1)
+    noise = batch.noise(magnitude)
     if noise is not None:
-        length = length + noise
-    length = length.masked_fill(~keep, -torch.inf)
+        magnitude = magnitude + noise
+    magnitude = magnitude.masked_fill(~keep, -torch.inf)
     most = min(options.k, logits.shape[1])
-    places = length.topk(most, dim=1).indices
+    places = magnitude.topk(most, dim=1).indices
     count = torch.minimum(k, batch.lengths)
     use = (torch.arange(most, device=k.device)[None] < count[:, None]).to(logits.dtype)
     scores = torch.sigmoid(logits)
     chosen = ((scores.gather(1, places) * use).sum(1) / count).clamp(1e-7, 1 - 1e-7)
     abnormal = batch.abnormal
     terms = {"bce": -(abnormal * chosen.log() + (1 - abnormal) * (1 - chosen).log()).mean()}
-    rows = temporal.gather(1, places[..., None].expand(-1, -1, temporal.shape[-1]))
-    mean = (rows * use[..., None]).sum(1) / count[:, None]  # [B, D]
+    selected = temporal.gather(1, places[..., None].expand(-1, -1, temporal.shape[-1]))
+    mean = (selected * use[..., None]).sum(1) / count[:, None]  # [B, D]
     high, low = mean[abnormal > 0.5].norm(dim=-1), mean[abnormal < 0.5].norm(dim=-1)
     if len(high) and len(low):
         gap = (options.margin - high).abs()[:, None] + low[None, :]

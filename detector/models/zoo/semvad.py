@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kgvad.detector.api import Batch, Output, Problem, Recipe, valid_rows
+from kgvad.detector.api import Batch, Output, Problem, Recipe, valid_mask
 from kgvad.detector.models import losses as loss
 from kgvad.detector.models.zoo.vadclip import VadClip, VadClipConfig
 from kgvad.errors import UsageError
@@ -19,10 +19,10 @@ from kgvad.errors import UsageError
 class SemvadConfig(VadClipConfig):
     """Width 1024: 512 of the features and 512 of the captions."""
 
-    width: int = Field(default=1024, ge=4, multiple_of=4)
-    kernel: int = Field(default=9, ge=1)  # rows that the mixer sees
-    mixers: int = Field(default=2, ge=0)
-    semantic_weight: float = Field(default=1.0, ge=0)
+    width: int = Field(1024, ge=4, multiple_of=4, description="Channels, half from the features, half from captions.")
+    kernel: int = Field(9, ge=1, description="Kernel of the mixers, in snippets.")
+    mixers: int = Field(2, ge=0, description="Number of mixers.")
+    semantic_weight: float = Field(1.0, ge=0, description="Weight of the semantic alignment.")
 
 
 class Mixer(nn.Module):
@@ -42,22 +42,22 @@ class Mixer(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Two phases: rows attend to captions with the keys as values, then a convolution mixer joins both.
+    """Cross-attention of features on captions with the keys as values, then convolution mixers over both.
 
-    softmax(Q K^T / sqrt(d)) K with Q from the features and K from the captions; [rows, attended captions] goes through
-    the mixers.
+    softmax(Q K^T / sqrt(d)) K with Q from the features and K from the captions; the mixers take
+    [features, attended captions].
     """
 
-    def __init__(self, dim: int, text_dim: int, width: int, kernel: int, mixers: int) -> None:
+    def __init__(self, dim: int, caption_dim: int, width: int, kernel: int, mixers: int) -> None:
         super().__init__()
         half = width // 2
-        self.visual, self.text = nn.Linear(dim, half), nn.Linear(text_dim, half)
+        self.visual, self.captions = nn.Linear(dim, half), nn.Linear(caption_dim, half)
         self.query, self.key = nn.Linear(half, half), nn.Linear(half, half)
         self.mixers = nn.ModuleList(Mixer(width, kernel) for _ in range(mixers))
 
-    def forward(self, features: Tensor, text: Tensor, lengths: Tensor) -> Tensor:
-        keep = valid_rows(lengths, features.shape[1])
-        x, c = self.visual(features), self.text(text)
+    def forward(self, features: Tensor, captions: Tensor, lengths: Tensor) -> Tensor:
+        keep = valid_mask(lengths, features.shape[1])
+        x, c = self.visual(features), self.captions(captions)
         q, k = self.query(x), self.key(c)
         match = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).masked_fill(~keep[:, None], -torch.inf)
         y = torch.cat([x, c + match.softmax(-1) @ k], dim=-1) * keep[..., None]
@@ -67,10 +67,10 @@ class Fusion(nn.Module):
 
 
 class Semvad(VadClip):
-    """VadCLIP's two branches over fused features, with a cosine loss that ties abnormal rows to their category's text.
+    """VadCLIP's two branches over features fused with captions, with a semantic alignment loss.
 
-    What the facts at hand leave open (the mixer's depth and kernel) is an option here; its sigma-greedy selection is
-    the recipe's ``sigma``.
+    The loss is a cosine between high-scoring snippets and the text of their category. The depth and kernel of the
+    mixers are not published and are options here.
     """
 
     name: ClassVar[str] = "semvad"
@@ -79,19 +79,21 @@ class Semvad(VadClip):
         epochs=10, learning_rate=2e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
     )
     source: ClassVar[str] = "SemVAD"
-    reads_text: ClassVar[bool] = True
+    reads_captions: ClassVar[bool] = True
 
     def __init__(self, problem: Problem, config: SemvadConfig) -> None:
-        if problem.text_dim is None:
-            raise UsageError("semvad fuses features with captions, and there are none", "name their store with --text")
+        if problem.caption_dim is None:
+            raise UsageError(
+                "semvad fuses features with captions, and there are none", "name their store with --captions"
+            )
         super().__init__(problem, config)
-        self.fusion = Fusion(problem.dim, problem.text_dim, config.width, config.kernel, config.mixers)
+        self.fusion = Fusion(problem.dim, problem.caption_dim, config.width, config.kernel, config.mixers)
         self.visual = nn.Identity()
         self.semantic_weight = config.semantic_weight
 
-    def encode(self, features: Tensor, lengths: Tensor, text: Tensor | None) -> Tensor:
-        assert text is not None
-        v: Tensor = self.temporal(self.fusion(features, text, lengths), lengths)
+    def encode(self, features: Tensor, lengths: Tensor, captions: Tensor | None) -> Tensor:
+        assert captions is not None
+        v: Tensor = self.temporal(self.fusion(features, captions, lengths), lengths)
         return v
 
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:

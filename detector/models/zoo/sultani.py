@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
+from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_mask
 from kgvad.detector.models import losses as loss
 
 
@@ -18,16 +18,16 @@ class SultaniConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dropout: float = Field(default=0.6, ge=0, lt=1)
-    smooth_weight: float = Field(default=8e-5, ge=0)
-    sparse_weight: float = Field(default=8e-5, ge=0)
+    dropout: float = Field(0.6, ge=0, lt=1, description="Dropout.")
+    smooth_weight: float = Field(8e-5, ge=0, description="Weight of the temporal smoothness of the scores.")
+    sparse_weight: float = Field(8e-5, ge=0, description="Weight of the sparsity of the scores.")
 
 
 class Sultani(Detector):
-    """MIL ranking: the most anomalous row of an abnormal video must beat that of a normal one by a margin of 1.
+    """MIL ranking with a margin of 1 between the highest scores of abnormal and of normal videos.
 
-    A network D-512-32-1 scores each of 32 rows; smoothness and sparsity act on abnormal videos. It names no category.
-    Here: AdamW with the paper's rate instead of Adagrad.
+    A network D-512-32-1 scores each of 32 segments; smoothness and sparsity act on abnormal videos. It does not
+    classify. Deviation from the paper: AdamW with the paper's rate instead of Adagrad.
     """
 
     name: ClassVar[str] = "sultani"
@@ -50,12 +50,12 @@ class Sultani(Detector):
                 nn.init.xavier_normal_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> Output:
+    def forward(self, features: Tensor, lengths: Tensor, captions: Tensor | None = None) -> Output:
         return Output(self.net(features)[..., 0])
 
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
         abnormal = batch.abnormal > 0.5
-        scores = torch.sigmoid(output.logits) * valid_rows(batch.lengths, output.logits.shape[1])
+        scores = torch.sigmoid(output.logits) * valid_mask(batch.lengths, output.logits.shape[1])
         terms = {"ranking": loss.mil_ranking(output.logits, batch.lengths, batch.abnormal)}
         if abnormal.any():
             terms["smooth"] = self.options.smooth_weight * loss.smoothness(scores[abnormal], batch.lengths[abnormal])

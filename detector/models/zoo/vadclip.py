@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kgvad.anchors.learnable_prompts import LearnedAnchors
-from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_rows
+from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_mask
 from kgvad.detector.models import losses as loss
-from kgvad.detector.models.learned_anchors import THROUGH, Learn, learned_anchors
+from kgvad.detector.models.learned_anchors import LEARN_VALUES, THROUGH_ENCODER, Learn, learned_anchors
 from kgvad.detector.models.temporal import FeedForward, LocalGlobalAdapter
 from kgvad.errors import RunError
 
@@ -25,18 +25,20 @@ class VadClipConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    width: int = Field(default=512, ge=2, multiple_of=2)
-    layers: int = Field(default=2, ge=0)
-    heads: int = Field(default=1, ge=1)
-    window: int = Field(default=8, ge=1)
-    positions: int = Field(default=256, ge=1)
-    learn: Learn = "vectors"  # of the anchors; see kgvad.detector.models.learned_anchors. Published: context
-    context: int = Field(default=10, ge=0)  # learn=context: vectors before and after the words
-    prompt_rows: int = Field(default=77, ge=1)  # of the learned prompt table of compatible mode
-    temperature: float = Field(default=0.07, gt=0)
-    separation_weight: float = Field(default=0.1, ge=0)
-    compatible: bool = False  # the published module to the parameter; features and anchors must be `width` wide
-    legacy: bool = False  # padding leaks as in the published code
+    width: int = Field(512, ge=2, multiple_of=2, description="Channels.")
+    layers: int = Field(2, ge=0, description="Layers of windowed attention.")
+    heads: int = Field(1, ge=1, description="Attention heads.")
+    window: int = Field(8, ge=1, description="Snippets in an attention window.")
+    positions: int = Field(256, ge=1, description="Size of the position table; longer videos are scored in chunks.")
+    learn: Learn = Field("vectors", description="What is learned of the anchors: " + LEARN_VALUES)
+    context: int = Field(10, ge=0, description="Context vectors before and after the words, for learn=context.")
+    prompt_table: int = Field(77, ge=1, description="Size of the prompt table of compatible mode.")
+    temperature: float = Field(0.07, gt=0, description="Temperature of the alignment.")
+    separation_weight: float = Field(0.1, ge=0, description="Weight of the separation of Normal's text features.")
+    compatible: bool = Field(
+        False, description="The published module, parameter by parameter; features and anchors must be `width` wide."
+    )
+    legacy: bool = Field(False, description="Let padding leak, as in the published code.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +49,14 @@ class TextOutput(Output):
 
 
 class VadClip(Detector):
-    """Two branches over local-global features V: an anomaly logit per row, and cosines with text features.
+    """Two branches over local-global features V: an anomaly logit per snippet, and cosines with text features.
 
     The text features are lifted by the visual prompt v = norm(sum_t logit_t V_t): T' = t + v + FFN(t + v).
 
-    The text features are the anchors of the bank plus learned vectors; with ``learn=context`` they are, as published,
-    the category's words between learned vectors after the text tower, as long as it leaves them, and the bank's
-    anchors are not used. ``compatible`` gives the published module: 12,642,306 parameters for UCF-Crime and 9,489,922
-    for XD-Violence; its prompt table acts with ``learn=context`` and idles otherwise.
+    The text features are the anchors of the bank plus learned vectors. With ``learn=context`` they are, as published,
+    the output of the text encoder for the category's words between learned vectors, not normalised, and the bank's
+    anchors are unused. ``compatible`` gives the published module: 12,642,306 parameters for UCF-Crime and 9,489,922
+    for XD-Violence; its prompt table is used with ``learn=context`` only.
     """
 
     name: ClassVar[str] = "vadclip"
@@ -63,8 +65,9 @@ class VadClip(Detector):
         epochs=10, learning_rate=2e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
     )
     needs_anchors: ClassVar[bool] = True
-    takes_noise: ClassVar[bool] = True
-    by_video: ClassVar[bool] = True
+    names_categories: ClassVar[bool] = True
+    supports_selection_noise: ClassVar[bool] = True
+    losses_average_over_videos: ClassVar[bool] = True
     source: ClassVar[str] = "Wu et al. 2024"
     anchors: Tensor
 
@@ -72,20 +75,20 @@ class VadClip(Detector):
         super().__init__(problem, config)
         assert problem.anchors is not None
         self.options, width = config, config.width
-        self.max_rows = config.positions
+        self.max_snippets = config.positions
         self.register_buffer("anchors", problem.anchors.clone(), persistent=False)
         self.learned = self.make_learned(problem)
-        self.prompts: nn.Parameter | None = None
+        self.category_vectors: nn.Parameter | None = None
         self.temporal = LocalGlobalAdapter(
             width, config.layers, config.heads, config.window, config.positions, legacy=config.legacy
         )
-        self.text_mlp, self.row_mlp = FeedForward(width), FeedForward(width)
+        self.text_mlp, self.snippet_mlp = FeedForward(width), FeedForward(width)
         self.classifier = nn.Linear(width, 1)
         if config.compatible:
             if (problem.dim, problem.anchors.shape[1]) != (width, width):
                 raise RunError(f"vadclip: compatible mode needs {width}-d features and anchors", "use CLIP ViT-B/16")
             if config.learn != "context":
-                self.prompt_table = nn.Parameter(torch.randn(config.prompt_rows, width) * 0.01)
+                self.prompt_table = nn.Parameter(torch.randn(config.prompt_table, width) * 0.01)
             self.sigma = nn.Parameter(torch.ones(1))  # registered and unused in the published code
             self.visual: nn.Module = nn.Identity()
             self.text: nn.Module = nn.Identity()
@@ -94,36 +97,36 @@ class VadClip(Detector):
             dim = problem.anchors.shape[1]
             self.text = nn.Linear(dim, width, bias=False) if dim != width else nn.Identity()
             if config.learn == "vectors":
-                self.prompts = nn.Parameter(torch.zeros(len(problem.categories), width))
+                self.category_vectors = nn.Parameter(torch.zeros(len(problem.categories), width))
 
     @classmethod
-    def needs_tower(cls, config: BaseModel) -> bool:
+    def needs_text_encoder(cls, config: BaseModel) -> bool:
         """Where context or adapters are learned."""
         assert isinstance(config, VadClipConfig)
-        return config.learn in THROUGH
+        return config.learn in THROUGH_ENCODER
 
     def make_learned(self, problem: Problem) -> LearnedAnchors | None:
-        """What stands in place of the bank's anchors."""
-        rows = self.options.prompt_rows if self.options.compatible else None
-        return learned_anchors(problem, self.options.learn, self.options.context, rows)
+        """Learned text features that replace the bank's anchors, if any."""
+        table_size = self.options.prompt_table if self.options.compatible else None
+        return learned_anchors(problem, self.options.learn, self.options.context, table_size)
 
     def text_features(self) -> Tensor:
         """t [C, width]."""
         t: Tensor = self.text(self.anchors if self.learned is None else self.learned())
-        return t if self.prompts is None else t + self.prompts
+        return t if self.category_vectors is None else t + self.category_vectors
 
-    def encode(self, features: Tensor, lengths: Tensor, text: Tensor | None) -> Tensor:
+    def encode(self, features: Tensor, lengths: Tensor, captions: Tensor | None) -> Tensor:
         """V [B, T, width]."""
         v: Tensor = self.temporal(self.visual(features), lengths)
         return v
 
-    def forward(self, features: Tensor, lengths: Tensor, text: Tensor | None = None) -> TextOutput:
-        return self.branches(self.encode(features, lengths, text), lengths)
+    def forward(self, features: Tensor, lengths: Tensor, captions: Tensor | None = None) -> TextOutput:
+        return self.branches(self.encode(features, lengths, captions), lengths)
 
     def branches(self, v: Tensor, lengths: Tensor) -> TextOutput:
         """Both branches over V [B, T, width]."""
-        logits = self.classifier(v + self.row_mlp(v))[..., 0]
-        weights = logits if self.options.legacy else logits * valid_rows(lengths, v.shape[1])
+        logits = self.classifier(v + self.snippet_mlp(v))[..., 0]
+        weights = logits if self.options.legacy else logits * valid_mask(lengths, v.shape[1])
         prompt = F.normalize((weights[..., None] * v).sum(1), dim=-1)  # [B, width]
         t = self.text_features()
         lifted = t[None] + prompt[:, None]
@@ -144,7 +147,7 @@ class VadClip(Detector):
         }
 
     def load_released(self, state: Mapping[str, Tensor]) -> None:
-        """Take the parameters of a published checkpoint (its ``model_state_dict``), names mapped; CLIP's are left out.
+        """Load a published checkpoint (its ``model_state_dict``), without the parameters of CLIP.
 
         Raises
         ------
@@ -158,15 +161,15 @@ class VadClip(Detector):
         for name, value in state.items():
             if name.startswith("clipmodel."):
                 continue
-            target = released_name(name)
-            if target == "prompt_table" and target not in own:  # it acts in the text tower
+            target = name_of_published(name)
+            if target == "prompt_table" and target not in own:  # it belongs to the prompt learner
                 target = "learned.learned.context"
             if target not in own or own[target].shape != value.shape:
                 raise RunError(
                     f"vadclip: the published parameter {name} {list(value.shape)} fits nothing", "check the file"
                 )
             mapped[target] = value
-        missing = sorted(set(own) - set(mapped) - {"learned.vectors"})  # those follow from the others
+        missing = sorted(set(own) - set(mapped) - {"learned.vectors"})  # computed from the others
         if missing:
             raise RunError(f"vadclip: the checkpoint lacks {missing[0]}", "check the file and the layers option")
         self.load_state_dict(own | mapped)
@@ -182,7 +185,7 @@ _RELEASED = {
     "gc4": "temporal.near2",
     "linear": "temporal.out",
     "mlp1": "text_mlp",
-    "mlp2": "row_mlp",
+    "mlp2": "snippet_mlp",
     "c_fc": "0",
     "c_proj": "2",
     "attn.in_proj_weight": "qkv.weight",
@@ -193,7 +196,7 @@ _RELEASED = {
 }
 
 
-def released_name(name: str) -> str:
+def name_of_published(name: str) -> str:
     """Our name of a parameter of the published module."""
     name = re.sub(r"^temporal\.resblocks\.(\d+)\.", r"temporal.local.\1.", name)
     for theirs, ours in _RELEASED.items():

@@ -1,4 +1,4 @@
-"""Captions beside features: rows of text, their store, and a run that reads both, from the shell to a report."""
+"""Captions beside features: embeddings, their store, and a run that reads both, from the shell to a report."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from detector_samples import kgvad, make_archive
 
-from kgvad.detector.data.caption_features import caption_rows
+from kgvad.detector.data.caption_features import embed_captions
 from kgvad.errors import FeatureError, RunError, ScoresError, UsageError
 from kgvad.video.feature_store import FeatureStore
 
@@ -19,24 +19,24 @@ class Letters:
         return np.eye(26, dtype=np.float32)[[ord(text[0]) - ord("a") for text in texts]]
 
 
-def test_rows_are_means_of_their_captions():
+def test_a_snippet_has_the_mean_of_its_captions():
     captions = [(0, "a"), (8, "b"), (40, "c"), (41, "c"), (42, "d")]
     spans = np.array([[0, 16], [16, 32], [32, 48], [48, 60]])
-    rows = caption_rows(captions, spans, Letters())
+    found = embed_captions(captions, spans, Letters())
     expected = np.zeros((4, 26))
-    expected[0, :2] = 0.5**0.5  # both captions of the first row
+    expected[0, :2] = 0.5**0.5  # both captions of the first snippet
     expected[1, 1] = 1  # none of its own: the latest before
     expected[2, 2:4] = np.array([2, 1]) / 5**0.5
     expected[3, 3] = 1
-    np.testing.assert_allclose(rows, expected, atol=1e-6)
-    late = caption_rows([(50, "z")], spans, Letters())
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    late = embed_captions([(50, "z")], spans, Letters())
     assert (late[:, 25] == 1).all()  # the first caption serves what is before it
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def captioned(tmp_path_factory):
     """Features of a small dataset, and a file of captions of all but one of its videos."""
-    root = tmp_path_factory.mktemp("told")
+    root = tmp_path_factory.mktemp("captioned")
     (root / "data").mkdir()
     kgvad("features", "import", make_archive(root / "data"), "--dataset", "ucf", "--output", root / "features")
     words = {"Arson": "a house is on fire", "Fighting": "two men hit each other", "Normal": "people walk by"}
@@ -49,9 +49,9 @@ def told(tmp_path_factory):
     return root
 
 
-def test_from_a_file_of_captions_to_a_report(told, tmp_path, weights, capsys):
+def test_from_a_file_of_captions_to_a_report(captioned, tmp_path, weights, capsys):
     weights("minilm-l6")
-    features, captions = told / "features", told / "captions.json"
+    features, captions = captioned / "features", captioned / "captions.json"
     store = Path(
         kgvad("features", "import", captions, "--to", features, "--text-encoder", "minilm", "-o", tmp_path).strip()
     )
@@ -61,7 +61,7 @@ def test_from_a_file_of_captions_to_a_report(told, tmp_path, weights, capsys):
     kgvad("build-anchors", "--dataset", "ucf", "--encoder", "minilm", "--pooling", "label", "--output", bank)
     common = ["--dataset", "ucf", "--features", features, "--anchors", bank]
     run = tmp_path / "run"
-    kgvad("train", *common, "--detector", "anchor-fused", "--text", store, "--epochs", 2, "--run", run)
+    kgvad("train", *common, "--detector", "anchor-fused", "--captions", store, "--epochs", 2, "--run", run)
     explain = ["explain", "Arson012_x264", "--features", features, "--run", run]
     with pytest.raises(RunError, match="reads captions beside features; name them with --captions FILE"):
         kgvad(*explain)
@@ -72,7 +72,7 @@ def test_from_a_file_of_captions_to_a_report(told, tmp_path, weights, capsys):
     assert method["captions_file"] == "captions.json"
     scores = tmp_path / "scores"
     one = ["--video", "Arson012_x264", "-o", scores, "--format", "json"]
-    kgvad("score", features, "--run", run, "--text", store, *one)
+    kgvad("score", features, "--run", run, "--captions", store, *one)
     stored = json.loads(next(scores.glob("*.json")).read_text("utf-8"))["scores"]
     np.testing.assert_allclose(json.loads(report.read_text("utf-8"))["curve"]["score"], stored, atol=1e-3)
 
@@ -80,19 +80,29 @@ def test_from_a_file_of_captions_to_a_report(told, tmp_path, weights, capsys):
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (None, UsageError, "there is no file of captions"),
-        ("{", ScoresError, "is no JSON"),
-        ("{}", ScoresError, "holds no captions"),
-        ('{"other": {"0": "a"}}', FeatureError, "captions of no video of"),
-        ('{"Arson000_x264": {"first": "a"}}', ScoresError, "is no frame number"),
+        (None, UsageError, "does not exist"),
+        ("{", ScoresError, "is not valid JSON"),
+        ("{}", ScoresError, "contains no captions"),
+        ('{"other": {"0": "a"}}', FeatureError, "no captions of any video of"),
+        ('{"Arson000_x264": {"first": "a"}}', ScoresError, "is not a frame number"),
         ('{"Arson000_x264": ["a"]}', ScoresError, "a video has no captions"),
     ],
 )
-def test_a_bad_file_of_captions_is_one_line_and_leaves_no_store(told, tmp_path, weights, content, error, message):
+def test_a_bad_file_of_captions_is_one_line_and_leaves_no_store(captioned, tmp_path, weights, content, error, message):
     weights("minilm-l6")
     path = tmp_path / "captions.json"
     if content is not None:
         path.write_text(content)
     with pytest.raises(error, match=message):
-        kgvad("features", "import", path, "--to", told / "features", "--text-encoder", "minilm", "-o", tmp_path / "out")
+        kgvad(
+            "features",
+            "import",
+            path,
+            "--to",
+            captioned / "features",
+            "--text-encoder",
+            "minilm",
+            "-o",
+            tmp_path / "out",
+        )
     assert not (tmp_path / "out").exists()

@@ -92,9 +92,9 @@ def test_codes_of_xd_violence_and_other_categories(tmp_path):
     [
         (lambda t: t.replace("path,label\n", ""), "does not begin with the line path,label"),
         (lambda t: "path,label\n", "names no feature file"),
-        (lambda t: t.replace("__3.npy,Abuse", "__3.npy"), "line 5: .* is not a .npy file and its label"),
+        (lambda t: t.replace("__3.npy,Abuse", "__3.npy"), "line 5: .* does not name a .npy file"),
         (lambda t: t.replace("Abuse001_x264__3", "Abuse009_x264__3"), "line 5: Abuse009_x264__3.npy is neither"),
-        (lambda t: t.replace(",Abuse", ",Ufo"), "'Ufo' is no category of ucf"),
+        (lambda t: t.replace(",Abuse", ",Ufo"), "'Ufo' is not a category of ucf"),
     ],
 )
 def test_a_wrong_list_is_one_line(listed, tmp_path, change, message):
@@ -115,9 +115,9 @@ def test_wrong_files_are_named(listed, tmp_path):
     np.save(features / "Abuse001_x264__2.npy", array)
     with pytest.raises(FeatureError, match=r"Abuse001_x264__2\.npy: row 2 holds NaN"):
         kgvad(*given)
-    with pytest.raises(UsageError, match="archives are imported one by one"):
+    with pytest.raises(UsageError, match="only lists can be imported together"):
         kgvad("features", "import", listed, "a.npz", "--dataset", "ucf")
     np.save(features / "Abuse001_x264__2.npy", crops_of(0)[2])
     (tmp_path / "counts.csv").write_text("video,n_frames\nAbuse001_x264,5000\n")
-    with pytest.raises(FeatureError, match="Abuse001_x264: 5 rows do not fit its 5000 frames"):
+    with pytest.raises(FeatureError, match="Abuse001_x264: features of 5 snippets do not fit its 5000 frames"):
         kgvad(*given, "--frames", tmp_path / "counts.csv")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth, runs, xd_labels
-from kgvad.detector.data.samples import Sampler, checked, collate, load_samples, resample
+from kgvad.detector.data.samples import Sampler, checked, collate, load_samples, shortened
 from kgvad.errors import FeatureError, UsageError
 
 
@@ -29,7 +29,7 @@ def truth(**labels):
 @pytest.mark.parametrize("rows", [1, 255, 256])
 def test_short_videos_stay_as_they_are(rows):
     x = np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float16)
-    np.testing.assert_array_equal(resample(x, 256), x.astype(np.float32))
+    np.testing.assert_array_equal(shortened(x, 256), x.astype(np.float32))
 
 
 @pytest.mark.parametrize("rows", [257, 512, 700])
@@ -37,7 +37,7 @@ def test_long_videos_are_averaged_between_linspace_edges(rows):
     x = np.random.default_rng(0).normal(size=(rows, 2)).astype(np.float32)
     edges = np.floor(np.linspace(0, rows, 257)).astype(int)
     expected = [x[a:b].mean(0) if a < b else x[a] for a, b in pairwise(edges)]
-    np.testing.assert_allclose(resample(x, 256), expected, atol=1e-6)
+    np.testing.assert_allclose(shortened(x, 256), expected, atol=1e-6)
 
 
 def test_samples_have_labels_and_crops():
@@ -56,11 +56,11 @@ def test_samples_have_labels_and_crops():
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.array([[1.0, np.nan]]), "a: features have NaN or infinite values .row 0"),
-        (np.array([[1.0, 1], [np.inf, 1]]), "row 1"),
-        (np.empty((0, 2)), "a: features have no rows"),
+        (np.array([[1.0, np.nan]]), "a: features have NaN or infinite values .snippet 0"),
+        (np.array([[1.0, 1], [np.inf, 1]]), "snippet 1"),
+        (np.empty((0, 2)), "a: features have no snippets"),
         (np.ones(3), "not .T, D."),
-        (np.ones((2, 5)), "5 wide, the others 2"),
+        (np.ones((2, 5)), "5 dimensions, the others 2"),
     ],
 )
 def test_bad_features_name_the_video(array, message):
@@ -174,7 +174,7 @@ def test_wrong_annotations_and_unknown_datasets(tmp_path):
     (tmp_path / "Temporal_Anomaly_Annotation.txt").write_text("a Abuse 1 2\nb Abuse one two\n")
     with pytest.raises(FeatureError, match="line 2"):
         read_truth("ucf", tmp_path)
-    with pytest.raises(UsageError, match="known: ucf, xd, shanghaitech"):
+    with pytest.raises(UsageError, match="read for: ucf, xd, shanghaitech"):
         read_truth("avenue", tmp_path)
 
 

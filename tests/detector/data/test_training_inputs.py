@@ -6,10 +6,11 @@ import pytest
 import torch
 from detector_samples import kgvad, make_archive, train
 
-from kgvad.detector.api import Problem, build
+from kgvad.detector.api import Problem
+from kgvad.detector.registry import build
 from kgvad.detector.run import Run, read_config
 
-PROBLEM = Problem(6, ("Normal", "A"), 0, torch.eye(2, 4), text_dim=5)
+PROBLEM = Problem(6, ("Normal", "A"), 0, torch.eye(2, 4), caption_dim=5)
 OPTIONS = {"width": 8, "positions": 16, "layers": 1}
 
 

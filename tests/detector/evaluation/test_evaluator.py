@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 from detector_samples import kgvad, make_archive, train
 
-from kgvad.detector.api import detector_class
-from kgvad.detector.evaluation.evaluator import find_methods, smoothed
-from kgvad.detector.evaluation.frame_metrics import Track
-from kgvad.detector.evaluation.plots import telling_videos
-from kgvad.detector.evaluation.report import Method, markdown_table, short_names
+from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
+from kgvad.detector.evaluation.evaluator import find_methods, short_names, smoothed
+from kgvad.detector.evaluation.plots import representative_videos
+from kgvad.detector.evaluation.report import Method
+from kgvad.detector.evaluation.tables import ResultTable
+from kgvad.detector.registry import detector_class
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import RunError, UsageError
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Folder with features, two seeds of ours and one run of Sultani's detector, which names no category."""
+    """Folder with features, two seeds of ours and one run of Sultani's detector, which has no categories."""
     root = tmp_path_factory.mktemp("evaluate")
     kgvad("features", "import", make_archive(root), "--dataset", "ucf", "--output", root / "features")
     train(root / "features", root / "runs" / "ours", "--seeds", 2)
@@ -35,9 +36,9 @@ def scores(values):
     return Scores("v", 30.0, 16 * len(values), spans, np.array(values, np.float32))
 
 
-def test_seeds_are_one_row_and_other_runs_are_compared_with_the_first(trained, tmp_path):
+def test_seeds_are_one_method_and_other_runs_are_compared_with_the_first(trained, tmp_path):
     runs = trained / "runs"
-    options = ["--features", trained / "features", "--draws", 50]
+    options = ["--features", trained / "features", "--resamples", 50]
     shown = kgvad("evaluate", runs / "sultani", runs / "ours", *options, "--json", tmp_path / "e.json")
     report = json.loads((tmp_path / "e.json").read_text())
     first, ours = report["methods"]
@@ -48,16 +49,15 @@ def test_seeds_are_one_row_and_other_runs_are_compared_with_the_first(trained, t
     assert summary["mean"] == pytest.approx(np.mean(values)) and summary["std"] == pytest.approx(np.std(values, ddof=1))
     assert f"{100 * summary['mean']:.1f} ± {100 * summary['std']:.1f}" in shown
     assert first["summary"]["category_top1"]["mean"] is None  # no NaN in JSON
-    assert (
-        f"minus the length of the video as its score has {100 * report['length_alone']['frame_auc']:.1f} AUC"
-        in " ".join(shown.split())
+    assert f"minus the length of the video): {100 * report['length_only_baseline']['frame_auc']:.1f} AUC" in " ".join(
+        shown.split()
     )
     (difference,) = report["differences"]
-    assert (difference["method"], difference["minus"]) == ("ours", "sultani")
-    change = difference["figures"]["frame_auc"]
+    assert (difference["method"], difference["baseline"]) == ("ours", "sultani")
+    change = difference["metrics"]["frame_auc"]
     assert change["mean"] == pytest.approx(np.mean(values) - first["summary"]["frame_auc"]["mean"])
     assert f"{100 * change['mean']:+.1f} [" in shown and "Difference from sultani" in shown
-    assert difference["figures"]["category_top1"]["p"] is None
+    assert difference["metrics"]["category_top1"]["p"] is None
 
 
 def test_neither_the_order_of_options_nor_an_option_newer_than_the_file_makes_another_method(trained, tmp_path):
@@ -75,44 +75,46 @@ def test_neither_the_order_of_options_nor_an_option_newer_than_the_file_makes_an
 def test_a_folder_of_different_runs_is_no_method(trained, tmp_path):
     for name in ("ours/seed-0", "sultani"):
         (tmp_path / Path(name).name).symlink_to(trained / "runs" / name)
-    shown = kgvad("evaluate", tmp_path, "--features", trained / "features", "--draws", 20)
+    shown = kgvad("evaluate", tmp_path, "--features", trained / "features", "--resamples", 20)
     assert "Difference from seed-0" in shown and "sultani" in shown and "±" not in shown
 
 
-def test_markdown_holds_the_same_figures(trained, tmp_path):
+def test_markdown_has_the_same_results(trained, tmp_path):
     runs = trained / "runs"
-    kgvad("evaluate", runs / "ours", "--features", trained / "features", "--draws", 0, "--markdown", tmp_path / "e.md")
+    kgvad(
+        "evaluate", runs / "ours", "--features", trained / "features", "--resamples", 0, "--markdown", tmp_path / "e.md"
+    )
     text = (tmp_path / "e.md").read_text()
-    assert "ucf: 6 test videos, 4 abnormal, 2 categories present. Scores as the detector gives them" in text
+    assert "ucf: 6 test videos, 4 abnormal, 2 categories present. Scores are not smoothed." in text
     assert "| run | seeds | AUC | AP | Ano-AUC | video AUC | top-1 | top-3 | mAP |" in text
     assert "| ours | 2 |" in text and "bootstrap" not in text and "[" not in text
 
 
-def test_smoothing_is_said_and_changes_the_scores(trained, tmp_path):
+def test_smoothing_is_reported_and_changes_the_scores(trained, tmp_path):
     run = trained / "runs" / "ours" / "seed-0"
-    told = [
-        kgvad("evaluate", run, "--features", trained / "features", "--draws", 0, *more)
+    shown = [
+        kgvad("evaluate", run, "--features", trained / "features", "--resamples", 0, *more)
         for more in ([], ["--smooth", 4])
     ]
-    assert "not smoothed" in told[0] and "mean over 4 rows" in told[1]
-    assert told[0].splitlines()[3] != told[1].splitlines()[3]
+    assert "not smoothed" in shown[0] and "moving average over 4 snippets" in shown[1]
+    assert shown[0].splitlines()[3] != shown[1].splitlines()[3]
     assert json.loads((run / "metrics.json").read_text())["smooth"] == 4
 
 
-def test_another_rule_of_class_probabilities_is_said_and_changes_map_alone(trained, tmp_path):
+def test_another_rule_of_class_probabilities_is_reported_and_changes_map_alone(trained, tmp_path):
     run = trained / "runs" / "ours" / "seed-0"
-    options = ["--features", trained / "features", "--draws", 0, "--json", tmp_path / "e.json"]
+    options = ["--features", trained / "features", "--resamples", 0, "--json", tmp_path / "e.json"]
     reports = []
-    for more in ([], ["--classes", "dsanet", "--temperature", 5]):
-        told = kgvad("evaluate", run, *options, *more)
+    for more in ([], ["--class-probabilities", "dsanet", "--temperature", 5]):
+        shown = kgvad("evaluate", run, *options, *more)
         reports.append(json.loads((tmp_path / "e.json").read_text()))
-        assert ("by the rule dsanet, temperature 5" in told) == bool(more)
+        assert ("by dsanet with temperature 5" in shown) == bool(more)
     before, after = (report["methods"][0]["runs"][0] for report in reports)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"map_corrected", "map_legacy"}
-    assert json.loads((run / "metrics.json").read_text())["classes"] == reports[1]["classes"] == "dsanet"
-    with pytest.raises(UsageError, match="--classes 'sigmoid' is not a rule"):
-        kgvad("evaluate", run, *options, "--classes", "sigmoid")
+    assert json.loads((run / "metrics.json").read_text())["class_rule"] == reports[1]["class_rule"] == "dsanet"
+    with pytest.raises(UsageError, match="unknown rule of class probabilities 'sigmoid'"):
+        kgvad("evaluate", run, *options, "--class-probabilities", "sigmoid")
 
 
 def test_smoothing_by_hand():
@@ -143,16 +145,16 @@ def test_names_are_as_short_as_they_can_be():
 
 
 def test_a_cell_cannot_break_a_markdown_table():
-    assert "| a\\|b<br>c |" in markdown_table("", ["x"], [["a|b\nc"]])
+    assert "| a\\|b<br>c |" in ResultTable("", ["x"], [["a|b\nc"]]).as_markdown()
 
 
-def test_figures_are_drawn_as_svg_and_png(trained, tmp_path):
+def test_plots_are_drawn_as_svg_and_png(trained, tmp_path):
     runs, root = trained / "runs", trained / "features"
-    told = kgvad(
-        *("evaluate", runs / "ours", runs / "sultani", "--features", root, "--draws", 0),
-        *("--figures", tmp_path, "--video", "Arson012_x264"),
+    shown = kgvad(
+        *("evaluate", runs / "ours", runs / "sultani", "--features", root, "--resamples", 0),
+        *("--plots", tmp_path, "--video", "Arson012_x264"),
     )
-    assert "Scores as the detector gives them" in told
+    assert "Scores are not smoothed" in shown
     names = [
         f"{name}.{form}" for name in ("categories", "precision-recall", "roc", "scores") for form in ("png", "svg")
     ]
@@ -161,18 +163,18 @@ def test_figures_are_drawn_as_svg_and_png(trained, tmp_path):
     texts = {name: (tmp_path / f"{name}.svg").read_text() for name in ("roc", "categories", "scores")}
     assert ">ours" in texts["roc"] and ">sultani" in texts["roc"] and "Fighting (2)" in texts["categories"]
     assert "Arson012_x264 (Arson)" in texts["scores"] and "Fighting" not in texts["scores"]
-    with pytest.raises(UsageError, match="--video nothing is no test video"):
-        kgvad("evaluate", runs / "ours", "--features", root, "--figures", tmp_path, "--video", "nothing")
-    with pytest.raises(UsageError, match="name a folder with --figures"):
+    with pytest.raises(UsageError, match="--video nothing is not a test video"):
+        kgvad("evaluate", runs / "ours", "--features", root, "--plots", tmp_path, "--video", "nothing")
+    with pytest.raises(UsageError, match="name a folder with --plots"):
         kgvad("evaluate", runs / "ours", "--features", root, "--video", "Arson012_x264")
 
 
-def test_the_videos_that_tell_most(trained):
+def test_representative_videos(trained):
     def one(video, scores, *spans):
         edges = 16 * np.arange(len(scores) + 1)
-        return Track(video, ("Arson",) if spans else (), np.array(scores), edges, spans)
+        return EvaluatedVideo(video, ("Arson",) if spans else (), np.array(scores), edges, spans)
 
-    tracks = [
+    videos = [
         one("good", [0.1, 0.9, 0.1], (16, 32)),
         one("bad", [0.9, 0.1, 0.9], (16, 32)),
         one("fair", [0.5, 0.6, 0.7], (16, 32)),
@@ -180,7 +182,7 @@ def test_the_videos_that_tell_most(trained):
         one("calm", [0.1, 0.1, 0.1]),
         one("loud", [0.9, 0.8, 0.1]),
     ]
-    method = Method("m", "d", "c3d", None, (), (), ("Normal", "Arson"), 0, (), (), (tracks,), {})
-    found = telling_videos(method)
+    method = Method("m", "d", "c3d", None, (), (), ("Normal", "Arson"), 0, (), (), (videos,), {})
+    found = representative_videos(method)
     assert list(found) == ["good", "fair", "bad", "loud", "calm"]
-    assert found["good"].startswith("best located, AUC 1.00") and found["bad"] == "worst, AUC 0.00 within"
+    assert found["good"].startswith("best, AUC 1.00") and found["bad"] == "worst, AUC 0.00 within the video"

@@ -1,17 +1,17 @@
-"""Frame metrics from rows equal the frame-by-frame definition."""
+"""Metrics of weighted snippets equal those over single frames."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from kgvad.detector.evaluation.evaluated_video import match_ground_truth, overlap, pool_snippets
 from kgvad.detector.evaluation.frame_metrics import (
     average_precision,
-    length_alone,
-    make_track,
+    length_only_baseline,
     measure,
-    overlap,
+    precision_recall_points,
     roc_auc,
-    rows_of,
+    roc_points,
 )
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import ScoresError
@@ -34,28 +34,31 @@ def test_ties_count_half():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_rows_equal_frames(seed):
+def test_weighted_snippets_equal_single_frames(seed):
     random = np.random.default_rng(seed)
-    tracks, scores, labels = [], [], []
+    videos, scores, labels = [], [], []
     for number in range(6):
         frames = int(random.integers(40, 400))
-        rows = frames // 16
-        values = random.integers(0, 6, rows) / 5  # many ties
+        values = random.integers(0, 6, frames // 16) / 5  # many ties
         a, b = sorted(random.integers(0, frames, 2))
         truth = np.zeros(frames, int)
         intervals = [(int(a), int(b) + 1)] if number % 2 else []
         for start, end in intervals:
             truth[start:end] = 1
         one = scored(f"v{number}", values, frames)
-        tracks.append(make_track(one, ["x"] if intervals else [], intervals, frames))
+        videos.append(match_ground_truth(one, ["x"] if intervals else [], intervals, frames))
         scores.append(one.per_frame())
         labels.append(truth)
-    rows = rows_of(tracks)
+    pool = pool_snippets(videos)
     flat, truth = np.concatenate(scores), np.concatenate(labels)
-    assert roc_auc(rows.scores, rows.positives, rows.negatives) == pytest.approx(roc_auc_score(truth, flat), abs=1e-12)
-    ap = average_precision(rows.scores, rows.positives, rows.negatives)
-    assert ap == pytest.approx(average_precision_score(truth, flat), abs=1e-12)
-    assert (rows.positives + rows.negatives).sum() == len(flat)
+    assert roc_auc(pool.scores, pool.positives, pool.negatives) == pytest.approx(roc_auc_score(truth, flat), abs=1e-9)
+    ap = average_precision(pool.scores, pool.positives, pool.negatives)
+    assert ap == pytest.approx(average_precision_score(truth, flat), abs=1e-9)
+    false_positive_rate, recall, _ = roc_curve(truth, flat, drop_intermediate=False)
+    np.testing.assert_allclose(roc_points(pool), (false_positive_rate, recall), atol=1e-9)
+    precision, recall, _ = precision_recall_curve(truth, flat)
+    np.testing.assert_allclose(precision_recall_points(pool), (precision[::-1], recall[::-1]), atol=1e-9)
+    assert (pool.positives + pool.negatives).sum() == len(flat)
 
 
 def test_overlapping_annotations_count_a_frame_once():
@@ -66,29 +69,29 @@ def test_overlapping_annotations_count_a_frame_once():
 
 def test_a_length_that_does_not_fit_names_the_video_and_both_lengths():
     with pytest.raises(ScoresError, match=r"Arson009.*48 frames.*50"):
-        make_track(scored("Arson009", [0.1, 0.2, 0.3]), ["Arson"], [(0, 5)], 50)
+        match_ground_truth(scored("Arson009", [0.1, 0.2, 0.3]), ["Arson"], [(0, 5)], 50)
 
 
-def test_an_annotation_beyond_the_end_is_cut():
-    track = make_track(scored("v", [0.1, 0.2]), ["x"], [(30, 99), (40, 50), (-4, 3)], 32)
-    assert track.intervals == ((0, 3), (30, 32))
-    assert track.positives.tolist() == [3, 2]
+def test_an_annotation_beyond_the_end_of_the_video_is_cut():
+    one = match_ground_truth(scored("v", [0.1, 0.2]), ["x"], [(30, 99), (40, 50), (-4, 3)], 32)
+    assert one.intervals == ((0, 3), (30, 32))
+    assert one.positives.tolist() == [3, 2]
 
 
 def test_measure_by_hand():
     names = ["Normal", "A", "B", "C", "D"]
 
-    def track(video, values, labels, intervals, rows):
+    def evaluated(video, values, labels, intervals, categories):
         one = scored(video, values)
-        return make_track(one, labels, intervals, 32, category_scores=np.array(rows, float))
+        return match_ground_truth(one, labels, intervals, 32, category_scores=np.array(categories, float))
 
-    tracks = [
-        track("n", [0.1, 0.2], [], [], [[9, 0, 0, 0, 0]] * 2),
-        # the second row has nearly all the weight and says A; Normal is larger and is left out
-        track("a", [0.0, 0.9], ["A"], [(16, 32)], [[9, 0, 5, 1, 1], [9, 3, 2, 1, 0]]),
-        track("d", [0.3, 0.05], ["D"], [(16, 32)], [[0, 4, 3, 2, 1]] * 2),
+    videos = [
+        evaluated("n", [0.1, 0.2], [], [], [[9, 0, 0, 0, 0]] * 2),
+        # the second snippet has nearly all the weight and says A; Normal is larger and is left out
+        evaluated("a", [0.0, 0.9], ["A"], [(16, 32)], [[9, 0, 5, 1, 1], [9, 3, 2, 1, 0]]),
+        evaluated("d", [0.3, 0.05], ["D"], [(16, 32)], [[0, 4, 3, 2, 1]] * 2),
     ]
-    figures = measure(tracks, names, 0)
+    figures = measure(videos, names, 0)
     # positives .9 .05, negatives .1 .2 .0 .3: .9 beats 4, .05 beats 1
     assert figures.frame_auc == pytest.approx(5 / 8)
     assert figures.ano_auc == pytest.approx((2 + 1) / 4)  # negatives .0 .3 only
@@ -96,17 +99,17 @@ def test_measure_by_hand():
     assert (figures.category_top1, figures.category_top3) == (0.5, 0.5)
 
 
-def test_the_length_alone_sees_no_score():
-    tracks = [
-        make_track(scored("long", [0.9] * 10), [], [], 160),
-        make_track(scored("short", [0.1, 0.2]), ["A"], [(0, 16)], 32),
+def test_the_length_only_baseline_ignores_the_scores():
+    videos = [
+        match_ground_truth(scored("long", [0.9] * 10), [], [], 160),
+        match_ground_truth(scored("short", [0.1, 0.2]), ["A"], [(0, 16)], 32),
     ]
-    blind = length_alone(tracks)
-    assert blind.frame_auc == pytest.approx((160 + 16 / 2) / 176)  # 16 normal frames are of the same video: ties
-    assert (blind.ano_auc, blind.video_auc) == (0.5, 1.0)
-    assert tracks[0].scores.tolist() == pytest.approx([0.9] * 10)
+    baseline = length_only_baseline(videos)
+    assert baseline.frame_auc == pytest.approx((160 + 16 / 2) / 176)  # 16 normal frames are of the same video: ties
+    assert (baseline.ano_auc, baseline.video_auc) == (0.5, 1.0)
+    assert videos[0].scores.tolist() == pytest.approx([0.9] * 10)
 
 
 def test_what_cannot_be_computed_is_nan():
-    figures = measure([make_track(scored("n", [0.5]), [], [], 16)])
+    figures = measure([match_ground_truth(scored("n", [0.5]), [], [], 16)])
     assert np.isnan([figures.frame_auc, figures.ano_auc, figures.video_auc, figures.category_top1]).all()

@@ -1,11 +1,11 @@
-"""Published and measured figures side by side, never mixed."""
+"""Published and measured results, in tables of their own."""
 
 import json
 
 import pytest
 from detector_samples import kgvad
 
-from kgvad.detector.evaluation.published import FIGURES, measured, published
+from kgvad.detector.evaluation.published import PUBLISHED_METRICS, measured, published
 from kgvad.errors import UsageError
 
 
@@ -19,22 +19,22 @@ def evaluation(path, name="ours", dataset="ucf"):
         "summary": dict.fromkeys(names, figure),
         "runs": [{"run": "runs/x", "seed": 0, "frame_auc": 0.74}],
     }
-    path.write_text(json.dumps({"version": 1, "dataset": dataset, "smooth": 1, "draws": 9, "methods": [method]}))
+    path.write_text(json.dumps({"version": 1, "dataset": dataset, "smooth": 1, "resamples": 9, "methods": [method]}))
     return path
 
 
-def test_published_figures_are_complete_and_plausible():
+def test_published_results_are_complete_and_plausible():
     for one in published():
-        assert any(one.figures(dataset) for dataset in FIGURES), one.name
-        for dataset, names in FIGURES.items():
-            assert set(one.figures(dataset)) <= set(names) and set(one.note) <= set(FIGURES), one.name
-            assert all(1 < value < 100 for value in one.figures(dataset).values()), one.name
+        assert any(one.on(dataset) for dataset in PUBLISHED_METRICS), one.name
+        for dataset, names in PUBLISHED_METRICS.items():
+            assert set(one.on(dataset)) <= set(names) and set(one.note) <= set(PUBLISHED_METRICS), one.name
+            assert all(1 < value < 100 for value in one.on(dataset).values()), one.name
     found = {(one.name, one.features): one for one in published()}
     assert found["VadCLIP", "CLIP"].ucf == {"auc": 88.02, "ano_auc": 70.23, "map": 6.68}
     assert found["DSANet", "CLIP"].xd == {"ap": 86.95, "map": 28.87}
 
 
-def test_what_is_measured_stands_below_and_apart(tmp_path):
+def test_measured_results_are_in_tables_of_their_own(tmp_path):
     shown = kgvad("results", evaluation(tmp_path / "e.json"), "--dataset", "ucf")
     theirs, ours = shown.split("UCF-Crime: measured here")
     assert "published by others, not run by us" in theirs and "VadCLIP" in theirs and "ours" not in theirs
@@ -56,16 +56,16 @@ def test_evaluations_are_collected_in_one_file(tmp_path):
 @pytest.mark.parametrize(
     "content", [None, "", "[]", '{"dataset": "ucf"}', '{"version": 1, "evaluations": [{}]}', "\x00"]
 )
-def test_a_file_that_is_no_evaluation(content, tmp_path):
+def test_a_file_of_another_format_is_refused(content, tmp_path):
     if content is not None:
         (tmp_path / "e.json").write_text(content)
     with pytest.raises(
-        UsageError, match=r"e\.json (is no evaluation|cannot be read|is not valid JSON|has no version)"
+        UsageError, match=r"e\.json (is not an evaluation|cannot be read|is not valid JSON|has no version)"
     ) as caught:
         kgvad("results", tmp_path / "e.json")
     assert "\n" not in str(caught.value)
 
 
-def test_what_was_measured_for_this_version_can_be_read():
+def test_the_bundled_evaluations_can_be_read():
     assert measured().version == 1
     assert "published by others" in kgvad("results")

@@ -1,86 +1,71 @@
-"""mAP@IoU by intervals equals the definition with sets of frames; alarms by hand."""
+"""mAP@IoU by intervals equals the definition with sets of frames."""
 
 import gzip
 import json
 
 import numpy as np
 import pytest
-from detector_samples import map_by_sets
+from detector_samples import evaluated_video, map_by_sets
 
 from kgvad.detector.data.annotations import read_truth
-from kgvad.detector.evaluation.frame_metrics import Track, make_track, measure, video_score
-from kgvad.detector.evaluation.temporal_map import (
-    alarms,
-    calibration_error,
-    category_auc,
-    confusion,
-    detection_map,
-    iou,
-    recall_at,
-)
+from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo, match_ground_truth
+from kgvad.detector.evaluation.frame_metrics import measure
+from kgvad.detector.evaluation.temporal_map import temporal_iou, temporal_map
 from kgvad.detector.scoring.scores import Scores
 
 NAMES = ("Normal", "A", "B")
 
 
-def track(video, edges, logits, events=(), labels=None, scores=None):
-    intervals = tuple((start, end) for _, start, end in events)
-    labels = tuple(dict.fromkeys(name for name, *_ in events)) if labels is None else labels
-    logits = np.asarray(logits, float)
-    scores = np.full(len(logits), 0.5) if scores is None else np.asarray(scores, float)
-    return Track(video, labels, scores, np.asarray(edges), intervals, logits, tuple(events))
-
-
-def random_tracks(seed, videos=8):
+def random_videos(seed, videos=8):
     random = np.random.default_rng(seed)
-    tracks = []
+    scored = []
     for number in range(videos):
         edges = np.concatenate([[0], np.cumsum(random.integers(1, 40, int(random.integers(2, 12))))])
         events = []
         if number % 3:
             cuts = np.sort(random.choice(int(edges[-1]), min(4, int(edges[-1])), replace=False))
             events = [(NAMES[1 + number % 2], int(a), int(b)) for a, b in cuts[: len(cuts) // 2 * 2].reshape(-1, 2)]
-        tracks.append(track(f"v{number}", edges, random.normal(size=(len(edges) - 1, 3)) * 2, events))
-    return tracks
+        scored.append(evaluated_video(f"v{number}", edges, random.normal(size=(len(edges) - 1, 3)) * 2, events))
+    return scored
 
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize(("mode", "whole"), [("legacy", False), ("legacy", True), ("corrected", False)])
 def test_intervals_equal_sets_of_frames(seed, mode, whole):
-    tracks = random_tracks(seed)
-    found = detection_map(tracks, NAMES, 0, mode, normal_has_events=whole)
-    assert found.maps == pytest.approx(map_by_sets(tracks, NAMES, mode, whole), abs=1e-9)
+    scored = random_videos(seed)
+    found = temporal_map(scored, NAMES, 0, mode, normal_has_events=whole)
+    assert found.maps == pytest.approx(map_by_sets(scored, NAMES, mode, whole), abs=1e-9)
 
 
-def test_iou():
-    assert iou((0, 10), (5, 15)) == pytest.approx(5 / 15)
-    assert iou((0, 5), (5, 9)) == 0
+def test_temporal_iou():
+    assert temporal_iou((0, 10), (5, 15)) == pytest.approx(5 / 15)
+    assert temporal_iou((0, 5), (5, 9)) == 0
 
 
 def test_one_video_by_hand():
     # B has no event, so corrected leaves it out. A: one run, frames 16..48, the event is 16..32: IoU 1/2
     logits = [[0, -9, 0], [0, 9, 0], [0, 9, 0], [0, -9, 0]]
-    found = detection_map([track("v", [0, 16, 32, 48, 64], logits, [("A", 16, 32)])], NAMES, 0)
+    found = temporal_map([evaluated_video("v", [0, 16, 32, 48, 64], logits, [("A", 16, 32)])], NAMES, 0)
     assert found.maps == (100, 100, 100, 100, 100)
-    found = detection_map([track("v", [0, 16, 32, 48, 64], logits, [("A", 40, 48)])], NAMES, 0)
+    found = temporal_map([evaluated_video("v", [0, 16, 32, 48, 64], logits, [("A", 40, 48)])], NAMES, 0)
     assert found.by_category["A"] == (100, 100, 0, 0, 0)  # IoU 1/4
 
 
 def test_events_of_one_category_that_overlap_count_once():
     logits = [[0, -9, 0], [0, 9, 0], [0, 9, 0], [0, -9, 0]]
-    one = track("v", [0, 16, 32, 48, 64], logits, [("A", 16, 40), ("A", 30, 48)])
-    assert detection_map([one], NAMES, 0).maps == (100, 100, 100, 100, 100)
-    assert detection_map([one], NAMES, 0, "legacy").by_category["A"] == (50, 50, 50, 50, 50)
+    one = evaluated_video("v", [0, 16, 32, 48, 64], logits, [("A", 16, 40), ("A", 30, 48)])
+    assert temporal_map([one], NAMES, 0).maps == (100, 100, 100, 100, 100)
+    assert temporal_map([one], NAMES, 0, "legacy").by_category["A"] == (50, 50, 50, 50, 50)
 
 
 def test_legacy_is_zero_when_a_class_has_no_proposal():
-    flat = track("v", [0, 16, 32], [[0, 1, 2], [0, 1, 2]], [("A", 0, 16)])
-    assert detection_map([flat], NAMES, 0, "legacy").maps == (0, 0, 0, 0, 0)
+    flat = evaluated_video("v", [0, 16, 32], [[0, 1, 2], [0, 1, 2]], [("A", 0, 16)])
+    assert temporal_map([flat], NAMES, 0, "legacy").maps == (0, 0, 0, 0, 0)
 
 
 def perfect(truth, names):
-    """Rows that follow the annotation exactly."""
-    tracks = []
+    """Scores that follow the annotation exactly."""
+    scored = []
     for video in truth.split("test"):
         known = truth.videos[video]
         events = known.events or tuple((known.labels[0], *span) for span in known.intervals if known.labels)
@@ -98,81 +83,44 @@ def perfect(truth, names):
             logits[inside, names.index(name)] = 40
         for start, end in spans:
             scores[(edges[:-1] >= start) & (edges[:-1] < end)] = 1
-        tracks.append(Track(video, known.labels, scores, edges, spans, logits, events))
-    return tracks
+        scored.append(EvaluatedVideo(video, known.labels, scores, edges, spans, logits, events))
+    return scored
 
 
 def test_perfect_scores_on_ucf_crime(shared):
     truth = read_truth("ucf", shared / "data" / "ucf")
-    tracks = perfect(truth, truth.categories)
-    figures = measure(tracks, truth.categories, 0)
+    scored = perfect(truth, truth.categories)
+    figures = measure(scored, truth.categories, 0)
     assert (figures.frame_auc, figures.frame_ap, figures.ano_auc, figures.video_auc) == (1, 1, 1, 1)
     assert figures.category_top1 == 1
-    assert detection_map(tracks, truth.categories, 0).maps == pytest.approx([100] * 5)
-    assert detection_map(tracks, truth.categories, 0, "legacy").maps == pytest.approx([100 * 13 / 14] * 5)
+    assert temporal_map(scored, truth.categories, 0).maps == pytest.approx([100] * 5)
+    assert temporal_map(scored, truth.categories, 0, "legacy").maps == pytest.approx([100 * 13 / 14] * 5)
 
 
 def test_perfect_scores_on_xd_violence_and_shanghaitech(shared):
     truth = read_truth("xd", shared / "data" / "xd")
-    tracks = perfect(truth, truth.categories)
-    figures = measure(tracks, truth.categories, 0)
+    scored = perfect(truth, truth.categories)
+    figures = measure(scored, truth.categories, 0)
     assert (figures.frame_auc, figures.frame_ap, figures.ano_auc) == (1, 1, 1)
-    assert len(tracks) == 800 and detection_map(tracks, truth.categories, 0).maps == pytest.approx([100] * 5)
+    assert len(scored) == 800 and temporal_map(scored, truth.categories, 0).maps == pytest.approx([100] * 5)
     truth = read_truth("shanghaitech", shared / "data" / "shanghaitech")
-    tracks = perfect(truth, truth.categories)
-    assert measure(tracks, truth.categories, 0).frame_auc == 1
-    assert detection_map(tracks, truth.categories, 0).maps == pytest.approx([100] * 5)
+    scored = perfect(truth, truth.categories)
+    assert measure(scored, truth.categories, 0).frame_auc == 1
+    assert temporal_map(scored, truth.categories, 0).maps == pytest.approx([100] * 5)
 
 
 def test_random_scores_on_ucf_crime_find_a_tenth_of_a_percent(shared):
     """The authors' routine was measured at .098, .029, .013, .006, .003 percent on random scores."""
     truth = read_truth("ucf", shared / "data" / "ucf")
     random = np.random.default_rng(0)
-    tracks = []
+    scored = []
     for video in truth.split("test"):
         known = truth.videos[video]
         edges = np.append(np.arange(0, known.frame_count - 15, 16), known.frame_count)
         events = tuple((known.labels[0], *span) for span in known.intervals if known.labels)
-        tracks.append(track(video, edges, random.uniform(size=(len(edges) - 1, 14)), events, known.labels))
-    found = detection_map(tracks, truth.categories, 0, "legacy")
+        scored.append(evaluated_video(video, edges, random.uniform(size=(len(edges) - 1, 14)), events, known.labels))
+    found = temporal_map(scored, truth.categories, 0, "legacy")
     assert found.maps == pytest.approx((0.1, 0.03, 0.014, 0.006, 0.003), abs=0.01)
-
-
-def test_alarms_by_hand():
-    tracks = [
-        track("n", [0, 10, 20], np.zeros((2, 3)), scores=[0.2, 0.6]),
-        track("a", [0, 10, 20, 30], np.zeros((3, 3)), [("A", 5, 25)], scores=[0.1, 0.9, 0.7]),
-        track("b", [0, 10, 20], np.zeros((2, 3)), [("B", 0, 10)], scores=[0.3, 0.3]),
-    ]
-    found = alarms(tracks, 0.5)
-    assert found.false_alarm_rate == 0.5  # 10 of 20 normal frames
-    assert found.events_found == 0.5
-    assert found.delay_frames == 5  # the event starts at 5, the alarm at 10
-    # .9 finds 10 of 30 abnormal frames without a false alarm; .7 adds 5 abnormal and 5 of 40 normal frames
-    assert recall_at(tracks, 0.1) == pytest.approx(10 / 30)
-    assert recall_at(tracks, 0.125) == pytest.approx(15 / 30)
-
-
-def test_calibration_by_hand():
-    tracks = [track("a", [0, 10, 20], np.zeros((2, 3)), [("A", 0, 5)], scores=[0.95, 0.05])]
-    # bins: .95 against 5 of 10; .05 against 0 of 10
-    assert calibration_error(tracks) == pytest.approx((0.45 + 0.05) / 2)
-
-
-def test_category_auc_and_confusion():
-    tracks = [
-        track("n", [0, 10], [[0, 0, 0]], scores=[0.5]),
-        track("a", [0, 10], [[9, 1, 0]], [("A", 0, 10)], scores=[0.9]),
-        track("b", [0, 10], [[9, 1, 0]], [("B", 0, 10)], scores=[0.1]),
-    ]
-    assert category_auc(tracks, NAMES[1:]) == {"A": 1.0, "B": 0.0}
-    assert confusion(tracks, NAMES, 0) == {"A": {"A": 1}, "B": {"A": 1}}
-    assert confusion(tracks, NAMES, 0, with_normal=True) == {
-        "Normal": {"Normal": 1},
-        "A": {"Normal": 1},
-        "B": {"Normal": 1},
-    }
-    assert video_score(tracks[1]) == 0.9
 
 
 def test_published_scores_of_a_language_model_give_the_known_figures(shared):
@@ -180,14 +128,14 @@ def test_published_scores_of_a_language_model_give_the_known_figures(shared):
     truth = read_truth("ucf", shared / "data" / "ucf")
     with gzip.open(shared / "data" / "scores" / "ucf_test_llm_scores.json.gz", "rt") as file:
         published = json.load(file)
-    tracks = []
+    scored = []
     for video in truth.split("test"):
         known = truth.videos[video]
         frames = sorted((int(frame), score) for frame, score in published[video].items())
         starts = [frame for frame, _ in frames if frame < known.frame_count]
         spans = list(zip(starts, [*starts[1:], known.frame_count], strict=True))
         one = Scores(video, 30.0, known.frame_count, spans, np.clip([s for f, s in frames[: len(starts)]], 0, 1))
-        tracks.append(make_track(one, known.labels, known.intervals, known.frame_count))
-    figures = measure(tracks)
+        scored.append(match_ground_truth(one, known.labels, known.intervals, known.frame_count))
+    figures = measure(scored)
     assert figures.frame_auc == pytest.approx(0.712, abs=0.002)
     assert figures.ano_auc == pytest.approx(0.629, abs=0.002)

@@ -1,4 +1,6 @@
-"""What detectors learn of their anchors: through tiny text towers, and used afterwards without them."""
+"""What detectors learn of their anchors: through tiny text encoders, and used afterwards without them."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,19 +8,20 @@ import torch
 from anchors_samples import TABLE, checkpoint
 from safetensors.torch import load_file
 from torch.nn import functional as F
+from training_samples import StopAfter, train
 
 from kgvad.anchors.build import build_bank
 from kgvad.anchors.describe import describe
 from kgvad.anchors.learnable_prompts import category_texts
 from kgvad.anchors.text_encoders import load_text_encoder
-from kgvad.detector.api import Batch, Problem, Recipe, build, check_options
-from kgvad.detector.data.samples import Sample
-from kgvad.detector.models import learned_anchors as learning
-from kgvad.detector.run import Run, RunConfig, make_problem
+from kgvad.detector.api import Batch, Problem, Recipe
+from kgvad.detector.data.samples import TrainingSample
+from kgvad.detector.models.learned_anchors import load_prompt_encoder
+from kgvad.detector.registry import build, check_options
+from kgvad.detector.run import Run, RunConfig, TrainConfig, make_problem
 from kgvad.detector.scoring.infer import score_features
 from kgvad.detector.scoring.open_vocabulary import open_run
 from kgvad.detector.training.gradient_accumulation import backward
-from kgvad.detector.training.trainer import train
 from kgvad.errors import AnchorError, UsageError, WeightsError
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import parse_table
@@ -53,12 +56,15 @@ class Parts:
         return RunConfig(**(fields | changes))
 
     def train(self, config, folder, **more):
-        return train(self.samples(), config, folder, bank=self.bank, text_encoder=self.folder, **more)
+        load = partial(load_prompt_encoder, config.detector, self.bank, self.folder)
+        return train(self.samples(), config, folder, bank=self.bank, text_encoder=load, **more)
 
     def samples(self):
         random = np.random.default_rng(0)
         rows = {n: random.normal(size=(int(random.integers(3, 12)), self.bank.encoder.dim)) for n in range(18)}
-        return [Sample(f"v{n}", np.eye(3, dtype=np.float32)[n % 3], x.astype(np.float32)) for n, x in rows.items()]
+        return [
+            TrainingSample(f"v{n}", np.eye(3, dtype=np.float32)[n % 3], x.astype(np.float32)) for n, x in rows.items()
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +103,11 @@ def test_each_way_trains_loads_and_scores_without_the_text_encoder(
     config = parts.config(detector, learn)
     trained = parts.train(config, tmp_path / "run")
 
-    monkeypatch.setattr(learning, "load_text_encoder", None)  # nothing below may load it
+    monkeypatch.setattr("kgvad.anchors.text_encoders.load_text_encoder", None)  # nothing below may load it
     run = Run.load(tmp_path / "run")
     state = load_file(tmp_path / "run" / "model.safetensors")
-    tower = sum(p.numel() for p in parts.encoder._model.parameters())
-    assert sum(v.numel() for n, v in state.items() if "learned" in n) < tower / 4  # only what was learned
+    text_encoder = sum(p.numel() for p in parts.encoder._model.parameters())
+    assert sum(v.numel() for n, v in state.items() if "learned" in n) < text_encoder / 4  # only what was learned
     moved = [name for name in state if name.startswith("learned.")]
     assert bool(moved) == (learn in ("context", "adapters", "residual"))
     if learn in ("vectors", "none"):
@@ -112,7 +118,7 @@ def test_each_way_trains_loads_and_scores_without_the_text_encoder(
     np.testing.assert_array_equal(found.alignment, score(trained, parts).alignment)
 
     whole = build(detector, make_problem(config, parts.bank, parts.encoder), config.options)
-    whole.load_state_dict(state)  # with the tower the vectors are computed anew, from what was learned
+    whole.load_state_dict(state)  # with the text encoder the vectors are computed anew, from what was learned
     with torch.no_grad():
         again = score(Run(tmp_path, config, whole.eval(), parts.bank, "x"), parts)
     np.testing.assert_array_equal(found.scores, again.scores)
@@ -121,7 +127,7 @@ def test_each_way_trains_loads_and_scores_without_the_text_encoder(
 
 @pytest.mark.parametrize("learn", ["context", "adapters", "residual"])
 @pytest.mark.parametrize("detector", list(SMALL))
-def test_gradients_reach_what_learns_once_a_step_and_the_tower_stays(clip, detector, learn, monkeypatch):
+def test_gradients_reach_what_learns_once_a_step_and_the_text_encoder_is_frozen(clip, detector, learn, monkeypatch):
     calls = []
     plain = clip.encoder.encode_embeddings
     monkeypatch.setattr(clip.encoder, "encode_embeddings", lambda *a: calls.append(1) or plain(*a))
@@ -149,14 +155,10 @@ def test_gradients_reach_what_learns_once_a_step_and_the_tower_stays(clip, detec
 
 @pytest.mark.parametrize("learn", ["context", "adapters"])
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(clip, tmp_path, learn):
-    def stop(epoch, losses):
-        if epoch == 2:
-            raise KeyboardInterrupt
-
     config = clip.config("anchor-aligned", learn, epochs=4)
     whole = clip.train(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        clip.train(config, tmp_path / "cut", on_epoch=stop)
+        clip.train(config, tmp_path / "cut", callbacks=[StopAfter(2)])
     resumed = clip.train(config, tmp_path / "cut")
     assert (tmp_path / "whole" / "model.safetensors").read_bytes() == (
         tmp_path / "cut" / "model.safetensors"
@@ -176,12 +178,12 @@ def test_a_category_opened_afterwards_is_its_anchor_of_the_bank(blip, tmp_path, 
     assert after.alignment.shape[1] == 4
 
 
-def test_the_published_table_acts_in_the_tower_and_a_released_state_fits(tmp_path):
+def test_the_published_table_acts_in_the_text_encoder_and_a_released_state_fits(tmp_path):
     """Sizes of CLIP ViT-B/16's text side; the number of its layers and words does not matter."""
     encoder = load_text_encoder(str(checkpoint("clip", tmp_path, width=512, projection=512)))
     words = tuple(["robbery", "a burning car"] * 7)
     anchors = F.normalize(torch.randn(14, 512), dim=-1)
-    problem = Problem(512, words, 0, anchors, words=words, tower=encoder)
+    problem = Problem(512, words, 0, anchors, words=words, text_encoder=encoder)
 
     def size(model):
         return sum(p.numel() for p in model.parameters())
@@ -202,10 +204,11 @@ def test_the_published_table_acts_in_the_tower_and_a_released_state_fits(tmp_pat
     assert torch.allclose(dsanet.text_features().norm(dim=-1), torch.ones(14), atol=1e-5)
 
 
-def test_an_encoder_that_does_not_do_is_told_with_the_remedy(clip, blip, store, tmp_path, monkeypatch):
+def test_a_wrong_encoder_is_refused_with_the_remedy(clip, blip, store, tmp_path, monkeypatch):
     def attempt(parts, encoder=None, detector="vadclip"):
         config = parts.config(detector, "context")
-        return train(parts.samples(), config, tmp_path / "run", bank=parts.bank, text_encoder=encoder)
+        load = partial(load_prompt_encoder, detector, parts.bank, encoder)
+        return train(parts.samples(), config, tmp_path / "run", bank=parts.bank, text_encoder=load)
 
     with pytest.raises(AnchorError, match=r"learn through clip, .* is another \(") as error:
         attempt(clip, blip.folder)
@@ -213,37 +216,31 @@ def test_an_encoder_that_does_not_do_is_told_with_the_remedy(clip, blip, store, 
     monkeypatch.setenv("KGVAD_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("KGVAD_OFFLINE", "1")
     with pytest.raises(WeightsError, match=r"learn through clip, .*not on this machine") as error:
-        attempt(clip)
+        attempt(clip, "clip")
     assert error.value.remedy.endswith("--set learn=residual, which needs no text encoder")
     siglip = Parts("siglip", tmp_path / "siglip", store)
-    with pytest.raises(AnchorError, match="nothing can be sent back through it"):
+    with pytest.raises(AnchorError, match="it is not differentiable"):
         attempt(siglip, siglip.folder)
     assert "residual only" in describe(siglip.bank) and "context, adapters or residual" in describe(clip.bank)
     assert not (tmp_path / "run").exists()
     assert siglip.train(siglip.config("vadclip", "residual", 1), tmp_path / "run").detector.learned is not None
     config = clip.config("vadclip", "context")
-    towerless = build("vadclip", make_problem(config, clip.bank), config.options)
+    without_encoder = build("vadclip", make_problem(config, clip.bank), config.options)
     with pytest.raises(UsageError, match="stay as they are"):
-        backward(towerless.train(), batch_of(clip))
+        backward(without_encoder.train(), batch_of(clip))
 
 
-def test_only_what_learns_through_the_tower_loads_it(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(learning, "load_text_encoder", None)
-    for learn in ("vectors", "residual", "none"):
-        assert learning.open_tower(clip.config("vadclip", learn), clip.bank, None, "cpu") is None
+def test_only_what_learns_through_the_text_encoder_needs_it(clip):
+    assert [learn for learn in LEARN if clip.config("vadclip", learn).needs_text_encoder] == ["context", "adapters"]
     free = clip.config("anchor-aligned", "context")
-    free = free.model_copy(update={"options": free.options | {"anchors": False}})
-    assert learning.open_tower(free, clip.bank, None, "cpu") is None
-    assert learning.detector_class("anchor-fused").needs_tower(
-        check_options("anchor-fused", {"text": {"learn": "adapters"}})
-    )
+    assert free.needs_text_encoder
+    assert not free.model_copy(update={"options": free.options | {"anchors": False}}).needs_text_encoder
+    fused = TrainConfig(detector="anchor-fused", options={"captions": {"learn": "adapters"}})
+    assert fused.needs_text_encoder
 
 
-def test_categories_in_words_and_options_of_older_runs(clip):
+def test_categories_in_words(clip):
     assert category_texts(clip.bank) == ("robbery", "arson", "normal activity")
-    for prompts, learn in ((True, "vectors"), (False, "none")):
-        old = {name: value for name, value in check_options("anchor-aligned").model_dump().items() if name != "learn"}
-        assert check_options("anchor-aligned", old | {"prompts": prompts}).learn == learn
 
 
 @pytest.mark.slow

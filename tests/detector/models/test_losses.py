@@ -76,10 +76,10 @@ def test_agreement_by_hand():
     assert float(loss) == pytest.approx((1 / 36 + 1 / 36) / 2)
 
 
-def test_calm_rows_are_the_lowest_valid_ones():
+def test_lowest_scoring_snippets_are_valid():
     rows = torch.arange(4.0)[None, :, None].repeat(2, 1, 1)
     logits = torch.tensor([[3.0, 1, 2, -9], [0, 5, -7, -8]])
-    found, keep = losses.calm_rows(rows, logits, torch.tensor([3, 2]), 0.7)
+    found, keep = losses.lowest_scoring_snippets(rows, logits, torch.tensor([3, 2]), 0.7)
     assert found[0, :2, 0].tolist() == [1, 2]
     assert found[1, 0, 0] == 0
     assert keep.tolist() == [[True, True], [True, False]]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kgvad.detector.api import valid_rows
+from kgvad.detector.api import valid_mask
 from kgvad.detector.models import temporal
 
 
@@ -38,10 +38,10 @@ def test_windows_equal_a_block_mask(size):
     place = torch.arange(size) // 8
     blocked = place[:, None] != place[None, :]
     y = layer.norm1(x)
-    attended, _ = plain(y, y, y, attn_mask=blocked, key_padding_mask=~valid_rows(lengths, size))
+    attended, _ = plain(y, y, y, attn_mask=blocked, key_padding_mask=~valid_mask(lengths, size))
     z = x + attended
     expected = z + layer.mlp(layer.norm2(z))
-    keep = valid_rows(lengths, size)
+    keep = valid_mask(lengths, size)
     assert torch.allclose(layer(x, lengths)[keep], expected[keep], atol=1e-5)
 
 
@@ -88,7 +88,7 @@ def test_change_of_short_and_still_videos_is_finite(rows):
 
 def test_smoothing_stops_at_the_end():
     x = torch.tensor([[3.0, 0, 6, 100]])
-    assert temporal.masked_smooth(x, torch.tensor([3]), 1).tolist()[0] == pytest.approx([1.5, 3, 3, 0])
+    assert temporal.masked_moving_average(x, torch.tensor([3]), 1).tolist()[0] == pytest.approx([1.5, 3, 3, 0])
 
 
 def test_the_economical_network_equals_the_plain_one_in_values_and_gradients():

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kgvad.detector.api import Batch, Problem, build, detector_class, detector_names
+from kgvad.detector.api import Batch, Problem
 from kgvad.detector.models.multiscale import perturbed_topk
-from kgvad.detector.models.zoo.vadclip import released_name
+from kgvad.detector.models.zoo.vadclip import name_of_published
+from kgvad.detector.registry import build, detector_class, detector_names
 from kgvad.detector.training import gradient_accumulation as micro
-from kgvad.detector.training.distributed import Team
+from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.errors import RunError, UsageError
 
@@ -22,11 +23,11 @@ SMALL = {
     "clip_tsa": {"samples": 10, "dropout": 0.0},
     "anchor-aligned": {"width": 16},
     "anchor-text": {"width": 16},
-    "anchor-fused": {"features": {"width": 16}, "text": {"width": 16}},
+    "anchor-fused": {"visual": {"width": 16}, "captions": {"width": 16}},
 }
 
 
-def problem(dim=8, categories=3, d=6, text_dim=5):
+def problem(dim=8, categories=3, d=6, caption_dim=5):
     torch.manual_seed(0)
     names = ("Normal", *(f"c{n}" for n in range(1, categories)))
     member = torch.arange(2 * categories) // 2
@@ -34,7 +35,7 @@ def problem(dim=8, categories=3, d=6, text_dim=5):
         F.normalize(torch.randn(categories, d), dim=-1),
         F.normalize(torch.randn(len(member), d), dim=-1),
     )
-    return Problem(dim, names, 0, anchors, concepts, member, text_dim)
+    return Problem(dim, names, 0, anchors, concepts, member, caption_dim)
 
 
 def size(detector):
@@ -69,7 +70,7 @@ def test_a_released_state_dict_fits():
         "classifier.weight": "classifier.weight",
         "frame_position_embeddings.weight": "temporal.positions",
     }
-    assert {name: released_name(name) for name in names} == names
+    assert {name: name_of_published(name) for name in names} == names
     torch.manual_seed(3)
     ours = clip("vadclip", 14)
     back = {target: name for name, target in every_released_name().items()}
@@ -92,7 +93,7 @@ def every_released_name():
     names += [f"{p}.{k}" for p in ("linear", "classifier") for k in ("weight", "bias")]
     names += [f"{m}.{c}.{k}" for m in ("mlp1", "mlp2") for c in ("c_fc", "c_proj") for k in ("weight", "bias")]
     names += ["text_prompt_embeddings.weight", "frame_position_embeddings.weight", "disAdj.sigma"]
-    return {name: released_name(name) for name in names}
+    return {name: name_of_published(name) for name in names}
 
 
 def test_vadclip_forward_by_its_definition():
@@ -123,9 +124,9 @@ def test_vadclip_forward_by_its_definition():
     a = convolve(part.similar2, convolve(part.similar1, y, similar), similar)
     b = convolve(part.near2, convolve(part.near1, y, near), near)
     big = part.out(torch.cat([a, b], -1))
-    logits = model.classifier(big + model.row_mlp(big))[..., 0]
+    logits = model.classifier(big + model.snippet_mlp(big))[..., 0]
     prompt = F.normalize((logits[..., None] * big).sum(1), dim=-1)
-    u = model.anchors + model.prompts + prompt
+    u = model.anchors + model.category_vectors + prompt
     lifted = u + model.text_mlp(u)
     expected = F.cosine_similarity(big[0][:, None], lifted[None], dim=-1) / 0.07
     found = model(x, n)
@@ -138,7 +139,7 @@ def batch_of(p, lengths=(9, 4, 9, 1)):
     n = torch.tensor(lengths)
     x = torch.randn(len(n), 9, p.dim) * (torch.arange(9)[None, :, None] < n[:, None, None])
     targets = torch.eye(3)[[1, 0, 2, 0]]
-    return Batch(x, n, targets, 0, torch.randn(len(n), 9, p.text_dim))
+    return Batch(x, n, targets, 0, torch.randn(len(n), 9, p.caption_dim))
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -146,13 +147,13 @@ def test_padding_never_leaks(name):
     p = problem()
     model = build(name, p, SMALL.get(name)).eval()
     batch = batch_of(p)
-    other, text = batch.features.clone(), batch.text.clone()
+    other, text = batch.features.clone(), batch.captions.clone()
     other[1, 4:], text[1, 4:] = 77.0, -50.0
-    one, two = model(batch.features, batch.lengths, batch.text), model(other, batch.lengths, text)
+    one, two = model(batch.features, batch.lengths, batch.captions), model(other, batch.lengths, text)
     torch.testing.assert_close(one.logits[1, :4], two.logits[1, :4], rtol=1e-4, atol=1e-4)
     if one.alignment is not None:
         torch.testing.assert_close(one.alignment[1, :4], two.alignment[1, :4], rtol=1e-4, atol=1e-4)
-    alone = model(batch.features[1:2, :4], batch.lengths[1:2], batch.text[1:2, :4])
+    alone = model(batch.features[1:2, :4], batch.lengths[1:2], batch.captions[1:2, :4])
     torch.testing.assert_close(one.logits[1, :4], alone.logits[0], rtol=1e-4, atol=1e-4)
 
 
@@ -174,7 +175,7 @@ def test_every_detector_learns_a_batch(name):
 
 def test_micro_batches_where_an_output_is_constant(monkeypatch):
     """In compatible mode the text features are the anchors themselves: nothing carries a gradient to them."""
-    monkeypatch.setattr(detector_class("vadclip"), "by_video", False)
+    monkeypatch.setattr(detector_class("vadclip"), "losses_average_over_videos", False)
     p = problem(16, 3, 16)
     model = build("vadclip", p, {"width": 16, "layers": 1, "window": 4, "compatible": True})
     batch = batch_of(p)
@@ -188,44 +189,44 @@ def test_micro_batches_where_an_output_is_constant(monkeypatch):
             torch.testing.assert_close(value.grad, whole[name], rtol=1e-4, atol=1e-6)
 
 
-def test_ours_multiplies_the_probability_of_the_video_with_the_place():
+def test_anchor_aligned_multiplies_the_probability_of_the_video_with_that_of_the_snippet():
     p = problem()
-    plain = {"width": 16, "change_weight": 0.0, "novelty_weight": 0.0, "relative": False}
-    whole, both = (build("anchor-aligned", p, plain | {"row_weight": weight}).eval() for weight in (0.0, 0.8))
+    plain = {"width": 16, "change_weight": 0.0, "novelty_weight": 0.0, "standardise_logits": False}
+    whole, both = (build("anchor-aligned", p, plain | {"snippet_logit_weight": weight}).eval() for weight in (0.0, 0.8))
     for model in (whole, both):
         with torch.no_grad():
-            model.row_head.weight.copy_(torch.linspace(-1, 1, 8)[None])
+            model.snippet_head.weight.copy_(torch.linspace(-1, 1, 8)[None])
     batch = batch_of(p)
     one, two = whole(batch.features, batch.lengths), both(batch.features, batch.lengths)
-    first = one.rows[0].sort(descending=True).values[:1]  # 9 rows: k is 1
-    assert one.logits[0].tolist() == pytest.approx([3 * F.logsigmoid(one.whole[0] + first).item()] * 9)
-    torch.testing.assert_close(two.logits - one.logits, 0.8 * one.rows)
+    first = one.snippet_logits[0].sort(descending=True).values[:1]  # 9 snippets: k is 1
+    assert one.logits[0].tolist() == pytest.approx([3 * F.logsigmoid(one.video_logits[0] + first).item()] * 9)
+    torch.testing.assert_close(two.logits - one.logits, 0.8 * one.snippet_logits)
     with torch.no_grad():
-        both.video_head.bias.fill_(50.0)  # surely abnormal, all of them: the place alone decides
-    torch.testing.assert_close(both(batch.features, batch.lengths).logits, 0.8 * two.rows)
+        both.video_head.bias.fill_(50.0)  # every video is abnormal: the snippet logits decide
+    torch.testing.assert_close(both(batch.features, batch.lengths).logits, 0.8 * two.snippet_logits)
 
 
-@pytest.mark.parametrize("name", [name for name in OWN if detector_class(name).by_video])
+@pytest.mark.parametrize("name", [name for name in OWN if detector_class(name).losses_average_over_videos])
 def test_losses_of_parts_add_up_to_those_of_the_batch(name, monkeypatch):
     p = problem(16, 3, 16)
     batch = batch_of(p)
-    seen = []
+    sizes_seen = []
 
-    def step(by_video, micro_batch=0, rows=2048):
+    def step(losses_average_over_videos, micro_batch=0, snippets=2048):
         torch.manual_seed(1)
-        monkeypatch.setattr(micro, "ROWS", rows)
-        monkeypatch.setattr(detector_class(name), "by_video", by_video)
+        monkeypatch.setattr(micro, "MICRO_BATCH_SNIPPETS", snippets)
+        monkeypatch.setattr(detector_class(name), "losses_average_over_videos", losses_average_over_videos)
         model = build(name, p, SMALL[name])
-        model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[1])))
-        seen.clear()
+        model.register_forward_pre_hook(lambda _, inputs: sizes_seen.append(len(inputs[1])))
+        sizes_seen.clear()
         losses = backward(model, batch, micro_batch)
         return losses, {key: value.grad for key, value in model.named_parameters() if value.grad is not None}
 
     losses, gradients = step(False)
-    assert seen == [4]
-    for asked, sizes in (({"micro_batch": 3}, [3, 1]), ({"rows": 2 * 9}, [2, 2])):
+    assert sizes_seen == [4]
+    for asked, sizes in (({"micro_batch": 3}, [3, 1]), ({"snippets": 2 * 9}, [2, 2])):
         own, grads = step(True, **asked)
-        assert seen == sizes
+        assert sizes_seen == sizes
         assert own == pytest.approx(losses, rel=1e-4)
         assert grads.keys() == gradients.keys()
         for key, value in gradients.items():
@@ -240,13 +241,13 @@ def test_the_shares_of_two_processes_add_up_to_the_batch(name, monkeypatch):
     for sizes in (1, 2):
         torch.manual_seed(1)
         model = build(name, p, SMALL[name])
-        team = Team()
-        team.size = sizes
-        monkeypatch.setattr(team, "total", lambda value: value)  # this test adds up in place of the processes
-        monkeypatch.setattr(team, "total_gradients", lambda parameters: None)
+        group = ProcessGroup()
+        group.world_size = sizes
+        monkeypatch.setattr(group, "sum", lambda value: value)  # this test adds up in place of the processes
+        monkeypatch.setattr(group, "sum_gradients", lambda parameters: None)
         losses = []
-        for team.number in range(sizes):
-            losses.append(backward(model, batch, 0, "fp32", team))
+        for group.rank in range(sizes):
+            losses.append(backward(model, batch, 0, "fp32", group))
         total = {key: sum(each[key] for each in losses) for key in losses[0]}
         found.append((total, {key: value.grad for key, value in model.named_parameters() if value.grad is not None}))
     (whole, expected), (total, gradients) = found
@@ -258,26 +259,28 @@ def test_the_shares_of_two_processes_add_up_to_the_batch(name, monkeypatch):
 def test_names():
     assert detector_names()[: len(OWN)] == OWN
     assert [detector_class(name).name for name in OWN] == OWN
-    with pytest.raises(UsageError, match=r"'vadclap'.*installed: anchor-aligned"):
+    with pytest.raises(UsageError, match=r"'vadclap'; choose one of anchor-aligned"):
         detector_class("vadclap")
     with pytest.raises(UsageError, match="option width"):
         build("vadclip", problem(), {"width": "wide"})
     with pytest.raises(UsageError, match="needs an anchor bank"):
         build("vadclip", Problem(8, ("Normal", "A"), 0))
     with pytest.raises(UsageError, match="captions"):
-        build("semvad", problem(text_dim=None))
+        build("semvad", problem(caption_dim=None))
     with pytest.raises(UsageError, match="captions"):
-        build("anchor-fused", problem(text_dim=None))
+        build("anchor-fused", problem(caption_dim=None))
 
 
-def test_soft_choice_is_the_plain_one_without_noise_and_its_gradient_points_uphill():
+def test_soft_selection_is_top_k_without_noise_and_its_gradient_points_uphill():
     x = torch.tensor([[0.1, 0.9, 0.5, 0.3]], requires_grad=True)
     torch.manual_seed(0)
     choice = perturbed_topk(x, 2, 200, 1e-4)
     torch.testing.assert_close(choice, torch.tensor([[[0.0, 1, 0, 0], [0, 0, 1, 0]]]))
     choice = perturbed_topk(x, 2, 4000, 0.3)
     assert choice.sum(-1).tolist() == [pytest.approx([1, 1], abs=1e-4)]
-    choice.sum(1)[0, 3].backward()  # the chance of choosing row 3 grows with its own value and falls with the others'
+    choice.sum(1)[
+        0, 3
+    ].backward()  # the probability of selecting snippet 3 grows with its own value and falls with the others'
     assert x.grad[0, 3] > 0
     assert (x.grad[0, :3] < 0.05).all()
 

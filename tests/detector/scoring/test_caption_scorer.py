@@ -9,7 +9,13 @@ from anchors_samples import TABLE, checkpoint
 
 from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
-from kgvad.detector.data.captions import CaptionRule, per_snippet, read_captions, score_captions, smoothed_margin
+from kgvad.detector.data.captions import per_snippet, read_captions
+from kgvad.detector.scoring.caption_scorer import (
+    CaptionRule,
+    category_similarity,
+    score_captions,
+    smoothed_margin,
+)
 from kgvad.errors import AnchorError, ScoresError, UsageError
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import load_table, parse_table
@@ -54,7 +60,7 @@ def test_what_is_no_file_of_captions_is_one_line(tmp_path, content):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(UsageError, match="no file of captions"):
+    with pytest.raises(UsageError, match="does not exist"):
         read_captions(tmp_path / "none.json")
 
 
@@ -88,6 +94,11 @@ def test_the_bank_must_be_the_encoders(tmp_path):
         scored = score_captions([(0, "\x00"), (40, "fire")], bank, encoder, frames)
         assert scored.scores.shape == (rows,) and scored.alignment.shape == (rows, 3)
         assert scored.concept_alignment.shape == (rows, len(bank.concepts)) and len(scored.captions) == rows
+        by_category = [
+            scored.contributions[:, bank.concept_category == c].sum(axis=1) for c in range(len(bank.categories))
+        ]
+        similarity = category_similarity(scored.concept_alignment, bank, CaptionRule().temperature)
+        np.testing.assert_allclose(np.transpose(by_category), similarity, atol=1e-5)
         assert scored.scores.dtype == np.float32 and ((scored.scores >= 0) & (scored.scores <= 1)).all()
 
 

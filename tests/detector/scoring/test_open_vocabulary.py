@@ -9,7 +9,8 @@ import torch
 from anchors_samples import tiny_bank
 from torch.nn import functional as F
 
-from kgvad.detector.api import Recipe, build
+from kgvad.detector.api import Recipe
+from kgvad.detector.registry import build
 from kgvad.detector.run import Run, RunConfig, make_problem
 from kgvad.detector.scoring.infer import score_features
 from kgvad.detector.scoring.open_vocabulary import open_run
@@ -60,7 +61,7 @@ def test_a_new_category_is_its_anchor_alone(parts):
     model = open_run(run, ["a dog attacks a person"], store, encoder=encoder).detector
     x = torch.randn(1, 7, 10)
     found = model(x, torch.tensor([7])).alignment[0, :, 3]
-    v = model.row_query(10.0 * F.normalize(x - model.row_centre, dim=-1))[0]
+    v = model.snippet_projection(10.0 * F.normalize(x - model.snippet_centre, dim=-1))[0]
     torch.testing.assert_close(found, v @ model.text(model.anchors[3]) / math.sqrt(128))
 
 
@@ -68,7 +69,7 @@ def test_in_a_shared_space_the_anomaly_scores_stay(parts):
     bank, encoder, store = parts
     dim = bank.anchors.shape[1]
     run = trained(bank, encoder=f"{bank.encoder.name}-text", dim=dim)
-    assert run.detector.direct is not None
+    assert run.detector.category_cosine_weight is not None
     opened = open_run(run, ["a dog attacks a person"], store, encoder=encoder)
     x, n = torch.randn(1, 7, dim), torch.tensor([7])
     torch.testing.assert_close(opened.detector(x, n).logits, run.detector(x, n).logits)

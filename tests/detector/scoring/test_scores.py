@@ -1,6 +1,8 @@
 """Scores: validation, and what is written is what is read."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ def test_round_trip(tmp_path, suffix):
         assert getattr(before, name) == getattr(after, name)
 
 
-def test_per_frame_gives_every_frame_its_row_and_gaps_the_row_before():
+def test_a_frame_has_the_score_of_its_snippet_and_a_gap_that_of_the_snippet_before():
     scores = make(frame_count=60, spans=[[2, 4], [10, 12], [12, 20]]).per_frame()
     assert len(scores) == 60
     assert scores[[0, 3, 9, 10, 12, 59]].tolist() == pytest.approx([0.1, 0.1, 0.1, 0.25, 1, 1])
@@ -47,29 +49,29 @@ def test_per_frame_gives_every_frame_its_row_and_gaps_the_row_before():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scores": [0.1, np.nan, 0.2]}, "row 1 is not a finite"),
-        ({"scores": [0.1, 0.2, 1.5]}, "row 2 is 1.5, outside 0..1"),
-        ({"scores": [-0.1, 0.2, 0.5]}, "row 0 is -0.1"),
+        ({"scores": [0.1, np.nan, 0.2]}, "snippet 1 is not a finite"),
+        ({"scores": [0.1, 0.2, 1.5]}, "snippet 2 is 1.5, outside 0..1"),
+        ({"scores": [-0.1, 0.2, 0.5]}, "snippet 0 is -0.1"),
         ({"scores": []}, "no scores"),
         ({"scores": [[0.1]]}, "2 dimensions"),
         ({"scores": ["a", "b", "c"]}, "must be numbers"),
         ({"scores": [[1], [1, 2]]}, "must be numbers"),
         ({"spans": [[0, 16], [16, 32]]}, "spans has shape"),
-        ({"spans": [[0, 16], [8, 32], [32, 50]]}, "row 1 starts at 8"),
-        ({"spans": [[0, 16], [16, 16], [32, 50]]}, "row 1 is"),
-        ({"spans": [[-1, 16], [16, 32], [32, 50]]}, "row 0 is"),
+        ({"spans": [[0, 16], [8, 32], [32, 50]]}, "snippet 1 starts at 8"),
+        ({"spans": [[0, 16], [16, 16], [32, 50]]}, "snippet 1 is"),
+        ({"spans": [[-1, 16], [16, 32], [32, 50]]}, "snippet 0 is"),
         ({"spans": [[0, 16], [16, 32], [32, 51]]}, "frame 51 of a video of 50"),
         ({"spans": [[0, 16.5], [17, 32], [32, 50]]}, "whole numbers"),
         ({"fps": 0}, "fps is 0"),
         ({"fps": float("nan")}, "fps is nan"),
         ({"frame_count": 0}, "frame_count is 0"),
         ({"alignment": [[0.5, 0.1]]}, "alignment has 1 rows"),
-        ({"alignment": [[0.5, np.inf]] * 3}, "alignment: row 0"),
+        ({"alignment": [[0.5, np.inf]] * 3}, "alignment: snippet 0"),
         ({"categories": ["Normal"]}, "2 columns for 1"),
-        ({"categories": ["Normal", "Normal"]}, "different names"),
+        ({"categories": ["Normal", "Normal"]}, "different, non-empty names"),
         ({"categories": None, "normal": None}, "without categories"),
         ({"normal": 2}, "normal is 2"),
-        ({"concept_alignment": [[np.nan]] * 3}, "concept_alignment: row 0"),
+        ({"concept_alignment": [[np.nan]] * 3}, "concept_alignment: snippet 0"),
         ({"probabilities": [[0.5, 1.5]] * 3}, "probabilities must be 0..1"),
         ({"probabilities": [[1.0]] * 3}, "probabilities has 1 columns for 2"),
     ],
@@ -137,3 +139,9 @@ def test_a_cut_file_and_a_missing_one(tmp_path):
         Scores.load(tmp_path / "none.npz")
     with pytest.raises(UsageError, match=r"\.npz, \.csv, \.json"):
         Scores.load(tmp_path / "scores.txt")
+
+
+def test_reading_scores_imports_no_heavy_library():
+    code = "import sys, kgvad.detector.scoring.scores; print({'torch', 'scipy', 'sklearn'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

@@ -1,20 +1,21 @@
-"""Scoring rows as they come: the scores of the whole video, after a known delay and without jumps."""
+"""Streaming gives the scores of the whole video, after a known delay and without discontinuities."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from kgvad.detector.api import Output, Problem, build
+from kgvad.detector.api import Output, Problem
+from kgvad.detector.registry import build
 from kgvad.detector.scoring.infer import infer
 from kgvad.detector.scoring.streaming import OVERLAP, Stream
 from kgvad.errors import FeatureError
 
 
 class Chunked(nn.Module):
-    """What it says of a row depends on the chunk that the row is seen in."""
+    """Its score of a snippet depends on the chunk that contains the snippet."""
 
-    max_rows = 200
+    max_snippets = 200
 
     def __init__(self):
         super().__init__()
@@ -42,14 +43,14 @@ def pushed(detector, x, sizes, chunk=None):
 
 @pytest.mark.parametrize("rows", [1, 5, 199, 200, 201, 336, 337, 900])
 @pytest.mark.parametrize("sizes", [[1] * 900, [7, 300, 1, 2] * 20])
-def test_rows_as_they_come_score_as_the_whole_video(rows, sizes):
+def test_a_stream_has_the_scores_of_the_whole_video(rows, sizes):
     x = np.random.default_rng(rows).normal(size=(rows, 3)).astype(np.float32)
     whole = infer(Chunked(), x)
     found = pushed(Chunked(), x, sizes, 200)
     assert found.keys() == whole.keys() == {"scores", "alignment"}
     for name in whole:
         np.testing.assert_array_equal(found[name], whole[name])
-    np.testing.assert_allclose(whole["alignment"][:, 0], x[:, 0], rtol=1e-5)  # every row is itself, in its place
+    np.testing.assert_allclose(whole["alignment"][:, 0], x[:, 0], rtol=1e-5)  # every snippet in its place
 
 
 def test_our_detector_streams_as_it_scores():
@@ -76,12 +77,12 @@ def test_a_shorter_chunk_than_the_detector_takes_is_kept_to():
     assert max(detector.seen) == 200  # no more than its position table holds
 
 
-def test_bad_rows_are_one_line_and_the_stream_goes_on():
+def test_bad_features_are_refused_and_the_stream_continues():
     stream = Stream(Chunked(), 50)
     stream.push(np.zeros((3, 4), np.float32))
-    with pytest.raises(FeatureError, match="row 3 and on: features are 5 wide, the others 4"):
+    with pytest.raises(FeatureError, match="from snippet 3 on: features are 5 wide, the others 4"):
         stream.push(np.zeros((2, 5), np.float32))
-    with pytest.raises(FeatureError, match="row 3 and on: features have NaN"):
+    with pytest.raises(FeatureError, match="from snippet 3 on: features have NaN"):
         stream.push(np.full((2, 4), np.nan, np.float32))
     assert len(stream.finish()["scores"]) == 3
     assert Stream(Chunked()).finish() == {}

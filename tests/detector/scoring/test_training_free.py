@@ -12,7 +12,7 @@ from kgvad.video.feature_store import Manifest, VideoEntry
 
 
 def walk(rows, steps, seed=0):
-    """Unit rows on a random walk; ``steps`` is the size of the step into each row."""
+    """Features on a random walk; ``steps`` is the size of the step to each snippet."""
     rng = np.random.default_rng(seed)
     base = rng.normal(size=DIM)
     base /= np.linalg.norm(base)
@@ -41,12 +41,12 @@ def test_an_event_stands_out_and_the_rest_stays_low():
     assert found.scores[:40].max() < 0.35
     assert found.scores[100:].max() < 0.35
     assert found.spans[0].tolist() == [0, 16]
-    assert found.spans[-1].tolist() == [119 * 16, 120 * 16 + 5]  # the tail has the last row's score
+    assert found.spans[-1].tolist() == [119 * 16, 120 * 16 + 5]  # the tail has the score of the last snippet
 
 
 @pytest.mark.parametrize("step", [0.0, 0.01, 0.05, 0.1])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_quiet_video_gets_no_event(step, seed):
+def test_a_video_without_activity_gets_no_event(step, seed):
     assert score(walk(150, step, seed)).scores.max() < 0.35
 
 
@@ -58,8 +58,8 @@ def test_a_video_that_is_evenly_busy_gets_no_event(encoder):
     assert np.ptp(busy) < 0.4
 
 
-def test_the_ratio_is_the_change_over_the_quiet_level():
-    """Worked by hand: rows alternate between two directions 60 degrees apart, so every change is 1 - cos 60 = 0.5."""
+def test_the_ratio_is_the_change_over_the_baseline():
+    """By hand: snippets alternate between two directions 60 degrees apart, so every change is 1 - cos 60 = 0.5."""
     pair = np.zeros((2, DIM))
     pair[0, 0] = 1
     pair[1, :2] = 0.5, np.sqrt(0.75)
@@ -71,7 +71,7 @@ def test_the_ratio_is_the_change_over_the_quiet_level():
     np.testing.assert_allclose(log_ratio(views, None, rule), 0, atol=1e-9)  # no typical level: its own median
 
 
-def test_the_score_is_one_half_at_three_and_a_half_times_the_quiet_level(monkeypatch):
+def test_the_score_is_one_half_at_three_and_a_half_times_the_baseline(monkeypatch):
     monkeypatch.setattr("kgvad.detector.scoring.training_free.log_ratio", lambda *_: np.log([0.7, 1.75, 3.5, 7.0]))
     found = score(walk(4, 0.1)).scores
     np.testing.assert_allclose(
@@ -126,7 +126,7 @@ def test_bad_features_are_named():
         score(features)
     with pytest.raises(FeatureError, match=r"shape \[64\]"):
         score_training_free(features[0], entry(20), encoder=manifest())
-    with pytest.raises(FeatureError, match="20 rows of features for a video of 21"):
+    with pytest.raises(FeatureError, match="features of 20 snippets for a video of 21"):
         score_training_free(walk(20, 0.1), entry(21), encoder=manifest())
 
 
@@ -153,18 +153,18 @@ class Texts:
         return np.eye(DIM, dtype=np.float32)[[next(a for w, a in self.words.items() if w in t) for t in texts]]
 
 
-def test_captions_raise_the_score_where_they_tell_of_something():
+def test_captions_raise_the_score_where_they_describe_an_abnormal_event():
     features = walk(60, 0.1)
     captions = {0: "people walk by", 16 * 30: "two men fight", 16 * 45: "people walk by"}
-    with_words = score(features, bank=toy_bank(), captions=captions, text_encoder=Texts())
+    with_captions = score(features, bank=toy_bank(), captions=captions, text_encoder=Texts())
     without = score(features)
-    gain = with_words.scores - without.scores
+    gain = with_captions.scores - without.scores
     assert gain[37] > gain[5]
-    assert with_words.alignment.shape == (60, 3)
-    assert with_words.alignment[37].argmax() == 1
-    assert with_words.alignment[5].argmax() == 0
-    assert with_words.origin.names_categories == "hint"
-    assert with_words.origin.bank_fingerprint == toy_bank().fingerprint
+    assert with_captions.alignment.shape == (60, 3)
+    assert with_captions.alignment[37].argmax() == 1
+    assert with_captions.alignment[5].argmax() == 0
+    assert with_captions.origin.names_categories == "hint"
+    assert with_captions.origin.bank_fingerprint == toy_bank().fingerprint
 
 
 def test_captions_without_a_bank():

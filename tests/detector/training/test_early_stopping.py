@@ -1,4 +1,4 @@
-"""Early stopping: on videos kept back by video, and an interrupted run still ends as an uninterrupted one."""
+"""Early stopping: on videos held out by video, and an interrupted run still ends as an uninterrupted one."""
 
 import json
 
@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_samples import config, same, samples, stop_after
+from training_samples import StopAfter, config, same, samples, train
 
 from kgvad.detector.api import Output, Recipe
-from kgvad.detector.data.samples import Sample
-from kgvad.detector.training.early_stopping import Validation, split_videos
-from kgvad.detector.training.trainer import train
+from kgvad.detector.data.samples import TrainingSample
+from kgvad.detector.training.callbacks import TrainingState
+from kgvad.detector.training.early_stopping import EarlyStopping, split_videos
 from kgvad.errors import FeatureError
 
-RECIPE = Recipe(epochs=12, normal_batch=4, abnormal_batch=4, learning_rate=3e-2, validation=0.25, patience=3)
+RECIPE = Recipe(epochs=12, normal_batch=4, abnormal_batch=4, learning_rate=3e-2, validation_share=0.25, patience=3)
 
 
 def crops(count=3):
-    return [Sample(s.video, s.target, s.features + n) for s in samples() for n in range(count)]
+    return [TrainingSample(s.video, s.target, s.features + n) for s in samples() for n in range(count)]
 
 
 def test_the_split_is_by_video_and_by_seed():
@@ -40,7 +40,7 @@ class Fixed:
     """Scores of a detector that is its parameter; the largest tenth of ten rows is the largest."""
 
     def __init__(self):
-        self.max_rows = None
+        self.max_snippets = None
         self.weight = torch.zeros(1)
 
     def eval(self):
@@ -52,7 +52,7 @@ class Fixed:
     def state_dict(self):
         return {"weight": self.weight}
 
-    def __call__(self, features, lengths, text=None):
+    def __call__(self, features, lengths, captions=None):
         return Output(features[..., 0] * self.weight)
 
 
@@ -60,19 +60,24 @@ def test_the_first_best_epoch_is_kept_and_patience_runs_out():
     def video(name, label, top):
         rows = np.zeros((10, 1), np.float32)
         rows[3] = top
-        return Sample(name, np.eye(2, dtype=np.float32)[label], rows)
+        return TrainingSample(name, np.eye(2, dtype=np.float32)[label], rows)
 
     held = [video("n", 0, 1.0), video("m", 0, 2.0), video("a", 1, 1.5), video("b", 1, 3.0)]
-    detector, validation = Fixed(), Validation(held, 0, patience=2)
-    detector.weight += 1
-    assert validation.update(detector, 1) == {"validation_auc": 0.75, "best_epoch": 1}
-    assert not validation.over(1)
-    detector.weight += 1  # the same order: as good, so the first stays
-    assert validation.update(detector, 2) == {"validation_auc": 0.75, "best_epoch": 1}
-    assert validation.state["weight"] == 1
-    detector.weight -= 2  # all scores are equal
-    assert validation.update(detector, 3) == {"validation_auc": 0.5, "best_epoch": 1}
-    assert validation.over(3)
+    detector, stopping = Fixed(), EarlyStopping(held, 0, patience=2)
+    state = TrainingState(detector)
+
+    def epoch(change):
+        detector.weight += change
+        state.history.append({"epoch": len(state.history) + 1})
+        stopping.on_epoch_end(state)
+        return state.history[-1]
+
+    assert epoch(1) == {"epoch": 1, "validation_auc": 0.75, "best_epoch": 1}
+    assert not state.stop
+    assert epoch(1) == {"epoch": 2, "validation_auc": 0.75, "best_epoch": 1}  # a tie keeps the first
+    assert state.best["weight"] == 1
+    assert epoch(-2) == {"epoch": 3, "validation_auc": 0.5, "best_epoch": 1}  # all scores are equal
+    assert state.stop
 
 
 def test_the_best_epoch_ends_in_the_run(tmp_path):
@@ -82,16 +87,16 @@ def test_the_best_epoch_ends_in_the_run(tmp_path):
     best = aucs.index(max(aucs)) + 1
     assert lines[-1]["best_epoch"] == best
     assert len(lines) == min(RECIPE.epochs, best + RECIPE.patience) < RECIPE.epochs
-    assert run.config.recipe.validation == 0.25 and run.config.recipe.patience == 3
+    assert run.config.recipe.validation_share == 0.25 and run.config.recipe.patience == 3
     held = split_videos(samples(), 0, 0.25, 1)[1]
-    assert Validation(held, 0, 1).measure(run.detector) == max(aucs)
+    assert EarlyStopping(held, 0, 1).measure(run.detector) == max(aucs)
 
 
 @pytest.mark.parametrize("epoch", [1, 4])
 def test_an_interrupted_run_keeps_its_best_epoch(tmp_path, epoch):
     whole = train(samples(), config(recipe=RECIPE), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(samples(), config(recipe=RECIPE), tmp_path / "cut", on_epoch=stop_after(epoch))
+        train(samples(), config(recipe=RECIPE), tmp_path / "cut", callbacks=[StopAfter(epoch)])
     assert any(name.startswith("best.") for name in load_file(tmp_path / "cut" / "resume.safetensors"))
     assert same(whole, train(samples(), config(recipe=RECIPE), tmp_path / "cut"))
 

@@ -13,7 +13,7 @@ from detector_samples import fail_or_die, kgvad, make_archive, train
 from toy_bank import toy_bank
 
 from kgvad.detector.run import read_config
-from kgvad.detector.training.process_pool import side_by_side
+from kgvad.detector.training.process_pool import run_in_parallel
 from kgvad.errors import FeatureError, RunError, UsageError
 from kgvad.files import sha256
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
@@ -35,7 +35,7 @@ def semvad(features, tmp_path):
     def run(text, name="run", *more):
         common = ["train", "--dataset", "ucf", "--features", features, "--anchors", tmp_path / "bank.safetensors"]
         options = ["--detector", "semvad", "--set", "width=16", "--epochs", 1, "--run", tmp_path / name]
-        return kgvad(*common, *options, "--text", text, *more)
+        return kgvad(*common, *options, "--captions", text, *more)
 
     return run
 
@@ -50,17 +50,17 @@ def text_store(root, videos, dim=5, scale=1.0):
 
 def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tmp_path, monkeypatch):
     notes = []
-    monkeypatch.setattr("kgvad.detector.training.seeds.note", notes.append)
+    monkeypatch.setattr("kgvad.detector.training.seeds.logger.info", notes.append)
     names = FeatureStore.open(features).ids()
     text = text_store(tmp_path / "text", names[:1] + names[3:])  # two train and have none; one is of another length
     semvad(text)
     assert f"3 training videos have no captions of their length in {text} and are left out" in notes
     config = read_config(tmp_path / "run")
-    assert (config.videos, config.text_dim) == (9, 5)
-    assert config.text_fingerprint == FeatureStore.open(text).fingerprint
-    evaluated = kgvad("evaluate", tmp_path / "run", "--features", features, "--text", text, "--draws", 5)
+    assert (config.videos, config.caption_dim) == (9, 5)
+    assert config.captions_fingerprint == FeatureStore.open(text).fingerprint
+    evaluated = kgvad("evaluate", tmp_path / "run", "--features", features, "--captions", text, "--resamples", 5)
     assert "6 test videos" in evaluated
-    with pytest.raises(RunError, match=r"other settings \(text_dim, text_fingerprint"):
+    with pytest.raises(RunError, match=r"other settings \(caption_dim, captions_fingerprint"):
         semvad(text_store(tmp_path / "wide", names[3:], dim=7))
 
 
@@ -68,11 +68,11 @@ def test_features_and_captions_train_and_score_together(features, tmp_path):
     toy_bank().save(tmp_path / "bank.safetensors")
     videos = FeatureStore.open(features).ids()
     text = text_store(tmp_path / "text", ["of another length", *videos])
-    options = ["--detector", "anchor-fused", "--set", 'text={"width":8}', "--epochs", 1, "--text", text]
+    options = ["--detector", "anchor-fused", "--set", "captions.width=8", "--epochs", 1, "--captions", text]
     common = ["--dataset", "ucf", "--features", features, "--anchors", tmp_path / "bank.safetensors"]
     kgvad("train", *common, *options, "--run", tmp_path / "fused")
-    assert read_config(tmp_path / "fused").options["text"]["width"] == 8
-    scored = kgvad("score", features, "--run", tmp_path / "fused", "--text", text, "-o", tmp_path / "scores")
+    assert read_config(tmp_path / "fused").options["captions"]["width"] == 8
+    scored = kgvad("score", features, "--run", tmp_path / "fused", "--captions", text, "-o", tmp_path / "scores")
     assert len(scored.split()) == len(videos)
 
 
@@ -81,17 +81,17 @@ def test_captions_that_are_missing_or_not_wanted_are_one_line(features, semvad, 
         semvad(tmp_path / "nowhere")
     with pytest.raises(FeatureError, match="no video in common"):
         semvad(text_store(tmp_path / "strange", ["x", "y"]))
-    with pytest.raises(UsageError, match=r"semvad fuses features with captions.*--text"):
+    with pytest.raises(UsageError, match=r"semvad reads captions beside features.*--captions"):
         train(features, tmp_path / "none", "--detector", "semvad", "--anchors", tmp_path / "bank.safetensors")
     with pytest.raises(UsageError, match="anchor-aligned does not read captions"):
-        train(features, tmp_path / "none", "--text", text_store(tmp_path / "text", ["x"]))
+        train(features, tmp_path / "none", "--captions", text_store(tmp_path / "text", ["x"]))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--sigma", 0.5, "--detector", "sultani"], "sultani does not choose its rows with noise"),
-        (["--patience", 3], "--patience needs videos to validate on"),
+        (["--selection-noise", 0.5, "--detector", "sultani"], "sultani does not support selection noise"),
+        (["--patience", 3], "--patience needs held-out videos"),
         (["--learning-rate", 0], "learning_rate: Input should be greater than 0"),
     ],
 )
@@ -139,6 +139,6 @@ def children_of(pid):
 
 def test_an_error_in_a_process_is_the_error_of_the_command():
     with pytest.raises(RunError, match="seed 3 is bad; take another"):
-        list(side_by_side(fail_or_die, ["well", "fail"], 2))
-    with pytest.raises(RunError, match="ended with code -9; give the same command again"):
-        list(side_by_side(fail_or_die, ["die"], 1))
+        list(run_in_parallel(fail_or_die, ["well", "fail"], 2))
+    with pytest.raises(RunError, match="ended with code -9; repeat the command to resume"):
+        list(run_in_parallel(fail_or_die, ["die"], 1))

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_samples import EPOCHS, config, same, samples, stop_after
+from training_samples import EPOCHS, StopAfter, config, same, samples, train
 
-from kgvad.detector.api import Batch, Problem, Recipe, build
-from kgvad.detector.data.samples import Sample
+from kgvad.detector.api import Batch, Problem, Recipe
+from kgvad.detector.data.samples import TrainingSample
+from kgvad.detector.registry import build
 from kgvad.detector.run import Run
 from kgvad.detector.training.gradient_accumulation import backward
-from kgvad.detector.training.trainer import learning_rate, noise_strength, train
+from kgvad.detector.training.trainer import learning_rate, selection_noise
 from kgvad.errors import RunError
 
 SUPPORT = str(Path(__file__).parents[2] / "support")
@@ -29,8 +30,8 @@ SUPPORT = str(Path(__file__).parents[2] / "support")
 def test_interrupted_equals_uninterrupted_bit_for_bit(tmp_path, epoch):
     whole = train(samples(), config(), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(samples(), config(), tmp_path / "cut", on_epoch=stop_after(epoch))
-    with pytest.raises(RunError, match="not trained to the end"):
+        train(samples(), config(), tmp_path / "cut", callbacks=[StopAfter(epoch)])
+    with pytest.raises(RunError, match="is unfinished"):
         Run.load(tmp_path / "cut")
     torch.rand(17)  # the caller's random state is not part of a run
     resumed = train(samples(), config(), tmp_path / "cut")
@@ -60,12 +61,12 @@ def test_kill_leaves_a_run_that_goes_on(tmp_path):
         import sys, time
         sys.path.insert(0, {SUPPORT!r})
         from training_samples import *
-        from kgvad.detector.training.trainer import train
         from pathlib import Path
-        def report(epoch, losses):
-            print(epoch, flush=True)
-            time.sleep(0.3)
-        train(samples(), config(), Path(sys.argv[1]), on_epoch=report)
+        class Report(Callback):
+            def on_epoch_end(self, state):
+                print(len(state.history), flush=True)
+                time.sleep(0.3)
+        train(samples(), config(), Path(sys.argv[1]), callbacks=[Report()])
     """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "cut")], stdout=subprocess.PIPE, text=True
@@ -102,7 +103,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         ("model.safetensors", b"", "damaged"),
         ("model.safetensors", b"\x00" * 64, "damaged"),
         ("config.json", b"{", "config.json"),
-        ("config.json", b"{}", "detector: Field required"),
+        ("config.json", b"{}", "no version"),
     ],
 )
 def test_damaged_runs_are_one_line(tmp_path, name, content, message):
@@ -124,7 +125,7 @@ def test_an_option_that_the_detector_lacks_is_told_with_its_file(tmp_path):
 
 def test_a_cut_checkpoint_says_what_to_do(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        train(samples(), config(), tmp_path / "run", on_epoch=stop_after(1))
+        train(samples(), config(), tmp_path / "run", callbacks=[StopAfter(1)])
     path = tmp_path / "run" / "resume.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunError, match=r"resume\.safetensors cannot be used.*delete it"):
@@ -138,14 +139,14 @@ def test_no_run_there(tmp_path):
 
 def test_a_loss_that_explodes_stops_with_one_line(tmp_path):
     bad = samples()
-    bad[0] = Sample("0-0", bad[0].target, np.full((4, 6), np.finfo(np.float32).max, np.float32))
-    with pytest.raises(RunError, match="not a number"):
+    bad[0] = TrainingSample("0-0", bad[0].target, np.full((4, 6), np.finfo(np.float32).max, np.float32))
+    with pytest.raises(RunError, match="not finite"):
         train(bad, config(), tmp_path / "run")
 
 
 def test_micro_batches_give_the_gradients_of_the_whole_batch():
     torch.manual_seed(0)
-    options = {"width": 8, "layers": 1, "dropout": 0.0, "prior": False}
+    options = {"width": 8, "layers": 1, "dropout": 0.0, "logit_adjustment": False}
     anchors = torch.nn.functional.normalize(torch.randn(3, 4), dim=-1)
     problem = Problem(6, ("Normal", "A", "B"), 0, anchors, torch.randn(5, 4), torch.tensor([0, 1, 1, 2, 2]))
     detector = build("anchor-aligned", problem, options)
@@ -175,7 +176,7 @@ def test_noise_has_the_deviation_of_the_valid_values_and_none_at_zero():
     torch.manual_seed(0)
     lengths, targets = torch.tensor([4000, 2]), torch.eye(2)
     values = torch.randn(2, 4000, 3) * torch.tensor([1.0, 5.0, 0.0]) + 7
-    batch = Batch(torch.zeros(2, 4000, 1), lengths, targets, 0, sigma=0.5)
+    batch = Batch(torch.zeros(2, 4000, 1), lengths, targets, 0, selection_noise=0.5)
     found = batch.noise(values)
     assert found.shape == values.shape
     assert found[0].std(0).tolist() == pytest.approx([0.5, 2.5, 0.0], rel=0.1, abs=1e-4)
@@ -187,12 +188,12 @@ def test_noise_has_the_deviation_of_the_valid_values_and_none_at_zero():
 
 
 def test_noise_fades_to_nothing():
-    recipe = Recipe(sigma=0.6)
-    assert [noise_strength(recipe, step, 4) for step in range(4)] == pytest.approx([0.6, 0.4, 0.2, 0.0])
+    recipe = Recipe(selection_noise=0.6)
+    assert [selection_noise(recipe, step, 4) for step in range(4)] == pytest.approx([0.6, 0.4, 0.2, 0.0])
 
 
 @pytest.mark.parametrize(("name", "term"), [("rtfm", "bce"), ("vadclip", "bce"), ("anchor-aligned", "mil")])
-def test_rows_are_chosen_with_noise_only_where_sigma_asks_for_it(name, term):
+def test_rows_are_chosen_with_noise_only_with_selection_noise(name, term):
     torch.manual_seed(0)
     anchors = torch.nn.functional.normalize(torch.randn(3, 4), dim=-1)
     options = {"width": 8} | ({"positions": 40} if name == "vadclip" else {"dropout": 0.0})
@@ -203,9 +204,10 @@ def test_rows_are_chosen_with_noise_only_where_sigma_asks_for_it(name, term):
     batch = Batch(torch.randn(4, 40, 6), torch.tensor([40, 30, 20, 40]), torch.eye(3)[[0, 1, 2, 0]], 0)
     output = detector(batch.features, batch.lengths)
 
-    def losses(sigma):
+    def losses(noise):
         return {
-            k: float(v.detach()) for k, v in detector.losses(output, dataclasses.replace(batch, sigma=sigma)).items()
+            k: float(v.detach())
+            for k, v in detector.losses(output, dataclasses.replace(batch, selection_noise=noise)).items()
         }
 
     plain = losses(0.0)

@@ -1,0 +1,43 @@
+"""Metrics by category: frame AUC, and the confusion of categories."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo, pool_snippets
+from kgvad.detector.evaluation.frame_metrics import roc_auc
+
+
+def category_auc(videos: Sequence[EvaluatedVideo], categories: Sequence[str]) -> dict[str, float]:
+    """Frame AUC of the videos of each category together with all normal videos."""
+    found = {}
+    for name in categories:
+        chosen = [one for one in videos if not one.abnormal or name in one.labels]
+        if any(one.abnormal for one in chosen):
+            pool = pool_snippets(chosen)
+            found[name] = roc_auc(pool.scores, pool.positives, pool.negatives)
+    return found
+
+
+def confusion(
+    videos: Sequence[EvaluatedVideo], categories: Sequence[str], normal: int | None, *, with_normal: bool = False
+) -> dict[str, dict[str, int]]:
+    """Number of videos by true category, then by predicted category.
+
+    With ``with_normal``, all videos are counted and Normal can be predicted; otherwise abnormal videos only, without
+    Normal.
+    """
+    table: dict[str, Counter[str]] = {}
+    for video in videos:
+        scores = video.video_category_scores()
+        if scores is None or (not video.abnormal and (not with_normal or normal is None)):
+            continue
+        if normal is not None and not with_normal:
+            scores = scores.copy()
+            scores[normal] = -np.inf
+        true = video.labels[0] if video.abnormal else categories[normal or 0]
+        table.setdefault(true, Counter())[categories[int(scores.argmax())]] += 1
+    return {true: dict(predicted) for true, predicted in table.items()}

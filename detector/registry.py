@@ -1,0 +1,98 @@
+"""Detectors by name: ours, and those that other packages register in the entry-point group ``kgvad.detectors``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ValidationError
+
+from kgvad.errors import KgvadError, UsageError
+
+if TYPE_CHECKING:
+    from kgvad.detector.api import Detector, Problem
+
+GROUP = "kgvad.detectors"
+_OWN = {
+    "anchor-aligned": "kgvad.detector.models.anchor_aligned:AnchorAligned",
+    "anchor-text": "kgvad.detector.models.two_stream:AnchorText",
+    "anchor-fused": "kgvad.detector.models.two_stream:AnchorFused",
+    "sultani": "kgvad.detector.models.zoo.sultani:Sultani",
+    "rtfm": "kgvad.detector.models.zoo.rtfm:Rtfm",
+    "clip_tsa": "kgvad.detector.models.zoo.clip_tsa:ClipTsa",
+    "vadclip": "kgvad.detector.models.zoo.vadclip:VadClip",
+    "dsanet": "kgvad.detector.models.zoo.dsanet:Dsanet",
+    "semvad": "kgvad.detector.models.zoo.semvad:Semvad",
+}
+
+
+def detector_names() -> list[str]:
+    """Names of all detectors, ours first."""
+    return [*_OWN, *sorted(point.name for point in entry_points(group=GROUP) if point.name not in _OWN)]
+
+
+def detector_class(name: str) -> type[Detector]:
+    """The detector registered as ``name``.
+
+    Raises
+    ------
+    UsageError
+        No detector has this name; the message lists those that are installed.
+    KgvadError
+        The package that registers it cannot be imported or gives something else.
+    """
+    if name in _OWN:
+        point = EntryPoint(name, _OWN[name], GROUP)
+    else:
+        found = [point for point in entry_points(group=GROUP) if point.name == name]
+        if not found:
+            raise UsageError(f"unknown detector {name!r}", f"choose one of {', '.join(detector_names())}")
+        point = found[0]
+    try:
+        value = point.load()
+    except Exception as error:  # a plugin may raise anything while it is imported
+        raise KgvadError(
+            f"detector {name!r} ({point.value}) cannot be loaded: {error}", "repair its package"
+        ) from error
+    from kgvad.detector.api import Detector
+
+    if not (isinstance(value, type) and issubclass(value, Detector)):
+        raise KgvadError(f"detector {name!r} ({point.value}) is not a kgvad Detector class", "repair its package")
+    return value
+
+
+def check_options(name: str, options: Mapping[str, object] | None = None) -> BaseModel:
+    """The complete ``Config`` of detector ``name``.
+
+    Raises
+    ------
+    UsageError
+        An option is unknown or has a wrong value.
+    """
+    config = detector_class(name).Config
+    try:
+        return config.model_validate(dict(options or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"{name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"its options are {', '.join(config.model_fields) or 'none'}",
+        ) from error
+
+
+def build(name: str, problem: Problem, options: Mapping[str, object] | None = None) -> Detector:
+    """A new detector for ``problem``; ``options`` are fields of its ``Config``.
+
+    Raises
+    ------
+    UsageError
+        An option is wrong, or the detector needs an anchor bank and has none.
+    """
+    cls = detector_class(name)
+    config = check_options(name, options)
+    if cls.needs_anchors and problem.anchors is None:
+        raise UsageError(
+            f"{name} needs an anchor bank", "make one with: kgvad build-anchors, and name it with --anchors"
+        )
+    return cls(problem, config)

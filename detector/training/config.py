@@ -1,0 +1,69 @@
+"""How a detector is trained: one typed configuration, from a TOML or JSON file and the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kgvad.detector.run import TrainConfig
+from kgvad.detector.training.options import merged
+from kgvad.errors import UsageError
+from kgvad.files import read_json
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def load_train_config(file: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
+    """The configuration in ``file``, with values of the command line in place of its own.
+
+    Parameters
+    ----------
+    file
+        TOML, or JSON by its suffix: the fields of :class:`kgvad.detector.run.TrainConfig`. ``None``: all defaults.
+    overrides
+        Nested like the file; a field or hyperparameter of ``None`` counts as not given.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or a value is wrong; the message names the field.
+    """
+    values = {} if file is None else _read(file)
+    recipe = {name: value for name, value in overrides.get("recipe", {}).items() if value is not None}
+    fields = {name: value for name, value in overrides.items() if value is not None}
+    given = merged(values, fields | {"recipe": recipe})
+    try:
+        config = TrainConfig.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        where = "" if file is None else f"{file} or the command line: "
+        raise UsageError(f"{where}{field}: {first['msg']}", "choose another value") from error
+    except UsageError as error:
+        raise UsageError(error.message if file is None else f"{file}: {error.message}", error.remedy) from error
+    if "patience" in (given.get("recipe") or {}) and not config.recipe.validation_share:
+        raise UsageError("--patience needs held-out videos", "add --validation-share 0.1")
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    remedy = "correct the file"
+    try:
+        if path.suffix.lower() == ".json":
+            values = read_json(path, UsageError, remedy)
+        else:
+            values = tomllib.loads(path.read_text("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}", remedy) from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", "name a readable file with --config") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} is not an object with fields such as detector and recipe", remedy)
+    return values

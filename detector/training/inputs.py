@@ -1,0 +1,153 @@
+"""Inputs of training: features, labels, anchors and captions of a dataset."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kgvad.anchors.bank import AnchorBank
+from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.feature_lists import SUFFIXES, import_lists
+from kgvad.detector.data.folder_dataset import (
+    DEFAULT_ENCODER,
+    FolderTools,
+    extract_missing,
+    folder_bank,
+    folder_truth,
+)
+from kgvad.detector.data.inputs import load_truth
+from kgvad.detector.data.video_names import match_videos
+from kgvad.detector.models.learned_anchors import load_prompt_encoder
+from kgvad.detector.run import TrainConfig
+from kgvad.errors import FeatureError, UsageError
+from kgvad.kg.datasets import DatasetRef
+from kgvad.video.feature_store import FeatureStore
+
+if TYPE_CHECKING:
+    from kgvad.anchors.transformers_encoder import TransformersEncoder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Inputs of training.
+
+    Attributes
+    ----------
+    dataset
+        Short name.
+    store
+        Features.
+    truth
+        Labels.
+    bank
+        Anchor bank, where the detector uses anchors.
+    captions
+        Store of caption embeddings, where the detector reads captions.
+    text_encoder
+        Loads the bank's text encoder on a device; ``None``: as the bank records it.
+    """
+
+    dataset: str
+    store: FeatureStore
+    truth: Truth
+    bank: AnchorBank | None = None
+    captions: FeatureStore | None = None
+    text_encoder: Callable[[str], TransformersEncoder] | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the inputs of a training are.
+
+    Attributes
+    ----------
+    features
+        Root of the feature stores, or a list of feature files to import.
+    default_features
+        Root into which a list is imported.
+    anchors
+        File of the anchor bank.
+    keep_anchors
+        Whether the bank of a folder dataset is kept even where it is of other categories.
+    lists
+        Folder of the official lists; ``None``: labels are beside the features.
+    encoder
+        Which features, or for a folder of videos what to extract.
+    captions
+        Store of caption embeddings.
+    text_encoder
+        Name or folder of the bank's text encoder; ``None``: as the bank records it.
+    """
+
+    features: Path
+    default_features: Path
+    anchors: Path
+    keep_anchors: bool = False
+    lists: Path | None = None
+    encoder: str | None = None
+    captions: Path | None = None
+    text_encoder: str | None = None
+
+
+def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfig, tools: FolderTools) -> TrainingData:
+    """Features, labels, anchors and captions for a training.
+
+    A folder with one sub-folder of videos per category is prepared: features are extracted and anchors built where
+    they are missing.
+
+    Raises
+    ------
+    UsageError, FeatureError
+        Something is missing; the message says which command makes it.
+    """
+    bank = None
+    if dataset.kind == "folder" and dataset.path is not None:
+        truth = folder_truth(dataset.path, dataset.name)
+        encoder = sources.encoder or DEFAULT_ENCODER
+        store = extract_missing(dataset.path, truth, sources.features, encoder, tools)
+        if config.uses_anchors:
+            bank = folder_bank(truth, sources.anchors, tools, rebuild=not sources.keep_anchors)
+    else:
+        store, truth = _stored_features(dataset, sources)
+        if config.uses_anchors:
+            bank = _existing_bank(dataset, sources.anchors)
+    captions = None if sources.captions is None else FeatureStore.open(sources.captions)
+    load = None
+    if sources.text_encoder is not None and bank is not None:
+        load = partial(load_prompt_encoder, config.detector, bank, sources.text_encoder)
+    return TrainingData(dataset.name, store, truth, bank, captions, load)
+
+
+def _stored_features(dataset: DatasetRef, sources: Sources) -> tuple[FeatureStore, Truth]:
+    name = dataset.name
+    root, encoder, lists = sources.features, sources.encoder, sources.lists
+    if root.suffix.lower() in SUFFIXES and root.is_file():
+        file, root, encoder = root, sources.default_features, encoder or "imported"
+        logger.info(f"importing {file} into {root / encoder}")
+        import_lists([file], name, root, folder=lists, encoder=encoder)
+        lists = None
+    if not root.is_dir():
+        raise FeatureError(
+            f"there are no features of {name} in {root}",
+            f"make them with: kgvad extract VIDEOS --dataset {dataset.path or name} "
+            f"(or: kgvad features import ARCHIVE --dataset {dataset.path or name})",
+        )
+    logger.info(f"features: {root}")
+    store = FeatureStore.open(root, encoder)
+    return store, match_videos(load_truth(name, root, lists), store.ids())
+
+
+def _existing_bank(dataset: DatasetRef, path: Path) -> AnchorBank:
+    if not path.is_file():
+        raise UsageError(
+            f"there is no anchor bank {path}",
+            f"make it with: kgvad build-anchors --dataset {dataset.path or dataset.name}",
+        )
+    logger.info(f"anchors: {path}")
+    return AnchorBank.load(path)
