@@ -27,7 +27,7 @@ def features(archive, tmp_path):
 def test_from_an_archive_to_figures_and_scores(features, tmp_path):
     run = tmp_path / "run"
     assert train(features, run).split() == [str(run)]
-    table = kgvad("evaluate", run, "--features", features, "--json", tmp_path / "figures.json", "--draws", 20)
+    table = kgvad("evaluate", run, "--features", features, "--json", tmp_path / "figures.json", "--resamples", 20)
     assert "6 test videos, 4 abnormal, 2 categories present" in table
     method = json.loads((tmp_path / "figures.json").read_text())["methods"][0]
     assert (method["videos"], method["abnormal_videos"], method["categories_present"]) == (6, 4, 2)
@@ -54,7 +54,7 @@ def test_class_probabilities_are_written_on_request(features, tmp_path):
     assert scores.probabilities.sum(axis=1) == pytest.approx([1] * 4)
     quiet = (1 / scores.scores - 1) ** 0.2  # odds of Normal at temperature 5
     assert scores.probabilities[:, scores.normal] == pytest.approx(quiet / (1 + quiet), rel=1e-4)
-    with pytest.raises(UsageError, match="--temperature is for class probabilities"):
+    with pytest.raises(UsageError, match="--temperature needs class probabilities"):
         kgvad("score", features, *options, "--temperature", 5)
 
 

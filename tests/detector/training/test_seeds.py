@@ -58,7 +58,7 @@ def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tm
     config = read_config(tmp_path / "run")
     assert (config.videos, config.text_dim) == (9, 5)
     assert config.text_fingerprint == FeatureStore.open(text).fingerprint
-    evaluated = kgvad("evaluate", tmp_path / "run", "--features", features, "--text", text, "--draws", 5)
+    evaluated = kgvad("evaluate", tmp_path / "run", "--features", features, "--text", text, "--resamples", 5)
     assert "6 test videos" in evaluated
     with pytest.raises(RunError, match=r"other settings \(text_dim, text_fingerprint"):
         semvad(text_store(tmp_path / "wide", names[3:], dim=7))
