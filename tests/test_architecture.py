@@ -37,17 +37,17 @@ LAYERS = {
 ROOTS = {name: Path(importlib.import_module(f"kgvad.{name}").__file__).parent for name in PACKAGES}
 
 
-def imports(path: Path) -> Iterator[tuple[str, ...]]:
-    """Parts of every kgvad module that a file imports, without ``kgvad``; imports for type checkers do not count."""
+def imports(path: Path, *, for_types: bool = True) -> Iterator[tuple[str, ...]]:
+    """Parts of every kgvad module that a file imports, without ``kgvad``; with or without imports for type checkers."""
     tree = ast.parse(path.read_text("utf-8"))
-    for_types = {
+    skipped = {
         id(inner)
         for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not for_types and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree):
-        if id(node) in for_types:
+        if id(node) in skipped:
             continue
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "kgvad":
             parts = tuple(node.module.split(".")[1:])
@@ -83,7 +83,7 @@ def test_inside_a_package_imports_run_one_way(package):
         if unit == "__init__":
             continue
         assert unit in level, f"{path} belongs to no layer of {package}"
-        for top, *rest in imports(path):
+        for top, *rest in imports(path, for_types=False):
             other = rest[0] if rest else None
             if top == package and other != unit and level.get(other, -1) >= level[unit]:
                 wrong.append(f"{path.relative_to(root.parent)} imports {package}.{other}")

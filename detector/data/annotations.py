@@ -57,7 +57,7 @@ class Truth(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     dataset: str
     normal: str = "Normal"
     categories: tuple[str, ...]  # with Normal
@@ -304,7 +304,7 @@ def _mask(path: Path) -> NDArray[Any]:
     return mask
 
 
-def runs(mask: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def runs(mask: Sequence[int] | NDArray[Any]) -> tuple[tuple[int, int], ...]:
     """Maximal runs of non-zero entries as [start, end)."""
     import numpy as np
 

@@ -89,7 +89,7 @@ def _check_spans(spans: NDArray[np.int64], count: int, frame_count: int) -> None
 def _check_table(name: str, table: NDArray[np.float32], count: int) -> None:
     if len(table) != count:
         raise _wrong(f"{name} has {len(table)} rows for {count} scores")
-    if (place := _first(~np.isfinite(table).all(axis=1))) is not None:
+    if (place := _first(np.asarray(~np.isfinite(table).all(axis=1)))) is not None:
         raise _wrong(f"{name}: snippet {place} is not finite")
     if name == "probabilities" and not ((table >= 0) & (table <= 1)).all():
         raise _wrong("probabilities must be 0..1")

@@ -54,7 +54,7 @@ def test_class_probabilities_are_written_on_request(features, tmp_path):
     assert scores.probabilities.sum(axis=1) == pytest.approx([1] * 4)
     quiet = (1 / scores.scores - 1) ** 0.2  # odds of Normal at temperature 5
     assert scores.probabilities[:, scores.normal] == pytest.approx(quiet / (1 + quiet), rel=1e-4)
-    with pytest.raises(UsageError, match="--temperature is for class probabilities"):
+    with pytest.raises(UsageError, match="--temperature needs class probabilities"):
         kgvad("score", features, *options, "--temperature", 5)
 
 

@@ -37,4 +37,4 @@ def write(path: Path, fields: dict[str, Any]) -> None:
     arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
     about = {name: value for name, value in fields.items() if name not in arrays}
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+        np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
