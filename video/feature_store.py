@@ -30,7 +30,7 @@ MANIFEST, LOCK = "manifest.json", "manifest.lock"
 LOCK_TIMEOUT_S = 60.0  # a manifest is written in far less
 VERSION = 1  # of the manifest
 
-Layout = Literal["uniform", "segments"]
+Layout = Literal["uniform", "segments", "spans"]
 
 
 class VideoEntry(BaseModel):
@@ -44,11 +44,14 @@ class VideoEntry(BaseModel):
         Rows of features, T.
     layout
         ``uniform``: row i covers frames [i stride, (i + 1) stride). ``segments``: a fixed number of rows, each covering
-        ``segment_snippets`` snippets. In both the last row also covers the tail.
+        ``segment_snippets`` snippets. In both the last row also covers the tail. ``spans``: row i covers frames
+        [edges[i], edges[i + 1]).
     stride
         Frames per snippet.
     segment_snippets
         Snippets per row of the layout ``segments``.
+    edges
+        First frame of each row and the end of the last, T + 1 frames, of the layout ``spans``.
     times_s
         Start of each row and end of the last, seconds; only kept where the frame rate varies.
     source, source_bytes, source_mtime_ns
@@ -63,6 +66,7 @@ class VideoEntry(BaseModel):
     layout: Layout = "uniform"
     stride: Annotated[int, Field(gt=0)] = SNIPPET_FRAMES
     segment_snippets: Annotated[int, Field(gt=0)] | None = None
+    edges: list[int] | None = None
     times_s: list[float] | None = None
     source: str | None = None
     source_bytes: int | None = None
@@ -72,12 +76,21 @@ class VideoEntry(BaseModel):
     def _fits(self) -> VideoEntry:
         if (self.layout == "segments") != (self.segment_snippets is not None):
             raise ValueError("segment_snippets belongs to the layout segments, and only to it")
+        if (self.layout == "spans") != (self.edges is not None):
+            raise ValueError("edges belong to the layout spans, and only to it")
+        if self.edges is not None:
+            steps = np.diff(self.edges)
+            if len(steps) != self.rows or self.edges[0] != 0 or self.edges[-1] != self.frame_count or (steps < 1).any():
+                raise ValueError(f"edges must be {self.rows + 1} rising frames from 0 to {self.frame_count}")
         if self.times_s is not None and len(self.times_s) != self.rows + 1:
             raise ValueError(f"times_s has {len(self.times_s)} values for {self.rows} rows")
         return self
 
     def spans(self) -> NDArray[np.int64]:
         """Frames [start, end) of each row, int64 [T, 2]; the last row reaches to the end of the video."""
+        if self.edges is not None:
+            edges = np.asarray(self.edges, np.int64)
+            return np.stack([edges[:-1], edges[1:]], axis=1)
         length = self.stride * (self.segment_snippets or 1)
         starts = np.arange(self.rows, dtype=np.int64) * length
         spans = np.minimum(np.stack([starts, starts + length], axis=1), self.frame_count)
@@ -85,11 +98,25 @@ class VideoEntry(BaseModel):
         return spans
 
 
+class WindowRule(BaseModel):
+    """How windows were sampled by time; see :mod:`kgvad.video.windows`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step_s: Annotated[float, Field(gt=0)]
+    rate_hz: Annotated[float, Field(gt=0)]
+    frames: Annotated[int, Field(gt=0)]
+    stride: Annotated[int, Field(gt=0)] = SNIPPET_FRAMES
+    assumed_fps: Annotated[float, Field(gt=0)] | None = None
+    short_videos: str = ""
+
+
 class Manifest(BaseModel):
     """How the features of a store were made, and the videos it holds.
 
     ``fingerprint`` is computed where it is not given. ``weights`` is the SHA-256 of the encoder's weights, or
-    ``unknown`` for features of other programs.
+    ``unknown`` for features of other programs. ``columns`` names the D columns where each has a meaning of its own.
+    ``rule`` says how windows were sampled by time.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -104,6 +131,8 @@ class Manifest(BaseModel):
     stride: Annotated[int, Field(gt=0)] = SNIPPET_FRAMES
     fingerprint: str = ""
     made_by: str = Field(default_factory=lambda: f"kgvad {installed_version('kgvad')}")
+    columns: list[str] | None = None
+    rule: WindowRule | None = None
     note: str | None = None  # where features of other programs come from
     videos: dict[str, VideoEntry] = {}
 
@@ -121,8 +150,12 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _fingerprinted(self) -> Manifest:
+        if self.columns is not None and len(self.columns) != self.dim:
+            raise ValueError(f"there are {len(self.columns)} names for {self.dim} columns")
         if not self.fingerprint:
-            facts = self.model_dump(include={"encoder", "dim", "weights", "crop", "temporal", "stride"})
+            keys = {"encoder", "dim", "weights", "crop", "temporal", "stride"}
+            keys |= {key for key in ("columns", "rule") if getattr(self, key) is not None}
+            facts = self.model_dump(include=keys)
             self.fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         return self
 
@@ -379,7 +412,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _difference(old: Manifest, new: Manifest) -> str:
-    for name in ("weights", "crop", "temporal", "stride", "dim"):
+    for name in ("weights", "crop", "temporal", "stride", "dim", "rule", "columns"):
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             return f"{name} {str(before)[:16]} there, {str(after)[:16]} here"
