@@ -136,7 +136,7 @@ def test_bad_imports_are_named(vadclip):
     with pytest.raises(FeatureError, match="crops of Abuse001_x264 have different shapes"):
         import_features(folder, root / "out", "x")
     path.write_bytes(b"damage")
-    with pytest.raises(FeatureError, match=r"Abuse001_x264__3\.npy is damaged"):
+    with pytest.raises(FeatureError, match=r"Abuse001_x264__3\.npy cannot be read"):
         import_features(folder, root / "out", "x")
     path.unlink()
     with pytest.raises(FeatureError, match="Abuse001_x264 has no crop 3"):
