@@ -164,4 +164,4 @@ def window_frames(info: VideoInfo, start: int, end: int, windows: int) -> NDArra
     if shown is None:
         shown = np.arange(info.frame_count) / info.fps
     between = (shown[:-1] + shown[1:]) / 2  # times at which the nearest frame changes
-    return np.searchsorted(between, times, side="right").astype(np.int64)
+    return np.searchsorted(between, times + 1e-6, side="right").astype(np.int64)  # a tie goes to the later frame

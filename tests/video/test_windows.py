@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kgvad.errors import UsageError
-from kgvad.video.decode import VideoInfo, VideoReader
+from kgvad.video.decode import VideoInfo, VideoReader, probe
 from kgvad.video.sampling import EncoderOptions
 from kgvad.video.windows import WindowSampling
 from kgvad.video.write import write_video
@@ -64,8 +64,8 @@ def test_variable_rate_is_sampled_by_time_and_parts_without_frames_have_no_row(t
     path = write_video(tmp_path / "v.mp4", numbered(40), 10, times_s=times)
     sampling = WindowSampling()
     found, edges = sampled_frames(path, sampling)
-    assert edges.tolist() == [0, 16, 20, 36, 40]  # parts 0, 1, 5 and 6; nothing is shown in parts 2 to 4
-    assert found == by_definition(times, 10.0, sampling)
+    assert edges.tolist() == [0, 16, 20, 40]  # parts 0, 1 and 5; nothing begins in parts 2 to 4
+    assert found == by_definition(times, probe(path, exact=True).duration_s, sampling)
 
 
 def test_one_frame_a_snippet(tmp_path):
@@ -73,7 +73,7 @@ def test_one_frame_a_snippet(tmp_path):
     sampling = WindowSampling.of("i3d-actions", EncoderOptions(stride=1))
     found, edges = sampled_frames(path, sampling)
     assert edges.tolist() == [0, 4, 8, 12, 16, 21]
-    assert found[0] == [0, 1, 1, 1, 2, 3, 3, 3, 4, 5, 5, 5, 6, 7, 7, 7, 8, 9] or found[0] == [i // 2 for i in range(18)]
+    assert found[0] == [(i + 1) // 2 for i in range(18)]  # a tie goes to the later frame
 
 
 def test_memory_is_a_few_windows():

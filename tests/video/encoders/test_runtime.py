@@ -128,7 +128,20 @@ def test_onnxruntime_contacts_nobody(tmp_path):
         "r.run(torch.zeros(1, 3, 224, 224), 'features'); print(r.runtime)"
     )
     log = tmp_path / "calls"
-    command = ["env", "-u", "CI", "strace", "-f", "-e", "trace=connect,sendto,sendmsg", "-o", log, sys.executable, "-c", code]
+    command = [
+        "env",
+        "-u",
+        "CI",
+        "strace",
+        "-f",
+        "-e",
+        "trace=connect,sendto,sendmsg",
+        "-o",
+        log,
+        sys.executable,
+        "-c",
+        code,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=200)
     if done.returncode and "ptrace" in done.stderr:
         pytest.skip("strace may not trace here")
