@@ -40,8 +40,8 @@ def extract(
         typer.Option(
             "--encoder",
             "-e",
-            help="Visual encoder: i3d, i3d-actions, efficientnet-lite0, clip, blip, the name of an installed plugin, or the "
-            "folder of a CLIP or BLIP model.",
+            help="Visual encoder: i3d, i3d-actions, efficientnet-lite0, clip, blip, that of an installed package, or "
+            "the folder of a CLIP or BLIP model.",
             rich_help_panel=INPUTS,
         ),
     ] = "i3d",
