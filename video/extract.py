@@ -22,7 +22,8 @@ from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
-from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, check_finite, check_name, write_array
+from kgvad.video.feature_arrays import check_finite, write_array
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, check_name
 
 logger = logging.getLogger(__name__)
 

@@ -21,12 +21,13 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from kgvad.arrays import check_claim
 from kgvad.errors import FeatureError
-from kgvad.files import check_version, read_json, reading, replacing, write_json
+from kgvad.files import check_version, read_json, write_text
 from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.feature_arrays import read_array, write_array
+from kgvad.video.store_staging import MANIFEST, complete_decided, discard, has_decided, new_staging
 
-MANIFEST, LOCK = "manifest.json", "manifest.lock"
+LOCK = "manifest.lock"
 LOCK_TIMEOUT_S = 60.0  # a manifest is written in far less
 VERSION = 1  # of the manifest
 
@@ -196,7 +197,7 @@ class FeatureStore:
         self.root = root
         self.manifest = manifest
         self._new: dict[str, VideoEntry] = {}  # entered and not written yet
-        self._holding = False  # inside `adding`
+        self._staging: Path | None = None  # where `adding` collects arrays
 
     @classmethod
     def open(cls, root: str | os.PathLike[str], encoder: str | None = None) -> FeatureStore:
@@ -217,6 +218,10 @@ class FeatureStore:
         root = Path(root)
         if not root.is_dir():
             raise FeatureError(f"there are no features in {root}", "make some with 'kgvad extract'")
+        for folder in (root, *(path.parent.parent for path in root.glob(f"*/.staging-*/{MANIFEST}"))):
+            if has_decided(folder):
+                with _locked(folder):
+                    complete_decided(folder)
         folders = [root] if (root / MANIFEST).is_file() else sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
         if encoder is not None:
             folders = [path for path in folders if path.name == encoder or path == root]
@@ -309,29 +314,38 @@ class FeatureStore:
         expected = (entry.rows, manifest.dim) if manifest.crops == 1 else (manifest.crops, entry.rows, manifest.dim)
         if features.shape != expected:
             raise FeatureError(f"features of {video} have shape {list(features.shape)} instead of {list(expected)}")
-        write_array(self.path(video), features, video)
+        write_array((self._staging or self.root) / f"{video}.npy", features, video)
         self.enter(video, entry)
 
     def enter(self, video: str, entry: VideoEntry) -> None:
         """Put ``video``, whose array is already in place, into the manifest."""
         self.manifest.videos[video] = self._new[video] = entry
-        if not self._holding:
+        if self._staging is None:
             self._write()
 
     @contextmanager
     def adding(self) -> Iterator[FeatureStore]:
-        """Write the manifest once, when the block ends well; one that fails enters no video."""
-        self._holding = True
+        """Add many videos: all of them when the block ends well, none where it raises or the process is killed."""
+        before = dict(self.manifest.videos)
+        try:
+            self._staging = new_staging(self.root)
+        except OSError as error:
+            raise _not_writable(self.root, error) from error
         try:
             yield self
             self._write()
+        except BaseException:
+            self.manifest.videos, self._new = before, {}
+            raise
         finally:
-            self._holding = False
+            discard(self._staging)  # unless it was decided and only moving it into place failed
+            self._staging = None
 
     def _write(self) -> None:
         """Add what is new to the manifest on disk, which other processes may have changed in the meantime."""
         path = self.root / MANIFEST
         with _locked(self.root):
+            complete_decided(self.root)
             if path.is_file():
                 there = _read_manifest(path)
                 if there.fingerprint != self.fingerprint:
@@ -342,7 +356,8 @@ class FeatureStore:
                 self.manifest = there.model_copy(update={"videos": there.videos | self._new})
                 if not self._new:
                     return
-            write_json(path, self.manifest.model_dump(mode="json", exclude_defaults=False))
+            write_text((self._staging or self.root) / MANIFEST, self.manifest.model_dump_json(indent=2) + "\n")
+            complete_decided(self.root)
             self._new = {}
 
 
@@ -356,48 +371,11 @@ def _locked(root: Path) -> Iterator[None]:
     except Timeout as error:
         raise FeatureError(f"{root / LOCK} is held by another process", "end it, or try again later") from error
     except OSError as error:
-        raise FeatureError(f"cannot write {root}: {error.strerror}", "choose another --output") from error
+        raise _not_writable(root, error) from error
 
 
-def read_array(path: Path) -> NDArray[Any]:
-    """A .npy file of features, memory-mapped, checked to be finite numbers in two or three dimensions.
-
-    Raises
-    ------
-    FeatureError
-        Missing, damaged, not numbers, or not finite; the message names the file and the row.
-    """
-    if not path.exists():
-        raise FeatureError(f"{path} is missing", "extract that video again")
-    with reading(path, FeatureError, "extract that video again"):
-        with path.open("rb") as file:
-            check_claim(file, path.stat().st_size)
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim not in (2, 3) or 0 in array.shape:
-        shape = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
-        raise FeatureError(f"{path} holds {shape}, not float [T, D] or [crops, T, D]", "extract that video again")
-    check_finite(array, str(path))
-    return array
-
-
-def check_finite(array: NDArray[Any], name: str) -> None:
-    """Raise :class:`FeatureError` naming the first row of ``array`` that holds NaN or infinity."""
-    finite = np.isfinite(array)
-    if not finite.all():
-        where = np.argwhere(~finite)[0]
-        row = where[-2] if array.ndim > 1 else where[0]
-        kind = "NaN" if np.isnan(array[tuple(where)]) else "infinity"
-        raise FeatureError(f"{name}: row {row} holds {kind}", "extract that video again")
-
-
-def write_array(path: Path, features: NDArray[Any], name: str) -> None:
-    """Write features as float16, atomically; refuses what float16 cannot hold."""
-    check_finite(features, f"features of {name}")
-    with np.errstate(over="ignore"):
-        small = np.ascontiguousarray(features, dtype=np.float16)
-    check_finite(small, f"features of {name} as float16")
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, small)
+def _not_writable(root: Path, error: OSError) -> FeatureError:
+    return FeatureError(f"cannot write {root}: {error.strerror}", "choose another --output")
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -103,11 +103,11 @@ def import_segments(
                     segment_snippets=snippets,
                 ),
             )
+        truth.save(output)  # before the store counts as whole
     if unknown:
         logger.warning(
             f"the length of {unknown} training videos is unknown: training does not need it, times in them mean nothing"
         )
-    truth.save(output)
     return store, truth
 
 

@@ -12,7 +12,8 @@ from kgvad.detector.data.captions import CaptionRule, category_similarity
 from kgvad.detector.data.resample import lay
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError
-from kgvad.video.feature_store import FeatureStore, check_finite
+from kgvad.video.feature_arrays import check_finite
+from kgvad.video.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
