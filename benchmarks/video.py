@@ -52,7 +52,7 @@ def encode(video: Path, name: str) -> int:
     from kgvad.video.extract import extract_video
 
     encoder = load_visual_encoder(name)
-    return extract_video(video, encoder)[1].frame_count
+    return extract_video(video, encoder).info.frame_count
 
 
 def child(task: str, video: Path) -> None:

@@ -214,7 +214,7 @@ class Explainer:
     def _run(self) -> Run | None:
         """The run to score with: the named one, or the default one where it exists and videos can be encoded for it."""
         from kgvad.detector.run import CONFIG, Run, read_config
-        from kgvad.video.encoders.base import NAMES
+        from kgvad.video.encoders.base import visual_encoder_names
 
         options = self.options
         if options.encoder is not None and not options.run_is_named:
@@ -225,12 +225,13 @@ class Explainer:
         config = read_config(folder)
         if config.caption_dim is not None and options.captions is None:
             raise RunError(f"the run {folder} reads captions beside features", "name them with --captions FILE")
-        if config.encoder not in NAMES and not self._from_store:
+        known = visual_encoder_names()
+        if config.encoder not in known and not self._from_store:
             reason = (
                 f"the run {folder} was trained on {config.encoder} features, which kgvad cannot compute from a video"
             )
             if options.run_is_named:
-                raise RunError(reason, f"name their store with --features, or a run on {', '.join(NAMES)}")
+                raise RunError(reason, f"name their store with --features, or a run on {', '.join(known)}")
             logger.info(f"{reason}; scoring without training")
             return None
         run = Run.load(folder, options.device)
@@ -293,17 +294,17 @@ class Explainer:
 
     def _score(self, video: Path, captions: Captions | None) -> tuple[Scores, VideoInfo, NDArray[np.floating]]:
         """Features, then scores: by the run, or without training."""
-        from kgvad.video.extract import entry_of, extract_video
+        from kgvad.video.extract import extract_video
 
         options, encoder, run = self.options, self._encoder, self._run
-        total = max(1, probe(video).frame_count // encoder.sampling.stride)
+        total = encoder.sampling.expected_rows(probe(video))
         with progress(f"looking at {video.name} with {encoder.name}", total) as advance:
-            features, info = extract_video(video, encoder, advance=advance)
+            made = extract_video(video, encoder, advance=advance)
+        features, info, entry = made.features, made.info, made.entry
         if run is not None:
             from kgvad.detector.scoring.caption_input import caption_input
             from kgvad.detector.scoring.infer import score_features
 
-            entry = entry_of(info, features.shape[-2], encoder.sampling.stride)
             text = caption_input(run, captions, entry, options.device)
             made = encoder.fingerprint
             scores = score_features(run, features, entry, video=video.name, encoder_fingerprint=made, text=text)
@@ -312,7 +313,10 @@ class Explainer:
 
         joint = encoder.name in JOINT
         bank = self._bank if joint or captions is not None else None
-        return score_training_free(features, info, encoder=encoder, bank=bank, captions=captions), info, features
+        scores = score_training_free(
+            features, entry, encoder=encoder, bank=bank, captions=captions, video=info.path.name
+        )
+        return scores, info, features
 
     def _stored(
         self, video: Path, info: VideoInfo | None, captions: Captions | None = None

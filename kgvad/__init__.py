@@ -54,7 +54,7 @@ _WHERE = {
 __all__ = sorted(_WHERE)
 
 # Libraries that kgvad imports read these when they are imported. What the user set stays.
-for _switch in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DISABLE_SAFETENSORS_CONVERSION"):
+for _switch in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DISABLE_SAFETENSORS_CONVERSION", "ORT_DISABLE_TELEMETRY"):
     os.environ.setdefault(_switch, "1")
 if os.environ.get("KGVAD_OFFLINE", "").lower() not in ("", "0", "false", "no"):
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

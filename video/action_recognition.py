@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from kgvad.errors import UsageError
-from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.action_labels import action_labels
 from kgvad.video.decode import VideoInfo, probe, read_frames
-from kgvad.video.encoders.base import I3DEncoder, load_visual_encoder
-
-CLIP_FRAMES = 2 * SNIPPET_FRAMES
-"""Frames given to I3D at once: it was trained on 64, and gives steadier answers on 32 than on 16."""
-
-
-@cache
-def action_labels() -> tuple[str, ...]:
-    """The 400 class names, in the order of the logits."""
-    text = files("kgvad.video").joinpath("labels/kinetics400.txt").read_text("utf-8")
-    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+from kgvad.video.encoders.base import load_visual_encoder
+from kgvad.video.windows import FRAMES, RATE_HZ
 
 
 def recognise_actions(
@@ -36,7 +26,7 @@ def recognise_actions(
     top: int = 5,
     *,
     device: str = "cpu",
-    clips: int = 3,
+    windows: int = 3,
     info: VideoInfo | None = None,
 ) -> list[list[tuple[str, float]]]:
     """The likeliest Kinetics-400 actions in spans of frames; only those frames are decoded.
@@ -49,18 +39,53 @@ def recognise_actions(
         Frames [start, end).
     top
         Actions per span.
-    device
-        Torch device.
-    clips
-        At most this many clips of 32 frames, evenly spaced in the span, are looked at; their probabilities
-        are averaged. A clip takes about 2 seconds on one core.
-    info
-        Exact facts about the video, where they are known.
+    device, windows, info
+        As for :func:`action_probabilities`.
 
     Returns
     -------
     list
         For each span, (label, probability) by falling probability.
+
+    Raises
+    ------
+    UsageError, VideoError, WeightsError
+        As :func:`action_probabilities`.
+    """
+    labels = action_labels()
+    chances = action_probabilities(path, spans, device=device, windows=windows, info=info)
+    return [[(labels[i], float(row[i])) for i in np.argsort(-row)[:top]] for row in chances]
+
+
+def action_probabilities(
+    path: str | os.PathLike[str],
+    spans: Sequence[tuple[int, int]],
+    *,
+    device: str = "cpu",
+    windows: int = 3,
+    info: VideoInfo | None = None,
+) -> NDArray[np.float64]:
+    """Probabilities of the 400 actions in spans of frames; only those frames are decoded.
+
+    Where the video has ``i3d-actions`` features, :func:`probabilities_of_rows` gives the same without any decoding.
+
+    Parameters
+    ----------
+    path
+        The video.
+    spans
+        Frames [start, end).
+    device
+        Torch device.
+    windows
+        At most this many windows of 1.8 s, evenly spaced in a span, are encoded; their probabilities are averaged.
+    info
+        Exact facts about the video, where they are known.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 [spans, 400], in the order of :func:`~kgvad.video.action_labels.action_labels`.
 
     Raises
     ------
@@ -70,38 +95,73 @@ def recognise_actions(
         The video or the weights cannot be read.
     """
     if not spans:
-        return []
+        return np.zeros((0, len(action_labels())))
     if info is None or info.frame_times is None:
         info = probe(path, exact=True)
     for start, end in spans:
         if not 0 <= start < end <= info.frame_count:
             raise UsageError(f"frames {start} to {end} are not a part of {path}", f"it has {info.frame_count} frames")
-    encoder = load_visual_encoder("i3d", device)
-    assert isinstance(encoder, I3DEncoder)
+    encoder = load_visual_encoder("i3d-actions", device)
     size = encoder.decode_size(info.width, info.height)
-    labels = action_labels()
     results = []
     for start, end in spans:
-        picked = clip_frames(start, end, info.frame_count, clips)
-        found = read_frames(path, sorted(set(picked.ravel().tolist())), size=size, info=info)
-        chances = np.mean(
-            [encoder.probabilities(np.stack([found[i] for i in clip])[None])[0] for clip in picked], axis=0
-        )
-        best = np.argsort(-chances)[:top]
-        results.append([(labels[i], float(chances[i])) for i in best])
+        chosen = window_frames(info, start, end, windows)
+        frames = read_frames(path, sorted(set(chosen.ravel().tolist())), size=size, info=info)
+        logits = [encoder.encode(np.stack([frames[i] for i in window])[None])[0] for window in chosen]
+        results.append(softmax(np.asarray(logits, np.float64), axis=-1).mean(axis=0))
+    return np.stack(results)
+
+
+def probabilities_of_rows(
+    logits: NDArray[np.floating], rows: NDArray[np.int64], spans: Sequence[tuple[int, int]]
+) -> NDArray[np.float64]:
+    """Probabilities of the 400 actions in spans of frames, from ``i3d-actions`` features.
+
+    Parameters
+    ----------
+    logits
+        Features of the video, [T, 400].
+    rows
+        Frames [start, end) of each row, int64 [T, 2].
+    spans
+        Frames [start, end).
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 [spans, 400]: the mean over the rows that overlap a span, weighted by the frames they share.
+
+    Raises
+    ------
+    UsageError
+        No row overlaps a span.
+    """
+    chances = softmax(np.asarray(logits, np.float64), axis=-1)
+    results = np.zeros((len(spans), chances.shape[1]))
+    for index, (start, end) in enumerate(spans):
+        shared = np.clip(np.minimum(rows[:, 1], end) - np.maximum(rows[:, 0], start), 0, None)
+        if not shared.any():
+            raise UsageError(f"no row of features overlaps frames {start} to {end}", "name a span inside the video")
+        results[index] = shared @ chances / shared.sum()
     return results
 
 
-def clip_frames(start: int, end: int, frame_count: int, clips: int) -> NDArray[np.int64]:
-    """Frame indices of the clips, int64 [n, frames]; a span shorter than a clip is widened within the video."""
-    frames = min(CLIP_FRAMES, frame_count)
-    if end - start < frames:
-        start = max(0, min((start + end - frames) // 2, frame_count - frames))
-        end = start + frames
-    count = max(1, min(clips, (end - start) // frames))
-    starts = (
-        np.linspace(start, end - frames, count + 2)[1:-1] if count < clips else np.linspace(start, end - frames, count)
-    )
-    if count == 1:
-        starts = np.array([(start + end - frames) / 2])
-    return starts.astype(np.int64)[:, None] + np.arange(frames)
+def window_frames(info: VideoInfo, start: int, end: int, windows: int) -> NDArray[np.int64]:
+    """Frames of at most ``windows`` windows evenly spaced in frames [start, end), int64 [n, 18], .1 s apart.
+
+    A span shorter than a window is widened within the video; in a shorter video the last frame is repeated.
+    """
+    length = FRAMES / RATE_HZ
+    begin, finish = info.seconds(start), info.seconds(end)
+    if finish - begin < length:
+        begin = (begin + finish - length) / 2
+    begin = max(0.0, min(begin, info.duration_s - length))
+    last = max(begin, min(finish, info.duration_s) - length)
+    count = max(1, min(windows, round((finish - begin) / length)))
+    starts = np.linspace(begin, last, count) if count > 1 else np.array([(begin + last) / 2])
+    times = starts[:, None] + np.arange(FRAMES) / RATE_HZ
+    shown = info.frame_times
+    if shown is None:
+        shown = np.arange(info.frame_count) / info.fps
+    between = (shown[:-1] + shown[1:]) / 2  # times at which the nearest frame changes
+    return np.searchsorted(between, times + 1e-6, side="right").astype(np.int64)  # a tie goes to the later frame

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -181,20 +182,69 @@ class VideoReader:
         self.info = probe(path)
         self.size = size or (self.info.width, self.info.height)
         self._threads = threads
+        self._times: list[float] = []  # of the frames decoded so far, never falling
+
+    @property
+    def decoded_s(self) -> float:
+        """Time of the latest frame that was decoded, seconds after the first."""
+        return self._times[-1] if self._times else 0.0
+
+    def frames_before(self, time_s: float) -> int:
+        """How many of the frames decoded so far are shown before this time."""
+        return bisect_left(self._times, time_s)
 
     def frames(self, period: int = 1, wanted: Sequence[int] = (0,)) -> Iterator[Frame]:
         """Frames whose index modulo ``period`` is in ``wanted``; only these are converted to pictures."""
-        declared = self.info.frame_count
-        convert = Converter(self.size, self.info.rotation)
-        times: list[float] = []
         keep = frozenset(wanted)
+        convert = Converter(self.size, self.info.rotation)
+        for index, decoded in self._pass():
+            if index % period in keep:
+                yield Frame(index, self.decoded_s, convert(decoded))
+
+    def sampled(self, rate_hz: float, assumed_fps: float | None = None) -> Iterator[NDArray[np.uint8]]:
+        """For each multiple of 1/``rate_hz`` seconds the frame nearest to it, uint8 [H, W, 3], RGB.
+
+        Parameters
+        ----------
+        rate_hz
+            Pictures a second. Where the video has fewer, frames are repeated; where it has more, some are skipped and
+            not converted to pictures.
+        assumed_fps
+            Frames a second that replace the times of the file.
+        """
+        convert = Converter(self.size, self.info.rotation)
+        point = 0
+        shown = -1  # index of the frame in `picture`
+        picture: NDArray[np.uint8] = np.empty(0, np.uint8)
+        before: tuple[int, float, Any] | None = None  # index, time and content of the latest frame
+        for index, decoded in self._pass(assumed_fps):
+            while before is not None and point / rate_hz < (before[1] + self.decoded_s) / 2 - 1e-6:
+                if shown != before[0]:
+                    shown, picture = before[0], convert(before[2])
+                yield picture
+                point += 1
+            before = (index, self.decoded_s, decoded)
+        assert before is not None  # a video without frames is an error
+        end = self.info.frame_count / assumed_fps if assumed_fps else self.info.duration_s
+        while point / rate_hz < end - 1e-6:
+            if shown != before[0]:
+                shown, picture = before[0], convert(before[2])
+            yield picture
+            point += 1
+
+    def _pass(self, assumed_fps: float | None = None) -> Iterator[tuple[int, Any]]:
+        """Every decoded frame with its index; notes its time, and makes ``info`` exact at the end."""
+        declared = self.info.frame_count
+        times: list[float] = []  # as the file gives them
+        self._times = []
         with open_video(self.path, self._threads) as (container, stream):
             timed = container.format.name not in NO_TIMESTAMPS
             for index, frame in enumerate(decoded_frames(container, stream, self.path)):
                 guess = times[-1] + 1 / self.info.fps if times else 0.0
                 times.append(frame.time if timed and frame.time is not None else guess)
-                if index % period in keep:
-                    yield Frame(index, times[-1] - times[0], convert(frame))
+                shown = index / assumed_fps if assumed_fps else times[-1] - times[0]
+                self._times.append(max(shown, self.decoded_s))
+                yield index, frame
             exact = bool(stream.frames)
         if not times:
             raise VideoError(f"{self.path} holds no frame that can be decoded", "the file is damaged; use another copy")

@@ -22,10 +22,29 @@ from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
-from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, check_finite, check_name, write_array
-from kgvad.video.sampling import Sampling
+from kgvad.video.feature_arrays import check_finite, write_array
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, check_name
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ExtractedVideo:
+    """Features of one video.
+
+    Attributes
+    ----------
+    features
+        float32 [T, D], or [crops, T, D].
+    info
+        Exact facts about the video.
+    entry
+        What a feature store keeps about it; ``entry.spans()`` gives the frames [start, end) of each row.
+    """
+
+    features: NDArray[np.float32]
+    info: VideoInfo
+    entry: VideoEntry
 
 
 def extract_video(
@@ -34,7 +53,7 @@ def extract_video(
     *,
     threads: int = 0,
     advance: Advance | None = None,
-) -> tuple[NDArray[np.float32], VideoInfo]:
+) -> ExtractedVideo:
     """Features of one video; decoding runs beside encoding, at most three batches ahead.
 
     Parameters
@@ -46,26 +65,19 @@ def extract_video(
     threads
         Decoder threads; 0 takes one per core.
     advance
-        Called with the number of finished snippets.
-
-    Returns
-    -------
-    tuple
-        float32 [T, D] or [crops, T, D] with T = floor(frames / stride), and the exact facts about the video.
+        Called with the number of finished rows.
 
     Raises
     ------
     VideoError
-        The video cannot be read or is shorter than one snippet.
+        The video cannot be read, or it is shorter than one snippet and the encoder needs whole snippets.
     FeatureError
         The encoder gave values that are not finite.
     """
     reader = VideoReader(path, threads=threads)
     reader.size = encoder.decode_size(reader.info.width, reader.info.height)
-    sampling = encoder.sampling
     rows: list[NDArray[np.float32]] = []
-    snippets = reader.snippets(sampling.stride, sampling.positions)
-    for batch in _ahead(_batches(snippets, encoder.batch), depth=2):
+    for batch in prefetched(_batches(encoder.sampling.clips(reader), encoder.batch), depth=2):
         rows.append(encoder.encode(batch))
         if advance is not None:
             advance(len(batch))
@@ -73,13 +85,16 @@ def extract_video(
     if features.ndim == 3:
         features = np.ascontiguousarray(features.transpose(1, 0, 2))
     check_finite(features, f"features of {path}")
-    return features, reader.info
+    edges = encoder.sampling.edges(reader.info)
+    return ExtractedVideo(
+        features, reader.info, entry_of(reader.info, features.shape[-2], encoder.sampling.stride, edges)
+    )
 
 
-def _batches(snippets: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
+def _batches(clips: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
     batch: list[NDArray[np.uint8]] = []
-    for snippet in snippets:
-        batch.append(snippet)
+    for clip in clips:
+        batch.append(clip)
         if len(batch) == size:
             yield np.stack(batch)
             batch = []
@@ -87,7 +102,7 @@ def _batches(snippets: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArr
         yield np.stack(batch)
 
 
-def _ahead(items: Iterator[NDArray[np.uint8]], depth: int) -> Iterator[NDArray[np.uint8]]:
+def prefetched(items: Iterator[NDArray[np.uint8]], depth: int) -> Iterator[NDArray[np.uint8]]:
     """The same items, made in a thread up to ``depth`` ahead; its exception is raised here."""
     queue: Queue[tuple[NDArray[np.uint8] | None, BaseException | None]] = Queue(depth)
     stopped = Event()
@@ -120,19 +135,39 @@ def _ahead(items: Iterator[NDArray[np.uint8]], depth: int) -> Iterator[NDArray[n
             thread.join(0.02)
 
 
-def entry_of(info: VideoInfo, rows: int, stride: int, source: str | None = None) -> VideoEntry:
-    """The manifest's entry of a decoded video."""
+def entry_of(
+    info: VideoInfo,
+    rows: int,
+    stride: int,
+    edges: NDArray[np.int64] | None = None,
+) -> VideoEntry:
+    """The manifest's entry of a decoded video.
+
+    Parameters
+    ----------
+    info
+        Exact facts about the video.
+    rows
+        Rows of features, T.
+    stride
+        Frames per snippet.
+    edges
+        First frame of each row and the end of the last, int64 [T + 1]; ``None``: row i begins at frame i stride.
+    """
     times = None
     if info.variable_rate:
-        times = [info.seconds(row * stride) for row in range(rows)] + [info.duration_s]
+        starts = range(0, rows * stride, stride) if edges is None else edges[:-1].tolist()
+        times = [*(info.seconds(frame) for frame in starts), info.duration_s]
     status = info.path.stat()
     return VideoEntry(
         frame_count=info.frame_count,
         fps=info.fps,
         rows=rows,
+        layout="uniform" if edges is None else "spans",
         stride=stride,
+        edges=None if edges is None else edges.tolist(),
         times_s=times,
-        source=source or info.path.name,
+        source=info.path.name,
         source_bytes=status.st_size,
         source_mtime_ns=status.st_mtime_ns,
     )
@@ -149,6 +184,8 @@ def manifest_of(encoder: VisualEncoder) -> Manifest:
         crops=sampling.crops,
         temporal=sampling.temporal,
         stride=sampling.stride,
+        columns=None if encoder.columns is None else list(encoder.columns),
+        rule=sampling.rule(),
         fingerprint=encoder.fingerprint,
     )
 
@@ -240,7 +277,7 @@ def extract_folder(
         outcomes = (
             _in_processes(todo, store, encoder, encoder_name or encoder.name, min(workers, len(todo)))
             if workers > 1 and len(todo) > 1
-            else _in_turn(todo, store, encoder)
+            else _one_by_one(todo, store, encoder)
         )
         for video, entry, reason in outcomes:
             advance()
@@ -274,39 +311,39 @@ def _default_workers(encoder: VisualEncoder, videos: int) -> int:
 Outcome = tuple[str, VideoEntry | None, str]  # identifier, entry or None, reason of failure
 
 
-def _one(video: str, path: Path, target: Path, encoder: VisualEncoder, threads: int) -> Outcome:
+def _extract_one(video: str, path: Path, target: Path, encoder: VisualEncoder, threads: int) -> Outcome:
     """Extract one video and write its array; every error that belongs to this video becomes a reason."""
     try:
         check_name(video)
-        features, info = extract_video(path, encoder, threads=threads)
-        write_array(target, features, video)
-        return video, entry_of(info, features.shape[-2], encoder.sampling.stride), ""
+        made = extract_video(path, encoder, threads=threads)
+        write_array(target, made.features, video)
+        return video, made.entry, ""
     except KgvadError as error:
         return video, None, " ".join(str(error).split())
     except Exception as error:  # a decoder bug met in one file must not cost the other thousand
         return video, None, f"{path} failed unexpectedly ({type(error).__name__}: {error})"
 
 
-def _in_turn(todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder) -> Iterator[Outcome]:
+def _one_by_one(todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder) -> Iterator[Outcome]:
     for video, path in todo.items():
-        yield _one(video, path, store.path(video), encoder, threads=0)
+        yield _extract_one(video, path, store.path(video), encoder, threads=0)
 
 
 _worker_encoder: VisualEncoder | None = None  # of this worker process, loaded once by the initializer
 
 
-def _start_worker(name: str, sampling: dict[str, Any], device: str) -> None:
+def _start_worker(name: str, options: dict[str, Any], device: str) -> None:
     global _worker_encoder
     import torch
 
     serve_parent()
     torch.set_num_threads(1)
-    _worker_encoder = load_visual_encoder(name, device, **sampling)
+    _worker_encoder = load_visual_encoder(name, device, **options)
 
 
-def _work(video: str, path: Path, target: Path) -> Outcome:
+def _extract_in_worker(video: str, path: Path, target: Path) -> Outcome:
     assert _worker_encoder is not None
-    return _one(video, path, target, _worker_encoder, threads=1)
+    return _extract_one(video, path, target, _worker_encoder, threads=1)
 
 
 def _in_processes(
@@ -317,13 +354,13 @@ def _in_processes(
         workers,
         mp_context=worker_context(),
         initializer=_start_worker,
-        initargs=(name, _sampling_options(encoder.sampling), device),
+        initargs=(name, asdict(encoder.sampling.options()), device),
     )
     try:
         # big files first, so that no process is left alone with one at the end
         order: Sequence[str] = sorted(todo, key=lambda video: -_size(todo[video]))
         futures: dict[Future[Outcome], str] = {
-            pool.submit(_work, video, todo[video], store.path(video)): video for video in order
+            pool.submit(_extract_in_worker, video, todo[video], store.path(video)): video for video in order
         }
         for future in as_completed(futures):
             try:
@@ -342,7 +379,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _sampling_options(sampling: Sampling) -> dict[str, Any]:
-    return asdict(sampling)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.errors import FeatureError
-from kgvad.video.feature_store import FeatureStore, read_array
+from kgvad.video.feature_arrays import read_array
+from kgvad.video.feature_store import FeatureStore
 
 SAME, CLOSE, RELATED = 0.9999, 0.99, 0.9  # mean cosine of the verdicts
 

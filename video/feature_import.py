@@ -22,7 +22,8 @@ from kgvad.console import track
 from kgvad.errors import FeatureError, UsageError
 from kgvad.files import refuse_inputs
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, read_array
+from kgvad.video.feature_arrays import read_array
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 _CROP = re.compile(r"__(\d)$")
 _SUFFIXES = ("_i3d", "_c3d", "_clip")  # that lists put behind the name of the video

@@ -21,16 +21,17 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from kgvad.arrays import check_claim
 from kgvad.errors import FeatureError
-from kgvad.files import check_version, read_json, reading, replacing, write_json
+from kgvad.files import check_version, read_json, write_text
 from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.feature_arrays import read_array, write_array
+from kgvad.video.store_staging import MANIFEST, complete_decided, discard, has_decided, new_staging
 
-MANIFEST, LOCK = "manifest.json", "manifest.lock"
+LOCK = "manifest.lock"
 LOCK_TIMEOUT_S = 60.0  # a manifest is written in far less
 VERSION = 1  # of the manifest
 
-Layout = Literal["uniform", "segments"]
+Layout = Literal["uniform", "segments", "spans"]
 
 
 class VideoEntry(BaseModel):
@@ -44,11 +45,14 @@ class VideoEntry(BaseModel):
         Rows of features, T.
     layout
         ``uniform``: row i covers frames [i stride, (i + 1) stride). ``segments``: a fixed number of rows, each covering
-        ``segment_snippets`` snippets. In both the last row also covers the tail.
+        ``segment_snippets`` snippets. In both the last row also covers the tail. ``spans``: row i covers frames
+        [edges[i], edges[i + 1]).
     stride
         Frames per snippet.
     segment_snippets
         Snippets per row of the layout ``segments``.
+    edges
+        First frame of each row and the end of the last, T + 1 frames, of the layout ``spans``.
     times_s
         Start of each row and end of the last, seconds; only kept where the frame rate varies.
     source, source_bytes, source_mtime_ns
@@ -63,6 +67,7 @@ class VideoEntry(BaseModel):
     layout: Layout = "uniform"
     stride: Annotated[int, Field(gt=0)] = SNIPPET_FRAMES
     segment_snippets: Annotated[int, Field(gt=0)] | None = None
+    edges: list[int] | None = None
     times_s: list[float] | None = None
     source: str | None = None
     source_bytes: int | None = None
@@ -72,12 +77,21 @@ class VideoEntry(BaseModel):
     def _fits(self) -> VideoEntry:
         if (self.layout == "segments") != (self.segment_snippets is not None):
             raise ValueError("segment_snippets belongs to the layout segments, and only to it")
+        if (self.layout == "spans") != (self.edges is not None):
+            raise ValueError("edges belong to the layout spans, and only to it")
+        if self.edges is not None:
+            steps = np.diff(self.edges)
+            if len(steps) != self.rows or self.edges[0] != 0 or self.edges[-1] != self.frame_count or (steps < 1).any():
+                raise ValueError(f"edges must be {self.rows + 1} rising frames from 0 to {self.frame_count}")
         if self.times_s is not None and len(self.times_s) != self.rows + 1:
             raise ValueError(f"times_s has {len(self.times_s)} values for {self.rows} rows")
         return self
 
     def spans(self) -> NDArray[np.int64]:
         """Frames [start, end) of each row, int64 [T, 2]; the last row reaches to the end of the video."""
+        if self.edges is not None:
+            edges = np.asarray(self.edges, np.int64)
+            return np.stack([edges[:-1], edges[1:]], axis=1)
         length = self.stride * (self.segment_snippets or 1)
         starts = np.arange(self.rows, dtype=np.int64) * length
         spans = np.minimum(np.stack([starts, starts + length], axis=1), self.frame_count)
@@ -85,11 +99,25 @@ class VideoEntry(BaseModel):
         return spans
 
 
+class WindowRule(BaseModel):
+    """How windows were sampled by time; see :mod:`kgvad.video.windows`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step_s: Annotated[float, Field(gt=0)]
+    rate_hz: Annotated[float, Field(gt=0)]
+    frames: Annotated[int, Field(gt=0)]
+    stride: Annotated[int, Field(gt=0)] = SNIPPET_FRAMES
+    assumed_fps: Annotated[float, Field(gt=0)] | None = None
+    short_videos: str = ""
+
+
 class Manifest(BaseModel):
     """How the features of a store were made, and the videos it holds.
 
     ``fingerprint`` is computed where it is not given. ``weights`` is the SHA-256 of the encoder's weights, or
-    ``unknown`` for features of other programs.
+    ``unknown`` for features of other programs. ``columns`` names the D columns where each has a meaning of its own.
+    ``rule`` says how windows were sampled by time.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -104,6 +132,8 @@ class Manifest(BaseModel):
     stride: Annotated[int, Field(gt=0)] = SNIPPET_FRAMES
     fingerprint: str = ""
     made_by: str = Field(default_factory=lambda: f"kgvad {installed_version('kgvad')}")
+    columns: list[str] | None = None
+    rule: WindowRule | None = None
     note: str | None = None  # where features of other programs come from
     videos: dict[str, VideoEntry] = {}
 
@@ -121,8 +151,12 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _fingerprinted(self) -> Manifest:
+        if self.columns is not None and len(self.columns) != self.dim:
+            raise ValueError(f"there are {len(self.columns)} names for {self.dim} columns")
         if not self.fingerprint:
-            facts = self.model_dump(include={"encoder", "dim", "weights", "crop", "temporal", "stride"})
+            keys = {"encoder", "dim", "weights", "crop", "temporal", "stride"}
+            keys |= {key for key in ("columns", "rule") if getattr(self, key) is not None}
+            facts = self.model_dump(include=keys)
             self.fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         return self
 
@@ -163,7 +197,7 @@ class FeatureStore:
         self.root = root
         self.manifest = manifest
         self._new: dict[str, VideoEntry] = {}  # entered and not written yet
-        self._holding = False  # inside `adding`
+        self._staging: Path | None = None  # where `adding` collects arrays
 
     @classmethod
     def open(cls, root: str | os.PathLike[str], encoder: str | None = None) -> FeatureStore:
@@ -184,6 +218,10 @@ class FeatureStore:
         root = Path(root)
         if not root.is_dir():
             raise FeatureError(f"there are no features in {root}", "make some with 'kgvad extract'")
+        for folder in (root, *(path.parent.parent for path in root.glob(f"*/.staging-*/{MANIFEST}"))):
+            if has_decided(folder):
+                with _locked(folder):
+                    complete_decided(folder)
         folders = [root] if (root / MANIFEST).is_file() else sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
         if encoder is not None:
             folders = [path for path in folders if path.name == encoder or path == root]
@@ -276,29 +314,38 @@ class FeatureStore:
         expected = (entry.rows, manifest.dim) if manifest.crops == 1 else (manifest.crops, entry.rows, manifest.dim)
         if features.shape != expected:
             raise FeatureError(f"features of {video} have shape {list(features.shape)} instead of {list(expected)}")
-        write_array(self.path(video), features, video)
+        write_array((self._staging or self.root) / f"{video}.npy", features, video)
         self.enter(video, entry)
 
     def enter(self, video: str, entry: VideoEntry) -> None:
         """Put ``video``, whose array is already in place, into the manifest."""
         self.manifest.videos[video] = self._new[video] = entry
-        if not self._holding:
+        if self._staging is None:
             self._write()
 
     @contextmanager
     def adding(self) -> Iterator[FeatureStore]:
-        """Write the manifest once, when the block ends well; one that fails enters no video."""
-        self._holding = True
+        """Add many videos: all of them when the block ends well, none where it raises or the process is killed."""
+        before = dict(self.manifest.videos)
+        try:
+            self._staging = new_staging(self.root)
+        except OSError as error:
+            raise _not_writable(self.root, error) from error
         try:
             yield self
             self._write()
+        except BaseException:
+            self.manifest.videos, self._new = before, {}
+            raise
         finally:
-            self._holding = False
+            discard(self._staging)  # unless it was decided and only moving it into place failed
+            self._staging = None
 
     def _write(self) -> None:
         """Add what is new to the manifest on disk, which other processes may have changed in the meantime."""
         path = self.root / MANIFEST
         with _locked(self.root):
+            complete_decided(self.root)
             if path.is_file():
                 there = _read_manifest(path)
                 if there.fingerprint != self.fingerprint:
@@ -309,7 +356,8 @@ class FeatureStore:
                 self.manifest = there.model_copy(update={"videos": there.videos | self._new})
                 if not self._new:
                     return
-            write_json(path, self.manifest.model_dump(mode="json", exclude_defaults=False))
+            write_text((self._staging or self.root) / MANIFEST, self.manifest.model_dump_json(indent=2) + "\n")
+            complete_decided(self.root)
             self._new = {}
 
 
@@ -323,48 +371,11 @@ def _locked(root: Path) -> Iterator[None]:
     except Timeout as error:
         raise FeatureError(f"{root / LOCK} is held by another process", "end it, or try again later") from error
     except OSError as error:
-        raise FeatureError(f"cannot write {root}: {error.strerror}", "choose another --output") from error
+        raise _not_writable(root, error) from error
 
 
-def read_array(path: Path) -> NDArray[Any]:
-    """A .npy file of features, memory-mapped, checked to be finite numbers in two or three dimensions.
-
-    Raises
-    ------
-    FeatureError
-        Missing, damaged, not numbers, or not finite; the message names the file and the row.
-    """
-    if not path.exists():
-        raise FeatureError(f"{path} is missing", "extract that video again")
-    with reading(path, FeatureError, "extract that video again"):
-        with path.open("rb") as file:
-            check_claim(file, path.stat().st_size)
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim not in (2, 3) or 0 in array.shape:
-        shape = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
-        raise FeatureError(f"{path} holds {shape}, not float [T, D] or [crops, T, D]", "extract that video again")
-    check_finite(array, str(path))
-    return array
-
-
-def check_finite(array: NDArray[Any], name: str) -> None:
-    """Raise :class:`FeatureError` naming the first row of ``array`` that holds NaN or infinity."""
-    finite = np.isfinite(array)
-    if not finite.all():
-        where = np.argwhere(~finite)[0]
-        row = where[-2] if array.ndim > 1 else where[0]
-        kind = "NaN" if np.isnan(array[tuple(where)]) else "infinity"
-        raise FeatureError(f"{name}: row {row} holds {kind}", "extract that video again")
-
-
-def write_array(path: Path, features: NDArray[Any], name: str) -> None:
-    """Write features as float16, atomically; refuses what float16 cannot hold."""
-    check_finite(features, f"features of {name}")
-    with np.errstate(over="ignore"):
-        small = np.ascontiguousarray(features, dtype=np.float16)
-    check_finite(small, f"features of {name} as float16")
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, small)
+def _not_writable(root: Path, error: OSError) -> FeatureError:
+    return FeatureError(f"cannot write {root}: {error.strerror}", "choose another --output")
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -379,7 +390,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _difference(old: Manifest, new: Manifest) -> str:
-    for name in ("weights", "crop", "temporal", "stride", "dim"):
+    for name in ("weights", "crop", "temporal", "stride", "dim", "rule", "columns"):
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             return f"{name} {str(before)[:16]} there, {str(after)[:16]} here"

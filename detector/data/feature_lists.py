@@ -28,7 +28,9 @@ from kgvad.detector.data.segment_archives import FPS, frame_counts, import_segme
 from kgvad.errors import FeatureError, UsageError
 from kgvad.files import reading
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.feature_store import MANIFEST, FeatureStore, Manifest, VideoEntry, read_array
+from kgvad.video.feature_arrays import read_array
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
+from kgvad.video.store_staging import MANIFEST
 
 logger = logging.getLogger(__name__)
 
@@ -169,9 +171,9 @@ def import_lists(
             array = array[np.arange(crops) % len(array)]
             entry = _entry(video, array.shape[1], frame_counts.get(video), FPS.get(dataset, 30.0))
             store.add(video, array if crops > 1 else array[0], entry)
+        truth.save(output)  # before the store counts as whole
     if repeated:
         logger.warning(f"{repeated} videos have fewer than {crops} crops; their crops are repeated")
-    truth.save(output)
     return store, truth
 
 

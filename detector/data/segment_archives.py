@@ -81,9 +81,9 @@ def import_segments(
                 unknown += 1
                 count = len(segments) * SNIPPET_FRAMES
             store.add(name, segments, _entry(count, len(segments), FPS[dataset]))
+        truth.save(output)  # before the store counts as whole
     if unknown:
         logger.warning(f"{unknown} training videos have no frame count: their times mean nothing, training needs none")
-    truth.save(output)
     return store, truth
 
 

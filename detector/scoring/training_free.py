@@ -36,7 +36,8 @@ from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.decode import VideoInfo
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.extract import entry_of
-from kgvad.video.feature_store import Manifest, VideoEntry, check_finite
+from kgvad.video.feature_arrays import check_finite
+from kgvad.video.feature_store import Manifest, VideoEntry
 
 FLOOR = 1e-3  # cosine distance that compression noise causes; ratios of smaller distances are meaningless
 

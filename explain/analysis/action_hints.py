@@ -70,14 +70,14 @@ def look(
     """
     if not intervals:
         return {}
-    from kgvad.video.action_recognition import action_labels, recognise_actions
+    from kgvad.video.action_labels import action_labels
+    from kgvad.video.action_recognition import action_probabilities
 
     names = list(action_labels())
     highest = sorted(range(len(intervals)), key=lambda i: (-intervals[i].peak, i))[:MOST_EVENTS]
     peaks = [_around(scores, intervals[i], info.frame_count) for i in highest]
     calm = quiet_spans(scores, intervals)
-    found = recognise_actions(path, [*peaks, *calm], len(names), device=device, clips=2, info=info)
-    chances = np.array([[dict(row)[name] for name in names] for row in found])  # [events + quiet, actions]
+    chances = action_probabilities(path, [*peaks, *calm], device=device, windows=2, info=info)  # [events + quiet, 400]
     quiet = chances[len(peaks) :].mean(axis=0) if calm else np.zeros(len(names))
     vectors = text.encode(names) if text is not None and bank is not None else None
     return {

@@ -13,7 +13,8 @@ from kgvad.detector.scoring.caption_scorer import CaptionRule, category_similari
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError
 from kgvad.vectors import unit
-from kgvad.video.feature_store import FeatureStore, check_finite
+from kgvad.video.feature_arrays import check_finite
+from kgvad.video.feature_store import FeatureStore
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank

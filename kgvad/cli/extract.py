@@ -40,7 +40,8 @@ def extract(
         typer.Option(
             "--encoder",
             "-e",
-            help="Visual encoder: i3d, efficientnet-lite0, clip, blip, or the folder of a CLIP or BLIP model.",
+            help="Visual encoder: i3d, i3d-actions, efficientnet-lite0, clip, blip, that of an installed package, or "
+            "the folder of a CLIP or BLIP model.",
             rich_help_panel=INPUTS,
         ),
     ] = "i3d",
@@ -63,6 +64,13 @@ def extract(
             min=1, help="Frames per snippet; 1 for videos that hold one frame per snippet.", rich_help_panel=SAMPLING
         ),
     ] = 16,
+    step: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds from one row of features to the next, for i3d-actions. Default: 1.6.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -106,7 +114,12 @@ def extract(
         lists,
     )
     logger.info("features of dataset %s: %s", place.dataset, place.root)
-    options = {"crop": crop.value, "temporal": temporal.value if temporal else None, "stride": stride}
+    options = {
+        "crop": crop.value,
+        "temporal": temporal.value if temporal else None,
+        "stride": stride,
+        "step_s": step,
+    }
     done = extract_folder(
         source, place.root, session.visual_encoder(encoder, **options), workers=workers, encoder_name=encoder
     )

@@ -26,8 +26,9 @@ from kgvad.explain.quality.text_quality import read_references
 from kgvad.explain.report import Report
 from kgvad.kg.tables import load_table
 from kgvad.settings import load_settings
+from kgvad.video.feature_arrays import read_array
 from kgvad.video.feature_import import read_listing
-from kgvad.video.feature_store import FeatureStore, Manifest, read_array
+from kgvad.video.feature_store import FeatureStore, Manifest
 
 SCORES = {"scores": [0.1, 0.9], "fps": 25.0, "spans": [[0, 16], [16, 32]], "frame_count": 32}
 

@@ -11,6 +11,7 @@ class Brightness:
     name = "brightness"
     dim = 1
     weights = "none"
+    columns = None
     batch = 2
     fingerprint = "b"
     sampling = Sampling(temporal="mean16")

@@ -1,10 +1,14 @@
 """What I3D recognises in parts of a video."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from kgvad.errors import UsageError
-from kgvad.video.action_recognition import action_labels, clip_frames, recognise_actions
+from kgvad.video.action_labels import action_labels
+from kgvad.video.action_recognition import probabilities_of_rows, recognise_actions, window_frames
+from kgvad.video.decode import VideoInfo
 from kgvad.video.write import write_video
 
 
@@ -15,25 +19,38 @@ def test_labels_are_the_400_of_kinetics():
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "count", "clips", "first", "shape"),
+    ("start", "end", "count", "windows", "first"),
     [
-        (0, 32, 100, 3, [0], (1, 32)),
-        (0, 96, 100, 3, [0, 32, 64], (3, 32)),
-        (0, 1000, 1000, 2, [0, 968], (2, 32)),
-        (40, 50, 100, 3, [29], (1, 32)),  # widened to a clip around it
-        (95, 100, 100, 3, [68], (1, 32)),  # and kept inside the video
-        (0, 5, 100, 3, [0], (1, 32)),
-        (0, 20, 20, 3, [0], (1, 20)),  # a video shorter than a clip
-        (10, 90, 100, 1, [34], (1, 32)),
+        (0, 45, 250, 3, [0]),  # 1.8 s: one window
+        (0, 135, 250, 3, [0, 45, 90]),
+        (0, 250, 250, 2, [0, 205]),
+        (100, 105, 250, 3, [80]),  # widened to a window around it
+        (245, 250, 250, 3, [205]),  # and kept inside the video
+        (20, 220, 250, 1, [98]),
+        (0, 20, 20, 3, [0]),  # a video shorter than a window
     ],
 )
-def test_which_frames_are_looked_at(start, end, count, clips, first, shape):
-    picked = clip_frames(start, end, count, clips)
-    assert picked.shape == shape
-    assert picked[:, 0].tolist() == first
-    assert picked.min() >= 0
-    assert picked.max() < count
-    assert (np.diff(picked, axis=1) == 1).all()
+def test_which_frames_are_encoded(start, end, count, windows, first):
+    info = VideoInfo(Path("v.mp4"), 25.0, count, 64, 48, count / 25)
+    chosen = window_frames(info, start, end, windows)
+    assert chosen.shape == (len(first), 18)
+    assert chosen[:, 0].tolist() == first
+    assert chosen.min() >= 0
+    assert chosen.max() < count
+    if count > 45:
+        assert (np.diff(chosen, axis=1) >= 2).all()
+        assert chosen[:, -1] - chosen[:, 0] == pytest.approx(42.5, abs=0.5)
+    else:
+        assert chosen[0, -9:].tolist() == [count - 1] * 9
+
+
+def test_rows_of_features_give_the_probabilities_of_spans():
+    logits = np.log(np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]]))
+    rows = np.array([[0, 48], [48, 96], [96, 110]])
+    found = probabilities_of_rows(logits, rows, [(0, 48), (24, 72), (100, 200)])
+    np.testing.assert_allclose(found[:, 0], [0.5, 0.7, 0.2])
+    with pytest.raises(UsageError, match="no row of features overlaps frames 110 to 120"):
+        probabilities_of_rows(logits, rows, [(110, 120)])
 
 
 def test_spans_outside_the_video_are_refused(tmp_path):

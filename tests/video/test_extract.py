@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from kgvad.cli import app
 from kgvad.errors import FeatureError, UsageError, VideoError
 from kgvad.video.encoders.base import load_visual_encoder
-from kgvad.video.extract import entry_of, extract_folder, extract_video, find_videos
+from kgvad.video.extract import extract_folder, extract_video, find_videos
 from kgvad.video.feature_store import FeatureStore
 from kgvad.video.write import write_video
 
@@ -41,9 +41,10 @@ def test_rows_are_in_order_across_batches(tmp_path):
     pictures = [np.full((48, 64, 3), 10 * (i // 16), np.uint8) for i in range(16 * 7 + 3)]
     path = write_video(tmp_path / "steps.mp4", pictures, 25)
     seen = []
-    features, info = extract_video(path, Brightness(), advance=lambda units=1, description=None: seen.append(units))
-    np.testing.assert_allclose(features[:, 0], np.arange(7) * 10, atol=2)
-    assert info.frame_count == 115
+    made = extract_video(path, Brightness(), advance=lambda units=1, description=None: seen.append(units))
+    np.testing.assert_allclose(made.features[:, 0], np.arange(7) * 10, atol=2)
+    assert made.info.frame_count == 115
+    assert made.entry.spans()[-1].tolist() == [96, 115]
     assert seen == [2, 2, 2, 1]
 
 
@@ -76,12 +77,9 @@ def test_errors_of_decoding_arrive(tmp_path):
 def test_variable_rate_keeps_row_times(tmp_path):
     times = [0.04 * i for i in range(16)] + [0.64 + 0.5 * i for i in range(24)]
     path = write_video(tmp_path / "vfr.mp4", moving(40), 25, times_s=times)
-    _, info = extract_video(path, Brightness())
-    entry = entry_of(info, 2, 16)
+    entry = extract_video(path, Brightness()).entry
     np.testing.assert_allclose(entry.times_s[:2], [0, 0.64], atol=2e-3)
-    assert (
-        entry_of(extract_video(write_video(tmp_path / "c.mp4", moving(40), 25), Brightness())[1], 2, 16).times_s is None
-    )
+    assert extract_video(write_video(tmp_path / "c.mp4", moving(40), 25), Brightness()).entry.times_s is None
 
 
 def test_identifiers(tmp_path):
@@ -102,9 +100,10 @@ def test_folder_equals_single_videos(folder, tmp_path, encoder):
     assert sorted(done.made) == ["Fighting/f1", "Fighting/f2", "Normal/n1"]
     store = FeatureStore.open(tmp_path)
     assert store.fingerprint == encoder.fingerprint
-    features, info = extract_video(folder / "Normal/n1.mp4", encoder)
-    np.testing.assert_allclose(store.load("Normal/n1"), features, atol=2e-3)
-    assert store.info("Normal/n1").frame_count == info.frame_count == 50
+    made = extract_video(folder / "Normal/n1.mp4", encoder)
+    np.testing.assert_allclose(store.load("Normal/n1"), made.features, atol=2e-3)
+    assert store.info("Normal/n1") == made.entry
+    assert made.info.frame_count == 50
     assert store.load("Normal/n1").shape == (3, 1280)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kgvad.errors import FeatureError
+from kgvad.errors import FeatureError, KgvadError
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 
@@ -215,3 +215,87 @@ def test_entry_refuses_nonsense():
     for wrong in ({"rows": 0}, {"fps": float("nan")}, {"layout": "segments"}, {"times_s": [0.0]}):
         with pytest.raises(ValueError):
             entry(**wrong)
+
+
+REIMPORT = """
+import os, signal, sys
+import numpy as np
+from kgvad.video import store_staging
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
+
+root, when = sys.argv[1:]
+end = lambda: os.kill(os.getpid(), signal.SIGKILL)
+real, moved = os.replace, []
+
+def replace(source, target):
+    to_store = ".staging-" in str(source) and ".staging-" not in str(target)
+    if to_store and when == "decided":
+        end()
+    real(source, target)
+    moved.append(to_store)
+    if sum(moved) == 2 and when == "moving":
+        end()
+
+os.replace = replace
+manifest = Manifest(encoder="toy", dim=4, weights="ab", temporal="mean16")
+with FeatureStore.create(root, manifest).adding() as store:
+    for number in range(3):
+        store.add(f"s/v{number}", np.full((2, 4), 7.0), VideoEntry(frame_count=32, fps=25, rows=2))
+        if number == 1 and when == "arrays":
+            end()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.parametrize(("when", "rows"), [("arrays", 3), ("decided", 2), ("moving", 2), ("never", 2)])
+def test_an_import_killed_halfway_leaves_the_old_store_or_the_new_one(tmp_path, when, rows):
+    old = FeatureStore.create(tmp_path, manifest())
+    for number in range(3):
+        old.add(f"s/v{number}", np.full((3, 4), 1.0), entry())
+    subprocess.run([sys.executable, "-c", REIMPORT, str(tmp_path), when], check=when == "never")
+    store = FeatureStore.open(tmp_path)
+    for video in store.ids():
+        assert store.load(video).shape == (rows, 4)
+        assert store.load(video)[0, 0] == (1 if rows == 3 else 7)
+    assert store.ids() == ["s/v0", "s/v1", "s/v2"]
+    with store.adding():
+        store.add("later", np.zeros((3, 4)), entry())  # the store can be written again
+    assert len(FeatureStore.open(tmp_path).ids()) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
+def test_an_import_on_a_full_disk_leaves_the_old_store(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        store = FeatureStore.create(disk, manifest())
+        store.add("a", np.ones((3, 4)), entry())
+        with pytest.raises(KgvadError, match=r"cannot write .*No space left on device"), store.adding():
+            for number in range(50):
+                rows = 2000
+                store.add(f"v{number}", np.ones((rows, 4)), entry(rows=rows, frame_count=rows * 16))
+        again = FeatureStore.open(disk)
+        assert again.ids() == store.ids() == ["a"]
+        assert again.load("a").shape == (3, 4)
+        assert not list(again.root.glob(".staging-*"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_explicit_spans():
+    one = entry(layout="spans", edges=[0, 7, 20, 50])
+    assert one.spans().tolist() == [[0, 7], [7, 20], [20, 50]]
+    for edges in ([0, 7, 50], [0, 7, 7, 50], [1, 7, 20, 50], [0, 7, 20, 49]):
+        with pytest.raises(ValueError, match="edges must be 4 rising frames from 0 to 50"):
+            entry(layout="spans", edges=edges)
+    with pytest.raises(ValueError, match="edges belong to the layout spans"):
+        entry(edges=[0, 7, 20, 50])
+
+
+def test_names_of_columns_fit_and_change_the_fingerprint():
+    with pytest.raises(ValueError, match="2 names for 4 columns"):
+        manifest(columns=["a", "b"])
+    prints = {manifest(columns=names).fingerprint for names in (None, list("abcd"), list("abdc"))}
+    assert len(prints) == 3

@@ -7,11 +7,17 @@ TensorFlow's "same" padding, which pads one side more where the padding is odd.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from kgvad.video.encoders.pretrained import load_converted
+from kgvad.video.encoders.runtime import Runner
+from kgvad.video.encoders.views import FrameEncoder
+from kgvad.video.sampling import EncoderOptions, Sampling
 
 FEATURES = 1280
 CLASSES = 1000
@@ -127,3 +133,29 @@ class EfficientNetLite0(nn.Module):
         with torch.no_grad():
             conv.weight.copy_(state[f"{name}.weight"] * scale[:, None, None, None])
             conv.bias.copy_(state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale)
+
+
+class EfficientNetEncoder(FrameEncoder):
+    """EfficientNet-Lite0, ImageNet-1k: pooled features of frames."""
+
+    name = "efficientnet-lite0"
+    dim = FEATURES
+    side = SIZE
+
+    def __init__(self, network: nn.Module, weights_hash: str, sampling: Sampling, device: str) -> None:
+        super().__init__(weights_hash, sampling, device)
+        self.runner = Runner(network, self.name, self.device, torch.channels_last)
+
+    def _forward(self, pixels: Tensor) -> Tensor:
+        return self.runner.run((pixels - 127) / 128, "features")
+
+
+def load(options: EncoderOptions, device: str) -> EfficientNetEncoder:
+    """The encoder with its pretrained weights."""
+    sampling = options.frame_sampling("efficientnet-lite0", default="mean4")
+    network, digest = load_converted("efficientnet-lite0", EfficientNetLite0, _convert)
+    return EfficientNetEncoder(network, digest, sampling, device)
+
+
+def _convert(network: EfficientNetLite0, path: Path) -> None:
+    network.load_published(torch.load(path, map_location="cpu", weights_only=True))

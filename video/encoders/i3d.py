@@ -8,12 +8,20 @@ match published I3D features.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from kgvad import weights
+from kgvad.errors import UsageError
+from kgvad.video.encoders.pretrained import load_converted
+from kgvad.video.encoders.runtime import Output, Runner
+from kgvad.video.encoders.views import SnippetEncoder, shorter_side
+from kgvad.video.sampling import EncoderOptions, Sampling
 
 FEATURES = 1024
 CLASSES = 400
@@ -153,3 +161,58 @@ def _fold(unit: Any, params: Mapping[str, Any], stats: Mapping[str, Any]) -> Non
     with torch.no_grad():
         unit.weight.copy_(kernel * scale[:, None, None, None, None])
         unit.bias.copy_(bias - mean * scale)
+
+
+class I3DEncoder(SnippetEncoder):
+    """I3D, Kinetics-400: features of snippets."""
+
+    name = "i3d"
+    dim = FEATURES
+    side = SIZE
+    batch = 4  # clips: about 0.5 GB of activations
+
+    def __init__(self, network: nn.Module, weights_hash: str, sampling: Sampling, device: str) -> None:
+        super().__init__(weights_hash, sampling, device)
+        if sampling.stride < 8:
+            raise UsageError(
+                f"I3D needs motion, and a snippet of {sampling.stride} frame(s) has none", "use another encoder"
+            )
+        self.runner = i3d_runner(network, self.device)
+
+    def _plain_size(self, width: int, height: int) -> tuple[int, int]:
+        return decode_size(width, height)
+
+    def _embed(self, frames: Tensor) -> Tensor:
+        return run_clips(self.runner, frames, "features")
+
+
+def decode_size(width: int, height: int) -> tuple[int, int]:
+    """(width, height) of decoded frames: the shorter side is 256 pixels; the network takes the middle."""
+    return shorter_side(width, height, 256)
+
+
+def i3d_runner(network: nn.Module, device: torch.device) -> Runner:
+    """A runner of :class:`I3D`. Clips of fewer than nine frames need a smaller pool than the graph has."""
+    return Runner(network, "i3d", device, torch.channels_last_3d, fewest_frames=9)
+
+
+def run_clips(runner: Runner, frames: Tensor, output: Output) -> Tensor:
+    """One output of :class:`I3D` for uint8 clips [B, F, 224, 224, 3]."""
+    pixels = frames.to(runner.device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1  # [B, 3, F, 224, 224]
+    return runner.run(pixels, output)
+
+
+def load_network() -> tuple[I3D, str]:
+    """The pretrained network and the hash of its weights."""
+    return load_converted("i3d-k400", I3D, _convert)
+
+
+def load(options: EncoderOptions, device: str) -> I3DEncoder:
+    """The encoder with its pretrained weights."""
+    sampling = options.clip_sampling("i3d")
+    network, digest = load_network()
+    return I3DEncoder(network, digest, sampling, device)
+
+
+def _convert(network: I3D, path: Path) -> None:
+    network.load_published(weights.read_numpy_pickle(path))

@@ -17,8 +17,9 @@ from kgvad.checksums import IMAGE_FILES
 from kgvad.errors import UsageError, WeightsError
 from kgvad.files import read_json
 from kgvad.model_folder import digest, is_model_folder, loading, model_type
-from kgvad.video.encoders.base import NAMES, FrameEncoder, VisualEncoder, shorter_side
-from kgvad.video.sampling import Sampling
+from kgvad.video.encoders.base import VisualEncoder
+from kgvad.video.encoders.views import FrameEncoder, shorter_side
+from kgvad.video.sampling import EncoderOptions, Sampling
 
 PUBLISHED = {"clip": "clip-vit-base-patch16", "blip": "blip-itm-base-coco"}
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP; BLIP took them over
@@ -27,12 +28,15 @@ _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27
 class JointEncoder(FrameEncoder):
     """A CLIP or BLIP image encoder with its projection."""
 
+    chunk = 8  # on a CPU, larger ones leave the cache (32: twice the time and the memory)
+
     def __init__(self, name: str, network: nn.Module, folder: Path, weights_hash: str, sampling: Sampling, device: str):
         config: Any = network.config
         self.name = name
         self.side = config.vision_config.image_size
         self.dim = config.image_text_hidden_size if name == "blip" else config.projection_dim
-        super().__init__(network, weights_hash, sampling, device)
+        super().__init__(weights_hash, sampling, device)
+        self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         settings = _preprocessing(folder)
         self._mean = torch.tensor(settings.get("image_mean", _MEAN), device=self.device)[:, None, None]
         self._std = torch.tensor(settings.get("image_std", _STD), device=self.device)[:, None, None]
@@ -58,27 +62,38 @@ def _preprocessing(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def load_joint(name: str, sampling: Sampling, device: str) -> VisualEncoder:
-    """The encoder ``clip`` or ``blip``, or the one in the folder ``name``.
+def load_clip(options: EncoderOptions, device: str) -> VisualEncoder:
+    """The default CLIP checkpoint."""
+    sampling = options.frame_sampling("clip", default="mean16")
+    return _load("clip", weights.find(PUBLISHED["clip"]), sampling, device)
+
+
+def load_blip(options: EncoderOptions, device: str) -> VisualEncoder:
+    """The default BLIP checkpoint."""
+    sampling = options.frame_sampling("blip", default="mean16")
+    return _load("blip", weights.find(PUBLISHED["blip"]), sampling, device)
+
+
+def load_folder(folder: Path, options: EncoderOptions, device: str) -> VisualEncoder:
+    """The CLIP or BLIP model in a folder.
 
     Raises
     ------
     UsageError
-        ``name`` is neither; the message lists the known names.
+        The folder is not in the Transformers layout, or holds another kind of model.
     WeightsError
-        The weights are missing, damaged or not of a CLIP or BLIP model.
+        The weights are missing or damaged.
     """
-    if name in PUBLISHED:
-        folder, kind = weights.find(PUBLISHED[name]), name
-    else:
-        folder = Path(name).expanduser()
-        if not is_model_folder(folder):
-            if folder.exists():
-                raise UsageError(f"{folder} is no folder in the Transformers layout", "it needs a config.json")
-            raise UsageError(f"unknown visual encoder {name!r}", f"use {', '.join(NAMES)}, or a path")
-        kind = model_type(folder)
-        if kind not in PUBLISHED:
-            raise UsageError(f"{folder} holds a model of type {kind!r}", "use a CLIP or BLIP model")
+    sampling = options.frame_sampling(str(folder), default="mean16")
+    if not is_model_folder(folder):
+        raise UsageError(f"{folder} is not a folder in the Transformers layout", "it needs a config.json")
+    kind = model_type(folder)
+    if kind not in PUBLISHED:
+        raise UsageError(f"{folder} holds a model of type {kind!r}", "use a CLIP or BLIP model")
+    return _load(kind, folder, sampling, device)
+
+
+def _load(kind: str, folder: Path, sampling: Sampling, device: str) -> VisualEncoder:
     return JointEncoder(kind, _network(kind, folder), folder, digest(folder, IMAGE_FILES), sampling, device)
 
 

@@ -1,0 +1,150 @@
+"""ONNX Runtime and torch give the same numbers, and torch steps in where ONNX Runtime is missing."""
+
+import builtins
+import subprocess
+import sys
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+
+from kgvad.video.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
+from kgvad.video.encoders.i3d import I3D, i3d_runner, run_clips
+from kgvad.video.encoders.runtime import Runner
+from kgvad.video.sampling import Sampling
+
+TOLERANCE = 1e-5  # largest difference over largest value
+
+
+def filled(network, seed=0):
+    """Random weights of the usual size, so that activations neither vanish nor explode."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        fan = parameter[0].numel() if parameter.ndim > 1 else 100
+        parameter.requires_grad_(False).normal_(0, (2 / fan) ** 0.5, generator=generator)
+    return network
+
+
+def difference(ours, torchs):
+    return float((ours - torchs).abs().max() / torchs.abs().max())
+
+
+@pytest.fixture(scope="module")
+def i3d():
+    return i3d_runner(filled(I3D()), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("batch", "frames"), [(1, 18), (2, 9), (1, 16)])
+@pytest.mark.parametrize("output", ["features", "logits"])
+def test_i3d_equals_torch(i3d, batch, frames, output):
+    pixels = torch.rand(batch, 3, frames, 224, 224, generator=torch.Generator().manual_seed(frames)) * 2 - 1
+    with torch.inference_mode():
+        expected = dict(zip(("features", "logits"), i3d.network(pixels), strict=True))[output]
+    assert i3d.runtime == "onnxruntime"
+    assert difference(i3d.run(pixels, output), expected) < TOLERANCE
+
+
+def test_clips_too_short_for_the_graph_run_on_torch(i3d):
+    frames = torch.randint(0, 256, (1, 8, 224, 224, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected, _ = i3d.network(frames.permute(0, 4, 1, 2, 3).float() / 127.5 - 1)
+    assert torch.equal(run_clips(i3d, frames, "features"), expected)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_efficientnet_equals_torch(batch):
+    runner = Runner(filled(EfficientNetLite0()), "efficientnet-lite0", torch.device("cpu"), torch.channels_last)
+    pixels = torch.rand(batch, 3, 224, 224, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        features, logits = runner.network(pixels)
+    assert runner.runtime == "onnxruntime"
+    assert difference(runner.run(pixels, "features"), features) < TOLERANCE
+    assert difference(runner.run(pixels, "logits"), logits) < TOLERANCE
+
+
+def test_torch_steps_in_without_onnxruntime(monkeypatch, caplog):
+    clips = np.random.default_rng(0).integers(0, 256, (1, 4, 224, 224, 3), np.uint8)
+
+    def encoder():
+        return EfficientNetEncoder(filled(EfficientNetLite0()), "w", Sampling(temporal="mean4"), "cpu")
+
+    fast = encoder()
+    expected = fast.encode(clips)
+    real = builtins.__import__
+
+    def without(name, *arguments, **options):
+        if name == "onnxruntime":
+            raise ImportError("No module named 'onnxruntime'")
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    slow = encoder()
+    found = slow.encode(clips)
+    assert (fast.runner.runtime, slow.runner.runtime) == ("onnxruntime", "torch")
+    assert np.abs(found - expected).max() < TOLERANCE * np.abs(expected).max()
+    assert slow.fingerprint == fast.fingerprint
+
+
+def test_graphs_are_small_and_hold_no_weights():
+    for name in ("i3d", "efficientnet-lite0"):
+        assert 10_000 < len(files("kgvad.video.encoders").joinpath(f"graphs/{name}.onnx").read_bytes()) < 40_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["i3d", "efficientnet-lite0"])
+def test_the_script_makes_a_graph_that_computes_the_same(name, tmp_path):
+    """A newer exporter may write other bytes; what counts is that the graph fits the network."""
+    pytest.importorskip("onnxscript")
+    from kgvad.video.encoders import export_graphs, runtime
+
+    (tmp_path / "graphs").mkdir()
+    (tmp_path / f"graphs/{name}.onnx").write_bytes(export_graphs.export_graph(name))
+    architecture, shape = export_graphs.EXAMPLES[name]
+    network = filled(architecture()).eval()
+    pixels = torch.rand(shape) * 2 - 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "files", lambda package: tmp_path)
+        session, _weights = runtime._session(network, name)
+    with torch.inference_mode():
+        _, expected = network(pixels)
+    (found,) = session.run(["logits"], {"pixels": pixels.numpy()})
+    assert difference(torch.from_numpy(found), expected) < TOLERANCE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="strace is of Linux")
+def test_onnxruntime_contacts_nobody(tmp_path):
+    """Also where CI is not set, which silences some libraries; releases from 1.29 on do unless they are told not to."""
+    import shutil
+
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    code = (
+        "import onnxruntime, numpy as np; from importlib.resources import files;"
+        "import torch; from kgvad.video.encoders.runtime import Runner;"
+        "from kgvad.video.encoders.efficientnet import EfficientNetLite0;"
+        "n = EfficientNetLite0(); [p.requires_grad_(False).zero_() for p in n.parameters()];"
+        "r = Runner(n, 'efficientnet-lite0', torch.device('cpu'), torch.channels_last);"
+        "r.run(torch.zeros(1, 3, 224, 224), 'features'); print(r.runtime);"
+        "import os, time; time.sleep(3); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    log = tmp_path / "calls"
+    command = [
+        "env",
+        "-u",
+        "CI",
+        "strace",
+        "-f",
+        "-e",
+        "trace=connect,sendto,sendmsg",
+        "-o",
+        log,
+        sys.executable,
+        "-c",
+        code,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=200)
+    if done.returncode and "ptrace" in done.stderr:
+        pytest.skip("strace may not trace here")
+    assert done.stdout.split() == ["onnxruntime", "1"], done.stderr
+    assert "AF_INET" not in log.read_text()
