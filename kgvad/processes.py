@@ -24,7 +24,7 @@ class _Process(SpawnProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802  multiprocessing's name
         with _isolated():
-            return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
+            return SpawnProcess._Popen(process_obj)
 
 
 class _Context(SpawnContext):
@@ -36,6 +36,11 @@ def worker_context() -> SpawnContext:
 
     What runs in them calls :func:`serve_parent` first.
     """
+    if os.name == "posix":  # locks start the resource tracker, before any process of the context is started
+        from multiprocessing import resource_tracker
+
+        with _isolated():
+            resource_tracker.ensure_running()
     return _Context()
 
 
