@@ -12,16 +12,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from kgvad.cli import anchors, datasets, detectors, evaluate, explain, extract, features, kg, score, setup, train
+from kgvad.cli.help import App
 from kgvad.errors import KgvadError, unexpected
 from kgvad.streams import OutputError, guard_streams
 
-app = typer.Typer(
+app = App(
     name="kgvad",
     help="Find abnormal events in video and explain them with concepts from a knowledge graph.",
     epilog="Example: kgvad explain video.mp4 --output report.html",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kgvad.cli.help import App
 from kgvad.cli.options import INPUTS, LOOK, MAIN_PATH, OUTPUTS, Dataset, Device, StoreUrl, example
 
 logger = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ def plot(
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command(rich_help_panel=MAIN_PATH, epilog=example("kgvad build-anchors --dataset ucf"))(build_anchors)
-    group = typer.Typer(help="Inspect anchor banks.", no_args_is_help=True)
+    group = App(help="Inspect anchor banks.")
     group.command(epilog=example("kgvad anchors show ucf"))(show)
     group.command(epilog=example("kgvad anchors compare ucf mine.safetensors"))(compare)
     group.command(epilog=example("kgvad anchors plot ucf --output anchors.svg"))(plot)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kgvad.cli.help import App
 from kgvad.cli.options import DATA, INPUTS, OUTPUTS, Contact, Endpoint, Offline, StoreUrl, Tries, example
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def init(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    group = typer.Typer(help="List, show and create datasets.", no_args_is_help=True)
+    group = App(help="List, show and create datasets.")
     group.command("list", epilog=example("kgvad datasets list"))(list_)
     group.command(epilog=example("kgvad datasets show ucf"))(show)
     group.command(epilog=example("kgvad datasets init mine --category Robbery --category Arson --offline"))(init)

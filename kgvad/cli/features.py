@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kgvad.cli.help import App
 from kgvad.cli.options import DATA, INPUTS, OUTPUTS, Dataset, Device, example
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ def check(store: Annotated[Path, typer.Argument(metavar="STORE", help="Feature s
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    group = typer.Typer(no_args_is_help=True, help="Import, list, check and compare stored features.")
+    group = App(help="Import, list, check and compare stored features.")
     group.command("import", epilog=example("kgvad features import c3d.npz --dataset ucf --lists LISTS"))(import_)
     group.command("list", epilog=example("kgvad features list"))(list_)
     group.command(epilog=example("kgvad features check features/ucf/i3d"))(check)

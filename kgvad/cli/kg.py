@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kgvad.cli.help import App
 from kgvad.cli.options import (
     INPUTS,
     LOOK,
@@ -267,7 +268,7 @@ def _refuse_sources(session: Session, option: str, output: Path | None) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    group = typer.Typer(no_args_is_help=True, help="Query and update the knowledge graph.")
+    group = App(help="Query and update the knowledge graph.")
     group.command(epilog=example("kgvad kg fetch --dataset ucf --contact you@example.org"))(fetch)
     group.command(epilog=example("kgvad kg show Robbery"))(show)
     group.command(epilog=example('kgvad kg path robbery "property crime"'))(path)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kgvad.cli.help import App
 from kgvad.cli.options import LOOK, example
 
 
@@ -100,7 +101,7 @@ def demo(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    group = typer.Typer(no_args_is_help=True, help="List and download pretrained weights.")
+    group = App(help="List and download pretrained weights.")
     group.command("list", epilog=example("kgvad weights list"))(weights_list)
     group.command("fetch", epilog=example("kgvad weights fetch --offline-set"))(weights_fetch)
     app.add_typer(group, name="weights", rich_help_panel=LOOK)

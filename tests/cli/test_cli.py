@@ -36,8 +36,8 @@ PANELS = {
 def test_help_shows_every_command_in_its_panel(option):
     done = kgvad(option)
     assert done.returncode == 0
-    panels = re.findall(r"╭─ ([A-Z][a-z ]+?) ─+╮\n(.*?)\n╰", done.stdout, re.DOTALL)
-    found = {name: re.findall(r"^│ ([a-z-]+) ", lines, re.MULTILINE) for name, lines in panels if name != "Options"}
+    panels = re.findall(r"^([A-Z][a-z ]+):\n((?:  .*\n)+)", done.stdout, re.MULTILINE)
+    found = {name: re.findall(r"^  ([a-z-]+)  ", lines, re.MULTILINE) for name, lines in panels if name != "Options"}
     assert found == PANELS
     assert list(found) == list(PANELS)
 
@@ -51,6 +51,12 @@ def test_every_command_has_an_example_that_parses_and_groups_its_options(command
     options = [one for one in command.click.params if one.param_type_name == "option"]
     assert len(options) < 4 or all(one.rich_help_panel for one in options)
     assert all(one.help for one in command.click.params)
+
+
+def test_options_are_shown_in_their_panels():
+    shown = kgvad("extract", "--help").stdout
+    assert re.search(r"^Inputs:\n  -d, --dataset .*^Sampling:\n  --crop .*^Options:\n  -h, --help", shown, re.M | re.S)
+    assert shown.endswith("\n  Example: kgvad extract videos/ --dataset ucf --encoder i3d\n")
 
 
 def test_global_options_may_stand_anywhere(tmp_path):
@@ -68,7 +74,7 @@ def test_help_imports_nothing_heavy():
     code = (
         "import sys\nsys.argv = ['kgvad', '--help']\nfrom kgvad.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print(sorted({'torch', 'transformers', 'numpy', 'sqlalchemy', 'av', 'pydantic'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'numpy', 'sqlalchemy', 'av', 'pydantic', 'rich'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
