@@ -171,11 +171,6 @@ def default_bank(dataset: str) -> Path:
     return load_settings().bank_path(dataset)
 
 
-def default_features(dataset: str) -> Path:
-    """Root of the feature stores of ``dataset``; one sub-folder per visual encoder."""
-    return load_settings().features_root(dataset)
-
-
 def default_run(dataset: str) -> Path:
     """Where ``train`` writes the run of ``dataset`` unless told otherwise."""
     return load_settings().run_folder(dataset)

@@ -14,6 +14,7 @@ from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.inputs import load_truth, open_store
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import Features
+from kgvad.detector.data.video_names import match_videos
 from kgvad.detector.evaluation.alarms import alarm_metrics
 from kgvad.detector.evaluation.bootstrap import RESAMPLES, BootstrapResult, BootstrapTable, bootstrap
 from kgvad.detector.evaluation.category_metrics import category_auc, confusion
@@ -26,7 +27,7 @@ from kgvad.detector.scoring.infer import score_features
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError, RunError
 from kgvad.files import write_json
-from kgvad.settings import default_features
+from kgvad.settings import load_settings
 from kgvad.video.feature_store import FeatureStore
 
 
@@ -180,8 +181,9 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
     datasets = sorted({run.config.dataset for runs in groups for run in runs})
     if len(datasets) > 1:
         raise RunError(f"the runs are of different datasets ({', '.join(datasets)})", "evaluate them one by one")
-    root = options.features or default_features(datasets[0])
-    truth = load_truth(datasets[0], root, options.lists)
+    root = options.features or load_settings().features_root(datasets[0])
+    ids = open_store(root, groups[0][0].config.encoder).ids()
+    truth = match_videos(load_truth(datasets[0], root, options.lists), ids)
     methods, results = [], []
     for name, runs in zip(short_names(folders), groups, strict=True):
         method, result = _evaluate_method(name, runs, root, truth, options)

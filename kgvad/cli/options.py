@@ -53,6 +53,7 @@ Temperature = Annotated[
     typer.Option(
         "--temperature",
         help="Temperature of --class-probabilities; higher is flatter. DSANet: 5 on ucf, 1 on xd.",
+        rich_help_panel=OUTPUTS,
     ),
 ]
 StoreUrl = Annotated[

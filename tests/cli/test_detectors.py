@@ -15,6 +15,6 @@ def test_the_options_of_one():
     text = kgvad("detectors", "sultani")
     assert "\ndropout\tnumber, >= 0, < 1\t0.6" in text and "\ntraining: epochs=" in text
     assert "\ncompatible\ttrue|false\tfalse" in kgvad("detectors", "vadclip")
-    assert "\nfeatures.width\t" in kgvad("detectors", "anchor-fused")
+    assert "\ncaptions.width\t" in kgvad("detectors", "anchor-fused")
     with pytest.raises(UsageError, match=r"'nothing'; .*anchor-aligned"):
         kgvad("detectors", "nothing")
