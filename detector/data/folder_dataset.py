@@ -44,6 +44,12 @@ class FolderTools:
     graph: Callable[[], GraphStore]
 
 
+def only_encoder(root: Path) -> str:
+    """Encoder of the visual features in ``root`` where there is only one, else ``i3d``."""
+    found = [path.parent.name for path in root.glob("*/manifest.json") if not path.parent.name.endswith("-text")]
+    return found[0] if len(found) == 1 else DEFAULT_ENCODER
+
+
 def extract_missing(folder: Path, truth: Truth, root: Path, encoder: str, tools: FolderTools) -> FeatureStore:
     """The features of the videos in ``folder``; those that ``root`` lacks are extracted."""
     missing = set(truth.videos)

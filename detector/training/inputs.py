@@ -13,11 +13,11 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.feature_lists import SUFFIXES, import_lists
 from kgvad.detector.data.folder_dataset import (
-    DEFAULT_ENCODER,
     FolderTools,
     extract_missing,
     folder_bank,
     folder_truth,
+    only_encoder,
 )
 from kgvad.detector.data.inputs import load_truth
 from kgvad.detector.data.video_names import match_videos
@@ -109,7 +109,7 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
     bank = None
     if dataset.kind == "folder" and dataset.path is not None:
         truth = folder_truth(dataset.path, dataset.name)
-        encoder = sources.encoder or DEFAULT_ENCODER
+        encoder = sources.encoder or only_encoder(sources.features)
         store = extract_missing(dataset.path, truth, sources.features, encoder, tools)
         if config.uses_anchors:
             bank = folder_bank(truth, sources.anchors, tools, rebuild=not sources.keep_anchors)
