@@ -37,7 +37,8 @@ def test_only_missing_features_are_extracted(shop, tmp_path):
     data = find_training_data(shop, sources, WITHOUT_ANCHORS, tools)
     assert (named, data.dataset, data.bank) == (["brightness"], "shop", None)
     assert data.store.ids() == sorted(data.truth.videos) and len(data.store.ids()) == 3
-    assert find_training_data(shop, sources, WITHOUT_ANCHORS, FolderTools(unused, unused, unused)).store.ids()
+    found = Sources(root, root, tmp_path / "bank.safetensors")  # the only features there are
+    assert find_training_data(shop, found, WITHOUT_ANCHORS, FolderTools(unused, unused, unused)).store.ids()
     assert (root / "dataset.json").is_file()
 
 
