@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,8 @@ class VideoReader:
         (width, height) to scale to, in libswscale while the colours are converted; ``None`` keeps the video's own.
     threads
         Decoder threads; 0 takes one per core.
+    observe
+        Called with every decoded frame (of PyAV) and its time in seconds, also with those that become no picture.
 
     Attributes
     ----------
@@ -177,11 +179,19 @@ class VideoReader:
         As :func:`probe`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        size: tuple[int, int] | None = None,
+        threads: int = 0,
+        observe: Callable[[Any, float], None] | None = None,
+    ) -> None:
         self.path = Path(path)
         self.info = probe(path)
         self.size = size or (self.info.width, self.info.height)
         self._threads = threads
+        self._observe = observe
         self._times: list[float] = []  # of the frames decoded so far, never falling
 
     @property
@@ -244,6 +254,8 @@ class VideoReader:
                 times.append(frame.time if timed and frame.time is not None else guess)
                 shown = index / assumed_fps if assumed_fps else times[-1] - times[0]
                 self._times.append(max(shown, self.decoded_s))
+                if self._observe is not None:
+                    self._observe(frame, self.decoded_s)
                 yield index, frame
             exact = bool(stream.frames)
         if not times:

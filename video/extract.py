@@ -24,6 +24,7 @@ from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
 from kgvad.video.feature_arrays import check_finite, write_array
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, check_name
+from kgvad.video.frame_quality import FrameFacts, FrameMeter
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,16 @@ class ExtractedVideo:
     info
         Exact facts about the video.
     entry
-        What a feature store keeps about it; ``entry.spans()`` gives the frames [start, end) of each row.
+        What a feature store keeps about it; ``entry.spans()`` gives the frames [start, end) of each row and
+        ``entry.quality`` says which rows show no scene.
+    frames
+        Luma, contrast, change and kind of every frame; ``frames.rows(entry.spans())`` gives them for each row.
     """
 
     features: NDArray[np.float32]
     info: VideoInfo
     entry: VideoEntry
+    frames: FrameFacts
 
 
 def extract_video(
@@ -74,7 +79,8 @@ def extract_video(
     FeatureError
         The encoder gave values that are not finite.
     """
-    reader = VideoReader(path, threads=threads)
+    meter = FrameMeter()
+    reader = VideoReader(path, threads=threads, observe=meter)
     reader.size = encoder.decode_size(reader.info.width, reader.info.height)
     rows: list[NDArray[np.float32]] = []
     for batch in prefetched(_batches(encoder.sampling.clips(reader), encoder.batch), depth=2):
@@ -85,10 +91,11 @@ def extract_video(
     if features.ndim == 3:
         features = np.ascontiguousarray(features.transpose(1, 0, 2))
     check_finite(features, f"features of {path}")
-    edges = encoder.sampling.edges(reader.info)
-    return ExtractedVideo(
-        features, reader.info, entry_of(reader.info, features.shape[-2], encoder.sampling.stride, edges)
+    facts = meter.facts()
+    entry = entry_of(
+        reader.info, features.shape[-2], encoder.sampling.stride, encoder.sampling.edges(reader.info), facts
     )
+    return ExtractedVideo(features, reader.info, entry, facts)
 
 
 def _batches(clips: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
@@ -140,6 +147,7 @@ def entry_of(
     rows: int,
     stride: int,
     edges: NDArray[np.int64] | None = None,
+    frames: FrameFacts | None = None,
 ) -> VideoEntry:
     """The manifest's entry of a decoded video.
 
@@ -153,13 +161,15 @@ def entry_of(
         Frames per snippet.
     edges
         First frame of each row and the end of the last, int64 [T + 1]; ``None``: row i begins at frame i stride.
+    frames
+        Measurements of the frames, for the quality of the rows.
     """
     times = None
     if info.variable_rate:
         starts = range(0, rows * stride, stride) if edges is None else edges[:-1].tolist()
         times = [*(info.seconds(frame) for frame in starts), info.duration_s]
     status = info.path.stat()
-    return VideoEntry(
+    entry = VideoEntry(
         frame_count=info.frame_count,
         fps=info.fps,
         rows=rows,
@@ -171,6 +181,7 @@ def entry_of(
         source_bytes=status.st_size,
         source_mtime_ns=status.st_mtime_ns,
     )
+    return entry if frames is None else entry.model_copy(update={"quality": list(frames.rows(entry.spans()).quality)})
 
 
 def manifest_of(encoder: VisualEncoder) -> Manifest:

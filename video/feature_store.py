@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -25,10 +24,17 @@ from kgvad.errors import FeatureError
 from kgvad.files import check_version, read_json, write_text
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_arrays import read_array, write_array
-from kgvad.video.store_staging import MANIFEST, complete_decided, discard, has_decided, new_staging
+from kgvad.video.frame_quality import Quality
+from kgvad.video.store_staging import (
+    MANIFEST,
+    complete_decided,
+    discard,
+    has_decided,
+    lock_store,
+    new_staging,
+    not_writable,
+)
 
-LOCK = "manifest.lock"
-LOCK_TIMEOUT_S = 60.0  # a manifest is written in far less
 VERSION = 1  # of the manifest
 
 Layout = Literal["uniform", "segments", "spans"]
@@ -55,6 +61,9 @@ class VideoEntry(BaseModel):
         First frame of each row and the end of the last, T + 1 frames, of the layout ``spans``.
     times_s
         Start of each row and end of the last, seconds; only kept where the frame rate varies.
+    quality
+        What each row shows, where it was measured: a scene (``ok``), ``black`` frames, a title card (``flat``), a
+        ``fade``, a ``cut`` to another shot, or a strong move of the ``camera``; see :mod:`kgvad.video.frame_quality`.
     source, source_bytes, source_mtime_ns
         The file that the features were made from, to notice when it changes.
     """
@@ -69,6 +78,7 @@ class VideoEntry(BaseModel):
     segment_snippets: Annotated[int, Field(gt=0)] | None = None
     edges: list[int] | None = None
     times_s: list[float] | None = None
+    quality: list[Quality] | None = None
     source: str | None = None
     source_bytes: int | None = None
     source_mtime_ns: int | None = None
@@ -85,6 +95,8 @@ class VideoEntry(BaseModel):
                 raise ValueError(f"edges must be {self.rows + 1} rising frames from 0 to {self.frame_count}")
         if self.times_s is not None and len(self.times_s) != self.rows + 1:
             raise ValueError(f"times_s has {len(self.times_s)} values for {self.rows} rows")
+        if self.quality is not None and len(self.quality) != self.rows:
+            raise ValueError(f"quality has {len(self.quality)} values for {self.rows} rows")
         return self
 
     def spans(self) -> NDArray[np.int64]:
@@ -220,7 +232,7 @@ class FeatureStore:
             raise FeatureError(f"there are no features in {root}", "make some with 'kgvad extract'")
         for folder in (root, *(path.parent.parent for path in root.glob(f"*/.staging-*/{MANIFEST}"))):
             if has_decided(folder):
-                with _locked(folder):
+                with lock_store(folder):
                     complete_decided(folder)
         folders = [root] if (root / MANIFEST).is_file() else sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
         if encoder is not None:
@@ -330,7 +342,7 @@ class FeatureStore:
         try:
             self._staging = new_staging(self.root)
         except OSError as error:
-            raise _not_writable(self.root, error) from error
+            raise not_writable(self.root, error) from error
         try:
             yield self
             self._write()
@@ -344,7 +356,7 @@ class FeatureStore:
     def _write(self) -> None:
         """Add what is new to the manifest on disk, which other processes may have changed in the meantime."""
         path = self.root / MANIFEST
-        with _locked(self.root):
+        with lock_store(self.root):
             complete_decided(self.root)
             if path.is_file():
                 there = _read_manifest(path)
@@ -359,23 +371,6 @@ class FeatureStore:
             write_text((self._staging or self.root) / MANIFEST, self.manifest.model_dump_json(indent=2) + "\n")
             complete_decided(self.root)
             self._new = {}
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Hold the lock of a store; another process that writes its manifest waits."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / LOCK, timeout=LOCK_TIMEOUT_S):
-            yield
-    except Timeout as error:
-        raise FeatureError(f"{root / LOCK} is held by another process", "end it, or try again later") from error
-    except OSError as error:
-        raise _not_writable(root, error) from error
-
-
-def _not_writable(root: Path, error: OSError) -> FeatureError:
-    return FeatureError(f"cannot write {root}: {error.strerror}", "choose another --output")
 
 
 def _read_manifest(path: Path) -> Manifest:

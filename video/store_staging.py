@@ -10,10 +10,35 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-MANIFEST = "manifest.json"
+from filelock import FileLock, Timeout
+
+from kgvad.errors import FeatureError
+
+MANIFEST, LOCK = "manifest.json", "manifest.lock"
+LOCK_TIMEOUT_S = 60.0  # a manifest is written in far less
 _PREFIX = ".staging-"
+
+
+@contextmanager
+def lock_store(root: Path) -> Iterator[None]:
+    """Hold the lock of a store; another process that writes its manifest waits."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / LOCK, timeout=LOCK_TIMEOUT_S):
+            yield
+    except Timeout as error:
+        raise FeatureError(f"{root / LOCK} is held by another process", "end it, or try again later") from error
+    except OSError as error:
+        raise not_writable(root, error) from error
+
+
+def not_writable(root: Path, error: OSError) -> FeatureError:
+    """What to raise where the store cannot be written."""
+    return FeatureError(f"cannot write {root}: {error.strerror}", "choose another --output")
 
 
 def new_staging(root: Path) -> Path:
