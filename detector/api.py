@@ -153,35 +153,41 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(20, ge=1, description="Passes over the training videos.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
-    weight_decay: float = Field(1e-2, ge=0, description="Weight decay of AdamW.")
-    normal_batch: int = Field(32, ge=0, description="Normal videos in a step.")
-    abnormal_batch: int = Field(32, ge=0, description="Abnormal videos in a step.")
+    epochs: int = Field(default=20, ge=1, description="Passes over the training videos.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay of AdamW.")
+    normal_batch: int = Field(default=32, ge=0, description="Normal videos in a step.")
+    abnormal_batch: int = Field(default=32, ge=0, description="Abnormal videos in a step.")
     micro_batch: int = Field(
-        0,
+        default=0,
         ge=0,
         description="Videos in memory at a time; the gradients are those of the whole batch. 0: all, or on a CPU the "
         "fastest number where the detector allows it.",
     )
     standardise: bool = Field(
-        False, description="Centre the features and scale them to unit standard deviation, over the training videos."
+        default=False,
+        description="Centre the features and scale them to unit standard deviation, over the training videos.",
     )
-    max_length: int = Field(256, ge=1, description="Longer videos are averaged to this number of time steps.")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps with a linear warm-up.")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="Learning rate after the warm-up.")
-    balance_categories: bool = Field(False, description="Sample abnormal categories with equal frequency.")
-    clip_norm: float = Field(0.0, ge=0, description="Maximum norm of the gradient; 0: no clipping.")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="Precision of the forward pass; losses are fp32.")
+    max_length: int = Field(default=256, ge=1, description="Longer videos are averaged to this number of time steps.")
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps with a linear warm-up.")
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="Learning rate after the warm-up.")
+    balance_categories: bool = Field(default=False, description="Sample abnormal categories with equal frequency.")
+    clip_norm: float = Field(default=0.0, ge=0, description="Maximum norm of the gradient; 0: no clipping.")
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="Precision of the forward pass; losses are fp32."
+    )
     selection_noise: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         description="Standard deviation of top-k selection noise, relative to that of the values; annealed to 0.",
     )
     validation_share: float = Field(
-        0.0, ge=0, le=0.5, description="Share of the training videos held out; the best epoch on them is kept. 0: none."
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the training videos held out; the best epoch on them is kept. 0: none.",
     )
-    patience: int = Field(5, ge=1, description="Epochs without improvement before training stops early.")
+    patience: int = Field(default=5, ge=1, description="Epochs without improvement before training stops early.")
 
 
 class Detector(nn.Module, ABC):

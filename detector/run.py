@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 from pydantic import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.safetensors", "history.jsonl"
 RESUME, METRICS = "resume.safetensors", "metrics.json"
-VERSION = 2  # of config.json
+VERSION: Final = 2  # of config.json
 
 
 class TrainConfig(BaseModel):
@@ -47,12 +47,12 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    detector: str = Field("anchor-aligned", description="Name of the detector.")
+    detector: str = Field(default="anchor-aligned", description="Name of the detector.")
     options: dict[str, Any] = Field(
         default_factory=dict, validate_default=True, description="Options of the detector; see kgvad detectors NAME."
     )
-    recipe: Recipe = Field(default_factory=Recipe, description="Training hyperparameters.")
-    seed: int = Field(0, ge=0, description="Seed of everything random.")
+    recipe: Recipe = Field(default=Recipe(), description="Training hyperparameters.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
 
     @model_validator(mode="before")
     @classmethod
@@ -100,8 +100,8 @@ class RunConfig(TrainConfig):
     dim: int = Field(description="Dimensions of the features.")
     encoder: str = Field(description="Encoder of the features.")
     features_fingerprint: str
-    caption_dim: int | None = Field(None, description="Dimensions of the caption embeddings.")
-    caption_encoder: str | None = Field(None, description="Text encoder of the captions.")
+    caption_dim: int | None = Field(default=None, description="Dimensions of the caption embeddings.")
+    caption_encoder: str | None = Field(default=None, description="Text encoder of the captions.")
     captions_fingerprint: str | None = None
     bank_fingerprint: str | None = None
     videos: int = Field(description="Number of training videos.")

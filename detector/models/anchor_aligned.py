@@ -32,50 +32,58 @@ class AnchorAlignedConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    width: int = Field(128, ge=2, multiple_of=2, description="Width m of the common space of snippets and anchors.")
-    layers: int = Field(0, ge=0, description="Layers of windowed attention; 0: no temporal encoder.")
-    heads: int = Field(2, ge=1, description="Attention heads.")
-    window: int = Field(8, ge=1, description="Snippets in an attention window.")
-    dropout: float = Field(0.4, ge=0, lt=1, description="Dropout of the temporal encoder.")
-    scale: float = Field(10.0, gt=0, description="Norm of every input vector after centring.")
-    ridge: float = Field(0.05, ge=0, description="Weight of the L2 penalty on the linear heads.")
-    video_logit_weight: float = Field(
-        3.0, ge=0, description="Weight of the log probability that the video is abnormal in the anomaly logit."
+    width: int = Field(
+        default=128, ge=2, multiple_of=2, description="Width m of the common space of snippets and anchors."
     )
-    snippet_logit_weight: float = Field(0.8, ge=0, description="Weight of the snippet logit in the anomaly logit.")
-    standardise_logits: bool = Field(True, description="Standardise snippet logits within their video.")
+    layers: int = Field(default=0, ge=0, description="Layers of windowed attention; 0: no temporal encoder.")
+    heads: int = Field(default=2, ge=1, description="Attention heads.")
+    window: int = Field(default=8, ge=1, description="Snippets in an attention window.")
+    dropout: float = Field(default=0.4, ge=0, lt=1, description="Dropout of the temporal encoder.")
+    scale: float = Field(default=10.0, gt=0, description="Norm of every input vector after centring.")
+    ridge: float = Field(default=0.05, ge=0, description="Weight of the L2 penalty on the linear heads.")
+    video_logit_weight: float = Field(
+        default=3.0, ge=0, description="Weight of the log probability that the video is abnormal in the anomaly logit."
+    )
+    snippet_logit_weight: float = Field(
+        default=0.8, ge=0, description="Weight of the snippet logit in the anomaly logit."
+    )
+    standardise_logits: bool = Field(default=True, description="Standardise snippet logits within their video.")
     smoothing_radius: int = Field(
-        0, ge=0, description="Neighbours on each side over which snippet logits are averaged."
+        default=0, ge=0, description="Neighbours on each side over which snippet logits are averaged."
     )
     change_weight: float = Field(
-        1.0, ge=0, description="Weight of the change of the features around a snippet in the anomaly logit."
+        default=1.0, ge=0, description="Weight of the change of the features around a snippet in the anomaly logit."
     )
     novelty_weight: float = Field(
-        1.0, ge=0, description="Weight of the distance to the other snippets of the video in the anomaly logit."
+        default=1.0, ge=0, description="Weight of the distance to the other snippets of the video in the anomaly logit."
     )
-    anchors: bool = Field(True, description="Use the anchor bank; false: learn free category vectors.")
-    learn: Learn = Field("vectors", description="What is learned of the anchors: " + LEARN_VALUES)
-    context: int = Field(10, ge=0, description="Context vectors before and after the words, for learn=context.")
-    guidance: bool = Field(True, description="Let each anchor attend to the concepts of its category.")
+    anchors: bool = Field(default=True, description="Use the anchor bank; false: learn free category vectors.")
+    learn: Learn = Field(default="vectors", description="What is learned of the anchors: " + LEARN_VALUES)
+    context: int = Field(default=10, ge=0, description="Context vectors before and after the words, for learn=context.")
+    guidance: bool = Field(default=True, description="Let each anchor attend to the concepts of its category.")
     category_cosine_weight: float = Field(
-        10.0, ge=0, description="Initial weight of the cosines with the anchors in the category logits (shared space)."
+        default=10.0,
+        ge=0,
+        description="Initial weight of the cosines with the anchors in the category logits (shared space).",
     )
     anomaly_cosine_weight: float | None = Field(
-        None, ge=0, description="The same in the anomaly logit; none: as category_cosine_weight."
+        default=None, ge=0, description="The same in the anomaly logit; none: as category_cosine_weight."
     )
-    mil_weight: float = Field(1.0, ge=0, description="Weight of the anomaly losses of snippets and videos.")
-    align_weight: float = Field(1.0, ge=0, description="Weight of the category loss of the snippets (MIL-align).")
-    video_weight: float = Field(1.0, ge=0, description="Weight of the category loss of the video.")
-    separation_weight: float = Field(0.1, ge=0, description="Weight of the separation of Normal's anchor.")
+    mil_weight: float = Field(default=1.0, ge=0, description="Weight of the anomaly losses of snippets and videos.")
+    align_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the category loss of the snippets (MIL-align)."
+    )
+    video_weight: float = Field(default=1.0, ge=0, description="Weight of the category loss of the video.")
+    separation_weight: float = Field(default=0.1, ge=0, description="Weight of the separation of Normal's anchor.")
     logit_adjustment: bool = Field(
-        True, description="Correct category losses for category frequencies (Menon et al. 2021)."
+        default=True, description="Correct category losses for category frequencies (Menon et al. 2021)."
     )
     agreement_weight: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         description="Weight of the agreement of anomaly score and category; above 0 it dominates the snippet head.",
     )
-    smooth_weight: float = Field(0.0, ge=0, description="Weight of the temporal smoothness of the scores.")
+    smooth_weight: float = Field(default=0.0, ge=0, description="Weight of the temporal smoothness of the scores.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ MOMENTUM = 0.1  # of the running standard deviation of each stream's logits
 def _default(name: str, value: float) -> Any:
     """The field ``name`` of the options of anchor-aligned with another default."""
     field = AnchorAlignedConfig.model_fields[name]
-    return Field(value, description=field.description, ge=None if isinstance(value, bool) else 0)
+    return Field(default=value, description=field.description, ge=None if isinstance(value, bool) else 0)
 
 
 class AnchorTextConfig(AnchorAlignedConfig):
@@ -51,8 +51,8 @@ class AnchorFusedConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    visual: AnchorAlignedConfig = Field(AnchorAlignedConfig(), description="Options of the visual stream.")
-    captions: AnchorTextConfig = Field(AnchorTextConfig(), description="Options of the caption stream.")
+    visual: AnchorAlignedConfig = Field(default=AnchorAlignedConfig(), description="Options of the visual stream.")
+    captions: AnchorTextConfig = Field(default=AnchorTextConfig(), description="Options of the caption stream.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any]) -> TrainC
     values = {} if file is None else _read(file)
     recipe = {name: value for name, value in overrides.get("recipe", {}).items() if value is not None}
     fields = {name: value for name, value in overrides.items() if value is not None}
-    given = merged(values, fields | {"recipe": recipe})
+    given = merged(values, {name: value for name, value in (fields | {"recipe": recipe}).items() if value != {}})
     try:
         config = TrainConfig.model_validate(given)
     except ValidationError as error:
@@ -48,7 +48,7 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any]) -> TrainC
         raise UsageError(f"{where}{field}: {first['msg']}", "choose another value") from error
     except UsageError as error:
         raise UsageError(error.message if file is None else f"{file}: {error.message}", error.remedy) from error
-    if "patience" in (given.get("recipe") or {}) and not config.recipe.validation_share:
+    if "patience" in recipe and not config.recipe.validation_share:
         raise UsageError("--patience needs held-out videos", "add --validation-share 0.1")
     return config
 

@@ -91,8 +91,7 @@ def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features
         (["train", "--set", "width"], "is not NAME=VALUE"),
         (["train", "--detector", "magic"], "unknown detector 'magic'"),
         (["evaluate", "nothing"], "does not exist"),
-        (["features", "import", "nothing.npz", "--dataset", "ucf"], "Temporal_Anomaly_Annotation.txt is missing"),
-        (["features", "import", "nothing.npz", "--dataset", "avenue"], "known: ucf"),
+        (["features", "import", "nothing.npz", "--dataset", "ucf"], r"nothing\.npz is missing"),
     ],
 )
 def test_wrong_use_is_one_line(arguments, message, tmp_path, monkeypatch):
@@ -108,7 +107,7 @@ def test_a_damaged_archive_names_the_video(archive, tmp_path):
     with pytest.raises(FeatureError, match=r"cut\.npz cannot be read"):
         kgvad("features", "import", archive.parent / "cut.npz", "--dataset", "ucf", "--output", tmp_path / "f")
     np.savez(archive.parent / "other.npz", stranger=np.ones((4, 3)))
-    with pytest.raises(FeatureError, match="no video of the lists"):
+    with pytest.raises(FeatureError, match="has no video that the lists of ucf name"):
         kgvad("features", "import", archive.parent / "other.npz", "--dataset", "ucf", "--output", tmp_path / "f")
 
 

@@ -18,9 +18,9 @@ from kgvad.detector.models.zoo.rtfm import MagnitudeOutput, RtfmConfig, rtfm_los
 class ClipTsaConfig(RtfmConfig):
     """RTFM's options and those of the temporal self-attention (UCF-Crime's values)."""
 
-    share: float = Field(0.95, gt=0, le=1, description="Share of the snippets that are selected.")
-    samples: int = Field(100, ge=1, description="Noise samples of the perturbed top-k.")
-    sigma: float = Field(0.05, gt=0, description="Standard deviation of the noise of the perturbed top-k.")
+    share: float = Field(default=0.95, gt=0, le=1, description="Share of the snippets that are selected.")
+    samples: int = Field(default=100, ge=1, description="Noise samples of the perturbed top-k.")
+    sigma: float = Field(default=0.05, gt=0, description="Standard deviation of the noise of the perturbed top-k.")
 
 
 class ClipTsa(Detector):

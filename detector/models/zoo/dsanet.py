@@ -25,17 +25,21 @@ class DsanetConfig(VadClipConfig):
     The published form is ``learn=adapters``; the default needs no text encoder.
     """
 
-    separation_weight: float = Field(1.0, ge=0, description="Weight of the separation of Normal's text features.")
-    align_weight: float = Field(1.1, ge=0, description="Weight of the category loss of the snippets (MIL-align).")
-    adapter_layers: int = Field(3, ge=0, description="Number of text adapters.")
-    adapter_share: float = Field(0.1, ge=0, le=1, description="Share of the adapters' output.")
-    prototypes: int = Field(16, ge=1, description="Prototypes of normality of each video.")
-    blocks: int = Field(8, ge=0, description="Blocks of the reconstruction.")
-    prototype_heads: int = Field(8, ge=1, description="Attention heads of the normality model.")
-    normal_share: float = Field(
-        0.8, gt=0, le=1, description="Share of the snippets taken as normal, lowest scores first."
+    separation_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the separation of Normal's text features."
     )
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of event and background.")
+    align_weight: float = Field(
+        default=1.1, ge=0, description="Weight of the category loss of the snippets (MIL-align)."
+    )
+    adapter_layers: int = Field(default=3, ge=0, description="Number of text adapters.")
+    adapter_share: float = Field(default=0.1, ge=0, le=1, description="Share of the adapters' output.")
+    prototypes: int = Field(default=16, ge=1, description="Prototypes of normality of each video.")
+    blocks: int = Field(default=8, ge=0, description="Blocks of the reconstruction.")
+    prototype_heads: int = Field(default=8, ge=1, description="Attention heads of the normality model.")
+    normal_share: float = Field(
+        default=0.8, gt=0, le=1, description="Share of the snippets taken as normal, lowest scores first."
+    )
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="Label smoothing of event and background.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,14 +20,14 @@ class RtfmConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    k: int = Field(3, ge=1, description="Snippets of largest feature magnitude.")
-    margin: float = Field(100.0, gt=0, description="Margin of the feature magnitude.")
-    dropout: float = Field(0.7, ge=0, lt=1, description="Dropout.")
-    magnitude_weight: float = Field(1e-4, ge=0, description="Weight of the magnitude loss.")
-    smooth_weight: float = Field(8e-4, ge=0, description="Weight of the temporal smoothness of the scores.")
-    sparse_weight: float = Field(8e-3, ge=0, description="Weight of the sparsity of the scores.")
+    k: int = Field(default=3, ge=1, description="Snippets of largest feature magnitude.")
+    margin: float = Field(default=100.0, gt=0, description="Margin of the feature magnitude.")
+    dropout: float = Field(default=0.7, ge=0, lt=1, description="Dropout.")
+    magnitude_weight: float = Field(default=1e-4, ge=0, description="Weight of the magnitude loss.")
+    smooth_weight: float = Field(default=8e-4, ge=0, description="Weight of the temporal smoothness of the scores.")
+    sparse_weight: float = Field(default=8e-3, ge=0, description="Weight of the sparsity of the scores.")
     width: int | None = Field(
-        None, ge=8, description="Width of a linear projection of the features; none: no projection."
+        default=None, ge=8, description="Width of a linear projection of the features; none: no projection."
     )
 
 

@@ -19,10 +19,12 @@ from kgvad.errors import UsageError
 class SemvadConfig(VadClipConfig):
     """Width 1024: 512 of the features and 512 of the captions."""
 
-    width: int = Field(1024, ge=4, multiple_of=4, description="Channels, half from the features, half from captions.")
-    kernel: int = Field(9, ge=1, description="Kernel of the mixers, in snippets.")
-    mixers: int = Field(2, ge=0, description="Number of mixers.")
-    semantic_weight: float = Field(1.0, ge=0, description="Weight of the semantic alignment.")
+    width: int = Field(
+        default=1024, ge=4, multiple_of=4, description="Channels, half from the features, half from captions."
+    )
+    kernel: int = Field(default=9, ge=1, description="Kernel of the mixers, in snippets.")
+    mixers: int = Field(default=2, ge=0, description="Number of mixers.")
+    semantic_weight: float = Field(default=1.0, ge=0, description="Weight of the semantic alignment.")
 
 
 class Mixer(nn.Module):

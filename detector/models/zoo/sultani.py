@@ -18,9 +18,9 @@ class SultaniConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dropout: float = Field(0.6, ge=0, lt=1, description="Dropout.")
-    smooth_weight: float = Field(8e-5, ge=0, description="Weight of the temporal smoothness of the scores.")
-    sparse_weight: float = Field(8e-5, ge=0, description="Weight of the sparsity of the scores.")
+    dropout: float = Field(default=0.6, ge=0, lt=1, description="Dropout.")
+    smooth_weight: float = Field(default=8e-5, ge=0, description="Weight of the temporal smoothness of the scores.")
+    sparse_weight: float = Field(default=8e-5, ge=0, description="Weight of the sparsity of the scores.")
 
 
 class Sultani(Detector):

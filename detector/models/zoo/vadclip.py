@@ -25,20 +25,25 @@ class VadClipConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    width: int = Field(512, ge=2, multiple_of=2, description="Channels.")
-    layers: int = Field(2, ge=0, description="Layers of windowed attention.")
-    heads: int = Field(1, ge=1, description="Attention heads.")
-    window: int = Field(8, ge=1, description="Snippets in an attention window.")
-    positions: int = Field(256, ge=1, description="Size of the position table; longer videos are scored in chunks.")
-    learn: Learn = Field("vectors", description="What is learned of the anchors: " + LEARN_VALUES)
-    context: int = Field(10, ge=0, description="Context vectors before and after the words, for learn=context.")
-    prompt_table: int = Field(77, ge=1, description="Size of the prompt table of compatible mode.")
-    temperature: float = Field(0.07, gt=0, description="Temperature of the alignment.")
-    separation_weight: float = Field(0.1, ge=0, description="Weight of the separation of Normal's text features.")
-    compatible: bool = Field(
-        False, description="The published module, parameter by parameter; features and anchors must be `width` wide."
+    width: int = Field(default=512, ge=2, multiple_of=2, description="Channels.")
+    layers: int = Field(default=2, ge=0, description="Layers of windowed attention.")
+    heads: int = Field(default=1, ge=1, description="Attention heads.")
+    window: int = Field(default=8, ge=1, description="Snippets in an attention window.")
+    positions: int = Field(
+        default=256, ge=1, description="Size of the position table; longer videos are scored in chunks."
     )
-    legacy: bool = Field(False, description="Let padding leak, as in the published code.")
+    learn: Learn = Field(default="vectors", description="What is learned of the anchors: " + LEARN_VALUES)
+    context: int = Field(default=10, ge=0, description="Context vectors before and after the words, for learn=context.")
+    prompt_table: int = Field(default=77, ge=1, description="Size of the prompt table of compatible mode.")
+    temperature: float = Field(default=0.07, gt=0, description="Temperature of the alignment.")
+    separation_weight: float = Field(
+        default=0.1, ge=0, description="Weight of the separation of Normal's text features."
+    )
+    compatible: bool = Field(
+        default=False,
+        description="The published module, parameter by parameter; features and anchors must be `width` wide.",
+    )
+    legacy: bool = Field(default=False, description="Let padding leak, as in the published code.")
 
 
 @dataclass(frozen=True, eq=False)
