@@ -30,7 +30,7 @@ MOST_CHARACTERS = 2000  # of one caption; an encoder reads far fewer
 
 @dataclass(frozen=True)
 class CaptionRule:
-    """How similarities become scores. The defaults were chosen on half of the test videos; see docs/anchors.md."""
+    """How similarities become scores. The defaults were chosen on half of the test videos; see docs/method/anchors.md."""
 
     temperature: float = 0.2  # of the soft maximum over concepts and categories
     window: int = 25  # snippets that the margin is averaged over

@@ -30,8 +30,8 @@ def build_anchors(
         typer.Option(
             "--encoder",
             "-e",
-            help="Text encoder: minilm, blip, blip-cls, clip, a plugin's, or a model folder. Default: blip if available, "
-            "else minilm.",
+            help="Text encoder: minilm, blip, blip-cls, clip, a plugin's, or a model folder. "
+            "Default: blip if available, else minilm.",
             rich_help_panel=INPUTS,
         ),
     ] = None,
@@ -104,7 +104,7 @@ def build_anchors(
 
         refuse_inputs({"--output": path}, [session.dataset_ref.path, database_file(session.settings.store)])
 
-        from kgvad.anchors.bank import build_bank
+        from kgvad.anchors.build import build_bank
         from kgvad.anchors.pooling import DEFAULT_POOLING
         from kgvad.anchors.pooling import pooling as check_pooling
 
