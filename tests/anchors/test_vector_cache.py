@@ -25,10 +25,10 @@ class Counting:
     """An encoder whose vectors depend on the text alone and that counts what it was asked."""
 
     def __init__(self):
-        self.asked = []
+        self.encoded = []
 
     def __call__(self, texts):
-        self.asked += texts
+        self.encoded += texts
         seeds = [sum(map(ord, text)) for text in texts]
         return np.stack([np.random.default_rng(seed).normal(size=8).astype(np.float32) for seed in seeds])
 
@@ -40,9 +40,9 @@ def cache(folder, encoder="weights 1", **options):
 def test_a_hit_is_the_miss_bit_for_bit_and_asks_nothing(tmp_path, capsys):
     first, second = Counting(), Counting()
     missed = cache(tmp_path).encode(TEXTS, first)
-    assert sorted(first.asked) == sorted(set(TEXTS))  # each text once
+    assert sorted(first.encoded) == sorted(set(TEXTS))  # each text once
     hit = cache(tmp_path).encode(TEXTS, second)
-    assert second.asked == [] and hit.dtype == np.float32 and hit.tobytes() == missed.tobytes()
+    assert second.encoded == [] and hit.dtype == np.float32 and hit.tobytes() == missed.tobytes()
     assert missed.tobytes() == Counting()(TEXTS).tobytes()  # rows are in the order of the texts
     assert cache(tmp_path).encode([], second).shape == (0, 8)
     assert capsys.readouterr().err == ""
@@ -52,7 +52,7 @@ def test_another_encoder_never_gets_them(tmp_path):
     cache(tmp_path).encode(TEXTS, Counting())
     other = Counting()
     cache(tmp_path, "weights 2").encode(TEXTS, other)
-    assert sorted(other.asked) == sorted(set(TEXTS))
+    assert sorted(other.encoded) == sorted(set(TEXTS))
 
 
 def test_encoders_keep_their_vectors_and_a_changed_tokenizer_is_another_encoder(tmp_path):
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_dropped_with_one_line(tmp_path, capsys, damage):
     told = capsys.readouterr().err
     assert told.count("\n") == (damage != "empty") and ("was damaged" in told) == (damage != "empty")
     third = Counting()
-    assert cache(tmp_path).encode(many, third).tobytes() == right.tobytes() and third.asked == []
+    assert cache(tmp_path).encode(many, third).tobytes() == right.tobytes() and third.encoded == []
 
 
 def test_a_place_that_cannot_be_written_costs_one_line_only(tmp_path, capsys):
@@ -112,7 +112,7 @@ def test_a_read_only_folder_still_gives_hits(tmp_path, capsys):
         if root:
             os.seteuid(0)
         tmp_path.chmod(0o755)
-    assert count.asked == ["smoke"] and found.tobytes() == Counting()(["fire", "smoke"]).tobytes()
+    assert count.encoded == ["smoke"] and found.tobytes() == Counting()(["fire", "smoke"]).tobytes()
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "not cached" in told
 
@@ -150,7 +150,7 @@ def test_two_processes_write_at_once(tmp_path):
     assert [process.communicate(timeout=200)[1] for process in both] == ["", ""]
     again = Counting()
     many = [f"{i} {j}" for i in range(25) for j in range(i % 7, 20)]
-    assert cache(tmp_path).encode(many, again).tobytes() == Counting()(many).tobytes() and again.asked == []
+    assert cache(tmp_path).encode(many, again).tobytes() == Counting()(many).tobytes() and again.encoded == []
 
 
 def test_the_file_stops_growing_and_the_oldest_goes_first(tmp_path):
@@ -160,6 +160,6 @@ def test_the_file_stops_growing_and_the_oldest_goes_first(tmp_path):
     assert (tmp_path / "vectors.sqlite").stat().st_size < 200_000
     count = Counting()
     small.encode([f"39 {j}" for j in range(100)], count)
-    assert count.asked == []
+    assert count.encoded == []
     small.encode(["0 0"], count)
-    assert count.asked == ["0 0"]
+    assert count.encoded == ["0 0"]

@@ -59,7 +59,7 @@ def test_the_configured_device_and_store_are_used(place, tmp_path):
     assert (tmp_path / "own.sqlite").is_file()
 
 
-@pytest.mark.parametrize(("name", "start"), [("a.svg", b"<svg "), ("a.PNG", b"\x89PNG")])
+@pytest.mark.parametrize(("name", "start"), [("a.svg", b"<?xml "), ("a.PNG", b"\x89PNG")])
 def test_plot_by_suffix(place, name, start):
     done = run(place, "anchors", "plot", "tiny.safetensors", "--output", name)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{name}\n", "")

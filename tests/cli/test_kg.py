@@ -112,7 +112,7 @@ WRONG = {
     "a bad contact": (["fetch", "-d", "ucf", "--contact", "me"], 2, "'me' is neither"),
     "an unknown dataset": (["fetch", "-d", "nope", "--offline"], 2, "unknown dataset 'nope'; known are msad"),
     "an unknown category": (["show", "Parade"], 2, "ucf has no category 'Parade'"),
-    "a bad store": (["stats", "--store", "nonsense"], 2, "'nonsense' is not a database URL"),
+    "a bad store": (["stats", "--store", "nonsense"], 2, "'nonsense' is not a supported database URL"),
     "an unknown format": (["export", "-f", "docx"], 2, "unknown format 'docx'"),
     "quads of a category": (["export", "-c", "Arson", "-f", "nq"], 2, "N-Quads hold the whole cache"),
     "no file": (["import", "none.nq"], 2, "none.nq does not exist"),
@@ -144,7 +144,7 @@ def test_a_damaged_cache_is_reported_with_the_command_that_rebuilds_it(kg, home)
 
 
 def shown_in_the_docs():
-    """Commands of docs/knowledge-graph.md that need no service and are printed whole, with what they print."""
+    """Commands of docs/method/knowledge-graph.md that need no service and are printed whole, with what they print."""
     page = Path(__file__).resolve().parents[2] / "docs" / "method" / "knowledge-graph.md"
     blocks = re.findall(r"^    \$ kgvad kg (.*)\n((?:^    (?!\$ ).*\n)*)", page.read_text("utf-8"), re.MULTILINE)
     plain = [(command, "".join(line[4:] + "\n" for line in said.splitlines())) for command, said in blocks]
