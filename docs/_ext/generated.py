@@ -40,8 +40,7 @@ def formats() -> dict[str, tuple[str, str, type[BaseModel]]]:
         ),
         "run": (
             "Run",
-            "A folder with `model.safetensors`, `config.json` (below), `anchors.safetensors`, `history.jsonl` and, while "
-            "training, `checkpoint.safetensors`.",
+            "A folder with `model.safetensors`, `config.json` (below), `anchors.safetensors` and `history.jsonl`.",
             RunConfig,
         ),
         "bank": (
@@ -73,7 +72,7 @@ def formats_markdown() -> str:
     """All file formats: what each file is, and a table of the fields of every part of its schema."""
     lines: list[str] = []
     for name, (heading, about, model) in formats().items():
-        lines += [f"## {heading}", "", about, "", f"<a href=\"../{SCHEMAS}/{name}.json\">JSON schema</a>", ""]
+        lines += [f"## {heading}", "", about, "", f'<a href="../{SCHEMAS}/{name}.json">JSON schema</a>', ""]
         schema = model.model_json_schema()
         lines += _fields(model.__name__, schema)
         for part, definition in schema.get("$defs", {}).items():
