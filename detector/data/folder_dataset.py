@@ -12,6 +12,7 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.detector.data.annotations import Truth, VideoTruth
+from kgvad.detector.data.folder_annotations import event_frames
 from kgvad.errors import UsageError
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
@@ -83,6 +84,7 @@ def folder_truth(folder: Path, name: str) -> Truth:
     """Labels from the sub-folders of ``folder``: one per category, one of them for normal videos.
 
     Sub-folders ``train`` and ``test``, each with categories, make two splits; otherwise every video is for training.
+    Frame labels of abnormal videos come from ``annotations.csv`` (:mod:`.folder_annotations`).
 
     Raises
     ------
@@ -92,7 +94,9 @@ def folder_truth(folder: Path, name: str) -> Truth:
     videos: dict[str, VideoTruth] = {}
     categories: list[str] = []
     normal = False
-    for video, path in find_videos(folder).items():
+    paths = find_videos(folder)
+    annotated = event_frames(folder, paths)
+    for video, path in paths.items():
         parts = path.relative_to(folder).parts[:-1]
         split = "test" if parts and parts[0].lower() == "test" else "train"
         if parts and parts[0].lower() in ("train", "test"):
@@ -106,7 +110,7 @@ def folder_truth(folder: Path, name: str) -> Truth:
         videos[video] = VideoTruth(
             split="test" if split == "test" else "train",
             labels=() if is_normal else (parts[0],),
-            intervals=() if is_normal else None,
+            intervals=() if is_normal else annotated.get(video),
             file=path.relative_to(folder).as_posix(),
         )
     if not normal or not categories:
