@@ -48,6 +48,10 @@ class Problem:
         Whether features are centred and scaled to unit standard deviation (:meth:`Detector.fit_input`).
     words
         The C categories in words; empty where the run has no anchor bank.
+    columns
+        Names of the D feature columns, where each has a meaning of its own (``kgvad extract --encoder i3d-actions``).
+    column_vectors
+        float32 [D, d]: the names by the bank's text encoder, in training where :attr:`Detector.reads_columns`.
     text_encoder
         Frozen text encoder of the bank, in training and where :meth:`Detector.needs_text_encoder`; else ``None``.
     """
@@ -63,6 +67,8 @@ class Problem:
     captions_share_space: bool = False
     standardise: bool = False
     words: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    column_vectors: Tensor | None = None
     text_encoder: TransformersEncoder | None = None
 
 
@@ -210,6 +216,8 @@ class Detector(nn.Module, ABC):
         Whether it cannot do without an anchor bank.
     reads_captions
         Whether it takes caption embeddings beside the features.
+    reads_columns
+        Whether it relates the names of the feature columns to the anchors (:attr:`Problem.column_vectors`).
     names_categories
         Whether it classifies, so that its :class:`Output` has an alignment.
     supports_selection_noise
@@ -228,6 +236,7 @@ class Detector(nn.Module, ABC):
     source: ClassVar[str] = ""
     needs_anchors: ClassVar[bool] = False
     reads_captions: ClassVar[bool] = False
+    reads_columns: ClassVar[bool] = False
     names_categories: ClassVar[bool] = False
     supports_selection_noise: ClassVar[bool] = False
     losses_average_over_videos: ClassVar[bool] = False
@@ -277,6 +286,22 @@ class Detector(nn.Module, ABC):
         :class:`kgvad.anchors.learnable_prompts.LearnedAnchors`.
         """
         return False
+
+    def observe_labels(self, targets: Tensor) -> None:
+        """Count the training labels, once before training.
+
+        Parameters
+        ----------
+        targets
+            float32 [N, C], of the N training videos; see :attr:`Batch.targets`.
+        """
+
+    def contributions(self, features: Tensor, start: int, end: int) -> Tensor | None:
+        """Contribution of every feature column to every category logit, float32 [C, D], over snippets [start, end).
+
+        ``None`` where the logits are not sums over columns.
+        """
+        return None
 
     def prepare(self, videos: Sequence[Tensor], captions: Sequence[Tensor] = ()) -> None:
         """Compute statistics of the training videos, once before training.

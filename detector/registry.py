@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 GROUP = "kgvad.detectors"
 _OWN = {
+    "additive": "kgvad.detector.models.additive:Additive",
     "anchor-aligned": "kgvad.detector.models.anchor_aligned:AnchorAligned",
     "anchor-text": "kgvad.detector.models.two_stream:AnchorText",
     "anchor-fused": "kgvad.detector.models.two_stream:AnchorFused",

@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 from safetensors.torch import load_file
+from torch import Tensor
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.api import Detector, Problem, Recipe
@@ -100,6 +101,7 @@ class RunConfig(TrainConfig):
     dim: int = Field(description="Dimensions of the features.")
     encoder: str = Field(description="Encoder of the features.")
     features_fingerprint: str
+    columns: tuple[str, ...] = Field(default=(), description="Names of the feature columns, where they have names.")
     caption_dim: int | None = Field(default=None, description="Dimensions of the caption embeddings.")
     caption_encoder: str | None = Field(default=None, description="Text encoder of the captions.")
     captions_fingerprint: str | None = None
@@ -179,9 +181,12 @@ def read_config(folder: Path) -> RunConfig:
 
 
 def make_problem(
-    config: RunConfig, bank: AnchorBank | None, text_encoder: TransformersEncoder | None = None
+    config: RunConfig,
+    bank: AnchorBank | None,
+    text_encoder: TransformersEncoder | None = None,
+    column_vectors: Tensor | None = None,
 ) -> Problem:
-    """The problem of a run; ``text_encoder`` only for training through it."""
+    """The problem of a run; ``text_encoder`` and ``column_vectors`` only for training."""
     if bank is None:
         return Problem(
             config.dim,
@@ -189,6 +194,7 @@ def make_problem(
             config.normal,
             caption_dim=config.caption_dim,
             standardise=config.recipe.standardise,
+            columns=config.columns,
         )
     from kgvad.anchors.learnable_prompts import category_texts
 
@@ -205,5 +211,7 @@ def make_problem(
         captions_share_space=config.caption_encoder in spaces and width == config.caption_dim,
         standardise=config.recipe.standardise,
         words=category_texts(bank),
+        columns=config.columns,
+        column_vectors=column_vectors,
         text_encoder=text_encoder,
     )

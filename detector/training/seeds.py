@@ -117,6 +117,7 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
         dim=data.store.manifest.dim,
         encoder=data.store.manifest.encoder,
         features_fingerprint=data.store.fingerprint,
+        columns=tuple(data.store.manifest.columns or ()),
         caption_dim=None if captions is None else captions.manifest.dim,
         caption_encoder=None if captions is None else captions.manifest.encoder,
         captions_fingerprint=None if captions is None else captions.fingerprint,

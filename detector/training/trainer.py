@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.console import progress
 from kgvad.detector.api import Detector, Recipe
 from kgvad.detector.data.samples import Features, Sampler, TrainingSample, collate
 from kgvad.detector.models.learned_anchors import load_prompt_encoder
-from kgvad.detector.registry import build
+from kgvad.detector.registry import build, detector_class
 from kgvad.detector.run import (
     ANCHORS,
     CONFIG,
@@ -154,7 +155,10 @@ class Trainer:
             with self._group.main_process_first():
                 encoder = load(device)
         torch.manual_seed(config.seed)
-        detector = build(config.detector, make_problem(config, self._bank, encoder), config.options).to(device)
+        vectors = self._column_vectors(device)
+        problem = make_problem(config, self._bank, encoder, vectors)
+        detector = build(config.detector, problem, config.options).to(device)
+        detector.observe_labels(torch.from_numpy(np.stack([sample.target for sample in samples])).to(device))
         videos = _subsampled([sample.features for sample in samples], device)
         captions = _subsampled([sample.captions for sample in samples if sample.captions is not None], device)
         if config.recipe.standardise:
@@ -162,6 +166,17 @@ class Trainer:
             captions = detector.fit_input("captions", captions) if captions else []
         detector.prepare(videos, captions)
         return detector
+
+    def _column_vectors(self, device: str) -> Tensor | None:
+        """Names of the feature columns by the bank's text encoder, where the detector relates them to the anchors."""
+        config = self.config
+        if self._bank is None or not config.columns or not detector_class(config.detector).reads_columns:
+            return None
+        from kgvad.anchors.text_encoders import load_text_encoder
+
+        with self._group.main_process_first():
+            encoder = load_text_encoder(self._bank.encoder.source, device)
+        return torch.from_numpy(encoder.encode(list(config.columns)))
 
     def _run_epochs(
         self,
