@@ -86,6 +86,12 @@ class Additive(Detector):
         self.bias = nn.Parameter(torch.zeros(()))
         self.category_bias = nn.Parameter(torch.zeros(count - 1))
 
+    @classmethod
+    def uses_anchors(cls, config: BaseModel) -> bool:
+        """Unless ``prior=0``."""
+        assert isinstance(config, AdditiveConfig)
+        return config.prior > 0
+
     def observe_labels(self, targets: Tensor) -> None:
         """Count the training videos and the categories among them."""
         self.videos.fill_(len(targets))
