@@ -42,10 +42,17 @@ class AdditiveConfig(BaseModel):
     prior: float = Field(default=0.005, ge=0, description="Weight of one standard deviation of the prior from text.")
     category_weight: float = Field(default=2.0, ge=0, description="Weight of the category loss.")
     balance: float = Field(
-        default=1.0, ge=0, le=1, description="Logit adjustment: 1 scores categories as if equally frequent, 0 as in training."
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Logit adjustment: 1 scores categories as if equally frequent, 0 as in training.",
     )
-    contrast: float = Field(default=3.0, gt=0, description="Weight, in scoring, of a snippet's difference from its video.")
-    smoothing: float = Field(default=2.0, ge=0, description="Standard deviation of temporal smoothing in scoring, in snippets.")
+    contrast: float = Field(
+        default=3.0, gt=0, description="Weight, in scoring, of a snippet's difference from its video."
+    )
+    smoothing: float = Field(
+        default=2.0, ge=0, description="Standard deviation of temporal smoothing in scoring, in snippets."
+    )
     causal: bool = Field(default=False, description="Score each snippet from those up to it, for streams.")
     memory: float = Field(default=3.0, ge=1, description="Length of the causal running mean, in snippets.")
 
