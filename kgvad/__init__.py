@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank as AnchorBank
     from kgvad.anchors.bank import BankConcept as BankConcept
     from kgvad.anchors.build import build_bank as build_bank
-    from kgvad.anchors.text_encoders import HubEncoder as HubEncoder
     from kgvad.anchors.text_encoders import TextEncoder as TextEncoder
     from kgvad.anchors.text_encoders import load_text_encoder as load_text_encoder
+    from kgvad.anchors.transformers_encoder import TransformersEncoder as TransformersEncoder
     from kgvad.console import Advance as Advance
     from kgvad.detector.api import Batch as Batch
     from kgvad.detector.api import Detector as Detector
@@ -86,7 +86,6 @@ _MODULES = {
     "Fetch": "kg.store.schema",
     "GraphStore": "kg.store.cache",
     "Hierarchy": "kg.graph.traversal",
-    "HubEncoder": "anchors.text_encoders",
     "KgvadError": "errors",
     "Limits": "kg.graph.concepts",
     "Manifest": "video.feature_store",
@@ -104,6 +103,7 @@ _MODULES = {
     "TextEncoder": "anchors.text_encoders",
     "Thresholds": "explain.analysis.events",
     "TrainingFreeRule": "detector.scoring.training_free",
+    "TransformersEncoder": "anchors.transformers_encoder",
     "VideoEntry": "video.feature_store",
     "VideoInfo": "video.decode",
     "VisualEncoder": "video.encoders.base",
