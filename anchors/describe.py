@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.text_encoders import takes_prompts
+from kgvad.spreadsheets import without_formula
 
 
 def describe(bank: AnchorBank) -> str:
@@ -72,9 +73,5 @@ def as_csv(bank: AnchorBank) -> str:
     writer.writerow(("category", *columns, "weight"))
     for row, concept in enumerate(bank.concepts):
         values = [bank.categories[bank.concept_category[row]], *(getattr(concept, name) or "" for name in columns)]
-        writer.writerow([*(_safe(value) for value in values), f"{bank.concept_weight[row]:.4f}"])
+        writer.writerow([*(without_formula(value) for value in values), f"{bank.concept_weight[row]:.4f}"])
     return out.getvalue()
-
-
-def _safe(text: str) -> str:
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -1,17 +1,19 @@
-"""Measure the text of explanations against what people wrote, on the abnormal UCF-Crime test videos.
+"""Measure explanation texts against human-written ones, on the abnormal UCF-Crime test videos.
 
     python benchmarks/explain.py SHARED [--videos N]
 
 SHARED is the folder of research data (see docs/reports.md): captions of the test videos by a model, human sentences
-with times (UCA), event summaries (HIVAU, partly by a model) and PEL4VAD's concept lists. For every annotated event the
-same protocol makes one sentence a method; the event's place in time is given (oracle), the category is given or
-predicted from the captions. Prints Markdown tables.
+with times (UCA), event summaries (HIVAU, partly by a model) and PEL4VAD's concept lists. For every annotated event
+every method writes one sentence under the same protocol. The time span of the event is given (oracle); the category is
+given or predicted from the captions. Prints Markdown tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +25,19 @@ from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import track
 from kgvad.detector.data.captions import read_captions
 from kgvad.detector.scoring.caption_scorer import CaptionRule
-from kgvad.explain.analysis.evidence import Rises, distinct, rises
+from kgvad.explain.analysis.evidence import ConceptRises, distinct, rises
 from kgvad.explain.quality.tables import quality_table
 from kgvad.explain.quality.text_quality import text_quality
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import load_table
 
-INSIDE, OUTSIDE = 8, 8  # captions looked at, during the event and in the rest
+INSIDE, OUTSIDE = 8, 8  # captions used, during the event and in the rest of the video
 CITED = 3  # concepts in a sentence
-DRAWS = 20  # random concepts, for the deletion
+DRAWS = 20  # random deletions
 
 
 class Encoder:
-    """Text encoder that remembers what it has encoded."""
+    """Text encoder with a cache."""
 
     def __init__(self) -> None:
         self.encoder = load_text_encoder("minilm")
@@ -57,15 +59,15 @@ def listed(items: list[str]) -> str:
     return " and ".join(items) if len(items) < 3 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def changes(inside: np.ndarray, outside: np.ndarray, bank: AnchorBank) -> Rises:
-    """Evidence arithmetic of the reports on caption vectors."""
+def changes(inside: np.ndarray, outside: np.ndarray, bank: AnchorBank) -> ConceptRises:
+    """The evidence arithmetic of the reports, on caption vectors."""
     similarity = np.concatenate([inside, outside]) @ bank.concept_vectors.T
     weights = np.r_[np.ones(len(inside)), np.zeros(len(outside))]
     return rises(similarity, bank, weights, weights == 0)
 
 
-def graph_sentence(text: str, category: str, change: Rises, bank: AnchorBank) -> str:
-    """As the reports write it: the category, its broader term, and the concepts that rise most."""
+def graph_sentence(text: str, category: str, change: ConceptRises, bank: AnchorBank) -> str:
+    """As in the reports: the category, its broader term, and the concepts with the largest rise."""
     own = [c for c, k in zip(bank.concepts, bank.concept_category, strict=True) if bank.categories[k] == category]
     broader = next((c.text for c in own if c.relation == "superclass"), None)
     chosen = [bank.concepts[i].text for i in distinct(bank, change, category, 12)]
@@ -76,90 +78,127 @@ def graph_sentence(text: str, category: str, change: Rises, bank: AnchorBank) ->
 
 
 def peer_sentence(text: str, concepts: dict[str, float], inside: np.ndarray, encode: Encoder) -> str:
-    """The same form with PEL4VAD's concepts of the category, those nearest to the captions."""
+    """The same form with PEL4VAD's concepts of the category, those most similar to the captions."""
     names = [name for name in concepts if name != text] or [text]
     order = np.argsort(-(encode(names) @ inside.mean(axis=0)), kind="stable")
     return f"The video shows {text}: {listed([names[i] for i in order[:CITED]])}."
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shared", type=Path)
-    parser.add_argument("--videos", type=int, default=None, help="only so many, evenly spaced")
-    options = parser.parse_args()
-    data = options.shared / "data"
-    table = load_table("ucf")
-    encode = Encoder()
-    bank = build_bank(table, GraphStore.open(None), encode.encoder)
-    peer = json.loads((options.shared / "kg/refkg/pel4vad-ucf-concept.json").read_text())
+@dataclass(frozen=True)
+class Event:
+    """One annotated event with everything that a method may read."""
+
+    category: str
+    during: list[str]  # captions
+    human: list[str]  # sentences that overlap it
+    summary: str
+    inside: np.ndarray  # caption vectors during the event [N, d]
+    outside: np.ndarray  # in the rest of the video [M, d]
+
+
+@dataclass
+class Results:
+    """Texts of every method and their references, event by event."""
+
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    humans: list[list[str]] = field(default_factory=list)
+    summaries: list[list[str]] = field(default_factory=list)
+    correct: list[bool] = field(default_factory=list)  # whether the predicted category is right
+    drops: list[tuple[float, float]] = field(default_factory=list)  # without cited, and without random concepts
+
+
+def read_events(data: Path, names: list[str], most: int | None, encode: Encoder) -> Iterator[Event]:
+    """Annotated events of the abnormal test videos that have captions and human sentences."""
     hivau = json.loads((data / "refs/hivau_ucf_test.json").read_text())
     uca: dict[str, Any] = {}
     for part in ("Train", "Val", "Test"):
         uca |= json.loads((data / f"refs/uca_{part}.json").read_text())
-    videos = spread([v for v in hivau if "Normal" not in v and v in uca and hivau[v]["events"]], options.videos or 1000)
-    texts: dict[str, list[str]] = {}
-    humans: list[list[str]] = []
-    summaries: list[list[str]] = []
-    right = events = 0
-    falls: list[tuple[float, float]] = []
-    rng = np.random.default_rng(0)
-    for video in track(videos, "reading captions"):
+    videos = [v for v in hivau if "Normal" not in v and v in uca and hivau[v]["events"]]
+    for video in track(spread(videos, most or len(videos)), "reading captions"):
         captions = read_captions(data / "captions/ucf_test_videollama3.json.gz", video)
         fps = hivau[video]["fps"]
-        category = next(c.name for c in table.categories if video.startswith(c.name))
         for number, (start, end) in enumerate(hivau[video]["events"]):
             during = [text for frame, text in captions if start <= frame / fps <= end]
             rest = [text for frame, text in captions if not start <= frame / fps <= end]
-            near = zip(uca[video]["timestamps"], uca[video]["sentences"], strict=True)
-            told = [s.strip() for (a, b), s in near if min(b, end) - max(a, start) > 0.3 * (b - a)]
-            if not (during and rest and told):
-                continue
-            inside, outside = encode(spread(during, INSIDE)), encode(spread(rest, OUTSIDE))
-            change = changes(inside, outside, bank)
-            concepts = (inside @ bank.concept_vectors.T).mean(axis=0, keepdims=True)
-            near = inside.mean(axis=0) @ bank.anchors.T  # as the reports name an event by its captions
-            near[bank.normal] = -np.inf
-            predicted = bank.categories[int(near.argmax())]
-            events += 1
-            right += predicted == category
-            humans.append(told)
-            summaries.append([hivau[video]["events_summary"][number]])
-            caption = during[int((inside @ inside.mean(axis=0)).argmax()) * len(during) // len(inside)]
-            for kind, name in (("given", category), ("predicted", predicted)):
-                words = table.category(name).text
-                add = texts.setdefault
-                add(f"label only, category {kind}", []).append(f"The video shows {words}.")
-                lists = peer["accident" if name == "RoadAccidents" else name.lower()]
-                add(f"label and PEL4VAD's concepts, {kind}", []).append(peer_sentence(words, lists, inside, encode))
-                graph = graph_sentence(words, name, change, bank)
-                add(f"label and graph evidence, {kind}", []).append(graph)
-                add(f"label, graph evidence and caption, {kind}", []).append(f"{graph} {caption}")
-            add("caption only (a model's)", []).append(caption)
-            falls.append(deletion(concepts, change, predicted, bank, rng))
+            annotated = zip(uca[video]["timestamps"], uca[video]["sentences"], strict=True)
+            human = [s.strip() for (a, b), s in annotated if min(b, end) - max(a, start) > 0.3 * (b - a)]
+            if during and rest and human:
+                category = next(name for name in names if video.startswith(name))
+                inside, outside = encode(spread(during, INSIDE)), encode(spread(rest, OUTSIDE))
+                yield Event(category, during, human, hivau[video]["events_summary"][number], inside, outside)
+
+
+def predict(event: Event, bank: AnchorBank) -> str:
+    """The category, as reports name it from captions: the anchor most similar to their mean."""
+    similarity = event.inside.mean(axis=0) @ bank.anchors.T
+    similarity[bank.normal] = -np.inf
+    return bank.categories[int(similarity.argmax())]
+
+
+def write_texts(results: Results, event: Event, peer: dict[str, Any], bank: AnchorBank, encode: Encoder) -> None:
+    """Add one sentence per method on ``event``."""
+    table, add = load_table("ucf"), results.texts.setdefault
+    change = changes(event.inside, event.outside, bank)
+    predicted = predict(event, bank)
+    middle = int((event.inside @ event.inside.mean(axis=0)).argmax())
+    caption = event.during[middle * len(event.during) // len(event.inside)]
+    for kind, name in (("given", event.category), ("predicted", predicted)):
+        words = table.category(name).text
+        add(f"label only, category {kind}", []).append(f"The video shows {words}.")
+        lists = peer["accident" if name == "RoadAccidents" else name.lower()]
+        add(f"label and PEL4VAD's concepts, {kind}", []).append(peer_sentence(words, lists, event.inside, encode))
+        graph = graph_sentence(words, name, change, bank)
+        add(f"label and graph evidence, {kind}", []).append(graph)
+        add(f"label, graph evidence and caption, {kind}", []).append(f"{graph} {caption}")
+    add("caption only (a model's)", []).append(caption)
+    results.correct.append(predicted == event.category)
+    results.humans.append(event.human)
+    results.summaries.append([event.summary])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--videos", type=int, default=None, help="use this many videos, evenly spaced")
+    options = parser.parse_args()
+    encode = Encoder()
+    bank = build_bank(load_table("ucf"), GraphStore.open(None), encode.encoder)
+    peer = json.loads((options.shared / "kg/refkg/pel4vad-ucf-concept.json").read_text())
+    results, rng = Results(), np.random.default_rng(0)
+    for event in read_events(options.shared / "data", bank.categories, options.videos, encode):
+        write_texts(results, event, peer, bank, encode)
+        concepts = (event.inside @ bank.concept_vectors.T).mean(axis=0, keepdims=True)
+        change = changes(event.inside, event.outside, bank)
+        results.drops.append(deletion(concepts, change, predict(event, bank), bank, rng))
+    print_tables(results, encode, rng)
+
+
+def print_tables(results: Results, encode: Encoder, rng: np.random.Generator) -> None:
     encoded = lambda sentences: encode(list(sentences))  # noqa: E731
-    print(f"\n{events} events of {len(videos)} videos; predicted category right for {right / events:.0%}\n")
+    texts, humans = results.texts, results.humans
+    print(f"\n{len(humans)} events; predicted category correct for {np.mean(results.correct):.0%}\n")
     print("Against human sentences (UCA) that overlap the event:\n")
-    several = [told for told in humans if len(told) > 1]  # one person's sentence against the others of the same event
-    person = text_quality([told[0] for told in several], [told[1:] for told in several], encoded)
+    several = [human for human in humans if len(human) > 1]  # one annotator against the others of the same event
+    person = text_quality([human[0] for human in several], [human[1:] for human in several], encoded)
     rows = {name: text_quality(sentences, humans, encoded) for name, sentences in texts.items()}
     print(quality_table(rows | {"one human sentence, against the others": person}))
     print("Against the event summary (HIVAU, partly by a language model):\n")
-    print(quality_table({name: text_quality(rows, summaries, encoded) for name, rows in texts.items()}))
-    cited, chance = np.array([pair for pair in falls if np.isfinite(pair).all()]).T
+    print(quality_table({name: text_quality(rows, results.summaries, encoded) for name, rows in texts.items()}))
+    cited, chance = np.array([pair for pair in results.drops if np.isfinite(pair).all()]).T
     draws = rng.integers(0, len(cited), (1000, len(cited)))
     low, high = np.quantile((cited - chance)[draws].mean(axis=1), [0.025, 0.975])
     print(
         f"Deletion of the cited concepts (similarity of the named category, n = {len(cited)}): "
-        f"falls by {cited.mean():.4f}, "
+        f"drops by {cited.mean():.4f}, "
         f"by {chance.mean():.4f} for random concepts of the category; difference {(cited - chance).mean():.4f} "
         f"({low:.4f} to {high:.4f})"
     )
 
 
 def deletion(
-    concepts: np.ndarray, change: Rises, category: str, bank: AnchorBank, rng: np.random.Generator
+    concepts: np.ndarray, change: ConceptRises, category: str, bank: AnchorBank, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Fall of the category's similarity without the cited concepts, and without random others."""
+    """Drop of the category's similarity without the cited concepts, and without random others."""
     index = bank.categories.index(category)
     own = np.flatnonzero(bank.concept_category == index)
     cited = np.array(distinct(bank, change, category, CITED), dtype=int)

@@ -5,7 +5,7 @@
 Each stage is a command of its own in a fresh process; a stage of `explain` is what the longer command takes more than
 the shorter one. The reference of the same run decodes every frame with PyAV to RGB and does nothing else. Weights must
 be on this machine (`kgvad weights fetch --offline-set`); everything else is made in a temporary folder. A second table
-tells the CPU time of what explaining adds to decoding, encoding and scoring (no action recogniser), inside one process.
+gives the CPU time that explaining adds to decoding, encoding and scoring (no action recogniser), within one process.
 """
 
 from __future__ import annotations
@@ -24,24 +24,30 @@ DECODE = "import av, sys\nfor f in av.open(sys.argv[1]).decode(video=0): f.to_nd
 
 SHARE = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 from kgvad.explain.rendering.writers import Outputs
-from kgvad.explain.explainer import Explainer, Options
+from kgvad.explainers import ExplainRequest, build_explainer
+from kgvad.session import Session
 
-class Timed(Explainer):
-    def _score(self, *arguments):
+class Timed:
+    def __init__(self, scorer):
+        self.scorer, self.cpu_s = scorer, 0.0
+
+    def score(self, video):
         started = time.process_time()
-        result = super()._score(*arguments)
-        self.encoding = time.process_time() - started
-        return result
+        scored = self.scorer.score(video)
+        self.cpu_s += time.process_time() - started
+        return scored
 
+explainer = build_explainer(Session(), ExplainRequest(actions=False))
 started = time.process_time()
-explainer = Timed(Options(actions=False))
-explained = explainer.explain(Path(sys.argv[1]))
-seen = time.process_time()
-Outputs([Path(sys.argv[2]) / "r.md", Path(sys.argv[2]) / "r.html"], None).write(explained)
-print(len(explained.report.events), len(explained.pictures), explainer.encoding,
-      seen - started - explainer.encoding, time.process_time() - seen)
+scorer = Timed(explainer.scorer)
+explanation = replace(explainer, scorer=scorer).explain(Path(sys.argv[1]))
+explained = time.process_time()
+Outputs([Path(sys.argv[2]) / "r.md", Path(sys.argv[2]) / "r.html"], None).write(explanation)
+print(len(explanation.report.events), len(explanation.pictures), scorer.cpu_s,
+      explained - started - scorer.cpu_s, time.process_time() - explained)
 """
 
 
@@ -61,10 +67,10 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    from kgvad.settings import cache_dir
+    from kgvad.settings import load_settings
 
     video = str(arguments.video.resolve())
-    weights = os.environ.get("KGVAD_WEIGHTS") or str(cache_dir() / "weights")
+    weights = os.environ.get("KGVAD_WEIGHTS") or str(load_settings().cache / "weights")
     figures: dict[str, list[tuple[float, float, float]]] = {}
     shares: list[list[float]] = []
     for _ in range(arguments.repeats):
@@ -94,7 +100,7 @@ def main() -> None:
         wall, cpu, memory = (median(run[i] for run in runs) for i in range(3))
         print(f"| {name} | {wall:.2f} | {cpu:.2f} | {memory:.0f} | {wall / reference:.1f} |")
     events, pictures, encoding, seen, written = (median(row[i] for row in shares) for i in range(5))
-    print("\n| events | key frames | encoding CPU s | events, evidence, key frames | HTML and Markdown | share |")
+    print("\n| events | key frames | scoring CPU s | events, evidence, key frames | HTML and Markdown | share |")
     print("|--:|--:|--:|--:|--:|--:|")
     share = f"{(seen + written) / encoding:.1%}"
     print(f"| {events:.0f} | {pictures:.0f} | {encoding:.2f} | {seen:.2f} | {written:.2f} | {share} |")

@@ -1,24 +1,24 @@
-"""A folder of videos: one report each, and a page that lists them."""
+"""A folder of videos: one report per video, and an index page."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kgvad.console import track
 from kgvad.errors import KgvadError, UsageError
-from kgvad.explain.explainer import Explainer, Options
+from kgvad.explain.explainer import Explainer
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.rendering.writers import write_views
 from kgvad.explain.report import Report
+from kgvad.explain.scorers.score_files import ScoreFileScorer, score_files
 from kgvad.files import refuse_inputs, sha256, write_json, write_text
 from kgvad.video.extract import find_videos
 from kgvad.video.feature_store import check_name
@@ -26,13 +26,12 @@ from kgvad.video.feature_store import check_name
 logger = logging.getLogger(__name__)
 
 
-ALWAYS = ("html", "json")  # the index links to the one and is remade from the other
+ALWAYS = ("html", "json")  # written whatever else is asked for: the index links to the pages
 INDEX, STATE = "index.html", "index.json"
-SCORE_SUFFIXES = (".npz", ".json", ".csv")
 
 
 class Entry(BaseModel):
-    """One line of the index."""
+    """One row of the index."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,11 +50,11 @@ class Entry(BaseModel):
 
 
 class State(BaseModel):
-    """``index.json``: what was made, with which options."""
+    """``index.json``: the reports that exist, and what they were made with."""
 
     model_config = ConfigDict(extra="forbid")
 
-    options: str
+    made_with: str  # identity of explainer, templates and formats
     entries: list[Entry]
 
 
@@ -80,8 +79,8 @@ def explain_folder(
 ) -> Outcome:
     """Explain every video of ``source`` into ``output`` and write ``index.html`` over the reports.
 
-    A video whose report was made from the same file with the same options is not looked at again, so an interrupted
-    call goes on where it stopped. A video that fails costs a line in the index, not the rest.
+    A video whose report was made from the same file with the same options is skipped, so an interrupted call continues
+    where it stopped. A video that fails gets a row in the index and does not stop the others.
 
     Parameters
     ----------
@@ -90,13 +89,13 @@ def explain_folder(
     output
         Folder of the reports.
     explainer
-        How to explain; its option ``scores`` may name a folder with one file a video.
+        How to explain. Its scorer may be a :class:`ScoreFileScorer` on a folder with one file per video.
     renderer
         Language and templates.
     forms
-        Formats beside HTML and JSON.
+        Formats in addition to HTML and JSON.
     sources
-        Files and folders, beside the videos, that a report must not overwrite.
+        Files and folders, other than the videos, that a report must not overwrite.
 
     Raises
     ------
@@ -104,40 +103,36 @@ def explain_folder(
         No video in ``source``, ``output`` is a file, or a report would overwrite a video or one of the sources.
     """
     if output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output} is not a folder", "a folder of videos needs a folder for its reports")
+        raise UsageError(f"--output {output} is not a folder", "give a folder for the reports")
     videos = find_videos(source)
     views = (*ALWAYS, *(form for form in forms if form not in ALWAYS))
     pages = _pages(videos)
-    given = explainer.options.scores
     written = [output / f"{page}.{form}" for page in pages.values() for form in views]
     refuse_inputs(
         {"--output": [output / INDEX, output / STATE, *written]},
-        (*sources, *videos.values(), *(_scores_files(given, videos) if given is not None else ())),
+        (*sources, *videos.values(), *_score_files(explainer, source, videos)),
     )
-    made_with = _fingerprint(explainer.options, renderer, forms)
+    made_with = _identity(explainer, renderer, forms)
     done = {entry.video: entry for entry in _state(output, made_with)}
     outcome, entries = Outcome(output / INDEX), []
-    for name, path in track(videos.items(), "explaining", len(videos)):
+
+    def exists(name: str) -> bool:
+        return (output / f"{pages[name]}.html").is_file()
+
+    for name, path in track(videos.items(), "explaining videos", len(videos)):
         digest = _digest(path)
-        before = done.get(name)
-        if (
-            before is not None
-            and digest
-            and before.sha256 == digest
-            and before.page is not None
-            and (output / f"{pages[name]}.html").is_file()
-        ):
-            entry = before
+        entry = done.get(name)
+        if entry is not None and digest and entry.sha256 == digest and entry.page is not None and exists(name):
             outcome.reused.append(name)
         else:
             entry = _one(name, path, digest, output, pages[name], explainer, renderer, views)
             (outcome.failed if entry.page is None else outcome.made).append(name)
         entries.append(entry)
         ahead = [done[other] for other in list(videos)[len(entries) :] if other in done]  # kept if interrupted now
-        write_json(output / STATE, State(options=made_with, entries=[*entries, *ahead]).model_dump())
+        write_json(output / STATE, State(made_with=made_with, entries=[*entries, *ahead]).model_dump())
     write_text(output / INDEX, renderer.index([entry.model_dump() for entry in entries]))
     if outcome.reused:
-        logger.info(f"{len(outcome.reused)} of {len(videos)} reports were there already")
+        logger.info("%d of %d reports exist already", len(outcome.reused), len(videos))
     return outcome
 
 
@@ -153,16 +148,13 @@ def _one(
 ) -> Entry:
     try:
         check_name(name)
-        given = explainer.options.scores
-        one = explainer if given is None else explainer.with_scores(scores_of(given, name))
-        explained = one.explain(path)
         targets = [(output / f"{page}.{form}", form) for form in views]
-        report = write_views(explained, targets, renderer)
+        report = write_views(explainer.explain(path), targets, renderer)
     except KgvadError as error:
         reason = " ".join(str(error).split())
         logger.warning(reason)
         return Entry(video=printable(name), sha256=digest, reason=printable(reason))
-    except Exception as error:  # a fault met in one video must not cost the others
+    except Exception as error:  # an unexpected error in one video must not stop the others
         reason = f"{path} failed unexpectedly ({type(error).__name__}: {' '.join(str(error).split())})"
         logger.warning(reason)
         return Entry(video=printable(name), sha256=digest, reason=printable(reason))
@@ -175,7 +167,7 @@ def printable(text: str) -> str:
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a video; empty where it cannot be read, which explaining it reports."""
+    """SHA-256 of a video; empty where it cannot be read, which is reported when it is explained."""
     try:
         return sha256(path)
     except OSError:
@@ -183,7 +175,7 @@ def _digest(path: Path) -> str:
 
 
 def _pages(videos: Mapping[str, Path]) -> dict[str, str]:
-    """Path of each video's reports in the output folder, without suffix; that of the index itself is kept free."""
+    """Path of each video's reports in the output folder, without suffix; never that of the index itself."""
     pages = {}
     for name, path in videos.items():
         page = name
@@ -193,22 +185,12 @@ def _pages(videos: Mapping[str, Path]) -> dict[str, str]:
     return pages
 
 
-def _scores_files(folder: Path, videos: Iterable[str]) -> list[Path]:
-    return [folder / f"{name}{suffix}" for name in videos for suffix in SCORE_SUFFIXES]
-
-
-def scores_of(folder: Path, name: str) -> Path:
-    """The file of scores of one video in a folder of them.
-
-    Raises
-    ------
-    UsageError
-        ``folder`` is no folder, or has none for the video.
-    """
-    for suffix in SCORE_SUFFIXES:
-        if (folder / f"{name}{suffix}").is_file():
-            return folder / f"{name}{suffix}"
-    raise UsageError(f"{folder} has no scores for {name}", f"expected {name}.npz, .json or .csv")
+def _score_files(explainer: Explainer, source: Path, videos: Mapping[str, Path]) -> list[Path]:
+    """Files of scores that are read, where the scores come from a folder."""
+    if not isinstance(explainer.scorer, ScoreFileScorer):
+        return []
+    folder = explainer.scorer.path
+    return [path for video in videos.values() for path in score_files(folder, video.relative_to(source))]
 
 
 def _entry(name: str, page: str, digest: str, report: Report) -> Entry:
@@ -230,21 +212,15 @@ def _entry(name: str, page: str, digest: str, report: Report) -> Entry:
 
 
 def _state(output: Path, made_with: str) -> list[Entry]:
-    """Entries of an earlier call with the same options; none where the file is missing, damaged or of other options."""
+    """Entries of an earlier call with the same options; none if the file is missing, damaged or from others."""
     try:
         state = State.model_validate_json((output / STATE).read_bytes())
     except (OSError, ValidationError):
         return []
-    return state.entries if state.options == made_with else []
+    return state.entries if state.made_with == made_with else []
 
 
-def _fingerprint(options: Options, renderer: Renderer, forms: tuple[str, ...]) -> str:
-    """Hash of all that decides what a report says, but the videos: a changed bank, run or template makes it anew."""
-    facts: dict[str, Any] = asdict(replace(options, device="")) | {"templates": renderer.fingerprint()}
-    given = (options.run, options.anchors, options.scores, options.captions, options.features)
-    facts |= {"forms": forms, "sources": [_stamp(path) for path in given]}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _stamp(path: Path | None) -> float | None:
-    return path.stat().st_mtime if path is not None and path.exists() else None
+def _identity(explainer: Explainer, renderer: Renderer, forms: tuple[str, ...]) -> str:
+    """Hash of everything but the videos that decides what the reports say."""
+    facts = [explainer.identity(), renderer.fingerprint(), *forms]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

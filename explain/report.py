@@ -1,12 +1,13 @@
 """The report as data. Markdown, HTML, JSON, subtitles and tables are views of one :class:`Report`.
 
-Everything a view says is a field here (``sentences.py`` keeps the map from sentence to fields), so whoever has the
-JSON has it all. ``docs/report.schema.json`` is the published schema; ``SCHEMA_VERSION`` counts up when a field
-changes its meaning (major) or is added (minor).
+Everything that a view states is a field here, so the JSON holds the whole report (:mod:`.rendering.sentence_plan` maps
+each sentence to its fields). ``docs/report.schema.json`` is the published schema; :data:`SCHEMA_VERSION` counts up when
+a field changes its meaning (major) or is added (minor).
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,21 +16,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kgvad.errors import ReportError
 from kgvad.files import reading
 
-Version = Literal["1.0", "1.1"]  # of files that can be read; 1.1 added ``similar`` to events
-SCHEMA_VERSION: Version = "1.1"
+Version = Literal["1.0"]  # of files that can be read
+SCHEMA_VERSION: Version = "1.0"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class Part(BaseModel):
-    """Base of all parts of a report: fixed once made, and no field that the schema does not know."""
+class ReportPart(BaseModel):
+    """Base of all parts of a report: immutable, without fields that the schema does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class VideoFacts(Part):
-    """The video that was looked at."""
+class VideoFacts(ReportPart):
+    """The analysed video."""
 
     name: str
     fps: float
@@ -40,18 +41,18 @@ class VideoFacts(Part):
     sha256: str | None = None  # of the file
 
 
-class Rule(Part):
-    """Thresholds and lengths of the events, and where the thresholds come from."""
+class Detection(ReportPart):
+    """How events were detected on the score curve, and where the thresholds come from."""
 
-    high: Share
-    low: Share
-    merge_s: Seconds
-    min_s: Seconds
-    calibrated_on: int = 0  # normal videos that set the thresholds; 0: the built-in ones
-    false_alarms_per_hour: float | None = None  # what the calibration allowed
+    onset: Share  # score at which an event starts
+    offset: Share  # score below which it ends
+    merge_gap_s: Seconds  # events at most this far apart are one
+    min_duration_s: Seconds  # shorter events are dropped
+    calibrated_on: int = 0  # normal videos that set the thresholds; 0: built-in thresholds
+    false_alarms_per_hour: float | None = None  # accepted in the calibration
 
 
-class Knowledge(Part):
+class Knowledge(ReportPart):
     """The anchor bank and the facts behind it."""
 
     dataset: str
@@ -62,8 +63,8 @@ class Knowledge(Part):
     fingerprint: str | None = None
 
 
-class Method(Part):
-    """What made the scores, as far as it is known."""
+class Method(ReportPart):
+    """What computed the scores, as far as it is known."""
 
     scorer: str
     trained: bool
@@ -74,35 +75,35 @@ class Method(Part):
     bank_fingerprint: str | None = None
     scores_file: str | None = None
     captions_file: str | None = None
-    actions_by: str | None = None  # the action recogniser that looked at the peaks
+    action_recogniser: str | None = None  # applied to the peaks
     names_categories: Literal["yes", "hint", "no"]
-    rule: Rule
+    detection: Detection
     knowledge: Knowledge | None = None
-    notes: tuple[str, ...] = ()  # sentences from the scorer
+    notes: tuple[str, ...] = ()  # remarks of the scorer
 
 
-class Certainty(Part):
-    """How sure the report is, on one of two stated scales.
+class Confidence(ReportPart):
+    """Confidence that an event is abnormal, on one of two scales.
 
-    ``probability``: a trained scorer's mean score over the event, read as a probability.
-    ``contrast``: mean score of the event minus the median of the rest of the video, for scores that are no
+    ``probability``: a trained detector's mean score over the event, read as a probability.
+    ``margin``: mean score of the event minus the median score outside all events, for scores that are not
     probabilities.
     """
 
-    scale: Literal["probability", "contrast"]
+    scale: Literal["probability", "margin"]
     value: Share
-    level: Literal[1, 2, 3, 4]  # 4 is the surest
+    level: Literal[1, 2, 3, 4]  # 4 is the highest
 
 
-class CategoryShare(Part):
-    """A category and its share of the alignment of an event."""
+class CategoryShare(ReportPart):
+    """A category and its share in the softmax over the abnormal categories."""
 
     name: str
     text: str
     probability: Share
 
 
-class GraphStep(Part):
+class GraphStep(ReportPart):
     """One edge of the knowledge graph on the way from the category's item to the concept."""
 
     subject: str  # QID
@@ -112,8 +113,8 @@ class GraphStep(Part):
     object_label: str | None = None
 
 
-class Evidence(Part):
-    """A concept that speaks for an event, with the numbers and the source."""
+class Evidence(ReportPart):
+    """A concept cited for an event, with its figures and its source."""
 
     concept: str
     category: str
@@ -124,24 +125,24 @@ class Evidence(Part):
     path_text: str | None = None
     source: str | None = None
     fetched_at: str | None = None
-    basis: Literal["alignment", "actions"]  # measured on the video, or by way of recognised actions
+    basis: Literal["alignment", "actions"]  # compared with the video, or with the recognised actions
     inside: float  # mean similarity during the event
     outside: float | None = None  # mean similarity in the rest of the video
-    normal: float | None = None  # how far the closest Normal concept rises at the same time
-    rise: float  # what counts: inside - outside, less the rise of Normal
+    normal: float | None = None  # mean rise of the Normal concepts during the event
+    rise: float  # inside - outside, less the rise of Normal where that is positive
     contribution: Share  # share of this among the cited concepts
 
 
-class Action(Part):
+class Action(ReportPart):
     """An action recognised at the peak of an event."""
 
     name: str
     probability: Share
-    elsewhere: Share  # in the quiet part of the video
+    outside: Share  # in the calmest snippets outside the events
 
 
-class Contrast(Part):
-    """Why the category and not the runner-up: the concept that tells them apart best."""
+class Contrast(ReportPart):
+    """The category against the runner-up: the concept of each whose similarity rises most."""
 
     category: str
     rival: str
@@ -151,35 +152,35 @@ class Contrast(Part):
     rival_rise: float
 
 
-class Similar(Part):
-    """A stretch of a training video whose features resemble those of the event."""
+class Similar(ReportPart):
+    """An exemplar: a segment of a training video whose features resemble those of the event."""
 
     video: str
     category: str
     text: str  # the category in words
     start_s: Seconds
     end_s: Seconds
-    similarity: float  # cosine of the pooled features, both less the mean of the stored examples
+    similarity: float  # cosine of the pooled features, both less the mean of all exemplars
 
 
-class KeyFrame(Part):
-    """A frame worth looking at."""
+class KeyFrame(ReportPart):
+    """A frame shown in the report."""
 
     time_s: Seconds
     frame: int
     score: Share
-    why: Literal["peak", "onset", "evidence", "variety"]
+    reason: Literal["peak", "onset", "between"]
 
 
-class Severity(Part):
-    """How grave the category is, from the harm table, not from the video."""
+class Severity(ReportPart):
+    """Severity of the category, from a fixed table, not from the video."""
 
     level: Literal[1, 2, 3]
     category: str
 
 
-class Event(Part):
-    """A run of snippets judged abnormal."""
+class Event(ReportPart):
+    """A run of abnormal snippets."""
 
     number: int  # from 1, in the order of time
     start_s: Seconds
@@ -189,8 +190,8 @@ class Event(Part):
     peak_s: Seconds
     peak_score: Share
     mean_score: Share
-    elsewhere_score: Share | None  # median score outside all events; None where nothing is outside
-    certainty: Certainty
+    outside_score: Share | None  # median score outside all events; None where the events fill the video
+    confidence: Confidence
     categories: tuple[CategoryShare, ...] = ()  # most likely first; empty where nothing is known
     severity: Severity | None = None
     evidence: tuple[Evidence, ...] = ()
@@ -203,23 +204,23 @@ class Event(Part):
     caption: str | None = None  # given caption at the peak
 
 
-class Curve(Part):
-    """The score of every scored row."""
+class Curve(ReportPart):
+    """The score of every snippet."""
 
     start_s: tuple[Seconds, ...]
     end_s: tuple[Seconds, ...]
     score: tuple[Share, ...]
 
 
-class Heat(Part):
-    """Share of each category over time, for the heat strip."""
+class CategoryCurves(ReportPart):
+    """Share of each category over time."""
 
     categories: tuple[str, ...]
-    shares: tuple[tuple[Share, ...], ...]  # one row a category, one value a row of the curve
+    shares: tuple[tuple[Share, ...], ...]  # one tuple per category, one value per snippet of the curve
 
 
-class Summary(Part):
-    """The verdict on the whole video."""
+class Summary(ReportPart):
+    """Result for the whole video."""
 
     events: int
     abnormal_s: Seconds
@@ -229,17 +230,16 @@ class Summary(Part):
     highest_s: Seconds
 
 
-class Sentence(Part):
-    """A sentence of the report and the fields that it says."""
+class Sentence(ReportPart):
+    """A sentence of the report and the fields that it states."""
 
-    place: str  # "summary", "event/1", "event/1/evidence/0", "limits", ...
-
+    place: str  # "summary", "event/1", "event/1/evidence/0", "limitations", ...
     key: str
     text: str
     fields: tuple[str, ...]  # JSON pointers into the report
 
 
-LimitKey = Literal[
+LimitationKey = Literal[
     "pixels_only",
     "hint_only",
     "no_alignment",
@@ -250,13 +250,13 @@ LimitKey = Literal[
     "short_video",
     "no_sound",
     "closed_list",
-    "concepts_go_along",
+    "concepts_not_causal",
     "not_a_judgement",
 ]
 
 
-class Report(Part):
-    """What kgvad has to say about one video."""
+class Report(ReportPart):
+    """The analysis of one video."""
 
     schema_version: Version = SCHEMA_VERSION
     kgvad_version: str
@@ -266,33 +266,36 @@ class Report(Part):
     summary: Summary
     events: tuple[Event, ...]
     curve: Curve
-    heat: Heat | None = None
-    limits: tuple[LimitKey, ...]
+    category_curves: CategoryCurves | None = None
+    limitations: tuple[LimitationKey, ...]
     language: str | None = None  # of the sentences
     sentences: tuple[Sentence, ...] = ()
 
     @classmethod
-    def read(cls, path: Path) -> Report:
+    def read(cls, path: str | os.PathLike[str]) -> Report:
         """Read a JSON report from ``path``; errors as of :meth:`from_json`."""
-        with reading(path, ReportError, "name a report as JSON"):
+        path = Path(path)
+        with reading(path, ReportError, "give a report in JSON format"):
             text = path.read_text("utf-8-sig")
         return cls.from_json(text, str(path))
 
     @classmethod
     def from_json(cls, text: str, name: str = "the report") -> Report:
-        """Read what the JSON view wrote.
+        """Read the JSON format of a report.
 
         Raises
         ------
         ReportError
-            Not JSON, not a report, or of another major version.
+            Not JSON, not a report, or of another version.
         """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "content"
-            raise ReportError(f"{name}: {where}: {first['msg']}", "write the report again") from error
+            raise ReportError(
+                f"{name}: {where}: {first['msg']}", "create the report again with: kgvad explain VIDEO -o FILE.json"
+            ) from error
 
 
 def json_schema() -> dict[str, Any]:

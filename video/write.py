@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,7 +16,62 @@ from numpy.typing import NDArray
 from kgvad.errors import VideoError
 from kgvad.files import replacing
 
-_TIME_BASE = Fraction(1, 90_000)  # seconds per tick: fine enough for every common rate
+TIME_BASE = Fraction(1, 90_000)  # seconds per tick: fine enough for every common rate
+
+
+class H264Stream:
+    """One H.264 stream of an open output container.
+
+    Parameters
+    ----------
+    container
+        From ``av.open(..., "w")``.
+    width, height
+        Of the stream, pixels. Frames of another size are scaled.
+    rate
+        Nominal frames a second.
+    crf
+        Constant rate factor: 0 is lossless, 51 the worst.
+    options
+        Further options of libx264, such as ``preset``.
+    time_base
+        Seconds per tick of the timestamps.
+    """
+
+    def __init__(
+        self,
+        container: Any,
+        width: int,
+        height: int,
+        rate: Fraction,
+        *,
+        crf: int,
+        options: dict[str, str] | None = None,
+        time_base: Fraction = TIME_BASE,
+    ) -> None:
+        self._container, self._time_base = container, time_base
+        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), **(options or {})})
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"  # 4:2:0 needs even sides
+        stream.codec_context.time_base = time_base
+        self._stream = stream
+
+    def write(self, frame: av.VideoFrame, time_s: float) -> None:
+        """Encode ``frame``, shown at ``time_s`` seconds; times must rise."""
+        stream = self._stream
+        if (frame.width, frame.height, frame.format.name) != (stream.width, stream.height, stream.pix_fmt):
+            frame = frame.reformat(stream.width, stream.height, stream.pix_fmt)
+        frame.pts, frame.time_base = round(time_s / self._time_base), self._time_base
+        self._container.mux(stream.encode(frame))
+
+    def finish(self) -> None:
+        """Write the frames that the encoder still holds."""
+        self._container.mux(self._stream.encode(None))
+
+
+def even_size(width: int, height: int, divisor: int = 1) -> tuple[int, int]:
+    """Width and height divided by ``divisor``, rounded down to even numbers, at least 2."""
+    return max(2, width // divisor // 2 * 2), max(2, height // divisor // 2 * 2)
 
 
 def write_video(
@@ -54,25 +110,21 @@ def write_video(
         The file cannot be written.
     """
     rate = Fraction(fps).limit_denominator(1001)
-    tick = 1 / rate if times_s is None else _TIME_BASE
+    tick = 1 / rate if times_s is None else TIME_BASE
     shown = (index / fps for index in count()) if times_s is None else iter(times_s)
     stream = None
     try:
         with replacing(path) as temporary, av.open(str(temporary), "w") as container:
             for picture in pictures:
                 if stream is None:
-                    stream = container.add_stream("libx264", rate=rate)
-                    stream.height, stream.width = picture.shape[:2]
-                    # 4:2:0 needs even sides
-                    stream.pix_fmt = "yuv444p" if stream.height % 2 or stream.width % 2 else "yuv420p"
-                    stream.options = {"crf": str(crf), "threads": "1"}
-                    stream.codec_context.time_base = tick
+                    height, width = picture.shape[:2]
+                    threads = {"threads": "1"}  # the same bytes on every machine
+                    stream = H264Stream(container, width, height, rate, crf=crf, options=threads, time_base=tick)
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                frame.time_base, frame.pts = tick, round(next(shown) / tick)
-                container.mux(stream.encode(frame))
+                stream.write(frame, next(shown))
             if stream is None:
                 raise VideoError(f"{path}: there are no pictures to write")
-            container.mux(stream.encode(None))
+            stream.finish()
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"{path} cannot be written as a video ({error})", "use the suffix .mp4 or .mkv") from error
     return Path(path)

@@ -108,7 +108,7 @@ def score_training_free(
     views = _views(features)
     name, entry = _described(encoder, info, views.shape[1])
     log_odds = 2 * (log_ratio(views, TYPICAL.get(name), rule) - np.log(rule.half_at))
-    notes = ["The scores compare the video with its own quiet part; nothing was learned from labelled videos."]
+    notes = ["The scores compare snippets with the calmest part of the video; nothing was learned from labels."]
     if views.shape[1] == 1:
         notes.append("The video is one snippet long, so there is nothing to compare it with.")
     scores = Scores(
@@ -237,7 +237,7 @@ def _text_evidence(
         reader = text_encoder or load_text_encoder(bank.encoder.source)
         found = score_captions(pairs, bank, reader, views.shape[1] * SNIPPET_FRAMES)
         log_odds = logit(np.clip(found.scores.astype(np.float64), 1e-6, 1 - 1e-6))
-        note = "Categories come from the captions that were given; they name the category of about half of the videos."
+        note = "Categories come from the given captions; they are correct for about half of the UCF-Crime test videos."
         return _TextEvidence(log_odds, found.alignment, found.concept_alignment, "hint", note)
     if bank is None or bank.encoder.joint != encoder:
         return None
@@ -255,5 +255,5 @@ def _text_evidence(
     median = np.median(margin)
     spread = 1.4826 * np.median(np.abs(margin - median)) + 0.01
     log_odds = np.clip((margin - median) / (rule.margin_spread * spread), -3, 3)
-    note = "Categories come from the similarity of frames to texts; take them as hints."
+    note = "Categories come from the similarity of frames to texts and are only hints."
     return _TextEvidence(log_odds, alignment, concepts, "hint", note)

@@ -1,8 +1,8 @@
-"""Events: runs of snippets whose anomaly score stays high, found by hysteresis.
+"""Events: runs of snippets with a high anomaly score, found by hysteresis thresholding.
 
-A run starts where the score reaches ``high`` and reaches out on both sides for as long as it stays at or above
-``low``. Runs with a short gap between them are one event, and what is then still too short is dropped. All lengths
-are seconds, so that the same rule serves every frame rate and snippet length.
+An event starts where the score reaches the onset threshold and extends in both directions while the score stays at or
+above the offset threshold. Events with a short gap between them are merged, and events that are then still too short
+are dropped. All durations are seconds, so the same rule serves every frame rate and snippet length.
 """
 
 from __future__ import annotations
@@ -21,154 +21,196 @@ from kgvad.video.decode import VideoInfo
 
 @dataclass(frozen=True)
 class EventRule:
-    """How events are read off the score curve.
+    """How events are found on the score curve.
 
     Attributes
     ----------
-    high
-        A score from here on starts an event.
-    low
-        The event lasts while the score is at or above this.
-    merge_s
-        Events with at most this many seconds between them are one.
-    min_s
-        Shorter events are dropped; a video shorter than this keeps its event.
+    onset
+        Score at which an event starts.
+    offset
+        Score below which an event ends.
+    merge_gap_s
+        Events at most this many seconds apart are merged.
+    min_duration_s
+        Shorter events are dropped. A video that is shorter keeps its event.
+
+    Raises
+    ------
+    UsageError
+        A value is out of range.
     """
 
-    high: float = 0.5
-    low: float = 0.35
-    merge_s: float = 2.0
-    min_s: float = 1.0
+    onset: float = 0.5
+    offset: float = 0.35
+    merge_gap_s: float = 2.0
+    min_duration_s: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high <= 1:
+        if not 0 < self.offset <= self.onset <= 1:
             raise UsageError(
-                f"the thresholds are low {self.low:g} and high {self.high:g}",
-                "they must be 0 < low <= high <= 1",
+                f"the onset threshold is {self.onset:g} and the offset threshold {self.offset:g}",
+                "they must satisfy 0 < offset <= onset <= 1",
             )
-        if not (math.isfinite(self.merge_s) and math.isfinite(self.min_s) and self.merge_s >= 0 and self.min_s >= 0):
-            raise UsageError(
-                f"merge_s is {self.merge_s:g} and min_s is {self.min_s:g}", "both must be seconds, 0 or more"
-            )
+        for name, value in (("merge gap", self.merge_gap_s), ("minimum duration", self.min_duration_s)):
+            if not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"the {name} is {value:g} seconds", "give a number of seconds, 0 or more")
 
 
-START_RATIO, LAST_RATIO = 2.25, 1.8
-"""Where nothing but pixels was looked at, an event begins at so many times the video's quiet level and lasts above the
-second. On half of the labelled footage (20 abnormal, 18 normal videos) lower ratios find no more events and disturb
-more normal videos; higher ones miss events (11 of 20 instead of 14 at 2.75). See docs/reports.md."""
+ONSET_RATIO, OFFSET_RATIO = 2.25, 1.8
+"""Thresholds for scores from pixels alone, as multiples of the video's baseline level. On half of the labelled footage
+(20 abnormal, 18 normal videos) lower ratios find no more events and raise more false alarms; higher ones miss events
+(11 of 20 instead of 14 at 2.75). See docs/reports.md."""
 
-START_RISE, LAST_RISE = 0.6, 0.5
-"""And an event must stand out of its own video: it begins above the first of these shares of the way from the video's
-lower quartile to its peak, and lasts above the second. A video that is busy all over is else one long event. Chosen on
-the same half, where the overlap with the truth rose from .28 to .32 (other half: .20 to .24)."""
+ONSET_RISE, OFFSET_RISE = 0.6, 0.5
+"""An event must also stand out of its own video: the thresholds lie at least this share of the way from the video's
+lower quartile to its peak. Otherwise a busy video is one long event. Chosen on the same half, where the overlap with
+the annotations rose from .28 to .32 (other half: .20 to .24)."""
 
 
-def usual_rule(origin: Origin, scores: NDArray[np.floating] | None = None) -> EventRule:
-    """The rule for scores of this origin, where the user gave none; for pixels alone the scores [T] count too."""
+def default_rule(origin: Origin, scores: NDArray[np.floating] | None = None) -> EventRule:
+    """The rule for scores of this origin; for pixels alone it also depends on the scores, float [T]."""
     if origin.scorer != "training-free" or origin.names_categories != "no":
         return EventRule()
-    from kgvad.detector.scoring.training_free import TrainingFreeRule  # imports torch; given scores need none
+    from kgvad.detector.scoring.training_free import TrainingFreeRule  # imports torch; a file of scores needs none
 
-    half = TrainingFreeRule().half_at  # the score is r^2 / (r^2 + half^2) at r times the quiet level
-    high, low = (round(ratio**2 / (ratio**2 + half**2), 3) for ratio in (START_RATIO, LAST_RATIO))
+    half = TrainingFreeRule().half_at  # the score is r^2 / (r^2 + half^2) at r times the baseline level
+    onset, offset = (round(ratio**2 / (ratio**2 + half**2), 3) for ratio in (ONSET_RATIO, OFFSET_RATIO))
     if scores is None or not len(scores):
-        return EventRule(high=high, low=low)
-    quiet, peak = float(np.quantile(scores, 0.25)), float(scores.max())
-    high = max(high, quiet + START_RISE * (peak - quiet))
-    low = max(low, quiet + LAST_RISE * (peak - quiet))
-    return EventRule(high=high, low=min(low, high))
+        return EventRule(onset=onset, offset=offset)
+    baseline, peak = float(np.quantile(scores, 0.25)), float(scores.max())
+    onset = max(onset, baseline + ONSET_RISE * (peak - baseline))
+    offset = max(offset, baseline + OFFSET_RISE * (peak - baseline))
+    return EventRule(onset=onset, offset=min(offset, onset))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Normal footage on which thresholds were set.
+
+    Attributes
+    ----------
+    videos
+        Number of normal videos.
+    false_alarms_per_hour
+        Events per hour of normal footage that were accepted.
+    """
+
+    videos: int
+    false_alarms_per_hour: float
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the user chose of an :class:`EventRule`; ``None`` takes what suits the scorer."""
+    """The parts of an :class:`EventRule` that the user set; ``None`` takes the default of the scorer.
 
-    high: float | None = None
-    low: float | None = None
-    merge_s: float | None = None
-    min_s: float | None = None
+    Attributes
+    ----------
+    onset, offset
+        Scores at which an event starts, and below which it ends. An onset without an offset keeps the default ratio.
+    merge_gap_s, min_duration_s
+        Seconds.
+    calibration
+        The footage that the thresholds were set on, if any.
+    """
+
+    onset: float | None = None
+    offset: float | None = None
+    merge_gap_s: float | None = None
+    min_duration_s: float | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
-        if self.high is not None:  # what is wrong for any scorer is said before any work is done
+        if self.onset is not None:  # what is wrong for every scorer is reported before any work is done
             self.rule(Origin())
 
     def rule(self, origin: Origin, scores: NDArray[np.floating] | None = None) -> EventRule:
-        """The whole rule for scores [T] of this origin; a new ``high`` keeps the ratio of the thresholds."""
-        usual = usual_rule(origin, scores if self.high is None else None)
-        high = usual.high if self.high is None else self.high
+        """The complete rule for scores of this origin, float [T]."""
+        default = default_rule(origin, scores if self.onset is None else None)
+        onset = default.onset if self.onset is None else self.onset
         return EventRule(
-            high=high,
-            low=high * usual.low / usual.high if self.low is None else self.low,
-            merge_s=usual.merge_s if self.merge_s is None else self.merge_s,
-            min_s=usual.min_s if self.min_s is None else self.min_s,
+            onset=onset,
+            offset=onset * default.offset / default.onset if self.offset is None else self.offset,
+            merge_gap_s=default.merge_gap_s if self.merge_gap_s is None else self.merge_gap_s,
+            min_duration_s=default.min_duration_s if self.min_duration_s is None else self.min_duration_s,
         )
 
 
 @dataclass(frozen=True)
-class Interval:
+class EventSpan:
     """One event on the score curve.
 
     Attributes
     ----------
-    rows
-        Rows of the scores that belong to it, ``[first, last + 1)``.
+    snippets
+        Indices of its snippets, ``[first, last + 1)``.
     start_s, end_s
         Seconds from the start of the video.
     onset_s
-        Start of the first row at or above ``high``.
+        Start of the first snippet at or above the onset threshold.
     peak_s
-        Middle of the row with the highest score.
-    peak_row
-        That row.
+        Middle of the snippet with the highest score.
+    peak_snippet
+        Index of that snippet.
     peak, mean
-        Highest score, and the mean weighted by the length of the rows.
+        Highest score, and the mean weighted by the duration of the snippets.
     """
 
-    rows: tuple[int, int]
+    snippets: tuple[int, int]
     start_s: float
     end_s: float
     onset_s: float
     peak_s: float
-    peak_row: int
+    peak_snippet: int
     peak: float
     mean: float
 
 
-def row_times(scores: Scores) -> NDArray[np.float64]:
-    """Start and end of every scored row in seconds, float64 [T, 2]."""
-    return scores.spans / scores.fps
+def snippet_times(scores: Scores, info: VideoInfo | None = None) -> NDArray[np.float64]:
+    """Start and end of every snippet in seconds, float64 [T, 2].
+
+    The timestamps of the frames are used where ``info`` has them and the frame rate varies.
+    """
+    if info is None or not info.variable_rate:
+        return scores.spans / scores.fps
+    ends = np.minimum(scores.spans, info.frame_count)
+    return np.array([[info.seconds(int(start)), info.seconds(int(end))] for start, end in ends])
 
 
 def find_events(
     scores: Scores, rule: EventRule | None = None, times: NDArray[np.float64] | None = None
-) -> list[Interval]:
-    """Events in the order of time.
+) -> list[EventSpan]:
+    """Events of one video, in the order of time.
 
     Parameters
     ----------
     scores
-        The score curve.
+        Anomaly scores.
     rule
-        Thresholds and lengths; the default rule if ``None``.
+        Thresholds and durations; default: :class:`EventRule`.
     times
-        Start and end of every row in seconds, float64 [T, 2], for a video of variable frame rate; from the frame
-        numbers if ``None``.
+        Start and end of every snippet in seconds, float64 [T, 2]; default: :func:`snippet_times`.
     """
     rule = rule or EventRule()
-    times = row_times(scores) if times is None else times
-    runs = [run for run in _runs(scores.scores >= rule.low) if scores.scores[run[0] : run[1]].max() >= rule.high]
+    times = snippet_times(scores) if times is None else times
+    runs = [run for run in _runs(scores.scores >= rule.offset) if scores.scores[slice(*run)].max() >= rule.onset]
     merged: list[tuple[int, int]] = []
     for first, stop in runs:
-        if merged and times[first, 0] - times[merged[-1][1] - 1, 1] <= rule.merge_s + 1e-9:
+        if merged and times[first, 0] - times[merged[-1][1] - 1, 1] <= rule.merge_gap_s + 1e-9:
             merged[-1] = (merged[-1][0], stop)
         else:
             merged.append((first, stop))
-    shortest = min(rule.min_s, float(times[-1, 1] - times[0, 0]))
+    shortest = min(rule.min_duration_s, float(times[-1, 1] - times[0, 0]))
     return [
-        _interval(scores, times, run, rule)
-        for run in merged
-        if times[run[1] - 1, 1] - times[run[0], 0] >= shortest - 1e-9
+        _span(scores, times, run, rule) for run in merged if times[run[1] - 1, 1] - times[run[0], 0] >= shortest - 1e-9
     ]
+
+
+def outside_events(scores: Scores, events: Iterable[EventSpan]) -> NDArray[np.bool_]:
+    """Snippets that belong to no event, bool [T]."""
+    outside = np.ones(len(scores.scores), dtype=bool)
+    for event in events:
+        outside[slice(*event.snippets)] = False
+    return outside
 
 
 def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -177,37 +219,37 @@ def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]
 
 
-def _interval(scores: Scores, times: NDArray[np.float64], run: tuple[int, int], rule: EventRule) -> Interval:
+def _span(scores: Scores, times: NDArray[np.float64], run: tuple[int, int], rule: EventRule) -> EventSpan:
     inside = slice(*run)
     values, spans = scores.scores[inside], times[inside]
     peak = int(values.argmax())
-    onset = int((values >= rule.high).argmax())
-    return Interval(
-        rows=run,
+    onset = int((values >= rule.onset).argmax())
+    return EventSpan(
+        snippets=run,
         start_s=float(spans[0, 0]),
         end_s=float(spans[-1, 1]),
         onset_s=float(spans[onset, 0]),
         peak_s=float(spans[peak].mean()),
-        peak_row=run[0] + peak,
+        peak_snippet=run[0] + peak,
         peak=float(values[peak]),
         mean=float(np.average(values, weights=spans[:, 1] - spans[:, 0])),
     )
 
 
 def calibrate(normal: Iterable[Scores], rule: EventRule | None = None, false_alarms_per_hour: float = 1.0) -> EventRule:
-    """The rule with thresholds set on footage known to be normal.
+    """The rule with thresholds set on normal footage.
 
-    Going down from 1 through the scores that occur, ``high`` becomes the last value (plus a hair) at which the footage
-    still gives at most ``false_alarms_per_hour`` events an hour; ``low`` keeps its ratio to ``high``.
+    Candidates for the onset threshold are the scores that occur, tried from the highest down. The search stops before
+    the footage gives more than ``false_alarms_per_hour`` events per hour. The offset keeps its ratio to the onset.
 
     Parameters
     ----------
     normal
-        Scores of normal footage, from the same scorer as the videos that the rule will be used on.
+        Scores of normal footage, from the scorer that the rule will be used with.
     rule
-        Lengths and the ratio of the thresholds are taken from here.
+        Durations and the ratio of the thresholds are taken from here.
     false_alarms_per_hour
-        What is accepted, events an hour.
+        Events per hour that are accepted.
 
     Raises
     ------
@@ -219,30 +261,22 @@ def calibrate(normal: Iterable[Scores], rule: EventRule | None = None, false_ala
     rule = rule or EventRule()
     videos = list(normal)
     if not videos:
-        raise ScoresError("there is no normal footage to calibrate on", "name scores of normal videos")
+        raise ScoresError("there is no normal footage to calibrate on", "give scores of normal videos")
     if not false_alarms_per_hour >= 0:
-        raise UsageError(f"false alarms an hour is {false_alarms_per_hour}", "give a number, 0 or more")
+        raise UsageError(f"the rate of false alarms is {false_alarms_per_hour} per hour", "give a number, 0 or more")
     allowed = false_alarms_per_hour * sum(video.frame_count / video.fps for video in videos) / 3600
-    ratio = rule.low / rule.high
-    # A lower threshold may join two events into one, so their number is not monotonic: the search goes from the top
-    # down and ends at the first candidate that breaks the promise.
+    ratio = rule.offset / rule.onset
+    # A lower threshold may merge two events, so their number is not monotonic: the search goes from the highest
+    # candidate down and ends at the first that gives too many events.
     candidates = np.unique(np.concatenate([video.scores for video in videos]))
     candidates = candidates[candidates > 0]
     if len(candidates) > 512:
         candidates = np.quantile(candidates, np.linspace(0, 1, 512))
     best = 1.0
     for value in candidates[::-1]:
-        high = min(1.0, float(value) + 1e-4)
-        trial = replace(rule, high=high, low=high * ratio)
+        onset = min(1.0, float(value) + 1e-4)
+        trial = replace(rule, onset=onset, offset=onset * ratio)
         if sum(len(find_events(video, trial)) for video in videos) > allowed:
             break
-        best = high
-    return replace(rule, high=best, low=best * ratio)
-
-
-def frame_times(scores: Scores, info: VideoInfo | None) -> NDArray[np.float64] | None:
-    """Times of the rows by the frames' own timestamps, where the frame rate varies."""
-    if info is None or not info.variable_rate:
-        return None
-    ends = np.minimum(scores.spans, info.frame_count)
-    return np.array([[info.seconds(int(start)), info.seconds(int(end))] for start, end in ends])
+        best = onset
+    return replace(rule, onset=best, offset=best * ratio)

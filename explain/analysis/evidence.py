@@ -1,32 +1,34 @@
-"""What an event is, and which concepts of the knowledge graph say so.
+"""The categories of an event, and the concepts of the knowledge graph that are cited for it.
 
-Everything here is arithmetic on the alignment that came with the scores: no concept is cited whose similarity does
-not rise during the event, and every number is kept beside it.
+All of it is arithmetic on the alignment that came with the scores. A concept is cited only if its similarity rises
+during the event, and every figure is kept beside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import AnchorError
-from kgvad.explain.analysis.events import Interval
-from kgvad.explain.rendering.escaping import plain
+from kgvad.explain.analysis.events import EventSpan
 from kgvad.explain.report import CategoryShare, Contrast, Evidence, GraphStep
+from kgvad.explain.text import plain
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
 
-COSINE_TEMPERATURE = 0.05  # turns differences of cosines into shares; trained scorers give logits, divided already
-MOST_EVIDENCE = 5  # concepts cited for an event
+COSINE_TEMPERATURE = 0.05  # of the softmax over cosines; logits of trained detectors are already divided
+MAX_EVIDENCE = 5  # concepts cited for an event
 
 
 @dataclass(frozen=True)
-class Rises:
+class ConceptRises:
     """How the similarity to each concept changes during an event.
 
     Attributes
@@ -37,8 +39,8 @@ class Rises:
     normal
         Mean over the Normal concepts of the same difference (of ``inside`` where there is no outside).
     rise
-        ``inside - outside``, less ``normal`` where that rises too, float64 [P]: what counts as evidence. (Where
-        Normal falls, nothing gains by it: a concept must itself come closer to be cited.)
+        ``inside - outside``, less ``normal`` where that is positive, float64 [P]: the evidence for a concept. A fall of
+        Normal does not count, so a cited concept has itself become more similar.
     """
 
     inside: NDArray[np.float64]
@@ -47,34 +49,25 @@ class Rises:
     rise: NDArray[np.float64]
 
 
-def quiet_rows(scores: Scores, events: list[Interval]) -> NDArray[np.bool_]:
-    """Rows that belong to no event, bool [T]."""
-    quiet = np.ones(len(scores.scores), dtype=bool)
-    for event in events:
-        quiet[slice(*event.rows)] = False
-    return quiet
-
-
 def temperature(alignment: NDArray[np.floating]) -> float:
-    """Divisor that makes logits of ``alignment``: cosines (nothing beyond -1..1) need one, logits do not."""
+    """Softmax temperature of ``alignment``: below 1 for cosines (all within -1..1), 1 for logits."""
     return COSINE_TEMPERATURE if np.abs(alignment).max(initial=0) <= 1 else 1.0
 
 
-def category_shares(scores: Scores, event: Interval, texts: dict[str, str]) -> list[CategoryShare]:
+def category_shares(scores: Scores, event: EventSpan, texts: Mapping[str, str]) -> list[CategoryShare]:
     """The abnormal categories and their shares during ``event``, largest first; empty without an alignment.
 
-    The alignment is averaged over the event with the scores as weights, Normal is left out (that something abnormal
-    happens is the score's to say), and the softmax of the rest is the share.
+    The alignment is averaged over the event with the scores as weights; the softmax over the abnormal categories gives
+    the shares. Normal is left out, because whether the event is abnormal is the anomaly score's decision.
     """
     if scores.alignment is None or scores.categories is None:
         return []
-    inside = slice(*event.rows)
+    inside = slice(*event.snippets)
     weights = scores.scores[inside].astype(np.float64) + 1e-6
     mean = np.average(scores.alignment[inside].astype(np.float64), axis=0, weights=weights)
     abnormal = [index for index in range(len(mean)) if index != scores.normal]
     if not abnormal:
         return []
-    from scipy.special import softmax
 
     share = softmax(mean[abnormal] / temperature(scores.alignment))
     order = sorted(range(len(abnormal)), key=lambda i: (-share[i], scores.categories[abnormal[i]]))  # type: ignore[index]
@@ -88,60 +81,62 @@ def category_shares(scores: Scores, event: Interval, texts: dict[str, str]) -> l
     ]
 
 
-def concept_rises(scores: Scores, bank: AnchorBank, event: Interval, quiet: NDArray[np.bool_]) -> Rises | None:
+def concept_rises(
+    scores: Scores, bank: AnchorBank, event: EventSpan, outside: NDArray[np.bool_]
+) -> ConceptRises | None:
     """Change of the similarity to every concept of ``bank`` during ``event``; ``None`` without concept alignment.
 
     Raises
     ------
     AnchorError
-        The scores were made with a bank of another size.
+        The scores were computed with a bank of another size.
     """
     if scores.concept_alignment is None:
         return None
-    return rises(scores.concept_alignment, bank, _weights(scores, event), quiet)
+    return rises(scores.concept_alignment, bank, _weights(scores, event), outside)
 
 
 def rises(
-    similarity: NDArray[np.floating], bank: AnchorBank, weights: NDArray[np.float64], quiet: NDArray[np.bool_]
-) -> Rises:
-    """The arithmetic of :func:`concept_rises` on any similarity [T, P] with row weights [T] and quiet rows [T]."""
+    similarity: NDArray[np.floating], bank: AnchorBank, weights: NDArray[np.float64], outside: NDArray[np.bool_]
+) -> ConceptRises:
+    """The arithmetic of :func:`concept_rises` for any similarity [T, P], weights [T] and mask of the rest [T]."""
     if similarity.shape[1] != len(bank.concepts):
         raise AnchorError(
-            f"the scores know {similarity.shape[1]} concepts and the anchor bank has {len(bank.concepts)}",
-            "give the bank that the scores were made with (--anchors BANK)",
+            f"the scores refer to {similarity.shape[1]} concepts and the anchor bank has {len(bank.concepts)}",
+            "give the bank that the scores were computed with (--anchors BANK)",
         )
     values = similarity.astype(np.float64)
     inside = np.average(values, axis=0, weights=weights)
-    outside = values[quiet].mean(axis=0) if quiet.any() else None
-    change = inside if outside is None else inside - outside
+    rest = values[outside].mean(axis=0) if outside.any() else None
+    change = inside if rest is None else inside - rest
     normal_concepts = bank.concept_category == bank.normal
     normal = float(change[normal_concepts].mean()) if normal_concepts.any() else 0.0
-    return Rises(inside, outside, normal, change - max(0.0, normal))
+    return ConceptRises(inside, rest, normal, change - max(0.0, normal))
 
 
-def _weights(scores: Scores, event: Interval) -> NDArray[np.float64]:
+def _weights(scores: Scores, event: EventSpan) -> NDArray[np.float64]:
     weights = np.zeros(len(scores.scores))
-    inside = slice(*event.rows)
+    inside = slice(*event.snippets)
     weights[inside] = scores.scores[inside] + 1e-6
     return weights
 
 
 def evidence_for(
     bank: AnchorBank,
-    change: Rises,
+    change: ConceptRises,
     category: str,
     labels: dict[str, str],
-    most: int = MOST_EVIDENCE,
+    most: int = MAX_EVIDENCE,
 ) -> list[Evidence]:
-    """Concepts of ``category`` whose similarity rises, the strongest first, each text once.
+    """Concepts of ``category`` whose similarity rises, largest rise first, each text once.
 
     ``contribution`` is the share of a concept's rise in the sum of the cited rises.
     """
     return evidence_at(bank, change, distinct(bank, change, category, most), labels, "alignment")
 
 
-def distinct(bank: AnchorBank, change: Rises, category: str, most: int) -> list[int]:
-    """The first ``most`` of :func:`ranked`, each text once, and one name of each item."""
+def distinct(bank: AnchorBank, change: ConceptRises, category: str, most: int) -> list[int]:
+    """The first ``most`` of :func:`ranked`, with each text and each name of an item only once."""
     chosen: dict[tuple[str, str], int] = {}
     texts: set[str] = set()
     for index in ranked(bank, change, category):
@@ -156,25 +151,25 @@ def distinct(bank: AnchorBank, change: Rises, category: str, most: int) -> list[
 
 def evidence_at(
     bank: AnchorBank,
-    change: Rises,
+    change: ConceptRises,
     chosen: list[int],
     labels: dict[str, str],
     basis: Literal["alignment", "actions"],
 ) -> list[Evidence]:
-    """The concepts with these indices, with their numbers, source and path."""
+    """The concepts with these indices, with their figures, source and path."""
     total = sum(float(change.rise[index]) for index in chosen)
     return [_evidence(bank, change, i, float(change.rise[i]) / total, labels, basis) for i in chosen]
 
 
-def ranked(bank: AnchorBank, change: Rises, category: str) -> list[int]:
-    """Indices of the concepts of ``category`` that rise, strongest first; ties in the bank's order."""
+def ranked(bank: AnchorBank, change: ConceptRises, category: str) -> list[int]:
+    """Indices of the concepts of ``category`` whose similarity rises, largest rise first; ties in the bank's order."""
     own = np.flatnonzero(bank.concept_category == bank.categories.index(category))
     own = own[change.rise[own] > 0]
     return [int(index) for index in own[np.argsort(-change.rise[own], kind="stable")]]
 
 
-def contrast_of(bank: AnchorBank, change: Rises, category: str, rival: str) -> Contrast | None:
-    """The strongest concept of each of two categories, where that of ``category`` rises more; else ``None``."""
+def contrast_of(bank: AnchorBank, change: ConceptRises, category: str, rival: str) -> Contrast | None:
+    """The concept with the largest rise of each of two categories; ``None`` unless that of ``category`` rises more."""
     ours, theirs = ranked(bank, change, category), np.flatnonzero(bank.concept_category == bank.categories.index(rival))
     if not ours or not len(theirs):
         return None
@@ -193,7 +188,7 @@ def contrast_of(bank: AnchorBank, change: Rises, category: str, rival: str) -> C
 
 def _evidence(
     bank: AnchorBank,
-    change: Rises,
+    change: ConceptRises,
     index: int,
     contribution: float,
     labels: dict[str, str],
@@ -229,10 +224,10 @@ def _evidence(
 
 
 def item_labels(bank: AnchorBank | None) -> dict[str, str]:
-    """QID to label, as far as the bank's concepts know."""
+    """QID to label, from the concepts of the bank."""
     if bank is None:
         return {}
-    other = ("alias", "description", "cue")  # not the label of the item
+    other = ("alias", "description", "cue")  # texts that are not the label of the item
     return {
         concept.qid: concept.text
         for concept in reversed(bank.concepts)

@@ -1,15 +1,17 @@
-"""How grave a category is: a fixed table of our own, by what may happen to people, not by what the video shows.
+"""Severity of a category: a fixed table, by the harm that people usually suffer, independent of the video.
 
-3  people are likely to be killed or badly hurt
-2  people are threatened, hurt or put in danger
-1  goods or order suffer, people usually do not
+3  people are likely to be killed or seriously injured
+2  people are threatened, injured or endangered
+1  damage to property or order; people are usually not harmed
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Literal
 
-HARM = {
+Level = Literal[1, 2, 3]
+
+SEVERITIES: dict[str, Level] = {
     "Abuse": 3,
     "Arrest": 1,
     "Arson": 3,
@@ -28,11 +30,11 @@ HARM = {
 }
 
 
-def harm_of(categories: Iterable[str]) -> dict[str, int]:
-    """Levels of the categories that the table knows; spelling without regard to case and spaces."""
-    known = {_bare(name): level for name, level in HARM.items()}
-    return {name: known[_bare(name)] for name in categories if _bare(name) in known}
+def severity_of(category: str) -> Level | None:
+    """Severity of a category, spelled in any case and with or without spaces; ``None`` if it is not in the table."""
+    levels = {_letters(name): level for name, level in SEVERITIES.items()}
+    return levels.get(_letters(category))
 
 
-def _bare(name: str) -> str:
+def _letters(name: str) -> str:
     return "".join(char for char in name.casefold() if char.isalnum())

@@ -1,8 +1,9 @@
-"""Each event as a video of its own."""
+"""Cut each event out of the video, as a video of its own."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,24 @@ from kgvad.console import progress
 from kgvad.errors import ReportError, UsageError
 from kgvad.explain.report import Report
 from kgvad.files import refuse_inputs, replacing
+from kgvad.video.write import TIME_BASE, H264Stream, even_size
 
 MARGIN_S = 1.0  # kept before and after an event, so that its beginning is seen
+QUALITY = 20  # constant rate factor of H.264: visually close to the source
 COMMENT = "event cut by kgvad out of "  # in the metadata of a clip, before the name of its video
 COPIED_SOUND = ("aac", "mp3")  # codecs that an MP4 holds as they are; other sound is left out
 
 
 def cut_clips(video: Path, report: Report, folder: Path) -> dict[int, Path]:
-    """Write one MP4 an event into ``folder`` and return them by event number.
+    """Write one MP4 for each event into ``folder`` and return the paths by event number.
 
-    Pictures are encoded anew, so that a clip begins where it should and not at the next key frame; AAC and MP3 sound
-    is copied. A clip has :data:`MARGIN_S` more at both ends.
+    Pictures are encoded again, so that a clip begins exactly where it should and not at the next key frame. AAC and MP3
+    sound is copied. A clip is :data:`MARGIN_S` longer than its event at both ends.
 
     Raises
     ------
     UsageError
-        A file of a clip's name is there that is not an earlier clip of this video.
+        A file of the same name exists that is not an earlier clip of this video.
     ReportError
         The video cannot be read or cut.
     KgvadError
@@ -39,7 +42,9 @@ def cut_clips(video: Path, report: Report, folder: Path) -> dict[int, Path]:
     refuse_inputs({"--clips": list(targets.values())}, [video])
     for target in targets.values():
         if target.exists() and _comment(target) != comment:
-            raise UsageError(f"--clips {target} is there and is not a clip of {video.name}", "choose another folder")
+            raise UsageError(
+                f"--clips {target} already exists and is not a clip of {video.name}", "choose another folder"
+            )
     clips = {}
     with progress("cutting clips", len(report.events)) as advance:
         for event in report.events:
@@ -57,7 +62,7 @@ def cut_clips(video: Path, report: Report, folder: Path) -> dict[int, Path]:
 
 
 def safe_name(name: str) -> str:
-    """``name`` as part of a file name anywhere: no separators, no leading dot, not empty."""
+    """``name`` as a part of a file name that every system accepts: no separators, no leading dot, not empty."""
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[:100] or "video"
 
 
@@ -77,46 +82,42 @@ def _cut(video: Path, target: Path, start_s: float, end_s: float, comment: str) 
     ):
         pictures = source.streams.video[0]
         sound = next((s for s in source.streams.audio if s.codec_context.name in COPIED_SOUND), None)
-        base = pictures.time_base or Fraction(1, 90000)
+        base = pictures.time_base or TIME_BASE
         first = float((pictures.start_time or 0) * base)
         with av.open(str(temporary), "w", format="mp4") as clip:
             clip.metadata["comment"] = comment
+            width, height = even_size(pictures.width, pictures.height)
             rate = pictures.average_rate or Fraction(25)
-            out = clip.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
-            out.width, out.height = _even(pictures.width), _even(pictures.height)
-            out.pix_fmt = "yuv420p"
-            out.codec_context.time_base = Fraction(1, 90000)
+            out = H264Stream(clip, width, height, rate, crf=QUALITY, options={"preset": "veryfast"})
             out_sound = clip.add_stream_from_template(sound) if sound is not None else None
             source.seek(int((first + start_s) / base), stream=pictures)
-            _copy(source, (pictures, sound), clip, (out, out_sound), first + start_s, first + end_s)
+            streams = [stream for stream in (pictures, sound) if stream is not None]
+            _copy(source.demux(streams), pictures, clip, out, out_sound, (first + start_s, first + end_s))
 
 
 def _copy(
-    source: Any, streams: tuple[Any, Any], clip: Any, outs: tuple[Any, Any], start_s: float, end_s: float
+    packets: Iterable[Any],
+    pictures: Any,
+    clip: Any,
+    out: H264Stream,
+    out_sound: Any,
+    between_s: tuple[float, float],
 ) -> None:
-    (pictures, sound), (out, out_sound) = streams, outs
-    base = Fraction(1, 90000)
-    for packet in source.demux([s for s in (pictures, sound) if s is not None]):
+    """Encode the pictures of ``packets`` that lie ``between_s`` (start and end, source time), and copy the sound."""
+    start_s, end_s = between_s
+    for packet in packets:
         if packet.stream is pictures:
             for frame in packet.decode():
                 if frame.time is None or frame.time < start_s - 1e-6:
                     continue
                 if frame.time >= end_s:
-                    clip.mux(out.encode(None))
+                    out.finish()
                     return
-                if (frame.width, frame.height) != (out.width, out.height) or frame.format.name != "yuv420p":
-                    frame = frame.reformat(out.width, out.height, "yuv420p")
-                frame.pts, frame.time_base = round((frame.time - start_s) / base), base
-                clip.mux(out.encode(frame))
+                out.write(frame, frame.time - start_s)
         elif packet.pts is not None and start_s <= float(packet.pts * packet.time_base) < end_s:
             shift = round(start_s / packet.time_base)
             packet.pts -= shift
             packet.dts = packet.pts
             packet.stream = out_sound
             clip.mux(packet)
-    clip.mux(out.encode(None))
-
-
-def _even(pixels: int) -> int:
-    """H.264 with half-size colour needs even sides."""
-    return max(2, pixels // 2 * 2)
+    out.finish()

@@ -1,9 +1,9 @@
-"""Whether explanations are faithful: what happens to the scores when what they cite is taken away.
+"""Faithfulness of explanations: how scores and categories change when the cited evidence is removed.
 
-Deletion (DeYoung et al. 2020, comprehensiveness): the rows of the events are replaced by the mean of the quiet rows, or
-the cited concepts are taken from the detector, and the fall of the score and of the category is compared with that for
-random rows (runs of the same lengths) or random concepts of the same category. Sufficiency: only the cited rows are
-kept. Stability: small noise on the features; the events and the category should stay.
+Comprehensiveness (DeYoung et al. 2020): the snippets of the events are replaced by the mean of the other snippets, or
+the cited concepts are removed from the detector. The drop of score and category share is compared with that for random
+snippets (runs of the same lengths) or random concepts of the same category. Sufficiency: only the cited snippets are
+kept. Stability: small noise on the features should leave events and category unchanged.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from kgvad.detector.run import Run
 from kgvad.detector.scoring.infer import infer, score_features
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import RunError
-from kgvad.explain.analysis.events import EventRule, Interval, find_events
+from kgvad.explain.analysis.events import EventRule, EventSpan, find_events, outside_events
 from kgvad.explain.analysis.evidence import (
-    MOST_EVIDENCE,
+    MAX_EVIDENCE,
     category_shares,
     concept_rises,
     distinct,
-    quiet_rows,
 )
 from kgvad.video.feature_store import VideoEntry
 
 Score = Callable[[NDArray[np.float32]], Scores]
-DRAWS = 20  # random alternatives of one video
-TOP_SHARE = 16  # the video's score is the mean of its highest T / 16 + 1 rows, as in training
+DRAWS = 20  # random deletions per video
+TOP_K_DIVISOR = 16  # the video's score is the mean of its top T / 16 + 1 snippets, as in training
 
 
 @dataclass(frozen=True)
@@ -40,29 +39,29 @@ class Faithfulness:
 
     Attributes
     ----------
-    score_fall, score_fall_random
-        Fall of the video's score when the cited, or random, rows are masked.
-    category_fall, category_fall_random
-        Fall of the event's category share in the same cases; ``None`` without categories.
-    concept_fall, concept_fall_random
-        Fall of the category's share when the cited, or random, concepts of the category are dropped.
-    kept, kept_random
-        Score that is left when only the cited, or random, rows are kept, as a share of the whole.
+    score_drop, score_drop_random
+        Drop of the video's score when the cited, or random, snippets are masked.
+    category_drop, category_drop_random
+        Drop of the event's category share in the same cases; ``None`` without categories.
+    concept_drop, concept_drop_random
+        Drop of the category's share when the cited, or random, concepts of the category are removed.
+    sufficiency, sufficiency_random
+        Score when only the cited, or random, snippets are kept, divided by the score of the whole video.
     overlap
-        Share of time in which the events are the same after noise (intersection over union).
+        Temporal intersection over union of the events before and after noise.
     same_category
-        Whether the category of the strongest event stays after noise.
+        Whether the event with the highest score keeps its category after noise.
     """
 
-    score_fall: float
-    score_fall_random: float
-    kept: float
-    kept_random: float
+    score_drop: float
+    score_drop_random: float
+    sufficiency: float
+    sufficiency_random: float
     overlap: float
-    category_fall: float | None = None
-    category_fall_random: float | None = None
-    concept_fall: float | None = None
-    concept_fall_random: float | None = None
+    category_drop: float | None = None
+    category_drop_random: float | None = None
+    concept_drop: float | None = None
+    concept_drop_random: float | None = None
     same_category: bool | None = None
 
 
@@ -76,7 +75,7 @@ def examine(
     noise: float = 0.05,
     seed: int = 0,
 ) -> Faithfulness | None:
-    """Examine the explanation of one video; ``None`` where the run finds no event, or nothing but events.
+    """Examine the explanation of one video; ``None`` if it has no event, or nothing but events.
 
     Parameters
     ----------
@@ -91,78 +90,78 @@ def examine(
     rule
         How events are found.
     noise
-        Standard deviation of the noise as a share of a row's length, spread over its D values.
+        Standard deviation of the noise as a share of the length of a feature vector, spread over its D values.
     seed
-        Of the random rows, concepts and noise.
+        Of the random snippets, concepts and noise.
 
     Raises
     ------
     RunError
         The features have crops.
     """
-    rows = np.asarray(features, np.float32)
-    if rows.ndim != 2:
+    snippets = np.asarray(features, np.float32)
+    if snippets.ndim != 2:
         raise RunError(f"{video}: faithfulness needs features [T, D]", "use features without crops")
 
     def score(x: NDArray[np.float32]) -> Scores:
         return score_features(run, x, entry, video=video)
 
-    base = score(rows)
+    base = score(snippets)
     events = find_events(base, rule)
-    quiet = quiet_rows(base, events)
-    if not events or not quiet.any():
+    outside = outside_events(base, events)
+    if not events or not outside.any():
         return None
     rng = np.random.default_rng(seed)
-    result = _deletion(score, rows, base, events, quiet, rng)
-    result = _concepts(run, rows, base, events, quiet, rng, result)
-    length = np.linalg.norm(rows, axis=1, keepdims=True) / np.sqrt(rows.shape[1])
-    noisy = score((rows + noise * length * rng.standard_normal(rows.shape)).astype(np.float32))
+    result = _deletion(score, snippets, base, events, outside, rng)
+    result = _concepts(run, snippets, base, events, outside, rng, result)
+    length = np.linalg.norm(snippets, axis=1, keepdims=True) / np.sqrt(snippets.shape[1])
+    noisy = score((snippets + noise * length * rng.standard_normal(snippets.shape)).astype(np.float32))
     return _stability(base, noisy, events, rule, result)
 
 
 def level(scores: Scores) -> float:
-    """The video's score: mean of its highest rows."""
-    count = len(scores.scores) // TOP_SHARE + 1
+    """The video's score: mean of its top-k snippets."""
+    count = len(scores.scores) // TOP_K_DIVISOR + 1
     return float(np.sort(scores.scores)[-count:].mean())
 
 
 def _deletion(
     score: Score,
-    rows: NDArray[np.float32],
+    snippets: NDArray[np.float32],
     base: Scores,
-    events: list[Interval],
-    quiet: NDArray[np.bool_],
+    events: list[EventSpan],
+    outside: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> Faithfulness:
-    calm = rows[quiet].mean(axis=0)
+    background = snippets[outside].mean(axis=0)
     strongest = max(events, key=lambda event: event.peak)
 
     def without(mask: NDArray[np.bool_]) -> Scores:
-        return score(np.where(mask[:, None], calm, rows).astype(np.float32))
+        return score(np.where(mask[:, None], background, snippets).astype(np.float32))
 
-    cited = without(~quiet)
-    lengths = [event.rows[1] - event.rows[0] for event in events]
-    masks = [_runs(lengths, len(rows), rng) for _ in range(DRAWS)]
+    cited = without(~outside)
+    lengths = [event.snippets[1] - event.snippets[0] for event in events]
+    masks = [_runs(lengths, len(snippets), rng) for _ in range(DRAWS)]
     others, whole = [without(mask) for mask in masks], level(base)
     share = [_share_of(s, strongest, base) for s in (base, cited, *others)]
     known = [value for value in share if value is not None]
     return Faithfulness(
-        score_fall=whole - level(cited),
-        score_fall_random=whole - float(np.mean([level(other) for other in others])),
-        kept=level(without(quiet)) / whole,
-        kept_random=float(np.mean([level(without(~mask)) for mask in masks])) / whole,
+        score_drop=whole - level(cited),
+        score_drop_random=whole - float(np.mean([level(other) for other in others])),
+        sufficiency=level(without(outside)) / whole,
+        sufficiency_random=float(np.mean([level(without(~mask)) for mask in masks])) / whole,
         overlap=0.0,
-        category_fall=known[0] - known[1] if known else None,
-        category_fall_random=known[0] - float(np.mean(known[2:])) if known else None,
+        category_drop=known[0] - known[1] if known else None,
+        category_drop_random=known[0] - float(np.mean(known[2:])) if known else None,
     )
 
 
-def _runs(lengths: Sequence[int], rows: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """As many rows as ``lengths`` add up to, in runs at random places, bool [rows]."""
-    mask = np.zeros(rows, dtype=bool)
+def _runs(lengths: Sequence[int], snippets: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mask with random runs of these ``lengths``, bool [snippets]; overlapping runs are made up for elsewhere."""
+    mask = np.zeros(snippets, dtype=bool)
     for length in lengths:
         for _ in range(50):
-            start = int(rng.integers(0, rows - length + 1))
+            start = int(rng.integers(0, snippets - length + 1))
             if not mask[start : start + length].any():
                 break
         mask[start : start + length] = True
@@ -173,7 +172,7 @@ def _runs(lengths: Sequence[int], rows: int, rng: np.random.Generator) -> NDArra
     return mask
 
 
-def _share_of(scores: Scores, event: Interval, base: Scores) -> float | None:
+def _share_of(scores: Scores, event: EventSpan, base: Scores) -> float | None:
     """Share of the category that ``base`` gives to ``event``, by ``scores``, with the weights of ``base``."""
     named = category_shares(base, event, {})
     if not named or scores.alignment is None:
@@ -184,50 +183,51 @@ def _share_of(scores: Scores, event: Interval, base: Scores) -> float | None:
 
 def _concepts(
     run: Run,
-    rows: NDArray[np.float32],
+    snippets: NDArray[np.float32],
     base: Scores,
-    events: list[Interval],
-    quiet: NDArray[np.bool_],
+    events: list[EventSpan],
+    outside: NDArray[np.bool_],
     rng: np.random.Generator,
     result: Faithfulness,
 ) -> Faithfulness:
-    """Drop the cited concepts of the strongest event from the detector's guidance, or others of the category."""
+    """Remove the cited concepts of the highest event from the detector's guidance, or others of the category."""
     bank, strongest = run.bank, max(events, key=lambda event: event.peak)
     named = category_shares(base, strongest, {})
     if bank is None or not named or not hasattr(run.detector, "member"):
         return result
-    change = concept_rises(base, bank, strongest, quiet)
+    change = concept_rises(base, bank, strongest, outside)
     if change is None:
         return result
     category = bank.categories.index(named[0].name)
     own = np.flatnonzero(bank.concept_category == category)
-    cited = np.array(distinct(bank, change, named[0].name, MOST_EVIDENCE), dtype=np.int64)
+    cited = np.array(distinct(bank, change, named[0].name, MAX_EVIDENCE), dtype=np.int64)
     rest = np.setdiff1d(own, cited)
     if not len(cited) or len(rest) < len(cited):
         return result
     draws = [rng.choice(rest, len(cited), replace=False) for _ in range(DRAWS)]
     whole = named[0].probability
-    falls = [
-        whole - (_share_of(_without(run, rows, base, dropped), strongest, base) or 0.0) for dropped in (cited, *draws)
+    drops = [
+        whole - (_share_of(_without(run, snippets, base, removed), strongest, base) or 0.0)
+        for removed in (cited, *draws)
     ]
-    return replace(result, concept_fall=falls[0], concept_fall_random=float(np.mean(falls[1:])))
+    return replace(result, concept_drop=drops[0], concept_drop_random=float(np.mean(drops[1:])))
 
 
-def _without(run: Run, rows: NDArray[np.float32], base: Scores, dropped: NDArray[np.int64]) -> Scores:
-    """Scores of a copy of the detector whose anchors do not see the dropped concepts."""
+def _without(run: Run, snippets: NDArray[np.float32], base: Scores, removed: NDArray[np.int64]) -> Scores:
+    """Scores by a copy of the detector whose anchors do not attend to the removed concepts."""
     detector = copy.deepcopy(run.detector)
     member = detector.get_buffer("member").clone()
-    member[:, dropped.tolist()] = False
+    member[:, removed.tolist()] = False
     detector.member = member
-    found = infer(detector, rows)
+    found = infer(detector, snippets)
     return replace(base, scores=np.clip(found["scores"], 0, 1), alignment=found["alignment"], concept_alignment=None)
 
 
 def _stability(
-    base: Scores, noisy: Scores, events: list[Interval], rule: EventRule, result: Faithfulness
+    base: Scores, noisy: Scores, events: list[EventSpan], rule: EventRule, result: Faithfulness
 ) -> Faithfulness:
     others = find_events(noisy, rule)
-    before, after = ~quiet_rows(base, events), ~quiet_rows(noisy, others)
+    before, after = ~outside_events(base, events), ~outside_events(noisy, others)
     lengths = (base.spans[:, 1] - base.spans[:, 0]).astype(float)
     overlap = float(lengths[before & after].sum() / lengths[before | after].sum())
     strongest = max(events, key=lambda event: event.peak)

@@ -1,7 +1,7 @@
-"""Whether a report survives what networks and recorders do to a video: smaller pictures, a lower bit rate.
+"""Robustness of reports to video compression.
 
-The video is encoded again at half the width and height and a coarse quality, and explained again; the events should
-stay where they are, and be called the same.
+The video is re-encoded at half the width and height and at low quality, and explained again. Events and categories
+should stay the same.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from numpy.typing import NDArray
 
 from kgvad.console import track
 from kgvad.errors import ReportError, VideoError
-from kgvad.explain.explainer import Explained, Explainer
+from kgvad.explain.explainer import Explainer
+from kgvad.explain.explanation import Explanation
+from kgvad.video.write import TIME_BASE, H264Stream, even_size
 
-QUALITY = 35  # constant rate factor of H.264; 23 is usual, 51 the worst
+QUALITY = 35  # constant rate factor of H.264; 23 is typical, 51 the worst
 SHRINK = 2  # by how much width and height are divided
 
 
 @dataclass(frozen=True)
-class Survival:
-    """What encoding one video again changed.
+class Robustness:
+    """Differences between the reports on a video and on its re-encoded copy.
 
     Attributes
     ----------
@@ -37,13 +39,13 @@ class Survival:
     events, events_after
         Numbers of events.
     overlap
-        Share of the time of either's events that is in both's; ``None`` where neither has one.
+        Temporal intersection over union of the events; ``None`` where neither report has one.
     score_change
         Mean absolute difference of the scores.
     correlation
-        Of the scores, row by row; ``None`` where one of them never changes.
+        Of the scores of the snippets; ``None`` where one of the curves is constant.
     same_category
-        Whether the strongest event keeps its category; ``None`` where one has none.
+        Whether the event with the highest score keeps its category; ``None`` where there is none.
     """
 
     video: str
@@ -56,8 +58,8 @@ class Survival:
     same_category: bool | None
 
 
-def encode_again(video: Path, target: Path, *, quality: int = QUALITY, shrink: int = SHRINK) -> None:
-    """Write the pictures of ``video`` to ``target`` as H.264, smaller and coarser, frame by frame at the same times.
+def reencode(video: Path, target: Path, *, quality: int = QUALITY, shrink: int = SHRINK) -> None:
+    """Re-encode ``video`` to ``target`` as H.264, smaller and at lower quality, with the same frames and times.
 
     Raises
     ------
@@ -70,67 +72,63 @@ def encode_again(video: Path, target: Path, *, quality: int = QUALITY, shrink: i
             av.open(str(target), "w", format="mp4") as out,
         ):
             pictures = source.streams.video[0]
-            stream = out.add_stream("libx264", rate=pictures.average_rate or 25, options={"crf": str(quality)})
-            stream.width, stream.height = (
-                max(2, side // shrink // 2 * 2) for side in (pictures.width, pictures.height)
-            )
-            stream.pix_fmt = "yuv420p"
-            stream.codec_context.time_base = pictures.time_base or Fraction(1, 90000)
-            for frame in source.decode(pictures):
-                small = frame.reformat(stream.width, stream.height, "yuv420p")
-                small.pts, small.time_base = frame.pts, frame.time_base
-                out.mux(stream.encode(small))
-            out.mux(stream.encode(None))
+            width, height = even_size(pictures.width, pictures.height, shrink)
+            base = pictures.time_base or TIME_BASE
+            rate = Fraction(pictures.average_rate or 25)
+            stream = H264Stream(out, width, height, rate, crf=quality, time_base=base)
+            for index, frame in enumerate(source.decode(pictures)):
+                stream.write(frame, float(index / rate) if frame.time is None else frame.time)
+            stream.finish()
     except (av.FFmpegError, IndexError) as error:
-        raise VideoError(f"{video} cannot be encoded again: {error}", "name a video that can be played") from error
+        raise VideoError(f"{video} cannot be re-encoded: {error}", "give a video that can be played") from error
 
 
-def survival(video: Path, explainer: Explainer) -> Survival:
-    """Explain ``video`` as it is and encoded again, and compare."""
+def robustness(video: Path, explainer: Explainer) -> Robustness:
+    """Explain ``video`` and its re-encoded copy, and compare the reports."""
     with tempfile.TemporaryDirectory() as folder:
-        again = Path(folder) / f"{video.stem}.mp4"
-        encode_again(video, again)
-        before, after = explainer.explain(video), explainer.explain(again)
-        ratio = again.stat().st_size / video.stat().st_size
+        copy = Path(folder) / f"{video.stem}.mp4"
+        reencode(video, copy)
+        before, after = explainer.explain(video), explainer.explain(copy)
+        ratio = copy.stat().st_size / video.stat().st_size
     return compare(before, after, video.stem, ratio)
 
 
-def compare(before: Explained, after: Explained, name: str, size_ratio: float = 1.0) -> Survival:
-    """What differs between two reports on one video."""
-    rows = min(len(before.scores.scores), len(after.scores.scores))
-    old, new = (one.scores.scores[:rows].astype(np.float64) for one in (before, after))
-    loud = [_inside(one)[:rows] for one in (before, after)]
-    either = (loud[0] | loud[1]).sum()
+def compare(before: Explanation, after: Explanation, name: str, size_ratio: float = 1.0) -> Robustness:
+    """Differences between two explanations of one video."""
+    count = min(len(before.scores.scores), len(after.scores.scores))
+    old, new = (one.scores.scores[:count].astype(np.float64) for one in (before, after))
+    inside = [_inside(one)[:count] for one in (before, after)]
+    either = (inside[0] | inside[1]).sum()
     names = [_category(one) for one in (before, after)]
-    return Survival(
+    return Robustness(
         name,
         size_ratio,
         len(before.report.events),
         len(after.report.events),
-        float((loud[0] & loud[1]).sum() / either) if either else None,
+        float((inside[0] & inside[1]).sum() / either) if either else None,
         float(np.abs(old - new).mean()),
         float(np.corrcoef(old, new)[0, 1]) if old.std() > 0 and new.std() > 0 else None,
         names[0] == names[1] if all(names) else None,
     )
 
 
-def _inside(explained: Explained) -> NDArray[np.bool_]:
-    """Rows that lie in an event of the report, bool [T]."""
-    middle = (np.array(explained.report.curve.start_s) + np.array(explained.report.curve.end_s)) / 2
+def _inside(explanation: Explanation) -> NDArray[np.bool_]:
+    """Snippets that lie in an event of the report, bool [T]."""
+    middle = (np.array(explanation.report.curve.start_s) + np.array(explanation.report.curve.end_s)) / 2
     inside = np.zeros(len(middle), dtype=bool)
-    for event in explained.report.events:
+    for event in explanation.report.events:
         inside |= (middle >= event.start_s) & (middle <= event.end_s)
     return inside
 
 
-def _category(explained: Explained) -> str | None:
-    top = explained.report.summary.top_event
-    categories = explained.report.events[top - 1].categories if top is not None else ()
+def _category(explanation: Explanation) -> str | None:
+    top = explanation.report.summary.top_event
+    categories = explanation.report.events[top - 1].categories if top is not None else ()
     return categories[0].name if categories else None
 
 
-def survival_table(videos: Sequence[Path], explainer: Explainer) -> str:
-    """Markdown table, one line a video, and the means.
+def robustness_table(videos: Sequence[Path], explainer: Explainer) -> str:
+    """Markdown table, one row per video, and the means.
 
     Raises
     ------
@@ -138,16 +136,16 @@ def survival_table(videos: Sequence[Path], explainer: Explainer) -> str:
         There is no video.
     """
     if not videos:
-        raise ReportError("there is no video to encode again", "name a video, or a folder of them")
-    found = [survival(video, explainer) for video in track(videos, "encoding again")]
+        raise ReportError("there is no video to re-encode", "give a video, or a folder of videos")
+    found = [robustness(video, explainer) for video in track(videos, "re-encoding videos")]
     lines = [
-        f"Encoded again at 1/{SHRINK} of the width and height, H.264 quality {QUALITY}.",
+        f"Re-encoded at 1/{SHRINK} of the width and height, H.264 CRF {QUALITY}.",
         "",
-        "| video | size | events | after | overlap | score change | correlation | category |",
+        "| video | size | events | events after | temporal IoU | score change | correlation | category |",
         "|---|--:|--:|--:|--:|--:|--:|---|",
     ]
     for one in found:
-        same = "" if one.same_category is None else ("same" if one.same_category else "other")
+        same = "" if one.same_category is None else ("same" if one.same_category else "changed")
         lines.append(
             f"| {one.video} | {one.size_ratio:.0%} | {one.events} | {one.events_after} | {_figure(one.overlap)} | "
             f"{one.score_change:.3f} | {_figure(one.correlation)} | {same} |"

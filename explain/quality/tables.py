@@ -1,4 +1,4 @@
-"""``kgvad explain-eval``: tables of the quality of explanations."""
+"""Tables of the quality of explanations, for ``kgvad explain-eval``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 RESAMPLES = 1000
-PAIRS = (  # what is compared with chance
-    ("score", "score_fall", "score_fall_random"),
-    ("category", "category_fall", "category_fall_random"),
-    ("category, concepts dropped", "concept_fall", "concept_fall_random"),
-    ("score kept", "kept", "kept_random"),
+PAIRS = (  # each figure and its random baseline
+    ("score, snippets masked", "score_drop", "score_drop_random"),
+    ("category, snippets masked", "category_drop", "category_drop_random"),
+    ("category, concepts removed", "concept_drop", "concept_drop_random"),
+    ("score, only cited snippets kept", "sufficiency", "sufficiency_random"),
 )
 
 
@@ -35,7 +35,7 @@ def text_table(sources: Sequence[Path], references: Path, seed: int = 0) -> str:
     Raises
     ------
     UsageError, ReportError
-        A source is missing or no report, or no report has a reference.
+        A source is missing or is not a report, or no report has a reference.
     """
     known = read_references(references)
     candidates, targets = [], []
@@ -51,8 +51,8 @@ def text_table(sources: Sequence[Path], references: Path, seed: int = 0) -> str:
 
 
 def explanation(report: Report) -> str:
-    """The sentences that say what the events are: explanation, category and caption."""
-    keys = ("explanation", "explanation_hint", "event_category", "event_category_hint", "caption")
+    """The sentences that say what the events are: summary of the evidence, category and caption."""
+    keys = ("evidence_summary", "evidence_summary_hint", "event_category", "event_category_hint", "event_caption")
     return " ".join(sentence.text for sentence in report.sentences if sentence.key in keys)
 
 
@@ -60,28 +60,28 @@ def _report_files(sources: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if not source.exists():
-            raise UsageError(f"{source} does not exist", "name reports as JSON, or folders of them")
+            raise UsageError(f"{source} does not exist", "give reports in JSON format, or folders of them")
         found += sorted(p for p in source.rglob("*.json") if p.name != "index.json") if source.is_dir() else [source]
     return found
 
 
 def quality_table(rows: dict[str, TextQuality]) -> str:
-    """Markdown table, one line a method."""
+    """Markdown table, one row per method."""
     lines = ["| text | n | BLEU-4 | ROUGE-L | METEOR | cosine |", "|---|--:|---|---|---|---|"]
     for name, row in rows.items():
         cosine = "–" if row.cosine is None else str(row.cosine)
         lines.append(f"| {name} | {row.texts} | {row.bleu4} | {row.rouge_l} | {row.meteor} | {cosine} |")
-    about = "METEOR: words and stems, without WordNet's synonyms. In parentheses: 95 % bootstrap intervals over texts."
+    about = "METEOR on words and stems, without WordNet synonyms. In parentheses: 95% bootstrap confidence intervals."
     return "\n".join([*lines, "", about]) + "\n"
 
 
 def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0, rule: EventRule | None = None) -> str:
-    """Markdown table: fall of score and category when what is cited is taken away, against chance.
+    """Markdown table: drop of score and category when the cited evidence is removed, against random removal.
 
     Raises
     ------
     KgvadError
-        The run or the store cannot be read, or no video has both an event and a quiet part.
+        The run or the store cannot be read, or no video has both an event and snippets outside.
     """
     from kgvad.detector.run import Run
     from kgvad.video.feature_store import FeatureStore
@@ -93,20 +93,20 @@ def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0
         wanted = {Path(line.split()[0]).stem for line in videos.read_text("utf-8").splitlines() if line.split()}
         chosen = [video for video in chosen if Path(video).stem in wanted]
     found: list[Faithfulness] = []
-    for number, video in enumerate(track(chosen, "examining")):
+    for number, video in enumerate(track(chosen, "removing evidence")):
         result = examine(loaded, store.load(video), store.info(video), video, rule or EventRule(), seed=seed + number)
         if result is not None:
             found.append(result)
     if not found:
-        raise ReportError("no video has both an event and a quiet part", "name other videos")
-    logger.info(f"{len(found)} of {len(chosen)} videos have both an event and a quiet part")
+        raise ReportError("no video has both an event and footage outside it", "give other videos")
+    logger.info("%d of %d videos have both an event and footage outside it", len(found), len(chosen))
     return faithfulness_table(found, seed)
 
 
 def faithfulness_table(found: Sequence[Faithfulness], seed: int = 0) -> str:
     """Markdown table over the videos, with 95 % bootstrap intervals."""
     values = {f.name: [getattr(one, f.name) for one in found] for f in fields(Faithfulness)}
-    lines = ["| | n | cited | random | difference |", "|---|--:|---|---|---|"]
+    lines = ["| drop of | n | cited | random | difference |", "|---|--:|---|---|---|"]
     for name, cited, random in PAIRS:
         pairs = [(a, b) for a, b in zip(values[cited], values[random], strict=True) if a is not None and b is not None]
         if pairs:
@@ -114,10 +114,10 @@ def faithfulness_table(found: Sequence[Faithfulness], seed: int = 0) -> str:
             lines.append(f"| {name} | {len(a)} | {_mean(a, seed)} | {_mean(b, seed)} | {_mean(a - b, seed)} |")
     same = np.array([value for value in values["same_category"] if value is not None], float)
     lines.append(
-        f"| events after noise, overlap | {len(found)} | {_mean(np.array(values['overlap'], float), seed)} | | |"
+        f"| events after noise: temporal IoU | {len(found)} | {_mean(np.array(values['overlap'], float), seed)} | | |"
     )
     if len(same):
-        lines.append(f"| category after noise, the same | {len(same)} | {_mean(same, seed)} | | |")
+        lines.append(f"| category unchanged after noise | {len(same)} | {_mean(same, seed)} | | |")
     return "\n".join(lines) + "\n"
 
 

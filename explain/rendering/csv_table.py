@@ -1,4 +1,4 @@
-"""The report as rows: for spreadsheets, and for the table of particulars in the other views."""
+"""Events as CSV, and the table of method details in the other formats."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import csv
 import io
 
 from kgvad.explain.report import Report
+from kgvad.spreadsheets import without_formula
 
 COLUMNS = (
     "video", "event", "start_s", "end_s", "duration_s", "onset_s", "peak_s", "peak_score", "mean_score",
-    "elsewhere_score", "certainty_scale", "certainty_value", "certainty_level", "category", "probability",
+    "outside_score", "confidence_scale", "confidence_value", "confidence_level", "category", "probability",
     "runner_up", "runner_up_probability", "names_categories", "severity", "evidence",
 )  # fmt: skip
 
 
 def events_csv(report: Report) -> str:
-    """One line an event under a header; only the header where nothing abnormal was found.
+    """One line per event under a header.
 
     Text that a spreadsheet would run as a formula gets an apostrophe in front.
     """
@@ -27,23 +28,19 @@ def events_csv(report: Report) -> str:
         second = event.categories[1] if len(event.categories) > 1 else None
         values = [
             report.video.name, event.number, event.start_s, event.end_s, event.duration_s, event.onset_s, event.peak_s,
-            event.peak_score, event.mean_score, event.elsewhere_score, event.certainty.scale, event.certainty.value,
-            event.certainty.level, first and first.name, first and first.probability, second and second.name,
+            event.peak_score, event.mean_score, event.outside_score, event.confidence.scale, event.confidence.value,
+            event.confidence.level, first and first.name, first and first.probability, second and second.name,
             second and second.probability, report.method.names_categories, event.severity and event.severity.level,
             "; ".join(f"{e.concept} ({e.qid})" if e.qid else e.concept for e in event.evidence),
         ]  # fmt: skip
-        writer.writerow(["" if value is None else _harmless(value) for value in values])
+        writer.writerow([without_formula(value) if isinstance(value, str) else value for value in values])
     return out.getvalue()
 
 
-def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def particulars(report: Report, labels: dict[str, str]) -> list[tuple[str, str]]:
-    """Key and value of every known particular of the method, in reading order; ``labels`` has yes, no and the like."""
+def method_details(report: Report, labels: dict[str, str]) -> list[tuple[str, str]]:
+    """Key and value of everything known about the method, in reading order; ``labels`` are those of the phrases."""
     method, video, knowledge = report.method, report.video, report.method.knowledge
-    rule = method.rule
+    rule = method.detection
     size = f"{video.width} × {video.height}" if video.width and video.height else None
     rows: list[tuple[str, str | None]] = [
         ("scorer", method.scorer),
@@ -52,12 +49,15 @@ def particulars(report: Report, labels: dict[str, str]) -> list[tuple[str, str]]
         ("encoder", _with(method.encoder, method.encoder_fingerprint)),
         ("scores_file", method.scores_file),
         ("captions_file", method.captions_file),
-        ("actions_by", method.actions_by),
+        ("action_recogniser", method.action_recogniser),
         ("dataset", knowledge.dataset if knowledge else None),
         ("bank", _with(f"{knowledge.concepts} {labels['concepts']}", knowledge.fingerprint) if knowledge else None),
         ("text_encoder", knowledge.text_encoder if knowledge else None),
         ("facts_date", knowledge.facts_date if knowledge else None),
-        ("thresholds", f"{rule.high:g} / {rule.low:g} ({labels['calibrated' if rule.calibrated_on else 'built_in']})"),
+        (
+            "thresholds",
+            f"{rule.onset:g} / {rule.offset:g} ({labels['calibrated' if rule.calibrated_on else 'built_in']})",
+        ),
         ("size", size),
         ("frames", f"{video.frame_count} ({video.fps:g}/s)"),
         ("sha256", video.sha256),

@@ -1,18 +1,10 @@
-"""Small pieces of text: times, names in words, and text made safe for Markdown."""
+"""Times, and text made safe for Markdown and WebVTT."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 
-
-def plain(text: str) -> str:
-    """``text`` on one line, without control characters and invisible marks that turn the reading direction."""
-    swapped = "".join(" " if char in "\n\r\t" else char for char in text)
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") else char
-        for char in swapped
-    )
+from markupsafe import Markup, escape
 
 
 def clock(seconds: float) -> str:
@@ -25,11 +17,6 @@ def stamp(seconds: float, mark: str = ",") -> str:
     """Time of a subtitle to the millisecond: ``00:01:23,400`` (SRT) or with a dot (WebVTT)."""
     milliseconds = round(seconds * 1000)
     return f"{clock(milliseconds // 1000)}{mark}{milliseconds % 1000:03d}"
-
-
-def words(name: str) -> str:
-    """``RoadAccidents`` as ``road accidents``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name).lower()
 
 
 def qid(text: object) -> bool:
@@ -64,3 +51,8 @@ def vtt(text: object) -> str:
     """``text`` as one line of a subtitle: no markup of WebVTT and no arrow that would start a cue."""
     line = " ".join(str(text).split()).replace("-->", "→")
     return re.sub(r"[&<>]", lambda match: _ENTITIES[match[0]], line)
+
+
+def nowrap_options(text: object) -> Markup:
+    """``text`` as HTML in which options such as ``--run RUN`` are not broken at the end of a line."""
+    return Markup(re.sub(r"--\w[\w-]*(?: [A-Z]+\b)?", r'<span class="nowrap">\g<0></span>', str(escape(text))))

@@ -1,4 +1,4 @@
-"""The part of the knowledge graph behind an event, drawn: category, items and concepts with the properties between."""
+"""Drawing of the knowledge graph behind an event: category, items and concepts, with the properties between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kgvad.explain.report import Evidence
 
 BOX_W, BOX_H, GAP_X, GAP_Y = 168, 44, 104, 14  # user units of the drawing
 TIP = 7  # length of an arrowhead
-MOST_LETTERS = 23  # of a label in a box
+MAX_LETTERS = 23  # of a label in a box
 
 Node = tuple[str, str]  # QID (or the text itself), label
 
@@ -20,9 +20,8 @@ def draw(
 ) -> Markup | None:
     """A drawing of the statements behind ``evidence``; ``None`` where no concept has a path in the graph.
 
-    Columns are steps away from the category's items; an arrow goes from the subject of a statement to its object and
-    carries the property. Boxes with the item's number are
-    links in nothing: the list beside the drawing has them as text for every reader.
+    Each column is one step further from the category. An arrow goes from the subject of a statement to its object,
+    labelled with the property. The list next to the drawing has the same items as text, with links.
 
     Parameters
     ----------
@@ -31,9 +30,9 @@ def draw(
     category
         The category in words, drawn as the root.
     title
-        Read out in place of the drawing.
+        Text for screen readers.
     properties
-        Property to words ("P279": "kind of"); others stand as their number.
+        Property to words ("P279": "kind of"); others are shown as their number.
     """
     columns: list[list[Node]] = [[("", category)]]
     edges: list[tuple[Node, Node, str]] = []
@@ -107,7 +106,7 @@ def _edge(start: tuple[float, float], end: tuple[float, float], name: str) -> Ma
         x1, x2 = start[0], end[0] + BOX_W
     middle = (x1 + x2) / 2
     line = f"M{x1:g},{y1:g}C{middle:g},{y1:g} {middle:g},{y2:g} {x2:g},{y2:g}"
-    if not name:  # from the category to its own item: no statement
+    if not name:  # from the category to its own item: not a statement
         return Markup('<path class="edge" d="{}"/>').format(line)
     back = TIP if x2 < x1 else -TIP
     tip = f"M{x2:g},{y2:g}l{back:g},{TIP / 2:g}v{-TIP:g}z"
@@ -119,7 +118,7 @@ def _edge(start: tuple[float, float], end: tuple[float, float], name: str) -> Ma
 def _box(corner: tuple[float, float], node: Node, root: bool) -> Markup:
     x, y = corner
     qid, label = node
-    short = label if len(label) <= MOST_LETTERS else label[: MOST_LETTERS - 1] + "…"
+    short = label if len(label) <= MAX_LETTERS else label[: MAX_LETTERS - 1] + "…"
     center = x + BOX_W / 2
     number = (
         Markup('<text class="qid" x="{}" y="{}">{}</text>').format(f"{center:g}", f"{y + 35:g}", qid) if qid else ""

@@ -1,8 +1,8 @@
-"""Figures of the HTML report: score timeline, category heat strip, graph drawing, pictures.
+"""Figures of the HTML report: score timeline, category strips, graph drawing, pictures.
 
 All of it is markup without inline styles (the content security policy allows only the one style sheet whose hash it
-names), so places on the time axis are CSS rules collected in :attr:`Figures.css`. Text is HTML beside the drawing, not
-inside it: it keeps its size on a phone.
+names), so places on the time axis are CSS rules collected in :attr:`Figures.css`. Text is HTML next to the drawing, not
+inside it, so it keeps its size on a phone.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from kgvad.explain.rendering.escaping import clock, words
+from kgvad.explain.rendering.escaping import clock
 from kgvad.explain.rendering.subgraph import draw
 from kgvad.explain.report import Report
+from kgvad.explain.text import words
 
 WIDTH, HEIGHT = 1000, 200  # user units of the drawings; they stretch to the page
-MOST_POINTS = 500  # of the curve
-MOST_BINS = 160  # of the heat strip
-HEAT_ROWS = 6  # categories shown
+MAX_POINTS = 500  # of the curve
+MAX_BINS = 160  # of the category strips
+MAX_STRIPS = 6  # categories shown
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 
 
 @dataclass
 class Figures:
-    """Markup for the HTML template, and the rules that place it.
+    """Markup for the HTML template, and the style rules that place it.
 
     Attributes
     ----------
-    timeline, heat
-        Drawings; ``heat`` is ``None`` where no category is known.
+    timeline, category_strips
+        Drawings; ``category_strips`` is ``None`` where no category is known.
     graphs
         Event number to a drawing of the graph behind its evidence or hints.
     pictures
@@ -43,7 +44,7 @@ class Figures:
     """
 
     timeline: Markup
-    heat: Markup | None
+    category_strips: Markup | None
     graphs: dict[int, Markup]
     pictures: dict[int, str]
     rules: list[str] = field(default_factory=list)
@@ -63,9 +64,9 @@ def figures(
     """All figures of ``report``, with texts from ``labels``, translated ``categories`` and ``properties`` in words."""
     rules: list[str] = []
     timeline = _timeline(report, labels, rules)
-    heat = _heat(report, categories)
+    strips = _category_strips(report, categories)
     images = {frame: "data:image/jpeg;base64," + base64.b64encode(data).decode() for frame, data in pictures.items()}
-    return Figures(timeline, heat, _graphs(report, labels, categories, properties), images, rules)
+    return Figures(timeline, strips, _graphs(report, labels, categories, properties), images, rules)
 
 
 def _graphs(
@@ -100,13 +101,13 @@ def pooled(report: Report, most: int) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def _timeline(report: Report, labels: dict[str, Any], rules: list[str]) -> Markup:
     duration = report.video.duration_s
-    edges, score = pooled(report, MOST_POINTS)
+    edges, score = pooled(report, MAX_POINTS)
     x = edges / duration * WIDTH
     y = HEIGHT * (1 - score)
     line = f"M0,{y[0]:.1f}" + "".join(
         f"H{x[i + 1]:.1f}" + (f"V{y[i + 1]:.1f}" if i + 1 < len(y) else "") for i in range(len(y))
     )
-    rule_y = HEIGHT * (1 - report.method.rule.high)
+    rule_y = HEIGHT * (1 - report.method.detection.onset)
     parts = [
         Markup('<div class="plot with-bands">' if report.events else '<div class="plot">'),
         *(_band(report, index, duration, rules, labels) for index in range(len(report.events))),
@@ -116,12 +117,12 @@ def _timeline(report: Report, labels: dict[str, Any], rules: list[str]) -> Marku
             '<line class="threshold" x1="0" x2="{w}" y1="{y}" y2="{y}"/></svg>'
         ).format(w=WIDTH, h=HEIGHT, line=line, y=f"{rule_y:.1f}"),
         Markup('<span class="y top">1</span><span class="y bottom">0</span><span class="y rule">{}</span>').format(
-            f"{report.method.rule.high:.2f}".replace(".", labels["decimal"])
+            f"{report.method.detection.onset:.2f}".replace(".", labels["decimal"])
         ),
         Markup("</div>"),
         _ticks(duration, rules),
     ]
-    rules.append(f".plot .rule{{top:{100 * (1 - report.method.rule.high):.2f}%}}")
+    rules.append(f".plot .rule{{top:{100 * (1 - report.method.detection.onset):.2f}%}}")
     return Markup("").join(parts)
 
 
@@ -155,18 +156,19 @@ def _short(time: str, duration: float) -> str:
     return time if duration >= 3600 else time[3:]
 
 
-def _heat(report: Report, categories: dict[str, str]) -> Markup | None:
-    if report.heat is None or not report.events:
+def _category_strips(report: Report, categories: dict[str, str]) -> Markup | None:
+    curves = report.category_curves
+    if curves is None or not report.events:
         return None
-    shares = np.array(report.heat.shares)
+    shares = np.array(curves.shares)
     named = [category.name for event in report.events for category in event.categories]
-    order = sorted(range(len(shares)), key=lambda row: (-(report.heat.categories[row] in named), -shares[row].max()))  # type: ignore[union-attr]
+    order = sorted(range(len(shares)), key=lambda row: (-(curves.categories[row] in named), -shares[row].max()))
     starts, ends = np.array(report.curve.start_s), np.array(report.curve.end_s)
-    count = min(MOST_BINS, len(starts))
+    count = min(MAX_BINS, len(starts))
     edges = np.linspace(0, report.video.duration_s, count + 1)
     rows = np.clip(np.searchsorted(ends, (edges[:-1] + edges[1:]) / 2), 0, len(starts) - 1)
     lines = []
-    for row in order[:HEAT_ROWS]:
+    for row in order[:MAX_STRIPS]:
         cells = Markup("").join(
             Markup('<rect x="{}" width="{}" height="1" fill-opacity="{}"/>').format(
                 f"{edges[i] / edges[-1] * WIDTH:.1f}",
@@ -176,14 +178,14 @@ def _heat(report: Report, categories: dict[str, str]) -> Markup | None:
             for i in range(count)
             if shares[row, rows[i]] >= 0.02
         )
-        name = _category(report, report.heat.categories[row], categories)
+        name = _category(report, curves.categories[row], categories)
         lines.append(
             Markup(
-                '<div class="heat-row"><span>{}</span><svg viewBox="0 0 {} 1" preserveAspectRatio="none" '
+                '<div class="strip"><span>{}</span><svg viewBox="0 0 {} 1" preserveAspectRatio="none" '
                 'aria-hidden="true" focusable="false">{}</svg></div>'
             ).format(name, WIDTH, cells)
         )
-    return Markup('<div class="heat">{}</div>').format(Markup("").join(lines))
+    return Markup('<div class="strips">{}</div>').format(Markup("").join(lines))
 
 
 def _category(report: Report, name: str, categories: dict[str, str]) -> Markup:

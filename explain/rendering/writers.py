@@ -1,4 +1,4 @@
-"""Where the views go: stdout, or files whose suffix names the format."""
+"""Where reports are written: to stdout, or to files whose suffix names the format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from kgvad.errors import UsageError
-from kgvad.explain.explainer import Explained
+from kgvad.explain.explanation import Explanation
 from kgvad.explain.rendering.render import FORMATS, Renderer
 from kgvad.explain.report import Report
 from kgvad.files import refuse_inputs, write_text
@@ -25,7 +25,7 @@ class Target:
 
 
 class Outputs:
-    """The files to write, checked before any work is done.
+    """The files to write, checked before any analysis starts.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Outputs:
     Raises
     ------
     UsageError
-        An unknown format, a suffix that names none, or two outputs in one file.
+        Unknown format or language, a suffix that names no format, or one file given twice.
     """
 
     def __init__(
@@ -52,43 +52,45 @@ class Outputs:
         refuse_inputs({"--output": paths}, ())
         self.renderer = Renderer(language, templates)
 
-    def write(self, explained: Explained, clips: Path | None = None) -> str | None:
-        """Write the files, and clips of the events into the folder ``clips``; without files, the text for stdout."""
+    def write(self, explanation: Explanation, clips: Path | None = None) -> str | None:
+        """Write the files, and clips of the events into the folder ``clips``. Without files, return the text."""
         if self.targets:
-            write_views(explained, [(target.path, target.form) for target in self.targets], self.renderer, clips)
+            if explanation.info is not None:
+                refuse_inputs({"--output": [target.path for target in self.targets]}, [explanation.info.path])
+            write_views(explanation, [(target.path, target.form) for target in self.targets], self.renderer, clips)
             return None
-        report = _with_clips(explained, clips) if clips is not None else explained.report
-        return self.renderer.render(report, self.form, pictures=explained.pictures)
+        report = _with_clips(explanation, clips) if clips is not None else explanation.report
+        return self.renderer.render(report, self.form, pictures=explanation.pictures)
 
 
 def write_views(
-    explained: Explained, targets: list[tuple[Path, str]], renderer: Renderer, clips: Path | None = None
+    explanation: Explanation, targets: list[tuple[Path, str]], renderer: Renderer, clips: Path | None = None
 ) -> Report:
-    """Write one analysis in several formats; all views are made before the first is written.
+    """Write one explanation in several formats. All are rendered before the first file is written.
 
     Parameters
     ----------
-    explained
-        The analysis.
+    explanation
+        Report, pictures and video.
     targets
         Files and their formats.
     renderer
-        Makes the views.
+        Language and templates.
     clips
         Folder for clips of the events; none are cut without it.
 
     Returns
     -------
     Report
-        As it was written.
+        The report as written.
     """
-    report = _with_clips(explained, clips) if clips is not None else explained.report
+    report = _with_clips(explanation, clips) if clips is not None else explanation.report
     texts = [
         renderer.render(
             report if clips is None else _clips_from(report, clips, path),
             form,
-            pictures=explained.pictures,
-            player=None if explained.info is None else _relative(explained.info.path, path),
+            pictures=explanation.pictures,
+            player=None if explanation.info is None else _relative(explanation.info.path, path),
         )
         for path, form in targets
     ]
@@ -97,15 +99,15 @@ def write_views(
     return report
 
 
-def _with_clips(explained: Explained, folder: Path) -> Report:
-    """The report with the names of the clips, which are cut now."""
-    if explained.info is None:
-        raise UsageError("--clips needs the video", "name its file")
+def _with_clips(explanation: Explanation, folder: Path) -> Report:
+    """Cut the clips, and name them in the report."""
+    if explanation.info is None:
+        raise UsageError("--clips needs the video", "give its file")
     from kgvad.explain.media.clips import cut_clips
 
-    clips = cut_clips(explained.info.path, explained.report, folder)
-    events = tuple(event.model_copy(update={"clip": clips[event.number].name}) for event in explained.report.events)
-    return explained.report.model_copy(update={"events": events})
+    clips = cut_clips(explanation.info.path, explanation.report, folder)
+    events = tuple(event.model_copy(update={"clip": clips[event.number].name}) for event in explanation.report.events)
+    return explanation.report.model_copy(update={"events": events})
 
 
 def _clips_from(report: Report, folder: Path, page: Path) -> Report:

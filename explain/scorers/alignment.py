@@ -1,4 +1,4 @@
-"""An alignment for the scores of another program, from features and an anchor bank."""
+"""Alignment for the scores of another program: its features compared with an anchor bank."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kgvad.detector.data.resample import resample_spans
 from kgvad.detector.scoring.caption_scorer import CaptionRule, category_similarity
@@ -14,7 +15,7 @@ from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError
 from kgvad.vectors import unit
 from kgvad.video.feature_arrays import check_finite
-from kgvad.video.feature_store import FeatureStore
+from kgvad.video.feature_store import FeatureStore, VideoEntry
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
@@ -41,31 +42,13 @@ def with_alignment(scores: Scores, store: FeatureStore, video: str, bank: Anchor
     """
     if scores.alignment is not None:
         return scores
+    features, entry = _checked_features(scores, store, video, bank)
     manifest = store.manifest
-    if bank.encoder.joint != manifest.encoder and bank.encoder.fingerprint != manifest.fingerprint:
-        raise FeatureError(
-            f"features of {manifest.encoder} share no space with the anchor bank (texts of {bank.encoder.name})",
-            "give features of blip or clip and a bank built with the same model",
-        )
-    if video not in store.ids():
-        raise FeatureError(f"{store.root} has no features of {video}", "extract them, or use the store's name")
-    features, entry = np.asarray(store.load(video), np.float64), store.info(video)
-    check_finite(features, video)
-    if features.shape[-1] != bank.encoder.dim:
-        raise FeatureError(
-            f"{video}: the features are {features.shape[-1]} wide and the anchors {bank.encoder.dim}",
-            "build the bank with the text side of the same model",
-        )
-    if entry.frame_count != scores.frame_count:
-        raise FeatureError(
-            f"{video}: the features are of {entry.frame_count} frames, the scores of {scores.frame_count}",
-            "give features and scores of the same video",
-        )
     crops = features if features.ndim == 3 else features[None]
     mean = unit(unit(crops).mean(axis=0))
     concepts = (mean @ bank.concept_vectors.T.astype(np.float64)).astype(np.float32)
     concepts = resample_spans(concepts, entry.spans(), scores.spans)
-    note = f"The categories were found here: features of {manifest.encoder} were compared with the anchors."
+    note = f"Categories were added by comparing {manifest.encoder} features with the anchors."
     return replace(
         scores,
         alignment=category_similarity(concepts, bank, CaptionRule().temperature),
@@ -83,6 +66,33 @@ def with_alignment(scores: Scores, store: FeatureStore, video: str, bank: Anchor
             }
         ),
     )
+
+
+def _checked_features(
+    scores: Scores, store: FeatureStore, video: str, bank: AnchorBank
+) -> tuple[NDArray[np.float64], VideoEntry]:
+    """The features of the video and its entry, or an error that says why they do not fit."""
+    manifest = store.manifest
+    if bank.encoder.joint != manifest.encoder and bank.encoder.fingerprint != manifest.fingerprint:
+        raise FeatureError(
+            f"features of {manifest.encoder} and the texts of the anchor bank ({bank.encoder.name}) share no space",
+            "give features of blip or clip and a bank built with the same model",
+        )
+    if video not in store.ids():
+        raise FeatureError(f"{store.root} has no features of {video}", "give scores whose name is in the store")
+    features, entry = np.asarray(store.load(video), np.float64), store.info(video)
+    check_finite(features, video)
+    if features.shape[-1] != bank.encoder.dim:
+        raise FeatureError(
+            f"{video}: the features are {features.shape[-1]} wide and the anchors {bank.encoder.dim}",
+            "build the bank with the text side of the same model",
+        )
+    if entry.frame_count != scores.frame_count:
+        raise FeatureError(
+            f"{video}: the features are of {entry.frame_count} frames, the scores of {scores.frame_count}",
+            "give features and scores of the same video",
+        )
+    return features, entry
 
 
 def open_features(root: Path, bank: AnchorBank) -> FeatureStore:

@@ -1,77 +1,115 @@
-"""Scores of a trained run from features that are stored already: no video is encoded, none need be there."""
+"""Scores of a trained run from stored features: the video is not decoded and need not be there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError
-from kgvad.video.decode import VideoInfo
-from kgvad.video.feature_store import FeatureStore
+from kgvad.explain.scorers.base import ScoredVideo, file_state, note_added_categories
+from kgvad.explain.scorers.from_video import file_name, required
+from kgvad.video.decode import VideoInfo, probe
+from kgvad.video.feature_store import FeatureStore, VideoEntry
 
 if TYPE_CHECKING:
-    from kgvad.detector.data.captions import Captions
     from kgvad.detector.run import Run
+    from kgvad.detector.training.exemplars import Exemplars
 
-SLACK = 16  # frames that a video and its features may differ by: other decoders, other lists
+MAX_FRAME_DIFFERENCE = 16  # frames by which decoders and lists may disagree about a video's length
 
 
-def score_stored(
-    run: Run, root: Path, video: Path, info: VideoInfo | None, device: str, captions: Captions | None = None
-) -> tuple[Scores, NDArray[np.floating]]:
-    """Scores by ``run`` of the stored features of a video, and the features.
+@dataclass(frozen=True, eq=False)
+class StoredFeatureScorer:
+    """A trained run on the features of a store.
 
-    Parameters
+    Attributes
     ----------
-    root
-        Feature store, or folder of stores.
-    video
-        The video's file, or its name in the store.
-    info
-        Of the file; ``None`` where there is none.
+    run
+        The run, with the categories of ``queries`` added.
+    store
+        Features of the run's encoder.
     captions
-        Of the video, for a run that reads them.
+        Captions of the videos, JSON: read by runs that need them, and quoted in reports.
+    exemplars
+        Abnormal segments of the training videos.
+    queries
+        Categories that were added to the run without training.
+    """
+
+    run: Run
+    store: FeatureStore
+    captions: Path | None = None
+    exemplars: Exemplars | None = None
+    queries: Sequence[str] = ()
+
+    def score(self, video: Path | None) -> ScoredVideo:
+        """Scores of a video, given by its file or by its name in the store.
+
+        Raises
+        ------
+        FeatureError
+            The store lacks the video, or its features are of another length.
+        """
+        from kgvad.detector.data.captions import read_captions
+        from kgvad.detector.scoring.caption_input import caption_input
+        from kgvad.detector.scoring.infer import score_features
+
+        video = required(video)
+        captions = None if self.captions is None else read_captions(self.captions, video.name)
+        info = probe(video, exact=True) if video.exists() else None
+        name = stored_name(self.store, video)
+        entry = self._entry(name, video, info)
+        device = str(next(self.run.detector.parameters()).device)
+        features = self.store.load(name)
+        scores = score_features(
+            self.run,
+            features,
+            entry,
+            video=name if info is None else video.name,
+            encoder_fingerprint=self.store.fingerprint,
+            text=caption_input(self.run, captions, entry, device),
+        )
+        return ScoredVideo(
+            scores=note_added_categories(scores, self.queries),
+            info=info,
+            features=features,
+            captions=captions,
+            bank=self.run.bank,
+            exemplars=self.exemplars,
+            captions_file=file_name(self.captions),
+        )
+
+    def identity(self) -> str:
+        manifest = file_state(self.store.root / "manifest.json")
+        parts = ("stored features", self.run.fingerprint, manifest, file_state(self.captions), *self.queries)
+        return "\n".join(parts)
+
+    def _entry(self, name: str, video: Path, info: VideoInfo | None) -> VideoEntry:
+        """Facts about the video from the store, with the frame rate of the file."""
+        entry = self.store.info(name)
+        if info is None:
+            return entry
+        if abs(entry.frame_count - info.frame_count) > MAX_FRAME_DIFFERENCE:
+            raise FeatureError(
+                f"{self.store.root}: the features of {name} are of {entry.frame_count} frames, {video} has "
+                f"{info.frame_count}",
+                "give the video that they were extracted from",
+            )
+        return entry.model_copy(update={"fps": info.fps})
+
+
+def stored_name(store: FeatureStore, video: Path) -> str:
+    """The longest name of the store that ``video`` ends in, with or without its suffix.
 
     Raises
     ------
     FeatureError
-        The store lacks the video, is of another encoder than the run's, or its features are of another length.
+        The store has no such video.
     """
-    from kgvad.detector.data.inputs import open_store
-    from kgvad.detector.scoring.caption_input import caption_input
-    from kgvad.detector.scoring.infer import score_features
-
-    store = open_store(root, run.config.encoder)
-    name = stored_name(store, video)
-    features, entry = store.load(name), store.info(name)
-    if info is not None:
-        if abs(entry.frame_count - info.frame_count) > SLACK:
-            raise FeatureError(
-                f"{store.root}: the features of {name} are of {entry.frame_count} frames, {video} has "
-                f"{info.frame_count}",
-                "name the video that they were made from",
-            )
-        entry = entry.model_copy(update={"fps": info.fps})
-    scores = score_features(
-        run,
-        features,
-        entry,
-        video=name if info is None else video.name,
-        encoder_fingerprint=store.fingerprint,
-        device=device,
-        text=caption_input(run, captions, entry, device),
-    )
-    return scores, features
-
-
-def stored_name(store: FeatureStore, video: Path) -> str:
-    """The longest name of the store that ``video`` ends in, with or without its suffix."""
     paths = [f"/{video.as_posix()}", f"/{video.with_suffix('').as_posix()}"]
     found = [name for name in store.ids() if any(path.endswith(f"/{name}") for path in paths)]
     if not found:
-        raise FeatureError(f"{store.root} has no features of {video}", "name a video that they were made from")
+        raise FeatureError(f"{store.root} has no features of {video}", "give a video of the store")
     return max(found, key=len)

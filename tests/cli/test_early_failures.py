@@ -7,7 +7,7 @@ import pytest
 
 WRONG = {
     "explain missing.mp4": "missing.mp4 does not exist",
-    "explain": "neither a video nor scores were named",
+    "explain": "neither a video nor scores were given",
     "explain --scores missing.csv": "missing.csv does not exist",
     "explain . --run missing": "missing does not exist; make one with: kgvad train",
     "train --features missing": "missing does not exist",

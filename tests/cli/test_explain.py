@@ -110,4 +110,4 @@ def test_odd_sizes_and_odd_rates_are_explained(tmp_path, weights, height, width,
     done = explain(tmp_path, "clip.mp4", "--no-actions")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("# Report on `clip.mp4`")
-    assert "What this report cannot know" in done.stdout
+    assert "## Limitations" in done.stdout

@@ -12,8 +12,9 @@ import pytest
 from detector_samples import kgvad, make_archive, train
 
 from kgvad.errors import KgvadError, UsageError
-from kgvad.explain.explainer import Explainer, Options
+from kgvad.explain.explainer import Explainer
 from kgvad.explain.media.clips import cut_clips
+from kgvad.explain.scorers.score_files import ScoreFileScorer
 from kgvad.files import refuse_inputs, write_text
 from kgvad.video.write import write_video
 
@@ -87,13 +88,13 @@ def test_a_video_called_index_keeps_its_report(clip, tmp_path):
 
 
 def test_clips_replace_earlier_clips_and_nothing_else(clip, tmp_path):
-    report = Explainer(Options(scores=tmp_path / "scores.json", actions=False)).explain(clip).report
+    report = Explainer(ScoreFileScorer(tmp_path / "scores.json", load_bank=lambda: None)).explain(clip).report
     folder = tmp_path / "clips"
     first = cut_clips(clip, report, folder)
     assert cut_clips(clip, report, folder) == first
     other = clip.read_bytes()
     first[1].write_bytes(other)
-    with pytest.raises(UsageError, match=r"is there and is not a clip of clip\.mp4"):
+    with pytest.raises(UsageError, match=r"already exists and is not a clip of clip\.mp4"):
         cut_clips(clip, report, folder)
     assert first[1].read_bytes() == other
 

@@ -9,7 +9,8 @@ import pytest
 
 from kgvad.cli import main
 from kgvad.errors import UsageError
-from kgvad.explain.explainer import Explainer, Options
+from kgvad.explainers import ExplainRequest, build_explainer
+from kgvad.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def captions(tmp_path):
 def test_words_and_an_item_become_categories_of_the_report(weights, video, captions, monkeypatch, capsys, tmp_path):
     weights("minilm-l6")
     out = tmp_path / "report.json"
-    given = ["--captions", captions, "--open", "a dog attacks a person", "--open", "Q45393", "--high", "0.005"]
+    given = ["--captions", captions, "--open", "a dog attacks a person", "--open", "Q45393", "--onset", "0.005"]
     monkeypatch.setattr(
         sys,
         "argv",
@@ -50,16 +51,15 @@ def test_words_and_an_item_become_categories_of_the_report(weights, video, capti
     assert end.value.code == 0, capsys.readouterr().err
     report = json.loads(out.read_text("utf-8"))
     assert "a dog attacks a person" in json.dumps(report["events"][0])
-    explained = Explainer(
-        Options(encoder="efficientnet-lite0", captions=captions, open=("a dog attacks a person",), images=False)
+    request = ExplainRequest(
+        encoder="efficientnet-lite0", captions=captions, queries=("a dog attacks a person",), images=False
     )
-    scores = explained.explain(video).scores
+    scores = build_explainer(Session(), request).explain(video).scores
     assert scores.categories[-1] == "a dog attacks a person"
     assert scores.alignment[4].argmax() == len(scores.categories) - 1  # a dog bites
     assert scores.alignment[0].argmax() != len(scores.categories) - 1  # a quiet street
 
 
 def test_given_scores_cannot_be_opened(tmp_path):
-    explainer = Explainer(Options(open=("a dog",), scores=tmp_path / "s.npz"))
-    with pytest.raises(UsageError, match="--open cannot change scores that are there already"):
-        explainer.explain(tmp_path / "there is no such video.mp4")
+    with pytest.raises(UsageError, match="--open cannot add categories to existing scores"):
+        build_explainer(Session(), ExplainRequest(queries=("a dog",), scores=tmp_path / "s.npz"))

@@ -1,4 +1,4 @@
-"""Scores and a small anchor bank made up for the tests of explain: 96 seconds, Normal and four categories."""
+"""Made-up scores and a small anchor bank for the tests of explain: 96 seconds, Normal and four categories."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 
 from kgvad.detector.scoring.scores import Origin, Scores
+from kgvad.explain.analysis.analyse import analyse
+from kgvad.explain.analysis.build_report import ReportFacts, build_report
+from kgvad.explain.scorers.base import ScoredVideo
 
 CATEGORIES = ["Normal", "Robbery", "RoadAccidents", "Arson", "Burglary"]
-ROWS, FPS = 180, 30.0  # 16 frames a row
+ROWS, FPS = 180, 30.0  # 16 frames per snippet
 
 
 def scores(
     *, events=((60, 80, 0.9), (120, 130, 0.6)), names="no", trained=False, name="video.mp4", aligned=True, **origin
 ) -> Scores:
-    """Low scores, and the given runs of rows (first, stop, score); the first event is a robbery, the others arson."""
+    """Low scores with events (first snippet, stop, score); the first event is a robbery, the others are arson."""
     rng = np.random.default_rng(7)
     values = rng.uniform(0.02, 0.12, ROWS)
     alignment = rng.normal(0, 0.3, (ROWS, len(CATEGORIES)))
@@ -70,3 +73,9 @@ def bank(**changes):
         "fingerprint": "b" * 64,
     }
     return SimpleNamespace(**(fields | changes))
+
+
+def report_on(given, *, texts=None, facts=None, **scored):
+    """The report on scores; ``scored`` are further fields of ScoredVideo, ``facts`` those of ReportFacts."""
+    video = ScoredVideo(given, **scored)
+    return build_report(video, analyse(video, category_texts=texts), ReportFacts(**(facts or {})))

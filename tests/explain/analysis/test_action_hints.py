@@ -6,26 +6,26 @@ import numpy as np
 import pytest
 from explain_samples import scores
 
-from kgvad.explain.analysis.action_hints import hints, named_actions, quiet_spans
+from kgvad.explain.analysis.action_hints import calm_spans, hints, named_actions
 from kgvad.explain.analysis.events import EventRule, find_events
 
 
-def test_actions_are_named_by_their_rise_over_the_quiet_part():
+def test_actions_are_named_by_their_rise():
     names = ["walking", "fighting", "cooking", "resting"]
     found = named_actions(names, np.array([0.5, 0.3, 0.15, 0.05]), np.array([0.6, 0.05, 0.13, 0.22]))
-    assert [(a.name, a.probability, a.elsewhere) for a in found] == [("fighting", 0.3, 0.05)]
+    assert [(a.name, a.probability, a.outside) for a in found] == [("fighting", 0.3, 0.05)]
 
 
-def test_the_quiet_places_are_outside_the_events_and_apart():
+def test_calm_snippets_are_outside_the_events_and_apart():
     given = scores(aligned=False)
     events = find_events(given, EventRule())
-    spans = quiet_spans(given, events)
+    spans = calm_spans(given, events)
     assert len(spans) == 3
     for start, end in spans:
-        assert all(end <= 16 * e.rows[0] or start >= 16 * e.rows[1] for e in events)
+        assert all(end <= 16 * e.snippets[0] or start >= 16 * e.snippets[1] for e in events)
 
 
-def test_hints_are_concepts_of_the_graph_towards_which_the_actions_point():
+def test_hints_are_the_concepts_closest_to_the_actions():
     def concept(text, qid):
         return SimpleNamespace(
             text=text, relation="label", qid=qid, property=None, path=(), path_text="", source="", fetched_at=None
@@ -39,18 +39,18 @@ def test_hints_are_concepts_of_the_graph_towards_which_the_actions_point():
         concept_vectors=np.eye(4, dtype=np.float32),
     )
     vectors = np.array([[1, 0, 0, 0], [0, 0.8, 0.6, 0]], np.float32)  # "walking", "punching"
-    [hint] = hints(bank, vectors, np.array([0.2, 0.8]), np.array([1.0, 0.0]), {})
+    [hint] = hints(bank, vectors, np.array([0.2, 0.8]), np.array([1.0, 0.0]))
     assert (hint.concept, hint.qid, hint.basis) == ("fight", "Q1", "actions")
-    looks = np.array([0.2, 0.64, 0.48, 0]) / np.linalg.norm([0.2, 0.64, 0.48, 0])
-    assert hint.inside == pytest.approx(looks[1], abs=1e-3)
-    assert hint.rise == pytest.approx(looks[1], abs=1e-3)  # Normal falls, and nothing gains by that
+    point = np.array([0.2, 0.64, 0.48, 0]) / np.linalg.norm([0.2, 0.64, 0.48, 0])
+    assert hint.inside == pytest.approx(point[1], abs=1e-3)
+    assert hint.rise == pytest.approx(point[1], abs=1e-3)  # a fall of Normal does not count
 
 
 @pytest.mark.slow
 def test_the_real_recogniser_sees_cricket(shared, weights):
     """The clip shows cricket; a middle stretch of it, called an event, gets the name."""
     weights("i3d-k400")
-    from kgvad.explain.analysis.action_hints import look
+    from kgvad.explain.analysis.action_hints import recognise
     from kgvad.video.decode import probe
 
     path = shared / "videos/actions/cricket.avi"
@@ -60,7 +60,7 @@ def test_the_real_recogniser_sees_cricket(shared, weights):
     values = np.where(np.arange(rows) >= rows // 2, 0.9, 0.1)
     given = scores(aligned=False)
     given = type(given)("v", info.fps, info.frame_count, np.stack([starts, starts + 16], 1), values.astype(np.float32))
-    events = find_events(given, EventRule(min_s=0))
-    seen = look(path, given, events, info)
-    # the same action fills the quiet part, so it must not be named as something that rises
-    assert all(action.probability > action.elsewhere for action in seen[1].actions)
+    events = find_events(given, EventRule(min_duration_s=0))
+    seen = recognise(path, given, events, info)
+    # the same action fills the rest of the video, so it must not be named as one that rises
+    assert all(action.probability > action.outside for action in seen[1].actions)

@@ -4,17 +4,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from explain_samples import bank
+from explain_samples import bank, report_on, scores
 
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.errors import AnchorError
-from kgvad.explain.analysis.events import EventRule, find_events
+from kgvad.explain.analysis.events import EventRule, find_events, outside_events
 from kgvad.explain.analysis.evidence import (
     category_shares,
     concept_rises,
     contrast_of,
     evidence_for,
-    quiet_rows,
     temperature,
 )
 
@@ -51,36 +50,36 @@ def small_bank():
     )
 
 
-def event_of(scores):
-    [event] = find_events(scores, EventRule(min_s=0))
+def event_of(given):
+    [event] = find_events(given, EventRule(min_duration_s=0))
     return event
 
 
 def test_shares_are_the_softmax_of_the_mean_over_the_event_without_normal():
-    scores = scored([0, 1, 1, 0], [[9, 0, 9], [9, 2, 0], [9, 2, 2], [9, 0, 9]])
-    first, second = category_shares(scores, event_of(scores), {"A": "an a"})
+    given = scored([0, 1, 1, 0], [[9, 0, 9], [9, 2, 0], [9, 2, 2], [9, 0, 9]])
+    first, second = category_shares(given, event_of(given), {"A": "an a"})
     weights = np.exp([2.0, 1.0])
     assert (first.name, first.text, second.name, second.text) == ("A", "an a", "B", "B")
     assert first.probability == pytest.approx(weights[0] / weights.sum(), abs=1e-4)
 
 
-def test_rows_with_higher_scores_count_more():
-    scores = scored([0, 1.0, 0.5, 0], [[0, 0, 0], [0, 5, 0], [0, 0, 5], [0, 0, 0]])
-    first, _ = category_shares(scores, event_of(scores), {})
+def test_snippets_with_higher_scores_count_more():
+    given = scored([0, 1.0, 0.5, 0], [[0, 0, 0], [0, 5, 0], [0, 0, 5], [0, 0, 0]])
+    first, _ = category_shares(given, event_of(given), {})
     assert first.name == "A"
     assert first.probability == pytest.approx(1 / (1 + np.exp(-(5 * 1.0 - 5 * 0.5) / 1.5)), abs=1e-4)
 
 
-def test_cosines_are_sharpened_and_logits_are_not():
+def test_only_cosines_get_a_temperature_below_one():
     assert temperature(np.array([0.3, -1.0])) < 1
     assert temperature(np.array([0.3, 4.0])) == 1
 
 
-def test_evidence_is_what_rises_over_the_rest_and_over_normal():
+def test_evidence_is_the_rise_above_the_rest_and_above_normal():
     concepts = [[0.1, 0.1, 0.1, 0.1, 0.1], [0.2, 0.5, 0.25, 0.4, 0.3], [0.1, 0.1, 0.1, 0.1, 0.1]]
-    scores = scored([0, 1, 0], concepts=concepts)
-    event, bank_ = event_of(scores), small_bank()
-    change = concept_rises(scores, bank_, event, quiet_rows(scores, [event]))
+    given = scored([0, 1, 0], concepts=concepts)
+    event, bank_ = event_of(given), small_bank()
+    change = concept_rises(given, bank_, event, outside_events(given, [event]))
     assert change.normal == pytest.approx(0.1)
     assert change.rise == pytest.approx([0, 0.3, 0.05, 0.2, 0.1])
     cited = evidence_for(bank_, change, "A", {})
@@ -90,28 +89,28 @@ def test_evidence_is_what_rises_over_the_rest_and_over_normal():
     assert [e.contribution for e in cited] == pytest.approx([0.3 / 0.35, 0.05 / 0.35], abs=1e-4)
 
 
-def test_what_falls_is_never_cited():
-    scores = scored([0, 1, 0], concepts=[[0.1, 0.9, 0.9, 0.9, 0.9], [0.1, 0.2, 0.1, 0, 0.3], [0.1, 0.9, 0.9, 0.9, 0.9]])
-    event, bank_ = event_of(scores), small_bank()
-    change = concept_rises(scores, bank_, event, quiet_rows(scores, [event]))
+def test_concepts_that_fall_are_never_cited():
+    given = scored([0, 1, 0], concepts=[[0.1, 0.9, 0.9, 0.9, 0.9], [0.1, 0.2, 0.1, 0, 0.3], [0.1, 0.9, 0.9, 0.9, 0.9]])
+    event, bank_ = event_of(given), small_bank()
+    change = concept_rises(given, bank_, event, outside_events(given, [event]))
     assert evidence_for(bank_, change, "A", {}) == []
 
 
-def test_without_a_quiet_part_the_normal_concepts_are_the_measure():
-    scores = scored([1, 1], concepts=[[0.2, 0.5, 0.1, 0.1, 0.1]] * 2)
-    event, bank_ = event_of(scores), small_bank()
-    change = concept_rises(scores, bank_, event, quiet_rows(scores, [event]))
+def test_where_events_fill_the_video_normal_concepts_are_the_reference():
+    given = scored([1, 1], concepts=[[0.2, 0.5, 0.1, 0.1, 0.1]] * 2)
+    event, bank_ = event_of(given), small_bank()
+    change = concept_rises(given, bank_, event, outside_events(given, [event]))
     assert change.outside is None
     [cited] = evidence_for(bank_, change, "A", {})
     assert (cited.concept, cited.outside) == ("a1", None)
     assert cited.rise == pytest.approx(0.3, abs=1e-4)
 
 
-def test_the_contrast_needs_a_concept_that_tells_the_two_apart():
+def test_the_contrast_needs_a_concept_that_distinguishes_the_two():
     concepts = [[0.0] * 5, [0, 0.3, 0, 0, 0.1], [0.0] * 5]
-    scores = scored([0, 1, 0], concepts=concepts)
-    event, bank_ = event_of(scores), small_bank()
-    change = concept_rises(scores, bank_, event, quiet_rows(scores, [event]))
+    given = scored([0, 1, 0], concepts=concepts)
+    event, bank_ = event_of(given), small_bank()
+    change = concept_rises(given, bank_, event, outside_events(given, [event]))
     found = contrast_of(bank_, change, "A", "B")
     assert (found.concept, found.rival_concept) == ("a1", "b1")
     assert (found.rise, found.rival_rise) == pytest.approx((0.3, 0.1), abs=1e-4)
@@ -119,18 +118,14 @@ def test_the_contrast_needs_a_concept_that_tells_the_two_apart():
 
 
 def test_a_bank_of_another_size_is_refused():
-    scores = scored([0, 1, 0], concepts=[[0.0] * 4] * 3)
-    event = event_of(scores)
+    given = scored([0, 1, 0], concepts=[[0.0] * 4] * 3)
+    event = event_of(given)
     with pytest.raises(AnchorError, match="4 concepts"):
-        concept_rises(scores, small_bank(), event, quiet_rows(scores, [event]))
+        concept_rises(given, small_bank(), event, outside_events(given, [event]))
 
 
-def test_the_sample_of_the_other_tests_is_named_as_it_was_made():
-    from explain_samples import scores
-
-    from kgvad.explain.analysis.build_report import Context, compose
-
-    report = compose(scores(names="yes", trained=True), Context(bank=bank()))
+def test_the_sample_of_the_other_tests_has_its_categories():
+    report = report_on(scores(names="yes", trained=True), bank=bank())
     assert [event.categories[0].name for event in report.events] == ["Robbery", "Arson"]
     assert {e.category for e in report.events[0].evidence} == {"Robbery"}
     assert report.events[0].evidence[0].path or report.events[0].evidence[0].relation != "superclass"

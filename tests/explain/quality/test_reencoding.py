@@ -1,15 +1,14 @@
-"""Reports on a video that was encoded again."""
+"""Reports on a re-encoded video."""
 
 import av
 import numpy as np
 import pytest
 from detector_samples import kgvad
-from explain_samples import bank, scores
+from explain_samples import bank, report_on, scores
 
 from kgvad.errors import UsageError, VideoError
-from kgvad.explain.analysis.build_report import Context, compose
-from kgvad.explain.explainer import Explained
-from kgvad.explain.quality.reencoding import compare, encode_again
+from kgvad.explain.explanation import Explanation
+from kgvad.explain.quality.reencoding import compare, reencode
 from kgvad.video.decode import probe
 
 
@@ -31,20 +30,20 @@ def video(tmp_path):
 
 def explained(**changes):
     given = scores(names="hint", **changes)
-    return Explained(compose(given, Context(bank=bank())), given, None, {})
+    return Explanation(report_on(given, bank=bank()), given)
 
 
 def test_the_copy_is_smaller_and_has_the_same_frames(video, tmp_path):
-    encode_again(video, tmp_path / "again.mp4")
+    reencode(video, tmp_path / "again.mp4")
     old, new = probe(video, exact=True), probe(tmp_path / "again.mp4", exact=True)
     assert (new.width, new.height) == (48, 32)
     assert (new.frame_count, new.fps) == (old.frame_count, old.fps)
     assert (tmp_path / "again.mp4").stat().st_size < video.stat().st_size
-    with pytest.raises(VideoError, match=r"nothing\.mp4 cannot be encoded again"):
-        encode_again(tmp_path / "nothing.mp4", tmp_path / "x.mp4")
+    with pytest.raises(VideoError, match=r"nothing\.mp4 cannot be re-encoded"):
+        reencode(tmp_path / "nothing.mp4", tmp_path / "x.mp4")
 
 
-def test_what_changed_by_hand():
+def test_differences_worked_out_by_hand():
     whole = explained(events=((60, 80, 0.9),))
     same = compare(whole, whole, "v")
     assert (same.overlap, same.score_change, same.same_category) == (1, 0, True)
@@ -55,10 +54,10 @@ def test_what_changed_by_hand():
     assert none.overlap is None and none.same_category is None
 
 
-def test_the_command_prints_a_line_a_video(video, weights):
+def test_the_command_prints_a_row_per_video(video, weights):
     weights("efficientnet-lite0")
     table = kgvad("explain-eval", "--reencode", video)
-    assert "Encoded again at 1/2 of the width and height" in table
+    assert "Re-encoded at 1/2 of the width and height" in table
     assert "| clip |" in table and "| mean of 1 |" in table
     with pytest.raises(UsageError, match="nothing to measure"):
         kgvad("explain-eval", "--features", video)

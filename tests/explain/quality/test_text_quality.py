@@ -8,8 +8,7 @@ import pytest
 
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.errors import ReportError, UsageError
-from kgvad.explain.analysis.events import EventRule, find_events
-from kgvad.explain.analysis.evidence import quiet_rows
+from kgvad.explain.analysis.events import EventRule, find_events, outside_events
 from kgvad.explain.quality import faithfulness
 from kgvad.explain.quality.text_quality import read_references, rouge_l, text_quality, tokens
 
@@ -89,25 +88,25 @@ def brightness(features):
     )
 
 
-def test_deletion_of_the_event_takes_its_score_and_category_and_random_rows_do_not():
+def test_removing_the_event_removes_its_score_and_category_and_random_snippets_do_not():
     features = np.zeros((100, 2), np.float32)
     features[40:46] = (0.9, 1.0)
     base = brightness(features)
     events = find_events(base, EventRule())
     result = faithfulness._deletion(
-        brightness, features, base, events, quiet_rows(base, events), np.random.default_rng(0)
+        brightness, features, base, events, outside_events(base, events), np.random.default_rng(0)
     )
     whole = (6 * 0.9 + 0) / 7  # mean of the highest 100 // 16 + 1 rows
-    assert result.score_fall == pytest.approx(whole, abs=1e-5)
-    assert result.score_fall_random < 0.4 * whole
+    assert result.score_drop == pytest.approx(whole, abs=1e-5)
+    assert result.score_drop_random < 0.4 * whole
     share = math.exp(4) / (math.exp(4) + 1)
-    assert result.category_fall == pytest.approx(share - 0.5, abs=1e-3)
-    assert result.category_fall_random < 0.2
-    assert result.kept == pytest.approx(1, abs=1e-5)
-    assert result.kept_random < 0.6
+    assert result.category_drop == pytest.approx(share - 0.5, abs=1e-3)
+    assert result.category_drop_random < 0.2
+    assert result.sufficiency == pytest.approx(1, abs=1e-5)
+    assert result.sufficiency_random < 0.6
 
 
-def test_random_rows_are_as_many_as_the_cited_ones():
+def test_as_many_random_snippets_are_masked_as_cited():
     rng = np.random.default_rng(1)
     for lengths in ([3], [5, 5, 5], [40, 40], [99]):
         assert faithfulness._runs(lengths, 100, rng).sum() == sum(lengths)

@@ -3,7 +3,8 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from kgvad.explain.rendering.escaping import clock, code, markdown, plain, qid, stamp, vtt, words
+from kgvad.explain.rendering.escaping import clock, code, markdown, nowrap_options, qid, stamp, vtt
+from kgvad.explain.text import plain, words
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -86,3 +87,10 @@ def test_only_real_item_numbers_are_linked():
 
 def test_a_subtitle_line_starts_no_cue_and_no_markup():
     assert vtt("a --> b <i>c</i>\nd") == "a → b &lt;i&gt;c&lt;/i&gt; d"
+
+
+def test_options_are_kept_on_one_line_and_text_is_escaped():
+    shown = nowrap_options("use <b> (--run RUN) or --no-images - not --")
+    assert shown == (
+        'use &lt;b&gt; (<span class="nowrap">--run RUN</span>) or <span class="nowrap">--no-images</span> - not --'
+    )

@@ -4,46 +4,68 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
 import jinja2
+import numpy as np
 import pytest
-from explain_samples import bank, scores
+from explain_samples import bank, report_on, scores
 from jinja2.bccache import FileSystemBytecodeCache
 
 from kgvad.detector.training.exemplars import Match
 from kgvad.errors import ReportError, UsageError
-from kgvad.explain.analysis.build_report import Context, Seen, compose
+from kgvad.explain import rendering
+from kgvad.explain.analysis.build_report import ActionFindings
+from kgvad.explain.analysis.events import Calibration
+from kgvad.explain.rendering.csv_table import method_details
 from kgvad.explain.rendering.render import FORMATS, Renderer, template_names
-from kgvad.explain.rendering.sentences import plan, resolve, with_sentences
-from kgvad.explain.report import Action, Report, json_schema
+from kgvad.explain.rendering.sentence_plan import LIMITATION_FIELDS, plan_sentences
+from kgvad.explain.rendering.sentences import resolve, with_sentences
+from kgvad.explain.report import Action, LimitationKey, Report, json_schema
+from kgvad.video.decode import VideoInfo
 
 TEXTS = {"RoadAccidents": "road accident", "Robbery": "robbery", "Arson": "arson", "Burglary": "burglary"}
-HARM = {"Robbery": 2, "Arson": 3}
 LANGUAGES = ["en", "de"]
 
 
 def everything():
     """A report of every kind that there is, by name."""
-    known = Context(bank=bank(), texts=TEXTS, harm=HARM, width=320, height=240, captions=[(1100, "a man *runs* away")])
-    named = compose(scores(names="yes", trained=True, scorer="anchor", run="runs/ucf", encoder="i3d"), known)
-    seen = Seen((Action(name="sword fighting", probability=0.4, elsewhere=0.01),), named.events[0].evidence[:2])
+    size = VideoInfo(Path("video.mp4"), 30.0, 180 * 16, 320, 240, 96.0)
+    known = {"bank": bank(), "texts": TEXTS, "info": size, "captions": [(1100, "a man *runs* away")]}
+    named = report_on(scores(names="yes", trained=True, scorer="anchor", run="runs/ucf", encoder="i3d"), **known)
+    seen = ActionFindings((Action(name="sword fighting", probability=0.4, outside=0.01),), named.events[0].evidence[:2])
+    by = {"action_recogniser": "I3D, Kinetics-400"}
     pixels = scores(encoder="efficientnet-lite0", aligned=False)
     trained = scores(names="yes", trained=True, encoder="i3d", run="runs/ucf", notes=["trained on 31 videos only"])
     two = replace(trained, categories=["Normal", "Robbery"], alignment=trained.alignment[:, :2], concept_alignment=None)
-    similar = {1: (Match("Robbery/012", "Robbery", 70.4, 75.0, 0.8312), Match("x", "Arson", 3605.0, 3610.0, 0.5))}
+    matches = [Match("Robbery/012", "Robbery", 70.4, 75.0, 0.8312), Match("x", "Arson", 3605.0, 3610.0, 0.5)]
+    stored = {"features": np.zeros((180, 2)), "exemplars": SimpleNamespace(nearest=lambda features: matches)}
     return {
         "named": named,
-        "one": compose(scores(names="yes", trained=True, events=((60, 80, 0.9),)), known),
-        "hint": compose(scores(names="hint"), Context(bank=bank(), captions_file="captions.json")),
-        "pixels": compose(pixels, Context(), {1: seen}, "I3D, Kinetics-400"),
-        "alone": compose(pixels, Context(), {2: Seen((), seen.hints)}, "I3D, Kinetics-400"),
-        "only": compose(two, Context(texts=TEXTS)),
-        "similar": compose(trained, replace(known, similar=similar)),
-        "given": compose(scores(scorer="unknown", aligned=False), Context(scores_file="mine.csv")),
-        "calm": compose(scores(events=()), Context(calibrated_on=3, false_alarms_per_hour=0.5)),
-        "blip": compose(scores(events=((10, 11, 0.8),)), Context()),
-        "full": compose(scores(events=((0, 180, 0.9),), names="yes"), known),
+        "one": report_on(scores(names="yes", trained=True, events=((60, 80, 0.9),)), **known),
+        "hint": report_on(scores(names="hint"), bank=bank(), captions_file="captions.json"),
+        "pixels": report_on(pixels, facts={"actions": {1: seen}, **by}),
+        "alone": report_on(pixels, facts={"actions": {2: ActionFindings((), seen.hints)}, **by}),
+        "single": report_on(two, texts=TEXTS),
+        "similar": report_on(trained, **known, **stored),
+        "given": report_on(scores(scorer="unknown", aligned=False), scores_file="mine.csv"),
+        "nothing": report_on(scores(events=()), facts={"calibration": Calibration(3, 0.5)}),
+        "blip": report_on(scores(events=((10, 11, 0.8),))),
+        "full": report_on(scores(events=((0, 180, 0.9),), names="yes"), **known),
+        "short": report_on(short(scores(events=((2, 8, 0.9),)))),
     }
+
+
+def short(given):
+    """The first six seconds."""
+    return replace(
+        given,
+        frame_count=12 * 16,
+        **{name: getattr(given, name)[:12] for name in ("spans", "scores", "alignment", "concept_alignment")},
+    )
 
 
 REPORTS = everything()
@@ -89,28 +111,54 @@ def says(number, value):
     return any(abs(n - form) <= half for form in forms) or (n in (1, 99) and (value < 0.01 or value > 0.99))
 
 
-@pytest.mark.parametrize("name", ["named", "pixels", "calm"])
+@pytest.mark.parametrize("name", ["named", "pixels", "nothing"])
 def test_a_sentence_changes_with_the_numbers_that_it_says(name):
     """Every sentence with numbers in it is said anew when its fields change."""
     phrases, report = RENDERERS["en"].phrases, REPORTS[name]
     document = report.model_dump(mode="json")
-    for _, key, pointers in plan(report):
-        values = {field: resolve(document, pointer) for field, pointer in pointers.items()}
-        before = phrases.say(key, values)
-        if not re.search(r"\d", unquoted(before)) or key.startswith("limit_"):
+    for planned in plan_sentences(report):
+        key = planned.key
+        values = {field: resolve(document, pointer) for field, pointer in planned.fields.items()}
+        before = phrases.sentence(key, values)
+        if not re.search(r"\d", unquoted(before)) or key.startswith("limitation_"):
             continue
         changed = {k: v * 0.5 + 0.003 if isinstance(v, float) else v for k, v in values.items()}
         if changed != values:
-            assert phrases.say(key, changed) != before, key
+            assert phrases.sentence(key, changed) != before, key
 
 
 def test_the_languages_have_the_same_sentences_and_labels():
     english, german = RENDERERS["en"].phrases, RENDERERS["de"].phrases
-    macros = {k: v.arguments for k, v in english._macros.items() if hasattr(v, "arguments")}
-    assert {k: v.arguments for k, v in german._macros.items() if hasattr(v, "arguments")} == macros
+    parameters = {key: macro.arguments for key, macro in english.sentences.items()}
+    assert {key: macro.arguments for key, macro in german.sentences.items()} == parameters
     assert keys(german.labels) == keys(english.labels)
     assert keys(german.scales) == keys(english.scales)
     assert keys(german.relations) == keys(english.relations)
+    assert keys(german.properties) == keys(english.properties)
+    assert len(german.severities) == len(english.severities)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_sentence_of_the_phrases_is_used_by_some_report(language):
+    used = {planned.key for report in REPORTS.values() for planned in plan_sentences(report)}
+    assert used == set(RENDERERS[language].phrases.sentences)
+
+
+def test_every_limitation_has_fields_and_is_reached():
+    assert set(LIMITATION_FIELDS) == set(get_args(LimitationKey))
+    assert {key for report in REPORTS.values() for key in report.limitations} == set(LIMITATION_FIELDS)
+
+
+def test_every_label_is_used_by_a_template():
+    """A label that no template or figure shows would be translated for nothing."""
+    folder = files("kgvad.templates")
+    sources = [folder.joinpath(name).read_text("utf-8") for name in template_names() if "phrases" not in name]
+    code = [path.read_text("utf-8") for path in Path(rendering.__file__).parent.glob("*.py")]
+    used = set(re.findall(r"labels\.(\w+)", " ".join(sources))) | set(re.findall(r"labels\[['\"](\w+)", " ".join(code)))
+    used |= {"calibrated", "built_in"}  # chosen by the calibration of the thresholds
+    assert set(RENDERERS["en"].phrases.labels) == used
+    details = {key for report in REPORTS.values() for key, _ in method_details(report, RENDERERS["en"].phrases.labels)}
+    assert details | {"sha256"} == set(RENDERERS["en"].phrases.labels["detail"])
 
 
 def keys(tree):
@@ -145,17 +193,17 @@ def test_the_published_schema_is_the_one_of_the_code(request):
     assert json.loads(path.read_text("utf-8")) == json_schema()
 
 
-def test_a_calm_video_gets_a_proper_report():
-    text = render(REPORTS["calm"], "md")
-    assert "Nothing abnormal was found in 1 minute and 36 seconds of video." in text.replace("\xa0", " ")
-    assert "three normal videos, allowing 0.50 false alarms an hour" in text
-    assert "cannot know" in text
+def test_a_video_without_events_gets_a_report_too():
+    text = render(REPORTS["nothing"], "md")
+    assert "No abnormal event was found in 1 minute and 36 seconds of video." in text.replace("\xa0", " ")
+    assert "three normal videos, accepting 0.50 false alarms per hour" in text
+    assert "## Limitations" in text
     assert "## Event" not in text
 
 
-def test_pixels_alone_name_nothing_and_say_how_to_get_names():
+def test_pixels_alone_name_nothing_and_the_report_says_how_to_get_categories():
     text = render(REPORTS["pixels"], "md")
-    assert "not known" in text
+    assert "| unknown |" in text
     assert "--captions" in text and "--encoder blip" in text and "--run" in text
     assert "Hints" in text and "not findings" in text
 
@@ -200,7 +248,7 @@ def hostile_report():
         concept.path_text = HOSTILE
         concept.fetched_at = HOSTILE
     given = scores(names="yes", name=HOSTILE, scorer=HOSTILE, encoder=HOSTILE, run=HOSTILE, notes=[HOSTILE])
-    return compose(given, Context(bank=evil, texts=dict.fromkeys(TEXTS, HOSTILE), captions=[(1100, HOSTILE)]))
+    return report_on(given, bank=evil, texts=dict.fromkeys(TEXTS, HOSTILE), captions=[(1100, HOSTILE)])
 
 
 def test_hostile_text_stays_text_in_html():
@@ -216,7 +264,7 @@ def test_hostile_text_stays_text_in_html():
 def test_hostile_text_stays_text_in_subtitles_and_tables():
     assert "<script" not in render(hostile_report(), "srt")
     assert "<script" not in render(hostile_report(), "vtt")
-    named = compose(scores(name="=cmd|' /C calc'!A0"), Context())
+    named = report_on(scores(name="=cmd|' /C calc'!A0"))
     assert "\n'=cmd" in render(named, "csv")
 
 
@@ -332,7 +380,7 @@ def test_subtitles_follow_their_formats():
     assert re.fullmatch(rf"WEBVTT\n\n(event-\d+\n{cue.format('[.]')}\n[^\n]+\n\n){{2}}", vtt)
 
 
-def test_the_table_has_a_line_an_event():
+def test_the_csv_has_a_line_per_event():
     import csv
 
     rows = list(csv.DictReader(render(REPORTS["named"], "csv").splitlines()))
@@ -346,21 +394,23 @@ def test_only_a_broader_term_of_the_category_itself_is_what_it_is_a_kind_of():
     foreign = {"concept": "storage", "relation": "superclass", "path_text": "Container is a kind of storage"}
     own = {"concept": "property crime", "relation": "superclass", "path_text": "burglary is a kind of property crime"}
     values = {"name": "Burglary", "text": "burglary"}
-    assert phrases.say("explanation", values | {"evidence": [near, foreign]}) == "In short: burglary: container."
-    assert phrases.say("explanation", values | {"evidence": [near, foreign, own]}) == (
-        "In short: burglary, a kind of property crime: container."
+    assert (
+        phrases.sentence("evidence_summary", values | {"evidence": [near, foreign]}) == "In short: burglary (container)."
+    )
+    assert phrases.sentence("evidence_summary", values | {"evidence": [near, foreign, own]}) == (
+        "In short: burglary, a kind of property crime (container)."
     )
 
 
-def test_what_the_scorer_notes_is_said_in_the_language_of_the_report():
-    notes = ["The scores compare the video with its own quiet part; nothing was learned from labelled videos."]
+def test_remarks_of_the_scorer_are_translated():
+    notes = ["The scores compare snippets with the calmest part of the video; nothing was learned from labels."]
     english, german = (Renderer(code).phrases for code in ("en", "de"))
-    assert english.say("note", {"note": notes[0]}) == notes[0]
-    assert german.say("note", {"note": notes[0]}).startswith("Die Werte vergleichen das Video")
-    assert german.say("note", {"note": "made by another program"}) == "made by another program"
-    opened = german.say("note", {"note": "Asked for, and not learned from any video: “a dog”."})
-    assert opened == "Gefragt, und aus keinem Video gelernt: „a dog“."
-    assert "nur 31 Videos" in german.say("note", {"note": "the detector was trained on 31 videos only"})
+    assert english.sentence("note", {"note": notes[0]}) == notes[0]
+    assert german.sentence("note", {"note": notes[0]}).startswith("Die Werte vergleichen jeden Abschnitt")
+    assert german.sentence("note", {"note": "made by another program"}) == "made by another program"
+    opened = german.sentence("note", {"note": "Added by the user, not learned from any video: “a dog”."})
+    assert opened == "Vom Benutzer ergänzt, aus keinem Video gelernt: „a dog“."
+    assert "nur 31 Videos" in german.sentence("note", {"note": "the detector was trained on 31 videos only"})
 
 
 def test_every_note_of_our_scorers_is_translated():
@@ -372,7 +422,7 @@ def test_every_note_of_our_scorers_is_translated():
     source = " ".join(inspect.getsource(training_free).split())
     said = re.findall(r'"((?:The|Categories)[^"]+\.)"', source)
     assert len(said) >= 4
-    assert all(german.say("note", {"note": note}) != note for note in said if "{" not in note), said
+    assert all(german.sentence("note", {"note": note}) != note for note in said if "{" not in note), said
 
 
 def test_similar_training_moments_are_listed_with_their_times():
@@ -383,8 +433,8 @@ def test_similar_training_moments_are_listed_with_their_times():
     assert "Robbery/012" not in render(REPORTS["named"], "md")
 
 
-def test_the_only_category_on_offer_has_no_share():
+def test_a_single_category_has_no_share():
     for form in ("md", "html", "srt", "vtt"):
-        text = render(REPORTS["only"], form)
+        text = render(REPORTS["single"], form)
         assert "robbery" in text and "robbery (100%)" not in text
-    assert "The only category on offer for event 1 is robbery." in render(REPORTS["only"], "md")
+    assert "The only available category for event 1 is robbery." in render(REPORTS["single"], "md")

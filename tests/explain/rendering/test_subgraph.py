@@ -1,10 +1,10 @@
-"""The drawing of the knowledge behind an event: labels, directions and properties in words."""
+"""The drawing of the graph behind an event: labels, directions and properties in words."""
 
 import re
 
 import pytest
 
-from kgvad.explain.analysis.build_report import _in_words
+from kgvad.explain.analysis.analyse import with_category_text
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.rendering.subgraph import draw
 from kgvad.explain.report import Evidence, GraphStep
@@ -56,7 +56,9 @@ def test_every_property_that_is_followed_has_words_that_fit_the_arrow(language):
 
 def test_a_path_begins_with_the_words_of_the_category():
     item = cited("x", "Q1", path_text="RoadAccidents is related to vehicle ramming in the category table")
-    assert _in_words(item, {"RoadAccidents": "road accident"}).path_text.startswith("road accident is related to")
-    assert _in_words(item, {}) == item
+    assert with_category_text(item, {"RoadAccidents": "road accident"}).path_text.startswith(
+        "road accident is related to"
+    )
+    assert with_category_text(item, {}) == item
     other = cited("x", "Q1", path_text="car accident is a kind of crash")
-    assert _in_words(other, {"RoadAccidents": "road accident"}) == other
+    assert with_category_text(other, {"RoadAccidents": "road accident"}) == other

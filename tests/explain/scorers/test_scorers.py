@@ -1,4 +1,4 @@
-"""Reports by every kind of scorer, from video to file: a run, a joint encoder, captions, features beside scores."""
+"""Reports by every scorer, from video to file: a run, a joint encoder, captions, features with scores."""
 
 import json
 
@@ -52,20 +52,20 @@ def test_a_trained_run_names_shows_evidence_and_similar_training_moments(weights
     given = ("--dataset", shop, "--encoder", "efficientnet-lite0", "--features", tmp_path / "features")
     kgvad("train", *given, "--epochs", 2, "--run", run)
     video = shop / "Fighting" / "fight0.mp4"
-    report = explained(video, "--run", run, "--high", 0.02, "--dataset", "ucf", output=tmp_path / "r.json")
+    report = explained(video, "--run", run, "--onset", 0.02, "--dataset", "ucf", output=tmp_path / "r.json")
     assert report.method.trained and report.method.names_categories == "yes"
     event = report.events[0]
     assert [category.name for category in event.categories] == ["Fighting"]
     assert event.similar[0].video == "Fighting/fight0"
     said = " ".join(sentence.text for sentence in report.sentences)
-    assert "The only category on offer is fighting." in said and "fighting (100%)" not in said
+    assert "The only available category is fighting." in said and "fighting (100%)" not in said
     assert f"“Fighting/fight0” (fighting), 00:00:0{int(event.similar[0].start_s)}" in said
     assert "The detector was trained on 6 videos only." in said
-    german = kgvad("explain", video, "--run", run, "--high", 0.02, "--no-actions", "--language", "de")
-    assert "Die Erkennung wurde mit nur 6 Videos trainiert." in german and "trained on" not in german
-    assert "Ähnliche Ereignisse der Trainingsvideos" in german
+    german = kgvad("explain", video, "--run", run, "--onset", 0.02, "--no-actions", "--language", "de")
+    assert "Der Detektor wurde mit nur 6 Videos trainiert." in german and "trained on" not in german
+    assert "Ähnliche Ereignisse in den Trainingsvideos" in german
     # stored features give the same report, also where there is only the name of a video
-    stored = ("--run", run, "--high", 0.02, "--dataset", "ucf", "--features", tmp_path / "features")
+    stored = ("--run", run, "--onset", 0.02, "--dataset", "ucf", "--features", tmp_path / "features")
     for name in (video, "Fighting/fight0"):
         same = explained(name, *stored, output=tmp_path / "s.json")
         assert same.curve.score == pytest.approx(report.curve.score, abs=2e-3)  # stores keep 16 bits
@@ -81,9 +81,9 @@ def test_a_trained_run_names_shows_evidence_and_similar_training_moments(weights
     options = ("--open", "a dog bites | a <b>man</b>", "--save-scores", tmp_path / "o.npz")
     opened = explained(video, *stored, *options, output=tmp_path / "o.json")
     assert {c.name for c in opened.events[0].categories} == {"Fighting", "a dog bites | a <b>man</b>"}
-    assert "a dog bites | a <b>man</b>" in opened.heat.categories
-    assert "Asked for, and not learned from any video" in " ".join(s.text for s in opened.sentences)
-    again = ("--scores", tmp_path / "o.npz", "--anchors", tmp_path / "o.anchors.safetensors", "--high", 0.02)
+    assert "a dog bites | a <b>man</b>" in opened.category_curves.categories
+    assert "Added by the user, not learned from any video" in " ".join(s.text for s in opened.sentences)
+    again = ("--scores", tmp_path / "o.npz", "--anchors", tmp_path / "o.anchors.safetensors", "--onset", 0.02)
     assert explained(*again, output=tmp_path / "p.json").events[0].evidence == opened.events[0].evidence
 
 
@@ -100,14 +100,14 @@ def joint(tmp_path_factory):
 def test_a_joint_encoder_names_categories_without_training(joint, shop, tmp_path):
     model, bank, table = joint
     video = shop / "Fighting" / "fight0.mp4"
-    given = ("--encoder", model, "--anchors", bank, "--dataset", table, "--high", 0.05)
+    given = ("--encoder", model, "--anchors", bank, "--dataset", table, "--onset", 0.05)
     report = explained(video, *given, output=tmp_path / "r.json")
     assert report.method.names_categories == "hint" and report.method.encoder == "clip"
     event = report.events[0]
     assert {category.name for category in event.categories} == {"Robbery", "Arson"}
     assert sum(category.probability for category in event.categories) == pytest.approx(1, abs=1e-3)
     assert report.method.knowledge.fingerprint == AnchorBank.load(bank).fingerprint
-    assert "hint_only" in report.limits and "pixels_only" not in report.limits
+    assert "hint_only" in report.limitations and "pixels_only" not in report.limitations
 
 
 def test_features_name_the_categories_of_given_scores(joint, shop, tmp_path):
@@ -121,7 +121,7 @@ def test_features_name_the_categories_of_given_scores(joint, shop, tmp_path):
     report = explained(*given, output=tmp_path / "r.json")
     assert report.method.names_categories == "hint" and len(report.events[0].categories) == 2
     said = [sentence.text for sentence in report.sentences if sentence.place == "notes"]
-    assert said == ["The categories were found here: features of clip were compared with the anchors."]
+    assert said == ["Categories were added by comparing clip features with the anchors."]
     # the same features with the scorer of kgvad: the same alignment, so the same shares where the event is the same
     kept = tmp_path / "kept.json"
     explained(
@@ -143,9 +143,9 @@ def test_features_that_do_not_fit_are_refused(joint, shop, tmp_path):
     scores = tmp_path / "fight0.json"
     scores.write_text(json.dumps({"scores": [0.1] * 3 + [0.9] * 7, "fps": 20, "frame_count": 160}))
     given = ("explain", "--scores", scores, "--anchors", bank, "--dataset", table)
-    with pytest.raises(FeatureError, match="share no space with the anchor bank"):
+    with pytest.raises(FeatureError, match="share no space"):
         kgvad(*given, "--features", tmp_path / "f" / "c3d")
-    with pytest.raises(UsageError, match="--features goes with --run or --scores"):
+    with pytest.raises(UsageError, match="--features needs --run or --scores"):
         kgvad("explain", shop / "Fighting" / "fight0.mp4", "--features", tmp_path / "f")
     kgvad("extract", shop / "Normal", "--encoder", model, "--output", tmp_path / "g", "--workers", 1)
     with pytest.raises(FeatureError, match="has no features of fight0"):
@@ -160,7 +160,7 @@ def test_captions_of_a_folder_of_videos(weights, shop, tmp_path):
         f"fight{number}": {str(16 * i): loud if 3 <= i < 7 else quiet for i in range(10)} for number in range(2)
     }
     (tmp_path / "captions.json").write_text(json.dumps(captions))
-    given = ("--encoder", "efficientnet-lite0", "--captions", tmp_path / "captions.json", "--high", 0.02)
+    given = ("--encoder", "efficientnet-lite0", "--captions", tmp_path / "captions.json", "--onset", 0.02)
     from typer.testing import CliRunner
 
     from kgvad.cli import app

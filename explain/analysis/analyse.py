@@ -1,0 +1,221 @@
+"""From a scored video to its events with categories, evidence and key frames. Reads no file and runs no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgvad.detector.scoring.scores import Scores
+from kgvad.explain.analysis.events import (
+    EventRule,
+    EventSpan,
+    Thresholds,
+    find_events,
+    outside_events,
+    snippet_times,
+)
+from kgvad.explain.analysis.evidence import (
+    category_shares,
+    concept_rises,
+    contrast_of,
+    evidence_for,
+    item_labels,
+)
+from kgvad.explain.report import CategoryShare, Contrast, Evidence, KeyFrame, Similar
+from kgvad.explain.scorers.base import ScoredVideo
+from kgvad.explain.text import plain, words
+
+MAX_KEY_FRAMES = 4  # of one event
+MAX_CAPTION = 400  # characters quoted
+
+
+@dataclass(frozen=True)
+class AnalysedEvent:
+    """One event with what is known about it.
+
+    Attributes
+    ----------
+    span
+        Where it lies on the score curve.
+    categories
+        Abnormal categories with their shares, largest first; empty where the scores name none.
+    evidence
+        Concepts cited for the first category.
+    contrast
+        The concept that distinguishes the first category from the second.
+    similar
+        Exemplars whose features resemble those of the event.
+    key_frames
+        Frames to show, in the order of time.
+    caption
+        The given caption nearest to the peak.
+    """
+
+    span: EventSpan
+    categories: tuple[CategoryShare, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    contrast: Contrast | None = None
+    similar: tuple[Similar, ...] = ()
+    key_frames: tuple[KeyFrame, ...] = ()
+    caption: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """Events of one video.
+
+    Attributes
+    ----------
+    rule
+        How they were found.
+    times
+        Start and end of every snippet in seconds, float64 [T, 2].
+    outside
+        Snippets that belong to no event, bool [T].
+    outside_score
+        Median score of these snippets; ``None`` where the events fill the video.
+    events
+        In the order of time.
+    """
+
+    rule: EventRule
+    times: NDArray[np.float64]
+    outside: NDArray[np.bool_]
+    outside_score: float | None
+    events: tuple[AnalysedEvent, ...]
+
+    @property
+    def spans(self) -> list[EventSpan]:
+        """The events on the score curve."""
+        return [event.span for event in self.events]
+
+
+def analyse(
+    scored: ScoredVideo, thresholds: Thresholds | None = None, category_texts: Mapping[str, str] | None = None
+) -> Analysis:
+    """Find the events of a scored video and gather the evidence for each.
+
+    Parameters
+    ----------
+    scored
+        From a scorer.
+    thresholds
+        What the user set of the rule for events.
+    category_texts
+        Category name to words ("RoadAccidents": "road accident").
+    """
+    scores, texts = scored.scores, category_texts or {}
+    rule = (thresholds or Thresholds()).rule(scores.origin, scores.scores)
+    times = snippet_times(scores, scored.info)
+    spans = find_events(scores, rule, times)
+    outside = outside_events(scores, spans)
+    return Analysis(
+        rule=rule,
+        times=times,
+        outside=outside,
+        outside_score=float(np.median(scores.scores[outside])) if outside.any() else None,
+        events=tuple(_analyse_event(scored, span, times, outside, texts) for span in spans),
+    )
+
+
+def _analyse_event(
+    scored: ScoredVideo,
+    span: EventSpan,
+    times: NDArray[np.float64],
+    outside: NDArray[np.bool_],
+    texts: Mapping[str, str],
+) -> AnalysedEvent:
+    named = scored.scores.origin.names_categories != "no"
+    categories = category_shares(scored.scores, span, texts) if named else []
+    evidence, contrast = _evidence(scored, span, outside, categories, texts)
+    return AnalysedEvent(
+        span=span,
+        categories=tuple(categories),
+        evidence=evidence,
+        contrast=contrast,
+        similar=_similar(scored, span, texts),
+        key_frames=key_frames(scored.scores, span, times),
+        caption=_caption(scored, span),
+    )
+
+
+def _evidence(
+    scored: ScoredVideo,
+    span: EventSpan,
+    outside: NDArray[np.bool_],
+    categories: Sequence[CategoryShare],
+    texts: Mapping[str, str],
+) -> tuple[tuple[Evidence, ...], Contrast | None]:
+    bank = scored.bank
+    if bank is None or not categories or categories[0].name not in bank.categories:
+        return (), None
+    change = concept_rises(scored.scores, bank, span, outside)
+    if change is None:
+        return (), None
+    first = categories[0].name
+    found = evidence_for(bank, change, first, item_labels(bank))
+    rival = categories[1].name if len(categories) > 1 else None
+    contrast = contrast_of(bank, change, first, rival) if rival in bank.categories else None
+    return tuple(with_category_text(item, texts) for item in found), contrast
+
+
+def with_category_text(item: Evidence, texts: Mapping[str, str]) -> Evidence:
+    """``item`` with the words of the category where the bank wrote its name ("RoadAccidents") into the path."""
+    text = texts.get(item.category, "")
+    if not text or item.path_text is None or not item.path_text.startswith(f"{item.category} "):
+        return item
+    return item.model_copy(update={"path_text": text + item.path_text[len(item.category) :]})
+
+
+def _similar(scored: ScoredVideo, span: EventSpan, texts: Mapping[str, str]) -> tuple[Similar, ...]:
+    if scored.features is None or scored.exemplars is None:
+        return ()
+    features = scored.features[0] if scored.features.ndim == 3 else scored.features
+    return tuple(
+        Similar(
+            video=plain(match.video),
+            category=match.category,
+            text=texts.get(match.category, words(match.category)),
+            start_s=round(match.start_s, 3),
+            end_s=round(match.end_s, 3),
+            similarity=round(match.similarity, 4),
+        )
+        for match in scored.exemplars.nearest(features[slice(*span.snippets)])
+    )
+
+
+def key_frames(scores: Scores, span: EventSpan, times: NDArray[np.float64]) -> tuple[KeyFrame, ...]:
+    """Onset, peak, and frames far from those already chosen, in the order of time; at most one per snippet."""
+    first, stop = span.snippets
+    onset = first + int((times[first:stop, 0] >= span.onset_s - 1e-9).argmax())
+    chosen: dict[int, Literal["peak", "onset", "between"]] = {span.peak_snippet: "peak"}
+    chosen.setdefault(onset, "onset")
+    snippets = np.arange(first, stop)
+    while len(chosen) < min(MAX_KEY_FRAMES, len(snippets)):
+        distance = np.abs(snippets[:, None] - np.array(list(chosen))[None, :]).min(axis=1)
+        worth = distance / max(1, len(snippets)) * (0.25 + scores.scores[snippets])  # far from the others, high score
+        chosen[int(snippets[worth.argmax()])] = "between"
+    return tuple(
+        KeyFrame(
+            time_s=round(float(times[snippet].mean()), 3),
+            frame=int(scores.spans[snippet].sum() // 2),
+            score=round(float(scores.scores[snippet]), 4),
+            reason=reason,
+        )
+        for snippet, reason in sorted(chosen.items())
+    )
+
+
+def _caption(scored: ScoredVideo, span: EventSpan) -> str | None:
+    """The given caption nearest to the peak, if it lies in the event."""
+    if not scored.captions:
+        return None
+    spans = scored.scores.spans
+    middle = spans[span.peak_snippet].mean()
+    nearest, caption = min(scored.captions, key=lambda pair: (abs(pair[0] - middle), pair[0]))
+    inside = spans[span.snippets[0], 0] <= nearest < spans[span.snippets[1] - 1, 1]
+    return plain(caption)[:MAX_CAPTION] if inside else None

@@ -1,0 +1,239 @@
+"""Which sentences a report has, where they stand, and which fields they state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kgvad.explain.report import Event, LimitationKey, Report
+
+EVIDENCE = ("concept", "category", "relation", "inside", "outside", "rise", "contribution", "path_text")
+
+LIMITATION_FIELDS: dict[LimitationKey, dict[str, str]] = {
+    "pixels_only": {"names_categories": "/method/names_categories", "encoder": "/method/encoder"},
+    "hint_only": {"names_categories": "/method/names_categories"},
+    "no_alignment": {"names_categories": "/method/names_categories"},
+    "not_probabilities": {"trained": "/method/trained"},
+    "scores_unknown": {"scorer": "/method/scorer"},
+    "built_in_thresholds": {"onset": "/method/detection/onset"},
+    "all_abnormal": {"share": "/summary/abnormal_share"},
+    "short_video": {"duration_s": "/video/duration_s"},
+    "concepts_not_causal": {"trained": "/method/trained"},
+    "closed_list": {"names_categories": "/method/names_categories"},
+    "no_sound": {"limitations": "/limitations"},
+    "not_a_judgement": {"limitations": "/limitations"},
+}
+
+
+@dataclass(frozen=True)
+class PlannedSentence:
+    """A sentence before it is put into words.
+
+    Attributes
+    ----------
+    place
+        Where it stands in the report ("summary", "event/1", "event/1/evidence/0", ...).
+    key
+        Name of the macro.
+    fields
+        Parameter of the macro to JSON pointer into the report.
+    """
+
+    place: str
+    key: str
+    fields: dict[str, str]
+
+
+def plan_sentences(report: Report) -> list[PlannedSentence]:
+    """All sentences of a report, in reading order."""
+    sentences = _summary(report) if report.events else _nothing_found()
+    for index in range(len(report.events)):
+        sentences += _event(report, index)
+    for key in report.limitations:
+        sentences.append(PlannedSentence("limitations", f"limitation_{key}", LIMITATION_FIELDS[key]))
+    sentences += _method(report)
+    for index in range(len(report.method.notes)):
+        sentences.append(PlannedSentence("notes", "note", {"note": f"/method/notes/{index}"}))
+    return sentences
+
+
+def _nothing_found() -> list[PlannedSentence]:
+    fields = {
+        "score": "/summary/highest_score",
+        "time_s": "/summary/highest_s",
+        "onset": "/method/detection/onset",
+        "min_duration_s": "/method/detection/min_duration_s",
+    }
+    return [
+        PlannedSentence("headline", "headline_nothing_found", {"duration_s": "/video/duration_s"}),
+        PlannedSentence("summary", "summary_highest_score", fields),
+    ]
+
+
+def _summary(report: Report) -> list[PlannedSentence]:
+    index = (report.summary.top_event or 1) - 1
+    top, at = report.events[index], f"/events/{index}"
+    number, count = {"number": f"{at}/number"}, {"events": "/summary/events"}
+    sentences = [
+        PlannedSentence("headline", "headline_events", count | {"duration_s": "/video/duration_s"}),
+        PlannedSentence(
+            "summary",
+            "summary_duration",
+            count | {"abnormal_s": "/summary/abnormal_s", "share": "/summary/abnormal_share"},
+        ),
+    ]
+    if len(report.events) > 1:
+        fields = number | {"time_s": f"{at}/peak_s"}
+        sentences.append(PlannedSentence("summary", "summary_highest_event", fields))
+    if not top.categories:
+        fields = {"names_categories": "/method/names_categories"}
+        sentences.append(PlannedSentence("summary", "summary_category_unknown", fields))
+        return sentences
+    fields = number | count | _pick(f"{at}/categories/0", ("name", "text"))
+    if len(top.categories) == 1:  # the share of the only candidate carries no information
+        sentences.append(PlannedSentence("summary", "summary_category_single", fields))
+    else:
+        key = "summary_category" if report.method.names_categories == "yes" else "summary_category_hint"
+        fields |= {"share": f"{at}/categories/0/probability"}
+        sentences.append(PlannedSentence("summary", key, fields))
+    return sentences
+
+
+def _event(report: Report, index: int) -> list[PlannedSentence]:
+    event, at = report.events[index], f"/events/{index}"
+    is_hint = report.method.names_categories == "hint"
+    return [
+        *_timing_and_score(event, at),
+        *_category(event, at, is_hint),
+        _subtitle(event, at, is_hint),
+        *_evidence(event, at, is_hint),
+        *_similar(event, at),
+        *_actions(event, at),
+        *_hints(event, at),
+    ]
+
+
+def _timing_and_score(event: Event, at: str) -> list[PlannedSentence]:
+    place, number = f"event/{event.number}", {"number": f"{at}/number"}
+    times = number | _pick(at, ("start_s", "end_s", "duration_s", "peak_s"))
+    score = number | _pick(at, ("peak_score", "mean_score"))
+    sentences = [PlannedSentence(place, "event_time", times)]
+    if event.outside_score is None:
+        sentences.append(PlannedSentence(place, "event_score_alone", score))
+    else:
+        sentences.append(PlannedSentence(place, "event_score", score | {"outside": f"{at}/outside_score"}))
+    if event.outside_score is not None or event.confidence.scale == "probability":
+        fields = number | _pick(f"{at}/confidence", ("level", "value"))
+        sentences.append(PlannedSentence(place, f"event_confidence_{event.confidence.scale}", fields))
+    return sentences
+
+
+def _category(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
+    """Category, severity and caption."""
+    place, number = f"event/{event.number}", {"number": f"{at}/number"}
+    sentences = []
+    if len(event.categories) == 1:
+        fields = number | _pick(f"{at}/categories/0", ("name", "text"))
+        sentences.append(PlannedSentence(place, "event_category_single", fields))
+    elif event.categories:
+        fields = number | _pick(f"{at}/categories/0", ("name", "text"))
+        fields |= {f"rival_{name}": f"{at}/categories/1/{name}" for name in ("name", "text")}
+        fields |= {"share": f"{at}/categories/0/probability", "rival_share": f"{at}/categories/1/probability"}
+        sentences.append(PlannedSentence(place, "event_category_hint" if is_hint else "event_category", fields))
+    if event.severity is not None:
+        sentences.append(PlannedSentence(place, "event_severity", {"level": f"{at}/severity/level"}))
+    if event.caption is not None:
+        sentences.append(PlannedSentence(place, "event_caption", _pick(at, ("caption", "peak_s"))))
+    return sentences
+
+
+def _subtitle(event: Event, at: str, is_hint: bool) -> PlannedSentence:
+    place, number = f"subtitle/{event.number}", {"number": f"{at}/number"}
+    if not event.categories:
+        return PlannedSentence(place, "subtitle_unknown", number | {"peak_score": f"{at}/peak_score"})
+    fields = number | _pick(f"{at}/categories/0", ("name", "text"))
+    if is_hint:
+        return PlannedSentence(place, "subtitle_hint", fields)
+    if len(event.categories) == 1:
+        return PlannedSentence(place, "subtitle_single", fields)
+    return PlannedSentence(place, "subtitle", fields | {"share": f"{at}/categories/0/probability"})
+
+
+def _evidence(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
+    place = f"event/{event.number}"
+    sentences = []
+    if event.evidence:
+        fields = _pick(f"{at}/categories/0", ("name", "text")) | {"evidence": f"{at}/evidence"}
+        key = "evidence_summary_hint" if is_hint else "evidence_summary"
+        sentences.append(PlannedSentence(f"{place}/explanation", key, fields))
+    for i in range(len(event.evidence)):
+        fields = _pick(f"{at}/evidence/{i}", EVIDENCE)
+        sentences.append(PlannedSentence(f"{place}/evidence/{i}", "evidence", fields))
+    if event.contrast is not None:
+        fields = _pick(f"{at}/contrast", ("category", "rival", "concept", "rise", "rival_concept", "rival_rise"))
+        fields |= {"category_text": f"{at}/categories/0/text", "rival_text": f"{at}/categories/1/text"}
+        key = "contrast_alone" if event.outside_score is None else "contrast"
+        sentences.append(PlannedSentence(f"{place}/contrast", key, fields))
+    return sentences
+
+
+def _similar(event: Event, at: str) -> list[PlannedSentence]:
+    place, sentences = f"event/{event.number}/similar", []
+    if event.similar:
+        sentences.append(PlannedSentence(place, "similar_intro", {"encoder": "/method/encoder"}))
+    for i in range(len(event.similar)):
+        fields = _pick(f"{at}/similar/{i}", ("video", "category", "text", "start_s", "end_s", "similarity"))
+        sentences.append(PlannedSentence(f"{place}/{i}", "similar", fields))
+    return sentences
+
+
+def _actions(event: Event, at: str) -> list[PlannedSentence]:
+    place, sentences = f"event/{event.number}/actions", []
+    if event.actions:
+        fields = {"peak_s": f"{at}/peak_s", "recogniser": "/method/action_recogniser"}
+        sentences.append(PlannedSentence(place, "actions_intro", fields))
+    for i in range(len(event.actions)):
+        fields = _pick(f"{at}/actions/{i}", ("name", "probability", "outside"))
+        sentences.append(PlannedSentence(f"{place}/{i}", "action", fields))
+    return sentences
+
+
+def _hints(event: Event, at: str) -> list[PlannedSentence]:
+    place, sentences = f"event/{event.number}/hints", []
+    if event.hints and event.actions:
+        sentences.append(PlannedSentence(place, "hints_intro", {"basis": f"{at}/hints/0/basis"}))
+    elif event.hints:
+        fields = {"peak_s": f"{at}/peak_s", "recogniser": "/method/action_recogniser"}
+        sentences.append(PlannedSentence(place, "hints_intro_alone", fields))
+    for i in range(len(event.hints)):
+        sentences.append(PlannedSentence(f"{place}/{i}", "hint", _pick(f"{at}/hints/{i}", EVIDENCE)))
+    return sentences
+
+
+def _method(report: Report) -> list[PlannedSentence]:
+    method = report.method
+    if method.scores_file is not None:
+        fields = {"file": "/method/scores_file", "scorer": "/method/scorer"}
+        first = PlannedSentence("method", "method_score_file", fields)
+    elif method.trained:
+        fields = _pick("/method", ("scorer", "run", "encoder"))
+        first = PlannedSentence("method", "method_trained", fields)
+    else:
+        first = PlannedSentence("method", "method_training_free", {"encoder": "/method/encoder"})
+    sentences = [first]
+    if method.captions_file is not None:
+        sentences.append(PlannedSentence("method", "method_captions", {"file": "/method/captions_file"}))
+    detection = _pick("/method/detection", ("onset", "offset", "merge_gap_s", "min_duration_s"))
+    sentences.append(PlannedSentence("method", "method_detection", detection))
+    if method.detection.calibrated_on:
+        fields = _pick("/method/detection", ("calibrated_on", "false_alarms_per_hour"))
+        sentences.append(PlannedSentence("method", "method_calibration", fields))
+    if method.knowledge is not None:
+        names = ("dataset", "categories", "concepts", "text_encoder", "facts_date")
+        sentences.append(PlannedSentence("method", "method_knowledge", _pick("/method/knowledge", names)))
+    return sentences
+
+
+def _pick(at: str, names: Iterable[str]) -> dict[str, str]:
+    """Name to pointer for fields of the object at ``at``."""
+    return {name: f"{at}/{name}" for name in names}

@@ -1,0 +1,91 @@
+"""What every scorer returns, and the protocol that it follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgvad.detector.scoring.scores import Scores
+from kgvad.files import sha256
+from kgvad.video.decode import VideoInfo
+
+if TYPE_CHECKING:
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.detector.data.captions import Captions
+    from kgvad.detector.training.exemplars import Exemplars
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredVideo:
+    """Anomaly scores of one video, with everything that they were computed from.
+
+    Attributes
+    ----------
+    scores
+        Anomaly scores.
+    info
+        Exact facts about the video file; ``None`` where there is no file.
+    features
+        Float [T, D] or [crops, T, D], one vector per snippet; ``None`` where no features were used.
+    captions
+        Frame and caption, in the order of frames.
+    bank
+        The anchor bank that the scores were computed with.
+    exemplars
+        Abnormal segments of the training videos that the run stores.
+    scores_file, captions_file
+        Names of the files that the user gave.
+    """
+
+    scores: Scores
+    info: VideoInfo | None = None
+    features: NDArray[np.floating] | None = None
+    captions: Captions | None = None
+    bank: AnchorBank | None = None
+    exemplars: Exemplars | None = None
+    scores_file: str | None = None
+    captions_file: str | None = None
+
+
+class Scorer(Protocol):
+    """A source of scores. Its parts (run, encoders, bank) are loaded before it is made, so it serves many videos."""
+
+    def score(self, video: Path | None) -> ScoredVideo:
+        """Scores of one video; ``None`` where the scorer needs no video.
+
+        Raises
+        ------
+        KgvadError
+            The video, or what belongs to it, cannot be used.
+        """
+        ...
+
+    def identity(self) -> str:
+        """Text that changes when this scorer would give other scores for the same video."""
+        ...
+
+
+def file_state(path: Path | None) -> str:
+    """Hash of a file, or of the names, sizes and times of the files in a folder; empty for ``None``."""
+    if path is None or not path.exists():
+        return ""
+    if path.is_file():
+        return sha256(path)
+    states = [(one.as_posix(), one.stat()) for one in sorted(path.rglob("*")) if one.is_file()]
+    return json.dumps([(name, state.st_size, state.st_mtime_ns) for name, state in states])
+
+
+def note_added_categories(scores: Scores, queries: Iterable[str]) -> Scores:
+    """``scores`` with a note that the last categories were added by the user and not learned."""
+    count = len(list(queries))
+    if not count:
+        return scores
+    names = ", ".join(f"“{name}”" for name in (scores.categories or [])[-count:])
+    notes = [*scores.origin.notes, f"Added by the user, not learned from any video: {names}."]
+    return replace(scores, origin=scores.origin.model_copy(update={"notes": notes}))

@@ -1,0 +1,183 @@
+"""Scorers that encode the video: a trained run, or no training at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kgvad.console import progress
+from kgvad.errors import UsageError
+from kgvad.explain.scorers.base import ScoredVideo, file_state, note_added_categories
+from kgvad.video.decode import probe
+
+if TYPE_CHECKING:
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.anchors.text_encoders import TextEncoder
+    from kgvad.detector.run import Run
+    from kgvad.detector.training.exemplars import Exemplars
+    from kgvad.video.encoders.base import VisualEncoder
+    from kgvad.video.extract import ExtractedVideo
+
+
+@dataclass(frozen=True, eq=False)
+class RunScorer:
+    """A trained run on features of the video.
+
+    Attributes
+    ----------
+    run
+        The run, with the categories of ``queries`` added.
+    encoder
+        The visual encoder that the run was trained on.
+    captions
+        Captions of the videos, JSON: read by runs that need them, and quoted in reports.
+    exemplars
+        Abnormal segments of the training videos.
+    queries
+        Categories that were added to the run without training.
+    """
+
+    run: Run
+    encoder: VisualEncoder
+    captions: Path | None = None
+    exemplars: Exemplars | None = None
+    queries: Sequence[str] = ()
+
+    def score(self, video: Path | None) -> ScoredVideo:
+        from kgvad.detector.data.captions import read_captions
+        from kgvad.detector.scoring.caption_input import caption_input
+        from kgvad.detector.scoring.infer import score_features
+
+        video = required(video)
+        captions = None if self.captions is None else read_captions(self.captions, video.name)
+        made = encode(video, self.encoder)
+        scores = score_features(
+            self.run,
+            made.features,
+            made.entry,
+            video=video.name,
+            encoder_fingerprint=self.encoder.fingerprint,
+            text=caption_input(self.run, captions, made.entry, str(next(self.run.detector.parameters()).device)),
+        )
+        return ScoredVideo(
+            scores=note_added_categories(scores, self.queries),
+            info=made.info,
+            features=made.features,
+            captions=captions,
+            bank=self.run.bank,
+            exemplars=self.exemplars,
+            captions_file=file_name(self.captions),
+        )
+
+    def identity(self) -> str:
+        parts = ("run", self.run.fingerprint, self.encoder.fingerprint, file_state(self.captions), *self.queries)
+        return "\n".join(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingFreeScorer:
+    """No training: change and novelty of the features and, with a joint encoder, their similarity to the anchors.
+
+    Attributes
+    ----------
+    encoder
+        Any visual encoder.
+    bank
+        Anchor bank of the text side of a joint encoder; ``None`` for pixels alone.
+    queries
+        Categories that were added to the bank.
+    """
+
+    encoder: VisualEncoder
+    bank: AnchorBank | None = None
+    queries: Sequence[str] = ()
+
+    def score(self, video: Path | None) -> ScoredVideo:
+        from kgvad.detector.scoring.training_free import score_training_free
+
+        video = required(video)
+        made = encode(video, self.encoder)
+        scores = score_training_free(made.features, made.entry, encoder=self.encoder, bank=self.bank, video=video.name)
+        bank = self.bank if scores.alignment is not None else None
+        return ScoredVideo(note_added_categories(scores, self.queries), made.info, made.features, bank=bank)
+
+    def identity(self) -> str:
+        bank = "" if self.bank is None else self.bank.fingerprint
+        return "\n".join(("training-free", self.encoder.fingerprint, bank))
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionScorer:
+    """No training: captions compared with the anchors, beside change and novelty of the features.
+
+    Attributes
+    ----------
+    captions
+        JSON: ``{video: {frame: caption}}``.
+    encoder
+        Any visual encoder.
+    bank
+        Anchor bank.
+    text_encoder
+        The text encoder of the bank.
+    queries
+        Categories that were added to the bank.
+    """
+
+    captions: Path
+    encoder: VisualEncoder
+    bank: AnchorBank
+    text_encoder: TextEncoder
+    queries: Sequence[str] = ()
+
+    def score(self, video: Path | None) -> ScoredVideo:
+        from kgvad.detector.data.captions import read_captions
+        from kgvad.detector.scoring.training_free import score_training_free
+
+        video = required(video)
+        captions = read_captions(self.captions, video.name)
+        made = encode(video, self.encoder)
+        scores = score_training_free(
+            made.features,
+            made.entry,
+            encoder=self.encoder,
+            bank=self.bank,
+            captions=captions,
+            text_encoder=self.text_encoder,
+            video=video.name,
+        )
+        return ScoredVideo(
+            scores=note_added_categories(scores, self.queries),
+            info=made.info,
+            features=made.features,
+            captions=captions,
+            bank=self.bank,
+            captions_file=self.captions.name,
+        )
+
+    def identity(self) -> str:
+        parts = ("captions", file_state(self.captions), self.encoder.fingerprint, self.bank.fingerprint)
+        return "\n".join(parts)
+
+
+def encode(video: Path, encoder: VisualEncoder) -> ExtractedVideo:
+    """Features of a video, with a progress bar."""
+    from kgvad.video.extract import extract_video
+
+    total = encoder.sampling.expected_rows(probe(video))
+    with progress(f"encoding {video.name} with {encoder.name}", total) as advance:
+        return extract_video(video, encoder, advance=advance)
+
+
+def required(video: Path | None) -> Path:
+    """``video``, or an error that says that one is needed."""
+    if video is None:
+        raise UsageError("no video was given", "give a video, or --scores FILE")
+    return video
+
+
+def file_name(path: Path | None) -> str | None:
+    """Name of a file without its folder."""
+    return None if path is None else path.name

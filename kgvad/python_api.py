@@ -1,0 +1,104 @@
+"""Functions of the Python interface that do what a command does; :mod:`kgvad` re-exports them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kgvad.errors import UsageError
+
+if TYPE_CHECKING:
+    from kgvad.explain.analysis.events import Thresholds
+    from kgvad.explain.explanation import Explanation
+
+PathLike = str | os.PathLike[str]
+
+
+def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad explain`
+    video: PathLike | None = None,
+    *,
+    scores: PathLike | None = None,
+    run: PathLike | None = None,
+    features: PathLike | None = None,
+    captions: PathLike | None = None,
+    encoder: str | None = None,
+    dataset: str | None = None,
+    anchors: PathLike | None = None,
+    categories: Sequence[str] = (),
+    thresholds: Thresholds | None = None,
+    actions: bool = True,
+    images: bool = True,
+    language: str | None = None,
+    device: str | None = None,
+) -> Explanation:
+    """Find abnormal events in a video and explain them, like ``kgvad explain``.
+
+    Parameters
+    ----------
+    video
+        The video. May be left out if ``scores`` is given.
+    scores
+        File of scores of any program (npz, JSON or CSV), used instead of a detector.
+    run
+        Folder of a trained run. Default: the run of the dataset, if there is one that fits.
+    features
+        Feature store. With ``run``: scored instead of the video. With ``scores``: compared with the anchor bank.
+    captions
+        Captions of the video, JSON: ``{video: {frame: caption}}``.
+    encoder
+        Visual encoder for scoring without training (``efficientnet-lite0``, ``i3d``, ``clip`` or ``blip``).
+    dataset
+        Bundled dataset such as ``ucf``, or path to a category table.
+    anchors
+        Anchor bank. Default: that of the dataset, built if it is missing.
+    categories
+        Further categories to look for: words, or items of the knowledge graph such as ``Q4654740``.
+    thresholds
+        Scores and durations that define an event. Default: those of the scorer.
+    actions
+        Recognise actions at the peaks if the scores come from pixels alone.
+    images
+        Read key frames.
+    language
+        Language of the report. Default: from ``kgvad.toml``, else English.
+    device
+        Torch device. Default: from ``kgvad.toml``, else ``auto``.
+
+    Returns
+    -------
+    Explanation
+        Report, scores and key frames. A notebook shows it as a page.
+
+    Raises
+    ------
+    KgvadError
+        An input is missing, damaged or does not fit the others. The message says what to do.
+
+    Examples
+    --------
+    >>> result = kgvad.explain_video("clip.mp4")  # doctest: +SKIP
+    >>> result.save("report.html")  # doctest: +SKIP
+    """
+    from kgvad.explainers import ExplainRequest, build_explainer
+    from kgvad.session import Session
+
+    if video is None and scores is None:
+        raise UsageError("neither a video nor scores were given", "give a video, or scores=FILE")
+    request = ExplainRequest(
+        scores=_path(scores),
+        captions=_path(captions),
+        features=_path(features),
+        encoder=encoder,
+        queries=tuple(categories),
+        actions=actions,
+        images=images,
+        language=language,
+    )
+    with Session(run=_path(run), anchors=_path(anchors), dataset=dataset, device=device) as session:
+        return build_explainer(session, request, thresholds).explain(_path(video))
+
+
+def _path(path: PathLike | None) -> Path | None:
+    return None if path is None else Path(path)

@@ -1,0 +1,79 @@
+"""``kgvad.explain_video`` and what it returns."""
+
+import html
+import json
+import re
+
+import numpy as np
+import pytest
+
+import kgvad
+from kgvad.video.write import write_video
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Four seconds of noise with scores of another program: an event in the middle."""
+    folder = tmp_path_factory.mktemp("clip")
+    write_video(folder / "clip.mp4", np.random.default_rng(0).integers(0, 256, (96, 48, 64, 3), np.uint8), 24)
+    (folder / "scores.json").write_text(json.dumps({"scores": [0.1, 0.1, 0.9, 0.9, 0.1, 0.1]}))
+    return folder / "clip.mp4"
+
+
+@pytest.fixture(scope="module")
+def result(clip):
+    return kgvad.explain_video(clip, scores=clip.with_name("scores.json"), actions=False)
+
+
+def test_the_result_has_report_scores_and_pictures(result):
+    [event] = result.report.events
+    assert (event.start_s, event.end_s) == pytest.approx((32 / 24, 64 / 24), abs=1e-3)
+    assert len(result.scores.scores) == 6
+    assert {frame.frame for frame in event.key_frames} == set(result.pictures)
+    assert all(picture.startswith(b"\xff\xd8") for picture in result.pictures.values())
+    assert result.info.frame_count == 96
+
+
+def test_strings_and_paths_give_the_same(clip, result):
+    again = kgvad.explain_video(str(clip), scores=str(clip.with_name("scores.json")), actions=False, images=False)
+    assert again.report.events == result.report.events and not again.pictures
+
+
+def test_save_takes_the_format_from_the_suffix(result, tmp_path):
+    assert result.save(str(tmp_path / "r.html")) == tmp_path / "r.html"
+    assert "data:image/jpeg;base64," in (tmp_path / "r.html").read_text("utf-8")
+    result.save(tmp_path / "r.json")
+    assert kgvad.Report.read(tmp_path / "r.json").events == result.report.events
+    result.save(tmp_path / "r.txt", form="csv")
+    assert (tmp_path / "r.txt").read_text().startswith("video,event,")
+    with pytest.raises(kgvad.KgvadError, match="its suffix names no format"):
+        result.save(tmp_path / "r.xyz")
+
+
+def test_save_does_not_replace_the_video(result, clip):
+    before = clip.read_bytes()
+    with pytest.raises(kgvad.KgvadError, match="is one of the inputs"):
+        result.save(clip, form="md")
+    assert clip.read_bytes() == before
+
+
+def test_the_language_is_kept_for_every_format(clip, tmp_path):
+    german = kgvad.explain_video(clip, scores=clip.with_name("scores.json"), actions=False, language="de")
+    assert "Ein anomales Ereignis" in german.render()
+    assert "One abnormal event" in german.render(language="en")
+
+
+def test_a_notebook_shows_the_page_in_a_frame(result):
+    shown = result._repr_html_()
+    [page] = re.findall(r'<iframe [^>]*srcdoc="([^"]*)"></iframe>', shown)
+    assert html.unescape(page) == result.render("html")
+
+
+def test_thresholds_can_be_given(clip):
+    strict = kgvad.Thresholds(onset=0.95)
+    assert not kgvad.explain_video(clip, scores=clip.with_name("scores.json"), thresholds=strict).report.events
+
+
+def test_without_video_and_scores_there_is_one_clear_error():
+    with pytest.raises(kgvad.KgvadError, match="neither a video nor scores were given"):
+        kgvad.explain_video()
