@@ -1,11 +1,12 @@
 """Times of events in the test videos of a folder dataset."""
 
 import pytest
+from numpy import full, uint8
+
 from kgvad.detector.data.folder_annotations import event_frames
 from kgvad.detector.data.folder_dataset import folder_truth
 from kgvad.errors import FeatureError
 from kgvad.video.write import write_video
-from numpy import full, uint8
 
 
 @pytest.fixture

@@ -395,7 +395,8 @@ def test_only_a_broader_term_of_the_category_itself_is_what_it_is_a_kind_of():
     own = {"concept": "property crime", "relation": "superclass", "path_text": "burglary is a kind of property crime"}
     values = {"name": "Burglary", "text": "burglary"}
     assert (
-        phrases.sentence("evidence_summary", values | {"evidence": [near, foreign]}) == "In short: burglary (container)."
+        phrases.sentence("evidence_summary", values | {"evidence": [near, foreign]})
+        == "In short: burglary (container)."
     )
     assert phrases.sentence("evidence_summary", values | {"evidence": [near, foreign, own]}) == (
         "In short: burglary, a kind of property crime (container)."
