@@ -33,9 +33,9 @@ def test_a_detector_that_names_categories_has_an_alignment(name):
     cls = detector_class(name)
     torch.manual_seed(0)
     anchors = torch.nn.functional.normalize(torch.randn(3, 4), dim=-1)
-    problem = Problem(6, ("Normal", "A", "B"), 0, anchors, anchors, torch.arange(3), caption_dim=5)
+    problem = Problem(16, ("Normal", "A", "B"), 0, anchors, anchors, torch.arange(3), caption_dim=5)
     detector = build(name, problem).eval()
     captions = torch.randn(1, 9, 5) if cls.reads_captions else None
     with torch.no_grad():
-        output = detector(torch.randn(1, 9, 6), torch.tensor([9]), captions)
+        output = detector(torch.randn(1, 9, 16), torch.tensor([9]), captions)
     assert (output.alignment is not None) is cls.names_categories

@@ -45,6 +45,11 @@ def test_patience_needs_held_out_videos():
         load_train_config(None, {"recipe": {"patience": 2}})
 
 
+def test_selection_noise_needs_a_detector_that_supports_it():
+    with pytest.raises(UsageError, match="sultani does not support selection noise; leave --selection-noise out"):
+        load_train_config(None, {"detector": "sultani", "recipe": {"selection_noise": 0.5}})
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -54,7 +54,7 @@ def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tm
     names = FeatureStore.open(features).ids()
     text = text_store(tmp_path / "text", names[:1] + names[3:])  # two train and have none; one is of another length
     semvad(text)
-    assert f"3 training videos have no captions of their length in {text} and are left out" in notes
+    assert f"3 training videos have no captions of their length in {text}/words and are left out" in notes
     config = read_config(tmp_path / "run")
     assert (config.videos, config.caption_dim) == (9, 5)
     assert config.captions_fingerprint == FeatureStore.open(text).fingerprint
@@ -77,7 +77,7 @@ def test_features_and_captions_train_and_score_together(features, tmp_path):
 
 
 def test_captions_that_are_missing_or_not_wanted_are_one_line(features, semvad, tmp_path):
-    with pytest.raises(FeatureError, match=r"there are no features in .*nowhere"):
+    with pytest.raises(FeatureError, match=r"nowhere does not exist; make it with: kgvad features import"):
         semvad(tmp_path / "nowhere")
     with pytest.raises(FeatureError, match="no video in common"):
         semvad(text_store(tmp_path / "strange", ["x", "y"]))
@@ -90,7 +90,6 @@ def test_captions_that_are_missing_or_not_wanted_are_one_line(features, semvad, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--selection-noise", 0.5, "--detector", "sultani"], "sultani does not support selection noise"),
         (["--patience", 3], "--patience needs held-out videos"),
         (["--learning-rate", 0], "learning_rate: Input should be greater than 0"),
     ],
