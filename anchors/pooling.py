@@ -12,7 +12,7 @@ from kgvad.errors import UsageError
 Floats = NDArray[np.float32]
 Pooling = Callable[[Floats, Floats, Sequence[str]], Floats]
 
-# What counts how much in ``balanced``: chosen on one half of the descriptions, see docs/anchors.md.
+# What counts how much in ``balanced``: chosen on one half of the descriptions, see docs/notebook/anchors.md.
 SHARE = {"cue": 1.0, "label": 0.3, "fact": 0.8}
 FACTS = ("related", "subclass", "superclass")  # one group
 ATTENTION_TEMPERATURE = 0.1

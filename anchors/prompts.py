@@ -7,7 +7,7 @@ import re
 from kgvad.kg.graph.concepts import Concept
 
 # One sentence a relation. {subject} is the category in words, or the related item that was walked from; {text} the
-# concept. Wordings were chosen on one half of the descriptions; see docs/anchors.md.
+# concept. Wordings were chosen on one half of the descriptions; see docs/notebook/anchors.md.
 TEMPLATES: dict[str, str] = {
     "label": "{text}",
     "alias": "{text}",

@@ -116,7 +116,7 @@ def choose_facts(bank: AnchorBank, sources: list[Described], least: float = 5e-4
     """Facts that should be quiet, or loud again: each changes the loss on the choosing half by ``least`` or more.
 
     The loss is that of the default pooling plus half of that without cues. Greedy, the best first. The key ``quiet`` of
-    the UCF-Crime table was made like this, before the wording of related items was settled; see docs/anchors.md.
+    the UCF-Crime table was made like this, before the wording of related items was settled; see docs/notebook/anchors.md.
     """
     relations = [concept.relation for concept in bank.concepts]
     pool, count = POOLINGS["balanced"], len(bank.categories) - 1

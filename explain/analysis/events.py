@@ -55,7 +55,7 @@ class EventRule:
 START_RATIO, LAST_RATIO = 2.25, 1.8
 """Where nothing but pixels was looked at, an event begins at so many times the video's quiet level and lasts above the
 second. On half of the labelled footage (20 abnormal, 18 normal videos) lower ratios find no more events and disturb
-more normal videos; higher ones miss events (11 of 20 instead of 14 at 2.75). See docs/reports.md."""
+more normal videos; higher ones miss events (11 of 20 instead of 14 at 2.75). See docs/notebook/reports.md."""
 
 START_RISE, LAST_RISE = 0.6, 0.5
 """And an event must stand out of its own video: it begins above the first of these shares of the way from the video's

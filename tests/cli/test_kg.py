@@ -144,7 +144,7 @@ def test_a_damaged_cache_is_reported_with_the_command_that_rebuilds_it(kg, home)
 
 
 def shown_in_the_docs():
-    """Commands of docs/knowledge-graph.md that need no service and are printed whole, with what they print."""
+    """Commands of docs/method/knowledge-graph.md that need no service and are printed whole, with what they print."""
     page = Path(__file__).resolve().parents[2] / "docs" / "method" / "knowledge-graph.md"
     blocks = re.findall(r"^    \$ kgvad kg (.*)\n((?:^    (?!\$ ).*\n)*)", page.read_text("utf-8"), re.MULTILINE)
     plain = [(command, "".join(line[4:] + "\n" for line in said.splitlines())) for command, said in blocks]
