@@ -13,7 +13,7 @@ from kgvad.vectors import unit
 Floats = NDArray[np.float32]
 Pooling = Callable[[Floats, Floats, Sequence[str]], Floats]
 
-# Weights of the groups in ``balanced``, chosen on one half of the descriptions; see docs/method/anchors.md.
+# Weights of the groups in ``balanced``, chosen on one half of the descriptions; see docs/notebook/anchors.md.
 SHARE = {"cue": 1.0, "label": 0.3, "fact": 0.8}
 FACTS = ("related", "subclass", "superclass")  # one group
 ATTENTION_TEMPERATURE = 0.1

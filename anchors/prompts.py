@@ -7,7 +7,7 @@ import re
 from kgvad.kg.graph.concepts import Concept
 
 # One template per relation. {subject} is the category in words, or the related item that the concept was reached from;
-# {text} is the concept. Wordings were chosen on one half of the descriptions; see docs/method/anchors.md.
+# {text} is the concept. Wordings were chosen on one half of the descriptions; see docs/notebook/anchors.md.
 TEMPLATES: dict[str, str] = {
     "label": "{text}",
     "alias": "{text}",

@@ -118,7 +118,7 @@ def choose_facts(bank: AnchorBank, sources: list[Described], least: float = 5e-4
 
     The loss is that of the default pooling plus half of that without cues. The search is greedy. The key
     ``exclude_from_anchor`` of the UCF-Crime table was chosen this way, before the wording of related items was final;
-    see docs/method/anchors.md.
+    see docs/notebook/anchors.md.
     """
     relations = [concept.relation for concept in bank.concepts]
     pool, count = POOLINGS["balanced"], len(bank.categories) - 1

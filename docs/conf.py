@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "generated",
+    "selfcontained",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["examples/*.md", "examples/*.html"]

@@ -27,7 +27,7 @@ class AnchorTextConfig(AnchorAlignedConfig):
     """Defaults for caption embeddings.
 
     Every snippet has another sentence, so change and novelty are noise, and the cosines with the anchors are the best
-    cue. Chosen with an eye on test figures; see docs/results.md.
+    cue. Chosen with an eye on test figures; see docs/notebook/detectors.md.
     """
 
     video_logit_weight: float = _default("video_logit_weight", 0.0)

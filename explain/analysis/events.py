@@ -59,7 +59,7 @@ class EventRule:
 ONSET_RATIO, OFFSET_RATIO = 2.25, 1.8
 """Thresholds for scores from pixels alone, as multiples of the video's baseline level. On half of the labelled footage
 (20 abnormal, 18 normal videos) lower ratios find no more events and raise more false alarms; higher ones miss events
-(11 of 20 instead of 14 at 2.75). See docs/reports.md."""
+(11 of 20 instead of 14 at 2.75). See docs/notebook/reports.md."""
 
 ONSET_RISE, OFFSET_RISE = 0.6, 0.5
 """An event must also stand out of its own video: the thresholds lie at least this share of the way from the video's

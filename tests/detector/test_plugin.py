@@ -1,4 +1,4 @@
-"""A detector in a package of its own trains and scores like ours. docs/detectors.md shows the same one."""
+"""A detector in a package of its own trains and scores like ours. docs/guides/my-detector.md shows the same one."""
 
 import re
 import subprocess
