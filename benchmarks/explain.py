@@ -2,10 +2,10 @@
 
     python benchmarks/explain.py SHARED [--videos N]
 
-SHARED is the folder of research data (see docs/notebook/reports.md): captions of the test videos by a model, human sentences
-with times (UCA), event summaries (HIVAU, partly by a model) and PEL4VAD's concept lists. For every annotated event
-every method writes one sentence under the same protocol. The time span of the event is given (oracle); the category is
-given or predicted from the captions. Prints Markdown tables.
+SHARED is the folder of research data (see docs/notebook/reports.md): captions of the test videos by a model, human
+sentences with times (UCA), event summaries (HIVAU, partly by a model) and PEL4VAD's concept lists. For every annotated
+event every method writes one sentence under the same protocol. The time span of the event is given (oracle); the
+category is given or predicted from the captions. Prints Markdown tables.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
-import pyoxigraph as ox
 
 from kgvad.errors import StoreError, UsageError
 from kgvad.files import replacing
@@ -203,23 +202,21 @@ def _detail(quad: nquads.Quad, details: dict[str, dict[str, str]], requested: di
 
 
 def _turtle(store: GraphStore, only: set[str] | None) -> str:
-    facts: dict[ox.Triple, None] = {}  # each once, in order
+    import rdflib
+
+    graph = rdflib.Graph()
+    for prefix, namespace in PREFIXES.items():
+        graph.bind(prefix, rdflib.Namespace(namespace), replace=True)
     for batch in store.contents():
         for term in batch.terms:
             if only is None or term.qid in only:
-                text = ox.Literal(term.text, language=term.language or None)
-                facts[ox.Triple(_item(term.qid), ox.NamedNode(nquads.TERM_IRIS[term.kind]), text)] = None
+                text = rdflib.Literal(term.text, lang=term.language or None)
+                graph.add((rdflib.URIRef(nquads.ENTITY + term.qid), rdflib.URIRef(nquads.TERM_IRIS[term.kind]), text))
         for s in batch.statements:
             if only is None or {s.subject, s.object} <= only:
-                facts[ox.Triple(_item(s.subject), ox.NamedNode(nquads.DIRECT + s.property), _item(s.object))] = None
-    ordered = sorted(facts, key=lambda fact: str(fact.subject))  # so that an item is one block
-    written = ox.serialize(ordered, format=ox.RdfFormat.TURTLE, prefixes=PREFIXES)
-    assert written is not None  # without an output file it is given back
-    return written.decode()
-
-
-def _item(qid: str) -> ox.NamedNode:
-    return ox.NamedNode(nquads.ENTITY + qid)
+                ends = [rdflib.URIRef(nquads.ENTITY + qid) for qid in (s.subject, s.object)]
+                graph.add((ends[0], rdflib.URIRef(nquads.DIRECT + s.property), ends[1]))
+    return graph.serialize(format="turtle")
 
 
 def _plain(graph: nx.MultiDiGraph[str]) -> nx.MultiDiGraph[str]:

@@ -24,7 +24,7 @@ from kgvad.video import SNIPPET_FRAMES
 
 @dataclass(frozen=True)
 class CaptionRule:
-    """How similarities become scores. The defaults were chosen on half of the test videos (docs/notebook/anchors.md)."""
+    """How similarities become scores. Defaults: chosen on half of the test videos (docs/notebook/anchors.md)."""
 
     temperature: float = 0.2  # of the soft maximum over concepts and categories
     window: int = 25  # snippets that the margin is averaged over

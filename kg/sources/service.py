@@ -29,7 +29,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -72,6 +72,16 @@ class ServiceSettings:
     seed: int = 0  # of the jitter
 
 
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request; headers of the service's own (User-Agent) are added when it is sent."""
+
+    method: str
+    address: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
 class Service:
     """Sends requests one at a time and handles failures as the table of the module says.
 
@@ -105,21 +115,8 @@ class Service:
         self._jitter = random.Random(settings.seed)
         self._spent: deque[tuple[float, float]] = deque()  # end of a request, seconds it took
 
-    def request(
-        self, method: str, address: str, parameters: Mapping[str, str], accept: str = "application/json"
-    ) -> tuple[Any, float]:
+    def send(self, request: Request) -> tuple[Any, float]:
         """Send a request until it succeeds.
-
-        Parameters
-        ----------
-        method
-            ``"GET"`` (parameters in the address) or ``"POST"`` (as a form).
-        address
-            Where to.
-        parameters
-            Names and values.
-        accept
-            Media type that is asked for.
 
         Returns
         -------
@@ -133,8 +130,8 @@ class Service:
         FetchError
             Any other failure that further tries did not or cannot mend.
         """
-        options: dict[str, Any] = {"params" if method == "GET" else "data": dict(parameters)}
-        headers = {"User-Agent": self.user_agent, "Accept": accept}
+        address = request.address.split("?")[0]  # for messages
+        headers = {"Accept": "application/json", **request.headers, "User-Agent": self.user_agent}
 
         def once() -> tuple[Any, float]:
             began = self._clock()
@@ -142,7 +139,7 @@ class Service:
             try:
                 with (
                     httpx2.Client(timeout=self.settings.timeout_s, headers=headers) as client,
-                    client.stream(method, address, **options) as response,
+                    client.stream(request.method, request.address, content=request.body) as response,
                 ):
                     answer = _json(self._read(response, began, address), address)
             except httpx2.InvalidURL as error:

@@ -10,10 +10,13 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import urlencode
+
+from SPARQLWrapper import JSON, POST, SPARQLWrapper
 
 from kgvad.errors import FetchError, UsageError
 from kgvad.kg.properties import INCOMING, TABLE
-from kgvad.kg.sources.service import WIKIDATA, Service, ServiceSettings, TruncatedAnswerError
+from kgvad.kg.sources.service import WIKIDATA, Request, Service, ServiceSettings, TruncatedAnswerError
 from kgvad.kg.store import nquads
 from kgvad.kg.store.database import now
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
@@ -82,9 +85,7 @@ class WikidataClient:
         FetchError
             The service refused, or cannot be reached.
         """
-        answer, seconds = self.service.request(
-            "POST", self.endpoint, {"query": PREFIXES + query}, accept="application/sparql-results+json"
-        )
+        answer, seconds = self.service.send(self._request(PREFIXES + query))
         try:
             rows = answer["results"]["bindings"]
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -93,6 +94,16 @@ class WikidataClient:
             remedy = "check that it is the address of a SPARQL 1.1 service"
             raise FetchError(f"{self.endpoint} answers JSON that is not a SPARQL result", remedy) from error
         return rows, seconds
+
+    def _request(self, query: str) -> Request:
+        """The query as an HTTP request: SPARQLWrapper encodes it by the SPARQL 1.1 protocol, the service sends it."""
+        wrapper = SPARQLWrapper(self.endpoint, agent=self.service.user_agent)
+        wrapper.setMethod(POST)
+        wrapper.setReturnFormat(JSON)
+        wrapper.setOnlyConneg(True)  # no "format=json" parameters, which only some services know
+        wrapper.setQuery(query)
+        encoded = wrapper._createRequest()  # the one way to a request that is not sent yet
+        return Request("POST", encoded.full_url, dict(encoded.header_items()), encoded.data)
 
     def items(self, qids: Iterable[str]) -> Batch:
         """Terms of items, titles of their English articles, and their statements."""
@@ -152,7 +163,7 @@ class WikidataClient:
             "limit": "10",
             "format": "json",
         }
-        answer, _ = self.service.request("GET", api, parameters)
+        answer, _ = self.service.send(Request("GET", f"{api}?{urlencode(parameters)}"))
         hits = answer.get("search", []) if isinstance(answer, dict) else []
         return [hit["id"] for hit in hits if isinstance(hit, dict) and is_qid(str(hit.get("id", "")))]
 
