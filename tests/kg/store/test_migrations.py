@@ -70,5 +70,5 @@ def test_migration_keeps_the_rows_of_an_older_file(tmp_path, monkeypatch):
         assert connection.execute(text("SELECT number, name FROM migrations")).all()[-1] == (2, "second")
     opened.close()
     monkeypatch.setattr(database, "MIGRATIONS", MIGRATIONS[:1])
-    with pytest.raises(StoreError, match=r"was written by a newer kgvad \(format 2, this one knows 1\); upgrade kgvad"):
+    with pytest.raises(StoreError, match=r"was written by a newer kgvad \(format 2, this one reads 1\); upgrade kgvad"):
         Database(url)
