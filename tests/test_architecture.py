@@ -45,6 +45,16 @@ LAYERS = {
         {"training"},
         {"describe"},
     ],
+    "explain": [
+        {"report", "text"},
+        {"scorers"},
+        {"analysis"},
+        {"media"},
+        {"explanation"},
+        {"rendering"},
+        {"explainer"},
+        {"quality", "batch"},
+    ],
 }
 ROOTS = {name: Path(importlib.import_module(f"kgvad.{name}").__file__).parent for name in PACKAGES}
 
