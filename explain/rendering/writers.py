@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from kgvad.errors import UsageError
-from kgvad.explain.explanation import Explanation
 from kgvad.explain.rendering.render import FORMATS, Renderer
 from kgvad.explain.report import Report
 from kgvad.files import refuse_inputs, write_text
+
+if TYPE_CHECKING:
+    from kgvad.explain.explanation import Explanation
 
 SUFFIXES = {".markdown": "md", ".htm": "html"} | {f".{form}": form for form in FORMATS}
 
