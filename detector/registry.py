@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 GROUP = "kgvad.detectors"
 _OWN = {
-    "additive": "kgvad.detector.models.additive:Additive",
     "anchor-aligned": "kgvad.detector.models.anchor_aligned:AnchorAligned",
     "anchor-text": "kgvad.detector.models.two_stream:AnchorText",
     "anchor-fused": "kgvad.detector.models.two_stream:AnchorFused",
+    "additive": "kgvad.detector.models.additive:Additive",
     "sultani": "kgvad.detector.models.zoo.sultani:Sultani",
     "rtfm": "kgvad.detector.models.zoo.rtfm:Rtfm",
     "clip_tsa": "kgvad.detector.models.zoo.clip_tsa:ClipTsa",

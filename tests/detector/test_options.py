@@ -9,6 +9,9 @@ from kgvad.detector.registry import build, detector_class, detector_names
 from kgvad.detector.run import TrainConfig
 
 
+COLUMNS = tuple(f"action {index}" for index in range(16))
+
+
 def undescribed(config):
     for name, field in config.model_fields.items():
         if not field.description:
@@ -33,7 +36,7 @@ def test_a_detector_that_names_categories_has_an_alignment(name):
     cls = detector_class(name)
     torch.manual_seed(0)
     anchors = torch.nn.functional.normalize(torch.randn(3, 4), dim=-1)
-    problem = Problem(16, ("Normal", "A", "B"), 0, anchors, anchors, torch.arange(3), caption_dim=5)
+    problem = Problem(16, ("Normal", "A", "B"), 0, anchors, anchors, torch.arange(3), caption_dim=5, columns=COLUMNS)
     detector = build(name, problem).eval()
     captions = torch.randn(1, 9, 5) if cls.reads_captions else None
     with torch.no_grad():

@@ -11,7 +11,7 @@ import pytest
 from kgvad.detector import registry
 from kgvad.errors import KgvadError
 
-DOCS = Path(__file__).parents[2] / "docs" / "method" / "detectors.md"
+DOCS = Path(__file__).parents[2] / "docs" / "guides" / "my-detector.md"
 
 TRY = """
     from pathlib import Path

@@ -63,7 +63,7 @@ def test_from_a_file_of_captions_to_a_report(captioned, tmp_path, weights, capsy
     run = tmp_path / "run"
     kgvad("train", *common, "--detector", "anchor-fused", "--captions", store, "--epochs", 2, "--run", run)
     explain = ["explain", "Arson012_x264", "--features", features, "--run", run]
-    with pytest.raises(RunError, match="reads captions beside features; name them with --captions FILE"):
+    with pytest.raises(RunError, match="reads captions beside features; give them with --captions FILE"):
         kgvad(*explain)
     report = tmp_path / "report.json"
     kgvad(*explain, "--captions", captions, "--output", report)

@@ -22,7 +22,7 @@ def test_a_detector_sees_standardised_rows_and_padding_stays_zero():
     plain = build("semvad", PROBLEM, OPTIONS).eval()
     torch.manual_seed(1)
     moved = build("semvad", replace(PROBLEM, standardise=True), OPTIONS).eval()
-    rows, text = moved.fit_input("features", videos), moved.fit_input("text", words)
+    rows, text = moved.fit_input("features", videos), moved.fit_input("captions", words)
     for kind in (rows, text):
         joined = torch.cat(kind)
         torch.testing.assert_close(joined.mean(0), torch.zeros(joined.shape[1]), atol=1e-3, rtol=0)

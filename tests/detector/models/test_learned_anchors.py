@@ -226,7 +226,7 @@ def test_a_wrong_encoder_is_refused_with_the_remedy(clip, blip, store, tmp_path,
     assert siglip.train(siglip.config("vadclip", "residual", 1), tmp_path / "run").detector.learned is not None
     config = clip.config("vadclip", "context")
     without_encoder = build("vadclip", make_problem(config, clip.bank), config.options)
-    with pytest.raises(UsageError, match="stay as they are"):
+    with pytest.raises(UsageError, match="cannot be trained further"):
         backward(without_encoder.train(), batch_of(clip))
 
 

@@ -52,7 +52,7 @@ def test_new_categories_come_last_and_change_nothing_else(parts):
     assert after.categories == list(opened.config.categories) and after.normal == before.normal
     assert after.concept_alignment.shape[1] == len(opened.bank.concepts) > before.concept_alignment.shape[1]
     assert after.origin.bank_fingerprint == opened.bank.fingerprint != bank.fingerprint
-    assert run.detector.prompts.shape[0] == 3  # the run itself is as it was
+    assert run.detector.category_vectors.shape[0] == 3  # the run itself is as it was
 
 
 def test_a_new_category_is_its_anchor_alone(parts):
@@ -62,7 +62,7 @@ def test_a_new_category_is_its_anchor_alone(parts):
     x = torch.randn(1, 7, 10)
     found = model(x, torch.tensor([7])).alignment[0, :, 3]
     v = model.snippet_projection(10.0 * F.normalize(x - model.snippet_centre, dim=-1))[0]
-    torch.testing.assert_close(found, v @ model.text(model.anchors[3]) / math.sqrt(128))
+    torch.testing.assert_close(found, v @ model.anchor_projection(model.anchors[3]) / math.sqrt(128))
 
 
 def test_in_a_shared_space_the_anomaly_scores_stay(parts):

@@ -80,7 +80,7 @@ def test_a_shorter_chunk_than_the_detector_takes_is_kept_to():
 def test_bad_features_are_refused_and_the_stream_continues():
     stream = Stream(Chunked(), 50)
     stream.push(np.zeros((3, 4), np.float32))
-    with pytest.raises(FeatureError, match="from snippet 3 on: features are 5 wide, the others 4"):
+    with pytest.raises(FeatureError, match="from snippet 3 on: features have 5 dimensions, the others 4"):
         stream.push(np.zeros((2, 5), np.float32))
     with pytest.raises(FeatureError, match="from snippet 3 on: features have NaN"):
         stream.push(np.full((2, 4), np.nan, np.float32))

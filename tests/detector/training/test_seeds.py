@@ -81,8 +81,10 @@ def test_captions_that_are_missing_or_not_wanted_are_one_line(features, semvad, 
         semvad(tmp_path / "nowhere")
     with pytest.raises(FeatureError, match="no video in common"):
         semvad(text_store(tmp_path / "strange", ["x", "y"]))
+    toy_bank().save(tmp_path / "bank.safetensors")
+    source = ["--dataset", "ucf", "--features", features, "--detector", "semvad", "--run", tmp_path / "none"]
     with pytest.raises(UsageError, match=r"semvad reads captions beside features.*--captions"):
-        train(features, tmp_path / "none", "--detector", "semvad", "--anchors", tmp_path / "bank.safetensors")
+        kgvad("train", *source, "--anchors", tmp_path / "bank.safetensors")
     with pytest.raises(UsageError, match="anchor-aligned does not read captions"):
         train(features, tmp_path / "none", "--captions", text_store(tmp_path / "text", ["x"]))
 
