@@ -26,6 +26,7 @@ from kgvad.detector.evaluation.bootstrap import BootstrapTable, bootstrap
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
 from kgvad.detector.evaluation.frame_metrics import roc_auc
 from kgvad.detector.scoring.training_free import score_training_free
+from kgvad.vectors import unit
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.extract import extract_folder
@@ -41,8 +42,8 @@ class Scored:
 
 def change_baseline(features: np.ndarray) -> np.ndarray:
     """1 - cosine between neighbouring snippets, moving mean over 5."""
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    step = 1 - (unit[1:] * unit[:-1]).sum(1)
+    vectors = unit(features)
+    step = 1 - (vectors[1:] * vectors[:-1]).sum(1)
     return uniform_filter1d(np.concatenate([step[:1], step]) if len(step) else np.zeros(1), 5, mode="nearest")
 
 

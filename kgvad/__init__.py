@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank as AnchorBank
     from kgvad.anchors.bank import BankConcept as BankConcept
+    from kgvad.anchors.bank import BankHeader as BankHeader
     from kgvad.anchors.build import build_bank as build_bank
     from kgvad.anchors.text_encoders import TextEncoder as TextEncoder
     from kgvad.anchors.text_encoders import load_text_encoder as load_text_encoder
@@ -55,7 +56,9 @@ if TYPE_CHECKING:
     from kgvad.kg.tables import CategoryTable as CategoryTable
     from kgvad.kg.tables import load_table as load_table
     from kgvad.python_api import explain_video as explain_video
+    from kgvad.video.decode import Frame as Frame
     from kgvad.video.decode import VideoInfo as VideoInfo
+    from kgvad.video.decode import VideoReader as VideoReader
     from kgvad.video.encoders.base import VisualEncoder as VisualEncoder
     from kgvad.video.encoders.base import load_visual_encoder as load_visual_encoder
     from kgvad.video.extract import ExtractedVideo as ExtractedVideo
@@ -63,6 +66,9 @@ if TYPE_CHECKING:
     from kgvad.video.feature_store import FeatureStore as FeatureStore
     from kgvad.video.feature_store import Manifest as Manifest
     from kgvad.video.feature_store import VideoEntry as VideoEntry
+    from kgvad.video.frame_quality import FrameFacts as FrameFacts
+    from kgvad.video.frame_quality import RowFacts as RowFacts
+    from kgvad.video.sampling import EncoderOptions as EncoderOptions
     from kgvad.video.sampling import Sampling as Sampling
 
     __version__: str
@@ -71,6 +77,7 @@ _MODULES = {
     "Advance": "console",
     "AnchorBank": "anchors.bank",
     "BankConcept": "anchors.bank",
+    "BankHeader": "anchors.bank",
     "Batch": "detector.api",
     "Calibration": "explain.analysis.events",
     "Category": "kg.tables",
@@ -78,12 +85,15 @@ _MODULES = {
     "Concept": "kg.graph.concepts",
     "Database": "kg.store.database",
     "Detector": "detector.api",
+    "EncoderOptions": "video.sampling",
     "EventRule": "explain.analysis.events",
     "Explanation": "explain.explanation",
     "ExtractedVideo": "video.extract",
     "Fact": "kg.store.schema",
     "FeatureStore": "video.feature_store",
     "Fetch": "kg.store.schema",
+    "Frame": "video.decode",
+    "FrameFacts": "video.frame_quality",
     "GraphStore": "kg.store.cache",
     "Hierarchy": "kg.graph.traversal",
     "KgvadError": "errors",
@@ -95,6 +105,7 @@ _MODULES = {
     "Reach": "kg.graph.traversal",
     "Recipe": "detector.api",
     "Report": "explain.report",
+    "RowFacts": "video.frame_quality",
     "Run": "detector.run",
     "RunConfig": "detector.run",
     "Sampling": "video.sampling",
@@ -106,6 +117,7 @@ _MODULES = {
     "TransformersEncoder": "anchors.transformers_encoder",
     "VideoEntry": "video.feature_store",
     "VideoInfo": "video.decode",
+    "VideoReader": "video.decode",
     "VisualEncoder": "video.encoders.base",
     "build_bank": "anchors.build",
     "category_concepts": "kg.graph.concepts",

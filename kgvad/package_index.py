@@ -166,7 +166,9 @@ def _client(options: IndexOptions) -> PyPIClient:
         verify: ssl.SSLContext | bool = True
         if options.cert:
             place = Path(options.cert).expanduser()
-            verify = ssl.create_default_context(**{"capath" if place.is_dir() else "cafile": str(place)})
+            verify = ssl.create_default_context(
+                cafile=None if place.is_dir() else str(place), capath=str(place) if place.is_dir() else None
+            )
         client = PyPIClient(
             trusted_hosts=options.trusted_hosts,
             verify=verify,

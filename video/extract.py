@@ -23,7 +23,7 @@ from kgvad.processes import serve_parent, worker_context
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
 from kgvad.video.feature_arrays import check_finite, write_array
-from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, check_name
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, WindowRule, check_name
 from kgvad.video.frame_quality import FrameFacts, FrameMeter
 
 logger = logging.getLogger(__name__)
@@ -187,6 +187,7 @@ def entry_of(
 def manifest_of(encoder: VisualEncoder) -> Manifest:
     """An empty manifest for the features that ``encoder`` makes."""
     sampling = encoder.sampling
+    rule = sampling.rule()
     return Manifest(
         encoder=encoder.name,
         dim=encoder.dim,
@@ -196,7 +197,7 @@ def manifest_of(encoder: VisualEncoder) -> Manifest:
         temporal=sampling.temporal,
         stride=sampling.stride,
         columns=None if encoder.columns is None else list(encoder.columns),
-        rule=sampling.rule(),
+        rule=None if rule is None else WindowRule(**rule),
         fingerprint=encoder.fingerprint,
     )
 

@@ -134,7 +134,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     encoder: Annotated[str, Field(min_length=1)]
     dim: Annotated[int, Field(gt=0)]
     weights: str = "unknown"

@@ -66,11 +66,11 @@ class FrameFacts:
     def rows(self, spans: NDArray[np.int64]) -> RowFacts:
         """The same for rows of features that stand for frames [start, end), int64 [T, 2]."""
         parts = [slice(int(start), max(int(start) + 1, int(end))) for start, end in spans]
-        means = [
+        luma, contrast, change = (
             np.array([values[part].mean() for part in parts], np.float32)
             for values in (self.luma, self.contrast, self.change)
-        ]
-        return RowFacts(*means, tuple(_row_quality(self.kinds[part]) for part in parts))
+        )
+        return RowFacts(luma, contrast, change, tuple(_row_quality(self.kinds[part]) for part in parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class FrameMeter:
     def __call__(self, frame: Any, time_s: float) -> None:
         """Measure one PyAV frame that is shown at ``time_s``."""
         grey = self._reformatter.reformat(frame, WIDTH, HEIGHT, "gray", interpolation=Interpolation.AREA)
-        self.measure(grey.to_ndarray(), time_s)
+        self.measure(grey.to_ndarray().astype(np.uint8, copy=False), time_s)
 
     def measure(self, thumbnail: NDArray[np.uint8], time_s: float) -> None:
         """Measure a thumbnail, uint8 [48, 64]."""

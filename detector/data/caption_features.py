@@ -13,6 +13,7 @@ from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.console import track
 from kgvad.detector.data.captions import Captions, all_captions
 from kgvad.errors import FeatureError
+from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore, Manifest
 
 logger = logging.getLogger(__name__)
@@ -40,8 +41,7 @@ def embed_captions(captions: Captions, spans: NDArray[np.int64], encoder: TextEn
         first, last = np.searchsorted(frames, (start, end), side="left")
         first = min(first, max(last - 1, 0))
         means.append(vectors[first : max(last, first + 1)].mean(axis=0))
-    mean = np.stack(means)
-    return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True).clip(1e-6), dtype=np.float32)
+    return unit(np.asarray(np.stack(means), dtype=np.float32))
 
 
 def import_captions(

@@ -66,6 +66,16 @@ class Additive(Detector):
     source: ClassVar[str] = "ours"
     names_categories: ClassVar[bool] = True
     reads_columns: ClassVar[bool] = True
+    centre: Tensor
+    log_share: Tensor
+    videos: Tensor
+    abnormal_videos: Tensor
+    local_weight: Tensor
+    video_weight: Tensor
+    category_local_weight: Tensor
+    category_video_weight: Tensor
+    local_target: Tensor
+    video_target: Tensor
 
     def __init__(self, problem: Problem, config: AdditiveConfig) -> None:
         super().__init__(problem, config)

@@ -22,6 +22,7 @@ from kgvad.detector.run import Run
 from kgvad.detector.scoring.infer import infer
 from kgvad.errors import RunError
 from kgvad.files import DAMAGED, replacing
+from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore
 
 EXEMPLARS = "exemplars.safetensors"
@@ -62,8 +63,8 @@ class Exemplars:
     def nearest(self, features: Features, count: int = 3) -> list[Match]:
         """The ``count`` exemplars most similar to ``features`` [T, D], best first; only positive similarities."""
         centre = self.vectors.astype(np.float64).mean(axis=0)
-        known = _unit(self.vectors.astype(np.float64) - centre)
-        similarity = known @ _unit(pool(features) - centre)
+        known = unit(self.vectors.astype(np.float64) - centre)
+        similarity = known @ unit(pool(features) - centre)
         return [
             Match(
                 self.videos[index],
@@ -159,8 +160,4 @@ def peak(scores: NDArray[np.floating]) -> tuple[int, int]:
 
 def pool(features: Features) -> NDArray[np.float64]:
     """Mean of the unit-length features [T, D], float64 [D]."""
-    return np.asarray(_unit(np.asarray(features, dtype=np.float64)).mean(axis=0))
-
-
-def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
+    return np.asarray(unit(np.asarray(features, dtype=np.float64)).mean(axis=0))

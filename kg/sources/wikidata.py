@@ -103,7 +103,9 @@ class WikidataClient:
         wrapper.setOnlyConneg(True)  # no "format=json" parameters, which only some services know
         wrapper.setQuery(query)
         encoded = wrapper._createRequest()  # the one way to a request that is not sent yet
-        return Request("POST", encoded.full_url, dict(encoded.header_items()), encoded.data)
+        body = encoded.data
+        assert isinstance(body, bytes)  # SPARQLWrapper encodes the form
+        return Request("POST", encoded.full_url, dict(encoded.header_items()), body)
 
     def items(self, qids: Iterable[str]) -> Batch:
         """Terms of items, titles of their English articles, and their statements."""

@@ -14,7 +14,7 @@ WRONG = {
     "train --epochs x": "--epochs",
     "score missing --run . --output out": "missing does not exist",
     "score . --run missing --output out": "missing does not exist; make one with: kgvad train",
-    "score . --run . --output out --format xml": "--format 'xml' is unknown",
+    "score . --run . --output out --format xml": "unknown --format 'xml'",
     "evaluate missing": "missing does not exist; make one with: kgvad train",
     "evaluate . --features missing": "missing does not exist",
     "extract missing.mp4": "missing.mp4 does not exist",

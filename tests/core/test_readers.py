@@ -81,7 +81,7 @@ READERS = {
     "run config": (
         lambda path: read_config(path.parent), "config.json", b'{"version": 1, "detector": "anchor-aligned"}',
     ),
-    "examples": (lambda path: Exemplars.load(path.parent), "examples.safetensors", b""),
+    "exemplars": (lambda path: Exemplars.load(path.parent), "exemplars.safetensors", b""),
     "manifest": (
         lambda path: FeatureStore.open(path.parent), "manifest.json",
         Manifest(encoder="e", dim=2).model_dump_json().encode(),
@@ -102,7 +102,7 @@ READERS = {
     "references": (read_references, "r.json", b'{"v": ["a man falls"]}'),
     "report": (lambda path: Report.read(path), "r.json", b'{"schema_version": "1.1"}'),
 }  # fmt: skip
-GOOD = [name for name, (_, _, content) in READERS.items() if name not in ("run config", "examples", "table", "report")]
+GOOD = [name for name, (_, _, content) in READERS.items() if name not in ("run config", "exemplars", "table", "report")]
 UNDECIDED = (b"", b"\x00" * 64, b"\xff\xfe\x00", b"null", b"17", b'"x"', b"[]", b"{}", b"[[[[", b"\x1f\x8b\x08")
 
 
@@ -248,7 +248,7 @@ def test_a_gzip_bomb_is_bounded(tmp_path, monkeypatch):
     assert "is larger than 1 MB" in read("captions gz", tmp_path, gzip.compress(b" " * (4 << 20)))
 
 
-@pytest.mark.parametrize("name", ["bank", "examples"])
+@pytest.mark.parametrize("name", ["bank", "exemplars"])
 def test_a_safetensors_header_that_claims_terabytes_is_refused(name, tmp_path):
     for claim in (1 << 40, (1 << 64) - 1, 50):
         assert isinstance(read(name, tmp_path, struct.pack("<Q", claim) + b'{"a":1}'), str)

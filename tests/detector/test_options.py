@@ -8,7 +8,6 @@ from kgvad.detector.api import Problem, Recipe
 from kgvad.detector.registry import build, detector_class, detector_names
 from kgvad.detector.run import TrainConfig
 
-
 COLUMNS = tuple(f"action {index}" for index in range(16))
 
 

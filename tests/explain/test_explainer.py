@@ -232,7 +232,7 @@ WRONG = {
     "language": (("{video}", "-l", "xx"), 2, "no phrases"),
     "templates": (("{video}", "--templates", "nowhere"), 2, "not a folder"),
     "scores missing": (("{video}", "--scores", "none.json"), 1, "none.json"),
-    "scores of another form": (("{video}", "--scores", "{video}"), 2, "form of scores"),
+    "scores of another form": (("{video}", "--scores", "{video}"), 2, "format of scores"),
     "folder without output": (("{folder}",), 2, "--output"),
     "run that is none": (("{video}", "--run", "{folder}"), 1, "not a run"),
     "bank that is none": (("{video}", "--scores", "{scores}", "--anchors", "{scores}"), 1, "build it again"),

@@ -74,5 +74,5 @@ def _provenance(state: Mapping[str, Tensor], source_sha256: str) -> dict[str, st
     for key in sorted(state):
         tensor = state[key].contiguous()
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy())
+        digest.update(tensor.numpy().tobytes())
     return {"version": "2", "source_sha256": source_sha256, "tensors_sha256": digest.hexdigest()}

@@ -122,9 +122,9 @@ def test_ridges_count_less_with_more_videos_and_labels_set_the_shares():
     batch = Batch(features, lengths, torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]), 1)
     few = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
     found.observe_labels(few)
-    assert float(found.losses(found(features, lengths), batch)["ridge"]) == pytest.approx(150 * 6 / 2, rel=1e-4)
+    assert found.losses(found(features, lengths), batch)["ridge"].item() == pytest.approx(150 * 6 / 2, rel=1e-4)
     found.observe_labels(few.repeat(10, 1))
-    assert float(found.losses(found(features, lengths), batch)["ridge"]) == pytest.approx(150 * 6 / 20, rel=1e-4)
+    assert found.losses(found(features, lengths), batch)["ridge"].item() == pytest.approx(150 * 6 / 20, rel=1e-4)
     assert found.log_share.exp().tolist() == pytest.approx([1.0, 0.05])
 
 
