@@ -24,7 +24,7 @@ SCHEMAS = "schemas"  # folder of the built site
 
 def formats() -> dict[str, tuple[str, str, type[BaseModel]]]:
     """File formats: heading, what the file is, and the model of its JSON."""
-    from kgvad.anchors.bank import _Header as BankHeader
+    from kgvad.anchors.bank import BankHeader
     from kgvad.detector.run import RunConfig
     from kgvad.detector.scoring.scores import Origin
     from kgvad.explain.report import Report
