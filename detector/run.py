@@ -6,6 +6,7 @@ anchors.safetensors   its anchor bank, if any
 history.jsonl         one line per epoch
 resume.safetensors    only while training is unfinished
 metrics.json          written by ``kgvad evaluate``
+thresholds.json       onset threshold measured on held-out training videos, if any
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from kgvad.anchors.transformers_encoder import TransformersEncoder
 
 MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.safetensors", "history.jsonl"
-RESUME, METRICS = "resume.safetensors", "metrics.json"
+RESUME, METRICS, THRESHOLDS = "resume.safetensors", "metrics.json", "thresholds.json"
 VERSION: Final = 2  # of config.json
 
 
@@ -110,6 +111,19 @@ class RunConfig(TrainConfig):
     abnormal_videos: int
 
 
+class RunThresholds(BaseModel):
+    """What held-out folds of the training videos say about the onset threshold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    onset: float = Field(gt=0, le=1, description="Score at which an event starts.")
+    false_alarm_rate: float = Field(ge=0, le=1, description="Share of held-out normal videos with a higher score.")
+    miss_rate: float = Field(ge=0, le=1, description="Share of held-out abnormal videos without a higher score.")
+    normal_videos: int = Field(ge=0, description="Held-out normal videos.")
+    abnormal_videos: int = Field(ge=0, description="Held-out abnormal videos.")
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A trained detector, ready to score.
@@ -126,6 +140,8 @@ class Run:
         Its anchor bank, or ``None``.
     fingerprint
         SHA-256 of its parameters, first 16 digits.
+    thresholds
+        Onset threshold from held-out training videos, or ``None``.
     """
 
     folder: Path
@@ -133,6 +149,7 @@ class Run:
     detector: Detector
     bank: AnchorBank | None
     fingerprint: str
+    thresholds: RunThresholds | None = None
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "cpu") -> Run:
@@ -160,7 +177,21 @@ class Run:
         except DAMAGED as error:
             reason = " ".join(str(error).split())[:160]
             raise RunError(f"{folder / MODEL} is damaged or of another detector: {reason}", "train again") from error
-        return cls(folder, config, detector.eval().to(device), bank, sha256(folder / MODEL)[:16])
+        fingerprint = sha256(folder / MODEL)[:16]
+        return cls(folder, config, detector.eval().to(device), bank, fingerprint, read_thresholds(folder))
+
+
+def read_thresholds(folder: Path) -> RunThresholds | None:
+    """The ``thresholds.json`` of a run folder, if there is one."""
+    path = folder / THRESHOLDS
+    if not path.exists():
+        return None
+    remedy = "delete it, and give --onset"
+    try:
+        return RunThresholds.model_validate(read_json(path, RunError, remedy))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}", remedy) from error
 
 
 def read_config(folder: Path) -> RunConfig:

@@ -179,6 +179,17 @@ class Severity(ReportPart):
     category: str
 
 
+class Contribution(ReportPart):
+    """A term of the sum that decided the category: a named feature column, and the concept it is closest to."""
+
+    name: str  # of the column, such as an action
+    value: float  # for (positive) or against (negative) the category, relative to the mean of the categories
+    concept: str | None = None
+    qid: str | None = None
+    path_text: str | None = None
+    similarity: float | None = None  # cosine of the column's name and the concept
+
+
 class Event(ReportPart):
     """A run of abnormal snippets."""
 
@@ -195,6 +206,7 @@ class Event(ReportPart):
     categories: tuple[CategoryShare, ...] = ()  # most likely first; empty where nothing is known
     severity: Severity | None = None
     evidence: tuple[Evidence, ...] = ()
+    contributions: tuple[Contribution, ...] = ()  # those for the first category first
     contrast: Contrast | None = None
     similar: tuple[Similar, ...] = ()
     actions: tuple[Action, ...] = ()

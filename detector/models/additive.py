@@ -67,6 +67,7 @@ class Additive(Detector):
     names_categories: ClassVar[bool] = True
     reads_columns: ClassVar[bool] = True
     centre: Tensor
+    column_vectors: Tensor  # [D, d], names of the columns by the bank's text encoder; 0 without a bank
     log_share: Tensor
     videos: Tensor
     abnormal_videos: Tensor
@@ -88,7 +89,10 @@ class Additive(Detector):
         columns, count = problem.dim, len(problem.categories)
         self.named = [index for index in range(count) if index != problem.normal]
         prior = torch.zeros(columns, count - 1)
+        width = 0 if problem.anchors is None else problem.anchors.shape[1]
+        self.register_buffer("column_vectors", torch.zeros(columns, width, dtype=torch.float16))
         if problem.column_vectors is not None and problem.anchors is not None:
+            self.column_vectors.copy_(problem.column_vectors)
             prior = config.prior * text_prior(problem.column_vectors, problem.anchors[self.named])
         self.register_buffer("centre", torch.zeros(columns))
         self.register_buffer("log_share", torch.zeros(count - 1))  # log frequency of the categories in training

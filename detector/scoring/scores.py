@@ -9,11 +9,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgvad.detector.scoring.formats import CODECS, codec_for
 from kgvad.detector.scoring.formats.json_format import REMEDY
@@ -42,6 +42,7 @@ class Origin(BaseModel):
     run_fingerprint: str | None = None
     bank: str | None = None  # file of the anchor bank
     bank_fingerprint: str | None = None
+    onset: Annotated[float, Field(gt=0, le=1)] | None = None  # score at which an event starts, measured in training
     notes: list[str] = []  # sentences that a reader of the report should know
 
 

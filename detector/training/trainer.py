@@ -28,6 +28,7 @@ from kgvad.detector.run import (
     METRICS,
     MODEL,
     RESUME,
+    THRESHOLDS,
     Run,
     RunConfig,
     make_problem,
@@ -317,7 +318,15 @@ def is_finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
             f"{folder} holds a run with other settings ({', '.join(differences)})",
             "name another place with --run, or give --overwrite",
         )
-    for name in (MODEL, RESUME, HISTORY, METRICS, ANCHORS, CONFIG):  # the config last: a kill leaves a visible run
+    for name in (
+        MODEL,
+        RESUME,
+        HISTORY,
+        METRICS,
+        THRESHOLDS,
+        ANCHORS,
+        CONFIG,
+    ):  # the config last: a kill leaves a visible run
         (folder / name).unlink(missing_ok=True)
     return False
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.scoring.scores import Scores
+from kgvad.explain.analysis.contributions import cited_contributions
 from kgvad.explain.analysis.events import (
     EventRule,
     EventSpan,
@@ -25,7 +26,7 @@ from kgvad.explain.analysis.evidence import (
     evidence_for,
     item_labels,
 )
-from kgvad.explain.report import CategoryShare, Contrast, Evidence, KeyFrame, Similar
+from kgvad.explain.report import CategoryShare, Contrast, Contribution, Evidence, KeyFrame, Similar
 from kgvad.explain.scorers.base import ScoredVideo
 from kgvad.explain.text import plain, words
 
@@ -45,6 +46,8 @@ class AnalysedEvent:
         Abnormal categories with their shares, largest first; empty where the scores name none.
     evidence
         Concepts cited for the first category.
+    contributions
+        Named columns that decided the first category, where its logit is a sum of them.
     contrast
         The concept that distinguishes the first category from the second.
     similar
@@ -58,6 +61,7 @@ class AnalysedEvent:
     span: EventSpan
     categories: tuple[CategoryShare, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
     contrast: Contrast | None = None
     similar: tuple[Similar, ...] = ()
     key_frames: tuple[KeyFrame, ...] = ()
@@ -136,11 +140,21 @@ def _analyse_event(
         span=span,
         categories=tuple(categories),
         evidence=evidence,
+        contributions=_contributions(scored, span, categories),
         contrast=contrast,
         similar=_similar(scored, span, texts),
         key_frames=key_frames(scored.scores, span, times),
         caption=_caption(scored, span),
     )
+
+
+def _contributions(
+    scored: ScoredVideo, span: EventSpan, categories: Sequence[CategoryShare]
+) -> tuple[Contribution, ...]:
+    names = scored.scores.categories
+    if scored.terms is None or not categories or names is None or categories[0].name not in names:
+        return ()
+    return cited_contributions(scored.terms, span, list(names), categories[0].name, scored.bank)
 
 
 def _evidence(

@@ -143,6 +143,7 @@ def _event(scored: ScoredVideo, analysis: Analysis, event: AnalysedEvent, number
         categories=event.categories[:MAX_CATEGORIES],
         severity=_severity(event),
         evidence=event.evidence,
+        contributions=event.contributions,
         contrast=event.contrast,
         similar=event.similar,
         actions=found.actions,

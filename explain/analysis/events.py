@@ -69,6 +69,9 @@ the annotations rose from .28 to .32 (other half: .20 to .24)."""
 
 def default_rule(origin: Origin, scores: NDArray[np.floating] | None = None) -> EventRule:
     """The rule for scores of this origin; for pixels alone it also depends on the scores, float [T]."""
+    if origin.onset is not None:
+        default = EventRule()
+        return EventRule(onset=origin.onset, offset=origin.onset * default.offset / default.onset)
     if origin.scorer != "training-free" or origin.names_categories != "no":
         return EventRule()
     from kgvad.detector.scoring.training_free import TrainingFreeRule  # imports torch; a file of scores needs none

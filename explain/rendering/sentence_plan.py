@@ -107,6 +107,7 @@ def _event(report: Report, index: int) -> list[PlannedSentence]:
         *_category(event, at, is_hint),
         _subtitle(event, at, is_hint),
         *_evidence(event, at, is_hint),
+        *_contributions(event, at),
         *_similar(event, at),
         *_actions(event, at),
         *_hints(event, at),
@@ -174,6 +175,17 @@ def _evidence(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
         fields |= {"category_text": f"{at}/categories/0/text", "rival_text": f"{at}/categories/1/text"}
         key = "contrast_alone" if event.outside_score is None else "contrast"
         sentences.append(PlannedSentence(f"{place}/contrast", key, fields))
+    return sentences
+
+
+def _contributions(event: Event, at: str) -> list[PlannedSentence]:
+    place, sentences = f"event/{event.number}/contributions", []
+    if event.contributions:
+        fields = _pick(f"{at}/categories/0", ("name", "text"))
+        sentences.append(PlannedSentence(place, "contributions_intro", fields))
+    for i in range(len(event.contributions)):
+        fields = _pick(f"{at}/contributions/{i}", ("name", "value", "concept", "path_text"))
+        sentences.append(PlannedSentence(f"{place}/{i}", "contribution", fields))
     return sentences
 
 

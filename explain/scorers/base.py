@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +22,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class ColumnTerms:
+    """Contributions of named feature columns to the category logits of one video.
+
+    Attributes
+    ----------
+    columns
+        Names of the D columns.
+    vectors
+        float32 [D, d]: the names by the text encoder of the anchor bank.
+    over
+        Contributions [C, D] over the snippets [first, stop); each row sums to the logit of a category less its bias.
+    """
+
+    columns: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    over: Callable[[int, int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
 class ScoredVideo:
     """Anomaly scores of one video, with everything that they were computed from.
 
@@ -37,6 +56,8 @@ class ScoredVideo:
         Frame and caption, in the order of frames.
     bank
         The anchor bank that the scores were computed with.
+    terms
+        Contributions of named columns, where the detector's logits are sums of them.
     exemplars
         Abnormal segments of the training videos that the run stores.
     scores_file, captions_file
@@ -48,6 +69,7 @@ class ScoredVideo:
     features: NDArray[np.floating] | None = None
     captions: Captions | None = None
     bank: AnchorBank | None = None
+    terms: ColumnTerms | None = None
     exemplars: Exemplars | None = None
     scores_file: str | None = None
     captions_file: str | None = None

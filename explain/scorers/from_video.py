@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kgvad.console import progress
 from kgvad.errors import UsageError
-from kgvad.explain.scorers.base import ScoredVideo, file_state, note_added_categories
+from kgvad.explain.scorers.base import ColumnTerms, ScoredVideo, file_state, note_added_categories
 from kgvad.video.decode import probe
 
 if TYPE_CHECKING:
@@ -67,6 +70,7 @@ class RunScorer:
             features=made.features,
             captions=captions,
             bank=self.run.bank,
+            terms=column_terms(self.run, made.features),
             exemplars=self.exemplars,
             captions_file=file_name(self.captions),
         )
@@ -160,6 +164,27 @@ class CaptionScorer:
     def identity(self) -> str:
         parts = ("captions", file_state(self.captions), self.encoder.fingerprint, self.bank.fingerprint)
         return "\n".join(parts)
+
+
+def column_terms(run: Run, features: NDArray[np.floating]) -> ColumnTerms | None:
+    """Contributions of the named columns in a video with features [T, D], where the run's logits are sums of them."""
+    import torch
+
+    if features.ndim != 2 or not run.config.columns:
+        return None
+    detector = run.detector
+    device = next(detector.parameters()).device
+    x = torch.from_numpy(np.asarray(features, np.float32)).to(device)
+    vectors = getattr(detector, "column_vectors", None)
+    if vectors is None or detector.contributions(x, 0, len(x)) is None:
+        return None
+
+    def over(first: int, stop: int) -> NDArray[np.float32]:
+        found = detector.contributions(x, first, stop)
+        assert found is not None
+        return np.asarray(found.cpu().numpy(), np.float32)
+
+    return ColumnTerms(run.config.columns, np.asarray(vectors.float().cpu().numpy()), over)
 
 
 def encode(video: Path, encoder: VisualEncoder) -> ExtractedVideo:

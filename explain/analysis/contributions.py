@@ -1,0 +1,59 @@
+"""Which named feature columns decided the category of an event: terms of the sum that is the category's logit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kgvad.anchors.bank import AnchorBank
+from kgvad.explain.analysis.events import EventSpan
+from kgvad.explain.report import Contribution
+from kgvad.explain.scorers.base import ColumnTerms
+from kgvad.explain.text import plain
+from kgvad.vectors import unit
+
+MAX_FOR, MAX_AGAINST = 5, 2  # cited for and against a category
+MIN_SIMILARITY = 0.4  # cosine from which a concept is named beside a column
+
+
+def cited_contributions(
+    terms: ColumnTerms, span: EventSpan, categories: list[str], category: str, bank: AnchorBank | None
+) -> tuple[Contribution, ...]:
+    """The largest contributions for and against ``category`` during an event, by size, those for it first.
+
+    A contribution is the term of a column in the logit of the category less its mean over the abnormal categories, so
+    what raises all categories alike is not cited. All terms add up to the lead of the category, less the biases.
+
+    Parameters
+    ----------
+    categories
+        C names, in the order of the logits.
+    bank
+        Names the concept that a column's name is closest to; ``None``: no concept is named.
+    """
+    values = terms.over(*span.snippets)
+    abnormal = [index for index, row in enumerate(values) if row.any()]
+    lead = values[categories.index(category)] - values[abnormal].mean(0)
+    order = np.argsort(-lead, kind="stable")
+    found = [int(i) for i in order[:MAX_FOR] if lead[i] > 0]
+    against = [int(i) for i in order[::-1][:MAX_AGAINST] if lead[i] < 0]
+    return tuple(_contribution(terms, index, float(lead[index]), category, bank) for index in [*found, *against])
+
+
+def _contribution(terms: ColumnTerms, index: int, value: float, category: str, bank: AnchorBank | None) -> Contribution:
+    name = plain(terms.columns[index])
+    if bank is None or category not in bank.categories:
+        return Contribution(name=name, value=round(value, 4))
+    own = np.flatnonzero(bank.concept_category == bank.categories.index(category))
+    similarity = unit(bank.concept_vectors[own]) @ unit(terms.vectors[index])
+    best = int(own[int(similarity.argmax())])
+    if similarity.max() < MIN_SIMILARITY:
+        return Contribution(name=name, value=round(value, 4))
+    concept = bank.concepts[best]
+    return Contribution(
+        name=name,
+        value=round(value, 4),
+        concept=plain(concept.text),
+        qid=concept.qid,
+        path_text=None if concept.path_text is None else plain(concept.path_text),
+        similarity=round(float(similarity.max()), 4),
+    )
