@@ -1,4 +1,4 @@
-"""Train the run that is shipped with kgvad (detector/shipped/ucf-actions), and measure it on the official test list.
+"""Train the run that is shipped with kgvad (detector/shipped/ucf_actions), and measure it on the official test list.
 
     python benchmarks/train_shipped.py SHARED --centre STORE [STORE...] [--seeds 10] [--output FOLDER] [--test]
 
@@ -89,7 +89,10 @@ def own_centre(stores: Sequence[Path]) -> torch.Tensor:
 def mean_run(runs: Sequence[Run], centre: torch.Tensor, folder: Path) -> Run:
     """Write the run whose parameters are the mean of those of ``runs``, with the centre of kgvad's own features."""
     states = [run.detector.state_dict() for run in runs]
-    state = {name: torch.stack([one[name].float() for one in states]).mean(0) for name in states[0]}
+    state = {
+        name: torch.stack([one[name].float() for one in states]).mean(0).to(value.dtype)
+        for name, value in states[0].items()
+    }
     state["centre"] = centre
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in state.items()}, folder / MODEL)
@@ -137,7 +140,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("--centre", type=Path, nargs="+", required=True)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--output", type=Path, default=Path("detector/shipped/ucf-actions"))
+    parser.add_argument("--output", type=Path, default=Path("detector/shipped/ucf_actions"))
     parser.add_argument("--test", action="store_true", help="open the test list")
     arguments = parser.parse_args()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgvad.errors import KgvadError, RunError, UsageError
+from kgvad.errors import KgvadError, RunError, UsageError, WeightsError
 from kgvad.session import Session
 
 if TYPE_CHECKING:
@@ -177,6 +177,24 @@ def _captions(session: Session, request: ExplainRequest) -> Scorer | None:
     return CaptionScorer(request.captions, encoder, bank, text_encoder, request.queries)
 
 
+def _shipped_run(session: Session, request: ExplainRequest) -> Scorer | None:
+    """The run that comes with kgvad, where it knows the dataset and sees every frame."""
+    from kgvad.detector.shipped import UCF_ACTIONS
+    from kgvad.settings import DEFAULT_DATASET
+
+    _no_features(request)
+    if request.encoder is not None or request.queries or session.dataset != DEFAULT_DATASET:
+        return None  # another encoder, other categories
+    if request.stride != SNIPPET:
+        logger.info("footage with one frame per snippet shows no movement: unusual stretches only, by change of pixels")
+        return None
+    try:
+        return _run_scorer(session, request, UCF_ACTIONS)
+    except WeightsError as error:
+        logger.warning("the shipped run needs I3D: %s; unusual stretches only, by change of pixels", error.message)
+        return None
+
+
 def _training_free(session: Session, request: ExplainRequest) -> Scorer:
     """The video alone: change and novelty of features, with a joint encoder compared with the anchors."""
     from kgvad.explain.scorers.from_video import TrainingFreeScorer
@@ -198,6 +216,7 @@ CANDIDATES: tuple[Callable[[Session, ExplainRequest], Scorer | None], ...] = (
     _named_run,
     _default_run,
     _captions,
+    _shipped_run,
     _training_free,
 )
 

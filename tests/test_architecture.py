@@ -39,7 +39,7 @@ LAYERS = {
         {"registry"},
         {"data"},
         {"run"},
-        {"models"},
+        {"models", "shipped"},
         {"scoring"},
         {"evaluation"},
         {"training"},

@@ -99,10 +99,11 @@ class Additive(Detector):
         self.register_buffer("videos", torch.ones(()))
         self.register_buffer("abnormal_videos", torch.ones(()))
         for name in ("local", "video"):
-            self.register_buffer(f"{name}_target", torch.zeros(columns))  # the ridges shrink towards the targets
+            # the ridges shrink towards the targets; only training reads them, which computes them anew
+            self.register_buffer(f"{name}_target", torch.zeros(columns), persistent=False)
             self.register_parameter(f"{name}_weight", nn.Parameter(torch.zeros(columns)))
         for name in ("category_local", "category_video"):
-            self.register_buffer(f"{name}_target", prior.clone())
+            self.register_buffer(f"{name}_target", prior.clone(), persistent=False)
             self.register_parameter(f"{name}_weight", nn.Parameter(prior.clone()))
         self.bias = nn.Parameter(torch.zeros(()))
         self.category_bias = nn.Parameter(torch.zeros(count - 1))

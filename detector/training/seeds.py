@@ -14,12 +14,13 @@ from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import TrainingSample, load_samples
 from kgvad.detector.registry import detector_class
-from kgvad.detector.run import RunConfig, TrainConfig
+from kgvad.detector.run import Run, RunConfig, TrainConfig
 from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.exemplars import write_exemplars
 from kgvad.detector.training.inputs import TrainingData
 from kgvad.detector.training.process_pool import run_in_parallel
 from kgvad.detector.training.tensorboard import TensorBoardLogger
+from kgvad.detector.training.thresholds import FOLDS, SMALL_SET, measure_thresholds, save_thresholds
 from kgvad.detector.training.trainer import Trainer
 from kgvad.errors import FeatureError, UsageError
 
@@ -44,6 +45,9 @@ class Training:
         Replace runs with other settings.
     tensorboard
         Log the metrics for TensorBoard.
+    threshold_folds
+        Folds of training videos that are held out in turn to measure the onset threshold; 0: none. ``None``: a few
+        where the training set is small.
     """
 
     config: TrainConfig
@@ -52,6 +56,7 @@ class Training:
     device: str = "cpu"
     overwrite: bool = False
     tensorboard: bool = False
+    threshold_folds: int | None = None
 
 
 def train_seeds(training: Training, count: int = 1, jobs: int = 1) -> Iterator[Path]:
@@ -154,6 +159,26 @@ def _train_seed(
     run = trainer.fit()
     if ProcessGroup(training.device).is_main:
         write_exemplars(run, data.store, data.truth)
+        _measure_thresholds(training, samples, run)
+
+
+def _measure_thresholds(training: Training, samples: Sequence[TrainingSample], run: Run) -> None:
+    folds, data = training.threshold_folds, training.data
+    if folds is None:
+        folds = FOLDS if run.config.videos <= SMALL_SET else 0
+    if not folds or run.thresholds is not None or ProcessGroup(training.device).world_size > 1:
+        return
+
+    def train(part: Sequence[TrainingSample], folder: Path) -> Run:
+        abnormal = {sample.video for sample in part if not sample.target[run.config.normal]}
+        counts = {"videos": len({sample.video for sample in part}), "abnormal_videos": len(abnormal)}
+        config = run.config.model_copy(update=counts)
+        trainer = Trainer(part, config, folder, bank=data.bank, text_encoder=data.text_encoder, device=training.device)
+        return trainer.fit()
+
+    found = measure_thresholds(samples, run.config.normal, train, folds=folds, seed=run.config.seed)
+    if found is not None:
+        save_thresholds(run, found)
 
 
 def _train_in_worker(task: tuple[Training, int, Path]) -> None:

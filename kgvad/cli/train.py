@@ -160,6 +160,16 @@ def train(
             "--precision", help="fp32, or bf16 for mixed precision. Default: fp32.", rich_help_panel=PERFORMANCE
         ),
     ] = None,
+    threshold_folds: Annotated[
+        int | None,
+        typer.Option(
+            "--threshold-folds",
+            min=0,
+            help="Folds of training videos held out in turn to measure the onset threshold; each is one more training. "
+            "0: none. Default: 4 for up to 300 videos, else 0.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     device: Device = None,
 ) -> None:
     """Train a detector on videos with video-level labels.
@@ -216,7 +226,7 @@ def train(
         tools = FolderTools(session.visual_encoder, session.text_encoder, lambda: session.graph)
         with ProcessGroup(session.device).main_process_first():
             data = find_training_data(session.dataset_ref, sources, chosen, tools)
-        training = Training(chosen, data, session.run_folder, session.device, overwrite, tensorboard)
+        training = Training(chosen, data, session.run_folder, session.device, overwrite, tensorboard, threshold_folds)
         for folder in train_seeds(training, seeds, jobs):
             print(folder)
 
