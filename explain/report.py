@@ -240,6 +240,7 @@ class Summary(ReportPart):
     top_event: int | None  # number of the event with the highest score
     highest_score: Share
     highest_s: Seconds
+    excluded_s: Seconds = 0.0  # black frames, title cards, fades and the like, which were not scored
 
 
 class Sentence(ReportPart):
@@ -260,6 +261,7 @@ LimitationKey = Literal[
     "built_in_thresholds",
     "all_abnormal",
     "short_video",
+    "excluded",
     "no_sound",
     "closed_list",
     "concepts_not_causal",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kgvad.detector.api import Recipe as Recipe
     from kgvad.detector.run import Run as Run
     from kgvad.detector.run import RunConfig as RunConfig
+    from kgvad.detector.run import RunThresholds as RunThresholds
     from kgvad.detector.scoring.infer import score_features as score_features
     from kgvad.detector.scoring.scores import Origin as Origin
     from kgvad.detector.scoring.scores import Scores as Scores
@@ -108,6 +109,7 @@ _MODULES = {
     "RowFacts": "video.frame_quality",
     "Run": "detector.run",
     "RunConfig": "detector.run",
+    "RunThresholds": "detector.run",
     "Sampling": "video.sampling",
     "Scores": "detector.scoring.scores",
     "Term": "kg.store.schema",

@@ -117,6 +117,8 @@ def analyse(
     times = snippet_times(scores, scored.info)
     spans = find_events(scores, rule, times)
     outside = outside_events(scores, spans)
+    if scored.excluded is not None:
+        outside &= ~scored.excluded
     return Analysis(
         rule=rule,
         times=times,

@@ -102,7 +102,7 @@ def build_report(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts | N
             sha256=facts.sha256,
         ),
         method=_method(scored, analysis, facts),
-        summary=_summary(scores, analysis, events, duration),
+        summary=_summary(scored, analysis, events, duration),
         events=events,
         curve=Curve(
             start_s=tuple(_seconds(value) for value in times[:, 0]),
@@ -114,8 +114,11 @@ def build_report(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts | N
     )
 
 
-def _summary(scores: Scores, analysis: Analysis, events: tuple[Event, ...], duration: float) -> Summary:
+def _summary(scored: ScoredVideo, analysis: Analysis, events: tuple[Event, ...], duration: float) -> Summary:
+    scores = scored.scores
     peak = int(scores.scores.argmax())
+    lengths = analysis.times[:, 1] - analysis.times[:, 0]
+    excluded_s = 0.0 if scored.excluded is None else float(lengths[scored.excluded].sum())
     abnormal_s = sum(event.duration_s for event in events)
     return Summary(
         events=len(events),
@@ -124,6 +127,7 @@ def _summary(scores: Scores, analysis: Analysis, events: tuple[Event, ...], dura
         top_event=max(events, key=lambda event: event.peak_score).number if events else None,
         highest_score=_share(scores.scores[peak]),
         highest_s=_seconds(analysis.times[peak].mean()),
+        excluded_s=_seconds(excluded_s),
     )
 
 
@@ -241,6 +245,8 @@ def _limitations(
         found.append("all_abnormal")
     elif duration < SHORT_VIDEO_S and not origin.trained:
         found.append("short_video")
+    if scored.excluded is not None:
+        found.append("excluded")
     if facts.calibration is None:
         found.append("built_in_thresholds")
     return (*found, "no_sound", "not_a_judgement")

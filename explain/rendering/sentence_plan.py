@@ -18,6 +18,7 @@ LIMITATION_FIELDS: dict[LimitationKey, dict[str, str]] = {
     "built_in_thresholds": {"onset": "/method/detection/onset"},
     "all_abnormal": {"share": "/summary/abnormal_share"},
     "short_video": {"duration_s": "/video/duration_s"},
+    "excluded": {"excluded_s": "/summary/excluded_s"},
     "concepts_not_causal": {"trained": "/method/trained"},
     "closed_list": {"names_categories": "/method/names_categories"},
     "no_sound": {"limitations": "/limitations"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -56,6 +56,9 @@ class ScoredVideo:
         Frame and caption, in the order of frames.
     bank
         The anchor bank that the scores were computed with.
+    excluded
+        Snippets without a scene (black, title card, fade) or, where pixels alone are compared, with a cut or a camera
+        move, bool [T]; ``None``: none.
     terms
         Contributions of named columns, where the detector's logits are sums of them.
     exemplars
@@ -69,6 +72,7 @@ class ScoredVideo:
     features: NDArray[np.floating] | None = None
     captions: Captions | None = None
     bank: AnchorBank | None = None
+    excluded: NDArray[np.bool_] | None = None
     terms: ColumnTerms | None = None
     exemplars: Exemplars | None = None
     scores_file: str | None = None
@@ -101,6 +105,26 @@ def file_state(path: Path | None) -> str:
         return sha256(path)
     states = [(one.as_posix(), one.stat()) for one in sorted(path.rglob("*")) if one.is_file()]
     return json.dumps([(name, state.st_size, state.st_mtime_ns) for name, state in states])
+
+
+NO_SCENE = ("black", "flat", "fade")
+NO_CONTINUITY = ("cut", "camera")  # what changes is the picture, not the scene
+
+
+def exclude_snippets(
+    scores: Scores, quality: Sequence[str] | None, kinds: Sequence[str]
+) -> tuple[Scores, NDArray[np.bool_] | None]:
+    """``scores`` with the lowest score of the video at snippets of these kinds, and which they are, bool [T].
+
+    Such snippets neither start an event nor stand for the normal part of the video.
+    """
+    if quality is None or len(quality) != len(scores.scores):
+        return scores, None
+    excluded = np.isin(np.array(quality), kinds)
+    if not excluded.any() or excluded.all():
+        return scores, None
+    values = np.where(excluded, scores.scores[~excluded].min(), scores.scores).astype(np.float32)
+    return replace(scores, scores=values), excluded
 
 
 def note_added_categories(scores: Scores, queries: Iterable[str]) -> Scores:

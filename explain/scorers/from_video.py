@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from kgvad.console import progress
 from kgvad.errors import UsageError
-from kgvad.explain.scorers.base import ColumnTerms, ScoredVideo, file_state, note_added_categories
+from kgvad.explain.scorers.base import (
+    NO_CONTINUITY,
+    NO_SCENE,
+    ColumnTerms,
+    ScoredVideo,
+    exclude_snippets,
+    file_state,
+    note_added_categories,
+)
 from kgvad.video.decode import probe
 
 if TYPE_CHECKING:
@@ -64,12 +72,14 @@ class RunScorer:
             encoder_fingerprint=self.encoder.fingerprint,
             text=caption_input(self.run, captions, made.entry, str(next(self.run.detector.parameters()).device)),
         )
+        scores, excluded = exclude_snippets(scores, made.entry.quality, NO_SCENE)
         return ScoredVideo(
             scores=note_added_categories(scores, self.queries),
             info=made.info,
             features=made.features,
             captions=captions,
             bank=self.run.bank,
+            excluded=excluded,
             terms=column_terms(self.run, made.features),
             exemplars=self.exemplars,
             captions_file=file_name(self.captions),
@@ -104,8 +114,14 @@ class TrainingFreeScorer:
         video = required(video)
         made = encode(video, self.encoder)
         scores = score_training_free(made.features, made.entry, encoder=self.encoder, bank=self.bank, video=video.name)
-        bank = self.bank if scores.alignment is not None else None
-        return ScoredVideo(note_added_categories(scores, self.queries), made.info, made.features, bank=bank)
+        scores, excluded = exclude_snippets(scores, made.entry.quality, (*NO_SCENE, *NO_CONTINUITY))
+        return ScoredVideo(
+            scores=note_added_categories(scores, self.queries),
+            info=made.info,
+            features=made.features,
+            bank=self.bank if scores.alignment is not None else None,
+            excluded=excluded,
+        )
 
     def identity(self) -> str:
         bank = "" if self.bank is None else self.bank.fingerprint
@@ -152,12 +168,14 @@ class CaptionScorer:
             text_encoder=self.text_encoder,
             video=video.name,
         )
+        scores, excluded = exclude_snippets(scores, made.entry.quality, NO_SCENE)
         return ScoredVideo(
             scores=note_added_categories(scores, self.queries),
             info=made.info,
             features=made.features,
             captions=captions,
             bank=self.bank,
+            excluded=excluded,
             captions_file=self.captions.name,
         )
 

@@ -6,12 +6,15 @@ from types import SimpleNamespace
 import pytest
 from detector_samples import kgvad, make_archive, train
 
+from kgvad.detector.run import Run
+from kgvad.detector.shipped import UCF_ACTIONS
 from kgvad.errors import RunError, UsageError
-from kgvad.explain.scorers.from_video import CaptionScorer, TrainingFreeScorer
+from kgvad.explain.scorers.from_video import CaptionScorer, RunScorer, TrainingFreeScorer
 from kgvad.explain.scorers.score_files import ScoreFileScorer
 from kgvad.explain.scorers.stored_features import StoredFeatureScorer
 from kgvad.explainers import CANDIDATES, ExplainRequest, build_explainer, choose_scorer
 from kgvad.session import Session
+from kgvad.video.encoders.base import load_visual_encoder
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def default_run(c3d):
 
 def test_the_order_of_the_candidates():
     names = [candidate.__name__ for candidate in CANDIDATES]
-    assert names == ["_score_file", "_named_run", "_default_run", "_captions", "_training_free"]
+    assert names == ["_score_file", "_named_run", "_default_run", "_captions", "_shipped_run", "_training_free"]
 
 
 def test_a_file_of_scores_comes_first(tmp_path):
@@ -53,11 +56,35 @@ def test_a_named_run_must_fit(c3d):
 
 
 def test_a_default_run_that_does_not_fit_is_passed_over_with_the_reason(weights, default_run, capsys):
-    weights("efficientnet-lite0")
+    weights("i3d-k400")
     with Session(dataset="ucf", device="cpu") as session:
-        assert isinstance(choose_scorer(session, ExplainRequest()), TrainingFreeScorer)
+        scorer = choose_scorer(session, ExplainRequest())
+    assert isinstance(scorer, RunScorer) and scorer.run.folder == UCF_ACTIONS
     said = capsys.readouterr().err
     assert "the default run does not fit" in said and "trained on c3d features" in said
+
+
+def test_without_its_weights_the_shipped_run_gives_way_to_change_of_pixels(only_weights, capsys):
+    only_weights("efficientnet-lite0")
+    with Session(dataset="ucf", device="cpu") as session:
+        assert isinstance(choose_scorer(session, ExplainRequest()), TrainingFreeScorer)
+    assert "the shipped run needs I3D" in capsys.readouterr().err
+
+
+def test_footage_without_movement_is_not_for_the_shipped_run(weights, capsys):
+    weights("efficientnet-lite0")
+    with Session(dataset="ucf", device="cpu") as session:
+        assert isinstance(choose_scorer(session, ExplainRequest(stride=1)), TrainingFreeScorer)
+    assert "shows no movement" in capsys.readouterr().err
+
+
+def test_the_shipped_run_is_small_and_fits_the_encoder_of_kgvad(weights):
+    weights("i3d-k400")
+    assert sum(path.stat().st_size for path in UCF_ACTIONS.iterdir()) < 1_000_000
+    run = Run.load(UCF_ACTIONS)
+    encoder = load_visual_encoder("i3d-actions")
+    assert run.config.features_fingerprint == encoder.fingerprint and run.config.columns == encoder.columns
+    assert (UCF_ACTIONS / "MODEL_CARD.md").is_file() and 0 < run.thresholds.onset < 1
 
 
 def test_stored_features_are_scored_by_the_default_run(c3d, default_run):

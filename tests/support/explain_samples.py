@@ -9,7 +9,7 @@ import numpy as np
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.explain.analysis.analyse import analyse
 from kgvad.explain.analysis.build_report import ReportFacts, build_report
-from kgvad.explain.scorers.base import ScoredVideo
+from kgvad.explain.scorers.base import ColumnTerms, ScoredVideo
 
 CATEGORIES = ["Normal", "Robbery", "RoadAccidents", "Arson", "Burglary"]
 ROWS, FPS = 180, 30.0  # 16 frames per snippet
@@ -73,6 +73,18 @@ def bank(**changes):
         "fingerprint": "b" * 64,
     }
     return SimpleNamespace(**(fields | changes))
+
+
+COLUMNS = ("running", "opening door", "extinguishing fire", "reading")
+
+
+def terms():
+    """Contributions of four columns; over any snippets the last category has 0, 1, 2 and -1, the others have none."""
+    values = np.zeros((len(CATEGORIES), len(COLUMNS)), np.float32)
+    values[1:] = 0.01  # Normal's row is 0
+    values[-1] = (0, 1, 2, -1)
+    vectors = np.eye(len(COLUMNS), 15, 12, dtype=np.float32)  # the columns lie on the last category's concepts
+    return ColumnTerms(COLUMNS, vectors, lambda first, stop: values)
 
 
 def report_on(given, *, texts=None, facts=None, **scored):

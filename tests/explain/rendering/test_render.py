@@ -12,7 +12,7 @@ from typing import get_args
 import jinja2
 import numpy as np
 import pytest
-from explain_samples import bank, report_on, scores
+from explain_samples import bank, report_on, scores, terms
 from jinja2.bccache import FileSystemBytecodeCache
 
 from kgvad.detector.training.exemplars import Match
@@ -55,6 +55,12 @@ def everything():
         "nothing": report_on(scores(events=()), facts={"calibration": Calibration(3, 0.5)}),
         "blip": report_on(scores(events=((10, 11, 0.8),))),
         "full": report_on(scores(events=((0, 180, 0.9),), names="yes"), **known),
+        "terms": report_on(
+            scores(names="yes", trained=True, encoder="i3d-actions", run="runs/ucf"),
+            **(known | {"bank": bank(concept_vectors=np.eye(15, dtype=np.float32))}),
+            terms=terms(),
+            excluded=np.arange(180) < 9,
+        ),
         "short": report_on(short(scores(events=((2, 8, 0.9),)))),
     }
 
@@ -107,6 +113,7 @@ def says(number, value):
         return number in " ".join(map(str, value))
     n, half = float(number.replace(",", ".")), 0.5 * 10.0 ** -len(number.replace(",", ".").partition(".")[2]) + 1e-9
     whole = round(value)
+    value, whole = abs(value), abs(whole)  # a sign is written, not a number
     forms = [value, value * 100, int(value + 1e-6), whole // 3600, whole % 3600 // 60, whole % 60]
     return any(abs(n - form) <= half for form in forms) or (n in (1, 99) and (value < 0.01 or value > 0.99))
 

@@ -1,0 +1,41 @@
+"""What a report cites as the reason of a category is a term of the sum that decided it."""
+
+import numpy as np
+import pytest
+from explain_samples import CATEGORIES, bank, report_on, scores, terms
+
+from kgvad.explain.analysis.contributions import cited_contributions
+from kgvad.explain.analysis.events import find_events
+from kgvad.explain.scorers.base import exclude_snippets
+
+
+def test_the_largest_terms_are_cited_relative_to_the_other_categories():
+    span = find_events(scores())[0]
+    known = bank(concept_vectors=np.eye(15, dtype=np.float32))
+    found = cited_contributions(terms(), span, list(CATEGORIES), CATEGORIES[-1], known)
+    assert [one.name for one in found] == ["extinguishing fire", "opening door", "reading", "running"]
+    mean = (3 * 0.01 + 2) / 4  # over the four abnormal categories
+    assert found[0].value == pytest.approx(2 - mean, abs=1e-4)
+    assert found[2].value == pytest.approx(-1 - (3 * 0.01 - 1) / 4, abs=1e-4)
+    assert found[0].concept == known.concepts[14].text and found[0].similarity == 1.0
+
+
+def test_a_concept_that_is_not_close_is_not_named():
+    span = find_events(scores())[0]
+    far = bank(concept_vectors=np.full((15, 15), 1.0, np.float32))  # cosine 1 / sqrt(15) with every column
+    found = cited_contributions(terms(), span, list(CATEGORIES), CATEGORIES[-1], far)
+    assert all(one.concept is None for one in found)
+    assert cited_contributions(terms(), span, list(CATEGORIES), CATEGORIES[-1], None)[0].concept is None
+
+
+def test_snippets_without_a_scene_start_no_event_and_are_not_normal():
+    given = scores()
+    peak = int(given.scores.argmax())
+    quality = ["ok"] * len(given.scores)
+    quality[peak - 2 : peak + 3] = ["flat"] * 5
+    masked, excluded = exclude_snippets(given, quality, ("black", "flat", "fade"))
+    assert excluded.sum() == 5 and masked.scores[peak] == given.scores.min()
+    report = report_on(masked, excluded=excluded)
+    assert report.summary.excluded_s > 0 and "excluded" in report.limitations
+    same, nothing = exclude_snippets(given, ["ok"] * len(given.scores), ("flat",))
+    assert nothing is None and same is given
