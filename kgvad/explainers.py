@@ -87,6 +87,7 @@ def build_explainer(session: Session, request: ExplainRequest, thresholds: Thres
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.explain.explainer import Explainer
 
+    texts = category_texts(session)  # an unknown dataset is reported before any model is loaded
     recogniser = None
     if request.actions and request.stride == SNIPPET:  # it needs every frame to see movement
         recogniser = ActionRecogniser(
@@ -95,7 +96,7 @@ def build_explainer(session: Session, request: ExplainRequest, thresholds: Thres
     return Explainer(
         scorer=choose_scorer(session, request),
         thresholds=thresholds or Thresholds(),
-        category_texts=category_texts(session),
+        category_texts=texts,
         recogniser=recogniser,
         images=request.images,
         language=request.language or session.settings.language,

@@ -120,6 +120,10 @@ def _check_inputs(
     must_exist(anchors, AnchorError, "build it with: kgvad build-anchors --dataset NAME")
     must_exist(features, FeatureError, "extract them with: kgvad extract")
     must_exist(calibrate, UsageError, "give normal footage: a video, a folder of videos or a file of scores")
+    if video is not None and video.is_file():
+        from kgvad.video.decode import probe
+
+        probe(video)  # a file that is not a video is reported before any model is loaded
 
 
 def _explain_folder(

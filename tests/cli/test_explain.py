@@ -56,13 +56,11 @@ BAD = {
     "text": lambda path: path.write_text("this is no video\n" * 100),
     "audio only": audio_only,
     "truncated": truncated,
-    "shorter than a snippet": lambda path: write_video(path, moving(9), 25),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_file_is_one_line_and_nothing_is_written(case, tmp_path, weights):
-    weights("efficientnet-lite0")
+def test_a_bad_file_is_one_line_and_nothing_is_written(case, tmp_path):
     path = tmp_path / "clip.mp4"
     BAD[case](path)
     before = sorted(tmp_path.iterdir())
@@ -74,6 +72,16 @@ def test_a_bad_file_is_one_line_and_nothing_is_written(case, tmp_path, weights):
     assert errors[0].startswith("kgvad: error: ") and "clip.mp4" in errors[0]
     assert "Traceback" not in done.stderr
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_video_shorter_than_a_snippet(tmp_path, weights):
+    weights("i3d-k400")
+    write_video(tmp_path / "clip.mp4", moving(9), 25)
+    done = explain(tmp_path, "clip.mp4")  # the last frame is repeated
+    assert done.returncode == 0 and done.stdout.startswith("# Report on `clip.mp4`"), done.stderr
+    weights("efficientnet-lite0")
+    done = explain(tmp_path, "clip.mp4", "--encoder", "efficientnet-lite0")
+    assert done.returncode == 1 and "clip.mp4" in done.stderr and done.stderr.count("error") == 1
 
 
 def test_no_weights_and_no_network(tmp_path):
