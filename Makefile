@@ -27,7 +27,7 @@ report: $(READY)
 	@echo "$(abspath $(OUT))/report.html"
 
 test: $(READY)
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n 2 --dist loadscope
 
 check: $(READY)
 	$(VENV)/bin/ruff check .

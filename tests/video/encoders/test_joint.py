@@ -144,7 +144,7 @@ def test_fingerprint_follows_the_weights(clip_folder, tmp_path):
 def test_damaged_and_foreign_folders(clip_folder, tmp_path):
     import shutil
 
-    with pytest.raises(UsageError, match="no folder in the Transformers layout"):
+    with pytest.raises(UsageError, match="not a folder in the Transformers layout"):
         load_visual_encoder(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
     with pytest.raises(UsageError, match="model of type 'vit'"):
