@@ -94,7 +94,8 @@ def load_folder(folder: Path, options: EncoderOptions, device: str) -> VisualEnc
 
 
 def _load(kind: str, folder: Path, sampling: Sampling, device: str) -> VisualEncoder:
-    return JointEncoder(kind, _network(kind, folder), folder, digest(folder, IMAGE_FILES), sampling, device)
+    weights_hash = digest(folder, IMAGE_FILES)  # also says which file is missing
+    return JointEncoder(kind, _network(kind, folder), folder, weights_hash, sampling, device)
 
 
 def _network(kind: str, folder: Path) -> nn.Module:
