@@ -67,17 +67,18 @@ class VectorCache:
 
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, Floats]:
         found: dict[bytes, Floats] = {}
-        if not self.path.is_file():
-            return found
-        with self._guard(), closing(self._open()) as file:
-            read: dict[bytes, Floats] = {}
-            for start in range(0, len(keys), KEYS_PER_QUERY):
-                some = keys[start : start + KEYS_PER_QUERY]
-                marks = ",".join("?" * len(some))
-                for key, vector, check in file.execute(f"SELECT * FROM vectors WHERE key IN ({marks})", some):
-                    if len(vector) != 4 * self.dim or zlib.crc32(vector) != check:
-                        raise sqlite3.DatabaseError("a vector does not fit its checksum")
-                    read[key] = np.frombuffer(vector, "<f4").astype(np.float32)
+        with self._guard():
+            if not self.path.is_file():
+                return found
+            with closing(self._open()) as file:
+                read: dict[bytes, Floats] = {}
+                for start in range(0, len(keys), KEYS_PER_QUERY):
+                    some = keys[start : start + KEYS_PER_QUERY]
+                    marks = ",".join("?" * len(some))
+                    for key, vector, check in file.execute(f"SELECT * FROM vectors WHERE key IN ({marks})", some):
+                        if len(vector) != 4 * self.dim or zlib.crc32(vector) != check:
+                            raise sqlite3.DatabaseError("a vector does not fit its checksum")
+                        read[key] = np.frombuffer(vector, "<f4").astype(np.float32)
             found = read  # all, or nothing of a damaged file
         return found
 
