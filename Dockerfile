@@ -1,7 +1,7 @@
 # A container that explains a mounted video:
 #
 #   docker build -t kgvad .
-#   docker run --rm -v "$PWD:/data" kgvad explain video.mp4 --output report.html
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" kgvad explain video.mp4 --output report.html
 #
 # The pretrained weights are fetched while the image is built, so the container needs no network.
 FROM python:3.12-slim AS build
@@ -14,12 +14,11 @@ COPY --from=build /wheels /wheels
 COPY constraints.txt /tmp/constraints.txt
 RUN python -m pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
       -c /tmp/constraints.txt /wheels/*.whl \
-    && rm -r /wheels /tmp/constraints.txt \
-    && useradd --create-home kgvad
-ENV KGVAD_HOME=/home/kgvad/data KGVAD_CACHE=/home/kgvad/cache
-USER kgvad
-RUN kgvad weights fetch --offline-set && kgvad build-anchors --dataset ucf
-ENV KGVAD_OFFLINE=1
+    && rm -r /wheels /tmp/constraints.txt
+ENV KGVAD_HOME=/opt/kgvad/data KGVAD_CACHE=/opt/kgvad/cache
+RUN kgvad weights fetch --offline-set && kgvad build-anchors --dataset ucf && chmod -R a+rX /opt/kgvad
+ENV KGVAD_OFFLINE=1 HOME=/tmp
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["kgvad"]
 CMD ["--help"]
