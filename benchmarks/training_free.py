@@ -29,7 +29,7 @@ from kgvad.detector.scoring.training_free import score_training_free
 from kgvad.vectors import unit
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.encoders.base import load_visual_encoder
-from kgvad.video.extract import extract_folder
+from kgvad.video.extract_folder import extract_folder
 from kgvad.video.feature_store import FeatureStore
 
 

@@ -1,29 +1,24 @@
-"""Videos to features: one video in memory, or a folder of videos into a feature store."""
+"""Features of one video, and what a feature store keeps about it."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.console import Advance, progress
-from kgvad.errors import KgvadError, UsageError, VideoError
-from kgvad.files import refuse_inputs
-from kgvad.processes import serve_parent, worker_context
+from kgvad.console import Advance
+from kgvad.errors import UsageError
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
-from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
-from kgvad.video.feature_arrays import check_finite, write_array
-from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry, WindowRule, check_name
+from kgvad.video.encoders.base import VisualEncoder
+from kgvad.video.feature_arrays import check_finite
+from kgvad.video.feature_store import Manifest, VideoEntry, WindowRule
 from kgvad.video.frame_quality import FrameFacts, FrameMeter
 
 logger = logging.getLogger(__name__)
@@ -226,168 +221,3 @@ def find_videos(source: str | os.PathLike[str]) -> dict[str, Path]:
         name if names.count(name) == 1 else path.relative_to(source).as_posix(): path
         for name, path in zip(names, files, strict=True)
     }
-
-
-@dataclass
-class Extraction:
-    """What :func:`extract_folder` did: the store, and identifiers of new, reused and failed videos."""
-
-    store: FeatureStore
-    made: list[str] = field(default_factory=list)
-    reused: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)  # identifier -> one-line reason
-
-
-def extract_folder(
-    source: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    encoder: VisualEncoder,
-    *,
-    workers: int | None = None,
-    encoder_name: str | None = None,
-) -> Extraction:
-    """Extract every video of a folder into the store ``<output>/<encoder>``.
-
-    Videos whose features are there already are reused, so an interrupted extraction goes on where it
-    stopped. A video that cannot be read is reported and does not stop the rest.
-
-    Parameters
-    ----------
-    source
-        Folder (searched with its sub-folders) or one video.
-    output
-        Root of the feature stores.
-    encoder
-        From :func:`~kgvad.video.encoders.base.load_visual_encoder`.
-    workers
-        Processes. Default: one per core for several videos on a CPU, where one single-threaded
-        process per core is faster than one process with a thread per core; otherwise one.
-    encoder_name
-        What to give ``load_visual_encoder`` in the worker processes, where it is not the encoder's name (a path).
-
-    Raises
-    ------
-    UsageError
-        No video there.
-    FeatureError
-        The store holds features of another fingerprint.
-    """
-    videos = find_videos(source)
-    refuse_inputs({"--output": output, "the feature store": Path(output) / encoder.name}, [source, *videos.values()])
-    store = FeatureStore.create(output, manifest_of(encoder))
-    result = Extraction(store)
-    todo: dict[str, Path] = {}
-    for video, path in videos.items():
-        if _is_current(store, video, path):
-            result.reused.append(video)
-        else:
-            todo[video] = path
-    if result.reused:
-        logger.info(f"{len(result.reused)} of {len(videos)} videos have their features already")
-    workers = workers if workers is not None else _default_workers(encoder, len(todo))
-    with progress("extracting features", len(todo)) as advance:
-        outcomes = (
-            _in_processes(todo, store, encoder, encoder_name or encoder.name, min(workers, len(todo)))
-            if workers > 1 and len(todo) > 1
-            else _one_by_one(todo, store, encoder)
-        )
-        for video, entry, reason in outcomes:
-            advance()
-            if entry is None:
-                result.failed[video] = reason
-                logger.warning(reason)
-            else:
-                store.enter(video, entry)
-                result.made.append(video)
-    return result
-
-
-def _is_current(store: FeatureStore, video: str, path: Path) -> bool:
-    entry = store.manifest.videos.get(video)
-    if entry is None or not store.path(video).is_file():
-        return False
-    try:
-        status = path.stat()
-    except OSError:  # it went away: extraction says so
-        return False
-    return (entry.source_bytes, entry.source_mtime_ns) == (status.st_size, status.st_mtime_ns)
-
-
-def _default_workers(encoder: VisualEncoder, videos: int) -> int:
-    device: Any = getattr(encoder, "device", None)
-    if device is not None and device.type != "cpu":
-        return 1
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, videos)
-
-
-Outcome = tuple[str, VideoEntry | None, str]  # identifier, entry or None, reason of failure
-
-
-def _extract_one(video: str, path: Path, target: Path, encoder: VisualEncoder, threads: int) -> Outcome:
-    """Extract one video and write its array; every error that belongs to this video becomes a reason."""
-    try:
-        check_name(video)
-        made = extract_video(path, encoder, threads=threads)
-        write_array(target, made.features, video)
-        return video, made.entry, ""
-    except KgvadError as error:
-        return video, None, " ".join(str(error).split())
-    except Exception as error:  # a decoder bug met in one file must not cost the other thousand
-        return video, None, f"{path} failed unexpectedly ({type(error).__name__}: {error})"
-
-
-def _one_by_one(todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder) -> Iterator[Outcome]:
-    for video, path in todo.items():
-        yield _extract_one(video, path, store.path(video), encoder, threads=0)
-
-
-_worker_encoder: VisualEncoder | None = None  # of this worker process, loaded once by the initializer
-
-
-def _start_worker(name: str, options: dict[str, Any], device: str) -> None:
-    global _worker_encoder
-    import torch
-
-    serve_parent()
-    torch.set_num_threads(1)
-    _worker_encoder = load_visual_encoder(name, device, **options)
-
-
-def _extract_in_worker(video: str, path: Path, target: Path) -> Outcome:
-    assert _worker_encoder is not None
-    return _extract_one(video, path, target, _worker_encoder, threads=1)
-
-
-def _in_processes(
-    todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, workers: int
-) -> Iterator[Outcome]:
-    device = str(getattr(encoder, "device", "cpu"))
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=worker_context(),
-        initializer=_start_worker,
-        initargs=(name, asdict(encoder.sampling.options()), device),
-    )
-    try:
-        # big files first, so that no process is left alone with one at the end
-        order: Sequence[str] = sorted(todo, key=lambda video: -_size(todo[video]))
-        futures: dict[Future[Outcome], str] = {
-            pool.submit(_extract_in_worker, video, todo[video], store.path(video)): video for video in order
-        }
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except BrokenProcessPool as error:
-                raise VideoError(
-                    f"a worker process died while extracting ({futures[future]} or one beside it)",
-                    "run the same command again, with --workers 1 if memory is short",
-                ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -17,7 +17,8 @@ from kgvad.errors import UsageError
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
 from kgvad.video.encoders.base import VisualEncoder
-from kgvad.video.extract import extract_folder, find_videos
+from kgvad.video.extract import find_videos
+from kgvad.video.extract_folder import extract_folder
 from kgvad.video.feature_store import FeatureStore
 
 logger = logging.getLogger(__name__)

@@ -103,7 +103,8 @@ def extract(
 
     from kgvad.detector.data.extraction import destination
     from kgvad.session import Session
-    from kgvad.video.extract import extract_folder, find_videos
+    from kgvad.video.extract import find_videos
+    from kgvad.video.extract_folder import extract_folder
 
     find_videos(source)  # before the weights are fetched
     session = Session(dataset=dataset, device=device)

@@ -9,7 +9,7 @@ from brightness import Brightness
 from typer.testing import CliRunner
 
 from kgvad.cli import app
-from kgvad.video.extract import extract_folder
+from kgvad.video.extract_folder import extract_folder
 from kgvad.video.feature_store import FeatureStore
 from kgvad.video.write import write_video
 

@@ -28,7 +28,7 @@ if __name__ == "__main__":
 EXTRACT = """
 import sys
 from pathlib import Path
-import kgvad.video.extract as extract
+import kgvad.video.extract_folder as extract
 from kgvad.video.encoders.base import load_visual_encoder
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Extraction of one video and of folders: resumable, parallel, and never stopped by one bad file."""
 
+import multiprocessing
 import os
 import time
 
@@ -10,8 +11,10 @@ from typer.testing import CliRunner
 
 from kgvad.cli import app
 from kgvad.errors import FeatureError, UsageError, VideoError
+from kgvad.video import extract_folder as extract_folder_module
 from kgvad.video.encoders.base import load_visual_encoder
-from kgvad.video.extract import extract_folder, extract_video, find_videos
+from kgvad.video.extract import extract_video, find_videos
+from kgvad.video.extract_folder import extract_folder
 from kgvad.video.feature_store import FeatureStore
 from kgvad.video.write import write_video
 
@@ -132,9 +135,7 @@ def test_resumes_and_notices_changes(folder, tmp_path, encoder):
 
 def test_interrupted_extraction_keeps_what_is_done(folder, tmp_path, encoder, monkeypatch):
     """Ctrl-C after the first video: the store stays whole and the next call makes only the rest."""
-    from kgvad.video import extract
-
-    real = extract.extract_video
+    real = extract_folder_module.extract_video
     calls = []
 
     def interrupted(*args, **options):
@@ -143,10 +144,10 @@ def test_interrupted_extraction_keeps_what_is_done(folder, tmp_path, encoder, mo
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr(extract, "extract_video", interrupted)
+    monkeypatch.setattr(extract_folder_module, "extract_video", interrupted)
     with pytest.raises(KeyboardInterrupt):
         extract_folder(folder, tmp_path, encoder, workers=1)
-    monkeypatch.setattr(extract, "extract_video", real)
+    monkeypatch.setattr(extract_folder_module, "extract_video", real)
     assert len(FeatureStore.open(tmp_path).ids()) == 1
     assert len(extract_folder(folder, tmp_path, encoder, workers=1).made) == 2
 
@@ -177,3 +178,19 @@ def test_command_refuses_another_fingerprint(folder, tmp_path, weights):
     result = CliRunner().invoke(app, [*arguments, "--temporal", "first"])
     assert isinstance(result.exception, FeatureError)
     assert "made otherwise (temporal mean4 there, first here)" in str(result.exception)
+
+
+def test_a_video_that_ends_its_process_costs_that_video_only(folder, tmp_path, encoder, monkeypatch):
+    """As a crash in a decoder or the kernel's out-of-memory killer would."""
+
+    def extract_or_die(video, path, target, *rest, **options):
+        if "f1" in video:
+            os._exit(9)
+        return right(video, path, target, *rest, **options)
+
+    right = extract_folder_module._extract_one
+    monkeypatch.setattr(extract_folder_module, "_extract_one", extract_or_die)
+    monkeypatch.setattr(extract_folder_module, "worker_context", lambda: multiprocessing.get_context("fork"))
+    done = extract_folder(folder, tmp_path, encoder, workers=2)
+    assert sorted(done.made) == ["Fighting/f2", "Normal/n1"]
+    assert list(done.failed) == ["Fighting/f1"] and "f1.mp4 ended the process" in done.failed["Fighting/f1"]

@@ -22,7 +22,7 @@ def unused(*arguments):
 
 @pytest.fixture
 def shop(tmp_path, monkeypatch):
-    monkeypatch.setattr("kgvad.video.extract._default_workers", lambda *_: 1)  # a worker would load it by name
+    monkeypatch.setattr("kgvad.video.extract_folder._default_workers", lambda *_: 1)  # a worker would load it by name
     for name in ("Fighting/a", "Normal/b", "Normal/c"):
         path = tmp_path / "shop" / f"{name}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)

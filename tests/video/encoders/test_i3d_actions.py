@@ -9,7 +9,8 @@ from kgvad.errors import FeatureError, UsageError
 from kgvad.video.action_labels import action_labels
 from kgvad.video.action_recognition import action_probabilities, probabilities_of_rows
 from kgvad.video.encoders.base import load_visual_encoder
-from kgvad.video.extract import extract_folder, extract_video
+from kgvad.video.extract import extract_video
+from kgvad.video.extract_folder import extract_folder
 from kgvad.video.feature_store import FeatureStore
 from kgvad.video.write import write_video
 

@@ -1,0 +1,204 @@
+"""A folder of videos into a feature store, in parallel: a video that fails costs that video only."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kgvad.console import progress
+from kgvad.errors import KgvadError, VideoError
+from kgvad.files import refuse_inputs
+from kgvad.processes import serve_parent, worker_context
+from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
+from kgvad.video.extract import extract_video, find_videos, manifest_of
+from kgvad.video.feature_arrays import write_array
+from kgvad.video.feature_store import FeatureStore, VideoEntry, check_name
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Extraction:
+    """What :func:`extract_folder` did: the store, and identifiers of new, reused and failed videos."""
+
+    store: FeatureStore
+    made: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)  # identifier -> one-line reason
+
+
+def extract_folder(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    encoder: VisualEncoder,
+    *,
+    workers: int | None = None,
+    encoder_name: str | None = None,
+) -> Extraction:
+    """Extract every video of a folder into the store ``<output>/<encoder>``.
+
+    Videos whose features are there already are reused, so an interrupted extraction goes on where it
+    stopped. A video that cannot be read is reported and does not stop the rest.
+
+    Parameters
+    ----------
+    source
+        Folder (searched with its sub-folders) or one video.
+    output
+        Root of the feature stores.
+    encoder
+        From :func:`~kgvad.video.encoders.base.load_visual_encoder`.
+    workers
+        Processes. Default: one per core for several videos on a CPU, where one single-threaded
+        process per core is faster than one process with a thread per core; otherwise one.
+    encoder_name
+        What to give ``load_visual_encoder`` in the worker processes, where it is not the encoder's name (a path).
+
+    Raises
+    ------
+    UsageError
+        No video there.
+    FeatureError
+        The store holds features of another fingerprint.
+    """
+    videos = find_videos(source)
+    refuse_inputs({"--output": output, "the feature store": Path(output) / encoder.name}, [source, *videos.values()])
+    store = FeatureStore.create(output, manifest_of(encoder))
+    result = Extraction(store)
+    todo: dict[str, Path] = {}
+    for video, path in videos.items():
+        if _is_current(store, video, path):
+            result.reused.append(video)
+        else:
+            todo[video] = path
+    if result.reused:
+        logger.info(f"{len(result.reused)} of {len(videos)} videos have their features already")
+    workers = workers if workers is not None else _default_workers(encoder, len(todo))
+    with progress("extracting features", len(todo)) as advance:
+        outcomes = (
+            _in_processes(todo, store, encoder, encoder_name or encoder.name, min(workers, len(todo)))
+            if workers > 1 and len(todo) > 1
+            else _one_by_one(todo, store, encoder)
+        )
+        for video, entry, reason in outcomes:
+            advance()
+            if entry is None:
+                result.failed[video] = reason
+                logger.warning(reason)
+            else:
+                store.enter(video, entry)
+                result.made.append(video)
+    return result
+
+
+def _is_current(store: FeatureStore, video: str, path: Path) -> bool:
+    entry = store.manifest.videos.get(video)
+    if entry is None or not store.path(video).is_file():
+        return False
+    try:
+        status = path.stat()
+    except OSError:  # it went away: extraction says so
+        return False
+    return (entry.source_bytes, entry.source_mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def _default_workers(encoder: VisualEncoder, videos: int) -> int:
+    device: Any = getattr(encoder, "device", None)
+    if device is not None and device.type != "cpu":
+        return 1
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, videos)
+
+
+Outcome = tuple[str, VideoEntry | None, str]  # identifier, entry or None, reason of failure
+
+
+def _extract_one(video: str, path: Path, target: Path, encoder: VisualEncoder, threads: int) -> Outcome:
+    """Extract one video and write its array; every error that belongs to this video becomes a reason."""
+    try:
+        check_name(video)
+        made = extract_video(path, encoder, threads=threads)
+        write_array(target, made.features, video)
+        return video, made.entry, ""
+    except KgvadError as error:
+        return video, None, " ".join(str(error).split())
+    except Exception as error:  # a decoder bug met in one file must not cost the other thousand
+        return video, None, f"{path} failed unexpectedly ({type(error).__name__}: {error})"
+
+
+def _one_by_one(todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder) -> Iterator[Outcome]:
+    for video, path in todo.items():
+        yield _extract_one(video, path, store.path(video), encoder, threads=0)
+
+
+_worker_encoder: VisualEncoder | None = None  # of this worker process, loaded once by the initializer
+
+
+def _start_worker(name: str, options: dict[str, Any], device: str) -> None:
+    global _worker_encoder
+    import torch
+
+    serve_parent()
+    torch.set_num_threads(1)
+    _worker_encoder = load_visual_encoder(name, device, **options)
+
+
+def _extract_in_worker(video: str, path: Path, target: Path) -> Outcome:
+    assert _worker_encoder is not None
+    return _extract_one(video, path, target, _worker_encoder, threads=1)
+
+
+def _in_processes(
+    todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, workers: int
+) -> Iterator[Outcome]:
+    options = (name, asdict(encoder.sampling.options()), str(getattr(encoder, "device", "cpu")))
+    # big files first, so that no process is left alone with one at the end
+    waiting = sorted(todo, key=lambda video: -_size(todo[video]))
+    while waiting:
+        pool = ProcessPoolExecutor(workers, worker_context(), initializer=_start_worker, initargs=options)
+        futures: dict[Future[Outcome], str] = {}
+        try:
+            _await_start(pool)
+            for video in waiting:
+                futures[pool.submit(_extract_in_worker, video, todo[video], store.path(video))] = video
+            for future in as_completed(futures):
+                outcome = future.result()
+                waiting.remove(futures[future])
+                yield outcome
+        except BrokenProcessPool:  # out of memory, or a fault in a decoder
+            for future, video in futures.items():
+                if video in waiting and future.done() and future.exception() is None:
+                    waiting.remove(video)
+                    yield future.result()
+            if workers == 1:  # videos run in order, so the first that is not done ended the process
+                video = waiting.pop(0)
+                yield (
+                    video,
+                    None,
+                    f"{todo[video]} ended the process that extracted it (damaged file, or memory is short)",
+                )
+            workers = 1
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _await_start(pool: ProcessPoolExecutor) -> None:
+    """Wait until a worker has its encoder; otherwise every video would be blamed for what ends workers at the start."""
+    try:
+        pool.submit(_size, Path()).result()
+    except BrokenProcessPool as error:
+        raise VideoError(
+            "a worker process died before its first video", "run again with --workers 1; see --debug"
+        ) from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
