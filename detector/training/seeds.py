@@ -15,6 +15,7 @@ from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import TrainingSample, load_samples
 from kgvad.detector.registry import detector_class
 from kgvad.detector.run import Run, RunConfig, TrainConfig
+from kgvad.detector.training.caption_words import words_of_captions
 from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.exemplars import write_exemplars
 from kgvad.detector.training.inputs import TrainingData
@@ -114,10 +115,18 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
         logger.info(f"{missing} training videos have no captions of their length in {captions.root} and are left out")
     _check_balance(data, len(videos), abnormal)
     _log_missing(samples_by_category(truth, videos))
-    run_config = RunConfig(
+    return samples, run_config(training, samples)
+
+
+def run_config(training: Training, samples: Sequence[TrainingSample]) -> RunConfig:
+    """The configuration of a run that is trained on ``samples``, all training videos or a fold of them."""
+    config, data = training.config, training.data
+    bank, captions = data.bank, data.captions
+    normal = bank.normal if bank is not None else data.truth.categories.index(data.truth.normal)
+    found = RunConfig(
         **config.model_dump(),
         dataset=data.dataset,
-        categories=categories,
+        categories=tuple(bank.categories) if bank is not None else data.truth.categories,
         normal=normal,
         dim=data.store.manifest.dim,
         encoder=data.store.manifest.encoder,
@@ -127,10 +136,12 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
         caption_encoder=None if captions is None else captions.manifest.encoder,
         captions_fingerprint=None if captions is None else captions.fingerprint,
         bank_fingerprint=None if bank is None else bank.fingerprint,
-        videos=len(videos),
-        abnormal_videos=abnormal,
+        videos=len({sample.video for sample in samples}),
+        abnormal_videos=len({sample.video for sample in samples if not sample.target[normal]}),
     )
-    return samples, run_config
+    if bank is None:
+        return found
+    return found.model_copy(update={"class_prompts": words_of_captions(found, samples, data.caption_texts, bank)})
 
 
 def samples_by_category(truth: Truth, videos: set[str]) -> dict[str, int]:
@@ -170,9 +181,7 @@ def _measure_thresholds(training: Training, samples: Sequence[TrainingSample], r
         return
 
     def train(part: Sequence[TrainingSample], folder: Path) -> Run:
-        abnormal = {sample.video for sample in part if not sample.target[run.config.normal]}
-        counts = {"videos": len({sample.video for sample in part}), "abnormal_videos": len(abnormal)}
-        config = run.config.model_copy(update=counts)
+        config = run_config(training, part).model_copy(update={"seed": run.config.seed})
         trainer = Trainer(part, config, folder, bank=data.bank, text_encoder=data.text_encoder, device=training.device)
         return trainer.fit()
 

@@ -45,6 +45,14 @@ def train(
             rich_help_panel=INPUTS,
         ),
     ] = None,
+    caption_texts: Annotated[
+        Path | None,
+        typer.Option(
+            "--caption-texts",
+            help="The captions themselves (JSON: {video: {frame: caption}}), for detectors that read their words.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = None,
     lists: Lists = None,
     text_encoder: Annotated[
         str | None,
@@ -61,6 +69,15 @@ def train(
             "--config",
             help="Training configuration (TOML or JSON): detector, options, recipe, seed. Options of the command line "
             "take precedence.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            help="Published settings: vadclip-ucf, vadclip-xd, semvad-ucf, semvad-xd; with -released, those of the "
+            "authors' code (semvad). --config and options take precedence.",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -99,12 +116,15 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = False,
-    selection_noise: Annotated[
+    sigma_greedy: Annotated[
         float | None,
         typer.Option(
-            "--selection-noise",
+            "--sigma-greedy",
             min=0.0,
-            help="Standard deviation of top-k selection noise, annealed to 0. Default: 0.",
+            max=1.0,
+            metavar="DECAY",
+            help="Select the snippets of abnormal videos by distance from normal ones at first (SemVAD: 0.99). "
+            "Default: 0, never.",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -129,6 +149,15 @@ def train(
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Random seed. Default: 0.", rich_help_panel=TRAINING)
+    ] = None,
+    data_seed: Annotated[
+        int | None,
+        typer.Option(
+            "--data-seed",
+            min=0,
+            help="Seed of the order of the training videos, the same for all seeds. Default: as --seed.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Number of seeds to train.", rich_help_panel=TRAINING)
@@ -183,6 +212,7 @@ def train(
     must_exist(anchors, AnchorError, "make it with: kgvad build-anchors --dataset NAME")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
     must_exist(captions, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
+    must_exist(caption_texts, UsageError, "name a file {video: {frame: caption}}")
     must_exist(config, UsageError, "name a TOML or JSON file")
 
     from kgvad.detector.registry import detector_names
@@ -207,11 +237,15 @@ def train(
         "standardise": standardise or None,
         "micro_batch": micro_batch,
         "precision": precision,
-        "selection_noise": selection_noise,
+        "sigma_decay": sigma_greedy,
         "validation_share": validation_share,
         "patience": patience,
     }
-    chosen = load_train_config(config, {"detector": detector, "options": options, "recipe": recipe, "seed": seed})
+    chosen = load_train_config(
+        config,
+        {"detector": detector, "options": options, "recipe": recipe, "seed": seed, "data_seed": data_seed},
+        preset,
+    )
     with Session(dataset=dataset, features=features, anchors=anchors, run=run, device=device) as session:
         sources = Sources(
             session.features_root,
@@ -222,6 +256,7 @@ def train(
             encoder,
             captions,
             text_encoder,
+            caption_texts,
         )
         tools = FolderTools(session.visual_encoder, session.text_encoder, lambda: session.graph)
         with ProcessGroup(session.device).main_process_first():
