@@ -64,6 +64,16 @@ class TrainingData:
     text_encoder: Callable[[str], TransformersEncoder] | None = None
     caption_texts: Mapping[str, Captions] | None = None
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names on the category axis: those of the bank, else of the labels."""
+        return tuple(self.bank.categories) if self.bank is not None else self.truth.categories
+
+    @property
+    def normal(self) -> int:
+        """Index of Normal among :attr:`categories`."""
+        return self.bank.normal if self.bank is not None else self.truth.categories.index(self.truth.normal)
+
 
 @dataclass(frozen=True)
 class Sources:

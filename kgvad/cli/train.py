@@ -2,85 +2,42 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kgvad.cli.options import (
-    INPUTS,
     MAIN_PATH,
     OUTPUTS,
     PERFORMANCE,
     TRAINING,
     Anchors,
+    CaptionStore,
+    CaptionTexts,
+    ConfigFile,
     Dataset,
     Device,
+    FeatureEncoder,
     Lists,
+    Preset,
+    PromptEncoder,
     RunFolder,
+    TrainingFeatures,
     example,
 )
 
 
 def train(
     dataset: Dataset = None,
-    features: Annotated[
-        Path | None,
-        typer.Option(
-            "--features", help="Root of the feature stores, or a list of .npy files to import.", rich_help_panel=INPUTS
-        ),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder", "-e", help="Which features; of a folder of videos, what to extract.", rich_help_panel=INPUTS
-        ),
-    ] = None,
+    features: TrainingFeatures = None,
+    encoder: FeatureEncoder = None,
     anchors: Anchors = None,
-    captions: Annotated[
-        Path | None,
-        typer.Option(
-            "--captions",
-            help="Store of caption embeddings, for detectors that read captions (kgvad features import --to).",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
-    caption_texts: Annotated[
-        Path | None,
-        typer.Option(
-            "--caption-texts",
-            help="The captions themselves (JSON: {video: {frame: caption}}), for detectors that read their words.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
+    captions: CaptionStore = None,
+    caption_texts: CaptionTexts = None,
     lists: Lists = None,
-    text_encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--text-encoder",
-            help="Name or folder of the bank's text encoder, for learn=context and learn=adapters. Default: as the "
-            "bank records it.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            help="Training configuration (TOML or JSON): detector, options, recipe, seed. Options of the command line "
-            "take precedence.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            help="Published settings: vadclip-ucf, vadclip-xd, semvad-ucf, semvad-xd; with -released, those of the "
-            "authors' code (semvad). --config and options take precedence.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
+    text_encoder: PromptEncoder = None,
+    config: ConfigFile = None,
+    preset: Preset = None,
     detector: Annotated[
         str | None,
         typer.Option(
