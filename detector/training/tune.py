@@ -35,6 +35,7 @@ from kgvad.files import read_json, write_json
 logger = logging.getLogger(__name__)
 
 MINIMUM = 6  # configurations that a search should try
+Prepared = tuple[list[TrainingSample], dict[str, int]]  # training videos, and the fold of each
 Times = Mapping[str, Sequence[tuple[int, int]]]
 
 
@@ -119,8 +120,11 @@ def tune(search: Search, jobs: int = 1) -> list[TrialResult]:
         for _ in track(run_in_parallel(_try_in_worker, tasks, min(jobs, len(tasks))), "configurations", len(tasks)):
             pass
     else:
-        for number in track(list(numbers), "configurations"):
-            _try(search, number)
+        prepared = None
+        for number, trial in enumerate(search.trials):
+            words = ", ".join(trial.changes) or "as given"
+            logger.info(f"configuration {number + 1} of {len(search.trials)}: {words}")
+            prepared = _try(search, number, prepared)
     results = [_read_trial(search, trial) for trial in search.trials]
     if not any(result.complete for result in results):
         raise RunError("the budget ended before any configuration was tried", "raise --budget, or lower --folds")
@@ -138,22 +142,28 @@ def _try_in_worker(task: tuple[Search, int]) -> None:
         _try(*task)
 
 
-def _try(search: Search, number: int) -> None:
-    """Train and measure the folds of a trial that have no result, while the budget lasts."""
+def _try(search: Search, number: int, prepared: Prepared | None = None) -> Prepared | None:
+    """Train and measure the folds of a trial that have no result, while the budget lasts.
+
+    The training videos and their folds are the same for all trials: they are returned for the next.
+    """
     trial = search.trials[number]
     wanted = [fold for fold in range(search.folds) if not _result_file(search, trial, fold).is_file()]
     if not wanted or _spent(search):
-        return
+        return prepared
     training = replace(search.training, config=trial.config)
-    samples, _ = prepare(training)
-    fold_of = fold_assignment(samples, training.data.normal, search.folds)
+    if prepared is None:
+        samples, _ = prepare(training)
+        prepared = samples, fold_assignment(samples, training.data.normal, search.folds)
+    samples, fold_of = prepared
     for fold in wanted:
         if _spent(search):
-            return
+            break
         started = time.process_time()
         scored = _train_fold(search, training, samples, {v for v, own in fold_of.items() if own == fold}, number, fold)
         result = _measure(scored, training, search.times, time.process_time() - started)
         write_json(_result_file(search, trial, fold), result.model_dump())
+    return prepared
 
 
 def fold_assignment(samples: Sequence[TrainingSample], normal: int, folds: int) -> dict[str, int]:
