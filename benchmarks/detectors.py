@@ -146,7 +146,7 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
 
     def chunk(batch: Batch) -> None:
         with torch.inference_mode(), cast:
-            model(batch.features, batch.lengths, batch.text)
+            model(batch.features, batch.lengths, batch.captions)
 
     model.train()
     step(make(4))
@@ -163,7 +163,7 @@ def measure(name: str, device: str, dtype: str, repeats: int, micro_batch: int =
     chunk(single)
     chunk_wall, chunk_cpu = timed(lambda: chunk(single), device, 5 * repeats)
     with torch.inference_mode(), cast:
-        alignment = model(single.features, single.lengths, single.text).alignment
+        alignment = model(single.features, single.lengths, single.captions).alignment
     return {
         "detector": name,
         "parameters": sum(p.numel() for p in parameters),

@@ -15,12 +15,13 @@ import gzip
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import track
-from kgvad.detector.data.annotations import read_truth
+from kgvad.detector.data.annotations import Truth, read_truth
 from kgvad.vectors import unit
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
@@ -66,39 +67,37 @@ def cut(frames: int, segments: int) -> tuple[int, int]:
     return -(-snippets // each), each * SNIPPET_FRAMES
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shared", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--segments", type=int, default=32)
-    parser.add_argument("--vectors", type=Path)
-    options = parser.parse_args()
-    data = options.shared / "data"
-    truth = read_truth("ucf", data / "ucf")
+def human_sentences(data: Path, truth: Truth) -> dict[str, dict[str, Any]]:
+    """UCA sentences of the official training videos: ``sentences``, ``timestamps`` and ``duration`` by video."""
     train_videos = set(truth.split("train"))
     human = {}
     for name in ("Train", "Val", "Test"):
         human |= json.loads((data / "refs" / f"uca_{name}.json").read_text("utf-8"))
-    human = {video: entry for video, entry in human.items() if video in train_videos and entry["sentences"]}
+    return {video: entry for video, entry in human.items() if video in train_videos and entry["sentences"]}
+
+
+def build(shared: Path, output: Path, segments: int, folder: Path | None) -> FeatureStore:
+    """Make the store ``output/minilm-text`` and its labels."""
+    data = shared / "data"
+    truth = read_truth("ucf", data / "ucf")
+    human = human_sentences(data, truth)
     with gzip.open(data / "captions" / "ucf_test_videollama3.json.gz", "rt", encoding="utf-8") as file:
         captions = json.load(file)
     kept = {}
     for video, entry in captions.items():
-        rows, stride = cut(truth.videos[video].frame_count or 0, options.segments)
+        rows, stride = cut(truth.videos[video].frame_count or 0, segments)
         by_row: dict[int, list[str]] = {}
         for frame in sorted(entry, key=int):
             by_row.setdefault(int(frame) // stride, []).append(entry[frame])
         last = [""]
         kept[video] = [last := by_row.get(row, last) for row in range(rows)]
     texts = [text for entry in human.values() for text in entry["sentences"]]
-    vectors = encode([*texts, *(text for rows in kept.values() for row in rows for text in row)], options.vectors)
-    manifest = Manifest(
-        encoder="minilm-text", dim=384, temporal=f"text, {options.segments} segments", stride=SNIPPET_FRAMES
-    )
-    with FeatureStore.create(options.output, manifest).adding() as store:
+    vectors = encode([*texts, *(text for rows in kept.values() for row in rows for text in row)], folder)
+    manifest = Manifest(encoder="minilm-text", dim=384, temporal=f"text, {segments} segments", stride=SNIPPET_FRAMES)
+    with FeatureStore.create(output, manifest).adding() as store:
         for video, entry in track(human.items(), "training videos"):
             frames = round(entry["duration"] * FPS)
-            number, stride = cut(frames, options.segments)
+            number, stride = cut(frames, segments)
             matrix = np.stack([vectors[text] for text in entry["sentences"]]).astype(np.float32)
             rows = segment_features(np.array(entry["timestamps"]), matrix, number, stride / FPS)
             store.add(video, rows, VideoEntry(frame_count=max(frames, 1), fps=FPS, rows=len(rows), stride=stride))
@@ -106,10 +105,20 @@ def main() -> None:
             matrix = np.stack([np.mean([vectors[text] for text in row], axis=0, dtype=np.float32) for row in lines])
             matrix = unit(matrix)
             count = truth.videos[video].frame_count or 1
-            stride = cut(count, options.segments)[1]
+            stride = cut(count, segments)[1]
             store.add(video, matrix, VideoEntry(frame_count=count, fps=FPS, rows=len(matrix), stride=stride))
-    truth.save(options.output)
-    print(store.root)
+    truth.save(output)
+    return store
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--segments", type=int, default=32)
+    parser.add_argument("--vectors", type=Path)
+    options = parser.parse_args()
+    print(build(options.shared, options.output, options.segments, options.vectors).root)
 
 
 if __name__ == "__main__":

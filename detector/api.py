@@ -54,6 +54,9 @@ class Problem:
         float32 [D, d]: the names by the bank's text encoder, in training where :attr:`Detector.reads_columns`.
     text_encoder
         Frozen text encoder of the bank, in training and where :meth:`Detector.needs_text_encoder`; else ``None``.
+    class_prompts
+        float32 [C, E]: a class prompt per category by the text encoder of the captions, in training where
+        :meth:`Detector.class_prompt_options`; else ``None``.
     """
 
     dim: int
@@ -70,6 +73,7 @@ class Problem:
     columns: tuple[str, ...] = ()
     column_vectors: Tensor | None = None
     text_encoder: TransformersEncoder | None = None
+    class_prompts: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +92,9 @@ class Batch:
         Index of Normal.
     captions
         float32 [B, T, E]: caption embedding of each snippet, or ``None``.
-    selection_noise
-        Standard deviation of :meth:`noise` in this step, relative to that of the values.
+    select_by_distance
+        Whether, in this step, the top-k snippets of abnormal videos are those most unlike the normal videos
+        (sigma-greedy; :func:`kgvad.detector.models.losses.normal_distance`).
     """
 
     features: Tensor
@@ -97,7 +102,7 @@ class Batch:
     targets: Tensor
     normal: int
     captions: Tensor | None = None
-    selection_noise: float = 0.0
+    select_by_distance: bool = False
 
     @property
     def abnormal(self) -> Tensor:
@@ -114,22 +119,6 @@ class Batch:
             targets=self.targets[which],
             captions=captions,
         )
-
-    def noise(self, values: Tensor) -> Tensor | None:
-        """Gaussian noise for top-k selection by ``values`` [B, T] or [B, T, C].
-
-        Its standard deviation is ``selection_noise`` times that of the valid values of each video and column, so the
-        setting means the same for logits, probabilities and cosines. ``None``, without drawing a random number, where
-        ``selection_noise`` is 0.
-        """
-        if not self.selection_noise:
-            return None
-        values = values.detach()
-        keep = valid_mask(self.lengths, values.shape[1]).reshape(*values.shape[:2], *[1] * (values.dim() - 2))
-        count = keep.sum(1, keepdim=True).clamp(min=1)
-        mean = (values * keep).sum(1, keepdim=True) / count
-        deviation = (((values - mean) * keep).square().sum(1, keepdim=True) / count).sqrt()
-        return self.selection_noise * deviation * torch.randn_like(values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +153,11 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay of AdamW.")
     normal_batch: int = Field(default=32, ge=0, description="Normal videos in a step.")
     abnormal_batch: int = Field(default=32, ge=0, description="Abnormal videos in a step.")
+    mixed_batch: int = Field(
+        default=0,
+        ge=0,
+        description="Videos in a step from one shuffled list, in place of the two numbers above. 0: drawn by kind.",
+    )
     micro_batch: int = Field(
         default=0,
         ge=0,
@@ -176,16 +170,23 @@ class Recipe(BaseModel):
     )
     max_length: int = Field(default=256, ge=1, description="Longer videos are averaged to this number of time steps.")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps with a linear warm-up.")
-    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="Learning rate after the warm-up.")
+    schedule: Literal["cosine", "constant", "steps"] = Field(
+        default="cosine", description="Learning rate after the warm-up; steps: a tenth from each milestone on."
+    )
+    milestones: tuple[int, ...] = Field(
+        default=(), description="Epochs after which the learning rate falls to a tenth, for schedule=steps."
+    )
     balance_categories: bool = Field(default=False, description="Sample abnormal categories with equal frequency.")
     clip_norm: float = Field(default=0.0, ge=0, description="Maximum norm of the gradient; 0: no clipping.")
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="Precision of the forward pass; losses are fp32."
     )
-    selection_noise: float = Field(
+    sigma_decay: float = Field(
         default=0.0,
         ge=0,
-        description="Standard deviation of top-k selection noise, relative to that of the values; annealed to 0.",
+        le=1,
+        description="Sigma-greedy: factor per step of the probability, 1 at first, that the top-k snippets of abnormal "
+        "videos are those most unlike the normal videos (SemVAD: 0.99). 0: never.",
     )
     validation_share: float = Field(
         default=0.0,
@@ -220,12 +221,13 @@ class Detector(nn.Module, ABC):
         Whether it relates the names of the feature columns to the anchors (:attr:`Problem.column_vectors`).
     names_categories
         Whether it classifies, so that its :class:`Output` has an alignment.
-    supports_selection_noise
-        Whether its losses pass :meth:`Batch.noise` to their top-k selection.
+    supports_sigma_greedy
+        Whether its losses heed :attr:`Batch.select_by_distance`.
     losses_average_over_videos
         Whether every loss is a mean over videos, or depends on no video, so that a step can be split by video.
-    snippet_averaged_losses
-        Losses that are means over valid snippets instead; only with ``losses_average_over_videos``.
+    snippet_averaged_losses, abnormal_averaged_losses
+        Losses that are means over valid snippets, or over abnormal videos, instead; only with
+        ``losses_average_over_videos``.
     max_snippets
         Snippets it takes in one pass; longer videos are scored in overlapping chunks. ``None``: any number.
     """
@@ -238,9 +240,10 @@ class Detector(nn.Module, ABC):
     reads_captions: ClassVar[bool] = False
     reads_columns: ClassVar[bool] = False
     names_categories: ClassVar[bool] = False
-    supports_selection_noise: ClassVar[bool] = False
+    supports_sigma_greedy: ClassVar[bool] = False
     losses_average_over_videos: ClassVar[bool] = False
     snippet_averaged_losses: ClassVar[frozenset[str]] = frozenset()
+    abnormal_averaged_losses: frozenset[str] = frozenset()
     max_snippets: int | None = None
 
     def __init__(self, problem: Problem, config: BaseModel) -> None:
@@ -286,6 +289,14 @@ class Detector(nn.Module, ABC):
         :class:`kgvad.anchors.learnable_prompts.LearnedAnchors`.
         """
         return False
+
+    @classmethod
+    def class_prompt_options(cls, config: BaseModel) -> BaseModel | None:
+        """How class prompts are made of the words of the training captions; ``None`` where training needs none.
+
+        They are a :class:`kgvad.detector.data.class_prompts.PromptOptions`.
+        """
+        return None
 
     def observe_labels(self, targets: Tensor) -> None:
         """Count the training labels, once before training.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.safetensors", "history.jsonl"
 RESUME, METRICS, THRESHOLDS = "resume.safetensors", "metrics.json", "thresholds.json"
-VERSION: Final = 2  # of config.json
+VERSION: Final = 3  # of config.json
 
 
 class TrainConfig(BaseModel):
@@ -55,6 +55,9 @@ class TrainConfig(BaseModel):
     )
     recipe: Recipe = Field(default=Recipe(), description="Training hyperparameters.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    data_seed: int | None = Field(
+        default=None, ge=0, description="Seed of the order of the training videos. Default: as seed."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -76,9 +79,14 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _supported(self) -> TrainConfig:
-        if self.recipe.selection_noise and not detector_class(self.detector).supports_selection_noise:
-            raise UsageError(f"{self.detector} does not support selection noise", "leave --selection-noise out")
+        if self.recipe.sigma_decay and not detector_class(self.detector).supports_sigma_greedy:
+            raise UsageError(f"{self.detector} does not support sigma-greedy", "leave --sigma-greedy out")
         return self
+
+    @property
+    def order_seed(self) -> int:
+        """Seed of the order of the training videos, and of the draws of sigma-greedy."""
+        return self.seed if self.data_seed is None else self.data_seed
 
     @property
     def uses_anchors(self) -> bool:
@@ -90,11 +98,16 @@ class TrainConfig(BaseModel):
         """Whether training backpropagates through the bank's text encoder."""
         return detector_class(self.detector).needs_text_encoder(check_options(self.detector, self.options))
 
+    @property
+    def class_prompt_options(self) -> BaseModel | None:
+        """How class prompts are made, where training needs some."""
+        return detector_class(self.detector).class_prompt_options(check_options(self.detector, self.options))
+
 
 class RunConfig(TrainConfig):
     """Everything that determines the result of training: its configuration and the data."""
 
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     detector: str
     dataset: str
     categories: tuple[str, ...]
@@ -104,6 +117,9 @@ class RunConfig(TrainConfig):
     features_fingerprint: str
     columns: tuple[str, ...] = Field(default=(), description="Names of the feature columns, where they have names.")
     caption_dim: int | None = Field(default=None, description="Dimensions of the caption embeddings.")
+    class_prompts: tuple[str, ...] = Field(
+        default=(), description="Class prompt of each category, of the words of the training captions."
+    )
     caption_encoder: str | None = Field(default=None, description="Text encoder of the captions.")
     captions_fingerprint: str | None = None
     bank_fingerprint: str | None = None
@@ -216,8 +232,9 @@ def make_problem(
     bank: AnchorBank | None,
     text_encoder: TransformersEncoder | None = None,
     column_vectors: Tensor | None = None,
+    class_prompts: Tensor | None = None,
 ) -> Problem:
-    """The problem of a run; ``text_encoder`` and ``column_vectors`` only for training."""
+    """The problem of a run; ``text_encoder``, ``column_vectors`` and ``class_prompts`` only for training."""
     if bank is None:
         return Problem(
             config.dim,
@@ -226,6 +243,7 @@ def make_problem(
             caption_dim=config.caption_dim,
             standardise=config.recipe.standardise,
             columns=config.columns,
+            class_prompts=class_prompts,
         )
     from kgvad.anchors.learnable_prompts import category_texts
 
@@ -245,4 +263,5 @@ def make_problem(
         columns=config.columns,
         column_vectors=column_vectors,
         text_encoder=text_encoder,
+        class_prompts=class_prompts,
     )

@@ -176,6 +176,8 @@ class Sampler:
         Non-negative.
     balance
         Sample abnormal categories with equal frequency.
+    mixed_batch
+        Above 0: batches of this many samples, drawn from all in one order.
     """
 
     def __init__(
@@ -186,12 +188,15 @@ class Sampler:
         abnormal_batch: int,
         seed: int,
         balance: bool = False,
+        mixed_batch: int = 0,
     ) -> None:
         is_normal = targets[:, normal] > 0
         self._classes = [
             (np.flatnonzero(is_normal), normal_batch, None),
             (np.flatnonzero(~is_normal), abnormal_batch, _category_shares(targets[~is_normal]) if balance else None),
         ]
+        if mixed_batch:
+            self._classes = [(np.arange(len(targets)), mixed_batch, None)]
         self._classes = [kind for kind in self._classes if len(kind[0]) and kind[1]]
         if not self._classes:
             raise FeatureError(

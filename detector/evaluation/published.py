@@ -27,6 +27,7 @@ PUBLISHED_METRICS = {
     "xd": {"ap": "AP", "map": "mAP"},
     "shanghaitech": {"auc": "AUC"},
 }
+TRANSFERS = {"ucf_to_xd_ap": "UCF-Crime to XD-Violence, AP", "xd_to_ucf_auc": "XD-Violence to UCF-Crime, AUC"}
 
 
 class Published(BaseModel):
@@ -44,6 +45,14 @@ class Published(BaseModel):
         Results by dataset, named as in ``PUBLISHED_METRICS``.
     note
         What a reader should know, by dataset.
+    std
+        Standard deviation over seeds of a mean, by dataset and metric.
+    iou
+        mAP at IoU 0.1 to 0.5, by dataset.
+    transfer
+        Results on another dataset than that of the training, named as in ``TRANSFERS``.
+    sound
+        Whether the method reads the sound of the videos.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,12 +60,16 @@ class Published(BaseModel):
     name: str
     year: int | None = None
     features: str | None = None
-    source: Literal["own", "another paper", "VadCLIP"]
+    source: Literal["own", "another paper", "VadCLIP", "SemVAD"]
     protocol: str
     ucf: dict[str, float] = {}
     xd: dict[str, float] = {}
     shanghaitech: dict[str, float] = {}
     note: dict[str, str] = {}
+    std: dict[str, dict[str, float]] = {}
+    iou: dict[str, tuple[float, float, float, float, float]] = {}
+    transfer: dict[str, float] = {}
+    sound: bool = False
 
     def on(self, dataset: str) -> dict[str, float]:
         """Its results on ``dataset``; empty where it has none."""
@@ -138,25 +151,68 @@ def result_blocks(collection: Collection, datasets: Sequence[str]) -> list[Resul
 def _published_blocks(dataset: str) -> list[ResultBlock]:
     names = PUBLISHED_METRICS[dataset]
     first = next(iter(names))
-    chosen = sorted((one for one in published() if one.on(dataset)), key=lambda one: one.on(dataset)[first])
-    rows = [
-        [
-            one.name,
-            str(one.year or ""),
-            one.features or "",
-            one.source,
-            one.protocol,
-            *(f"{one.on(dataset)[name]:.2f}" if name in one.on(dataset) else "" for name in names),
-        ]
-        for one in chosen
-    ]
+    found = sorted((one for one in published() if one.on(dataset)), key=lambda one: one.on(dataset)[first])
     header = ["method", "year", "features", "reported by", "checkpoint chosen by", *names.values()]
-    notes = [f"{one.name}: {one.note[dataset]}." for one in chosen if dataset in one.note]
+    title = f"{TITLES[dataset]}: published by others, not run by us"
+    blocks: list[ResultBlock] = []
+    for sound in (False, True):
+        chosen = [one for one in found if one.sound is sound]
+        rows = [
+            [one.name, str(one.year or ""), one.features or "", one.source, one.protocol, *_cells(one, dataset)]
+            for one in chosen
+        ]
+        if rows:
+            blocks.append(ResultTable(title + ", with sound" * sound, header, rows, text_columns=5))
+            blocks.append(" ".join([_about(dataset), *_notes(chosen, dataset)]))
+    return blocks + _iou_blocks(found, dataset) + _transfer_blocks(found, dataset)
+
+
+def _cells(one: Published, dataset: str) -> list[str]:
+    """Results of a method, with the deviation of a mean."""
+    values, deviations = one.on(dataset), one.std.get(dataset, {})
+    return [
+        (f"{values[name]:.2f}" if name in values else "") + (f" ± {deviations[name]:.2f}" if name in deviations else "")
+        for name in PUBLISHED_METRICS[dataset]
+    ]
+
+
+def _about(dataset: str) -> str:
     about = "In percent, as printed; evaluated by the authors on all test videos of the dataset."
     if dataset == "ucf":
         about += " Their mAP includes a class that is never found: it cannot exceed 92.86."
-    title = f"{TITLES[dataset]}: published by others, not run by us"
-    return [ResultTable(title, header, rows, text_columns=5), " ".join([about, *notes])]
+    return about
+
+
+def _notes(chosen: Sequence[Published], dataset: str) -> list[str]:
+    """Each note once, with the methods that it is about."""
+    methods: dict[str, list[str]] = {}
+    for one in chosen:
+        if dataset in one.note:
+            methods.setdefault(one.note[dataset], []).append(one.name)
+    return [f"{', '.join(dict.fromkeys(names))}: {note}." for note, names in methods.items()]
+
+
+def _iou_blocks(found: Sequence[Published], dataset: str) -> list[ResultBlock]:
+    rows = [
+        [one.name, one.source, one.protocol, *(f"{value:.2f}" for value in one.iou[dataset])]
+        for one in found
+        if dataset in one.iou
+    ]
+    header = ["method", "reported by", "checkpoint chosen by", "0.1", "0.2", "0.3", "0.4", "0.5"]
+    title = f"{TITLES[dataset]}: mAP by IoU, published by others"
+    return [ResultTable(title, header, rows, text_columns=3)] if rows else []
+
+
+def _transfer_blocks(found: Sequence[Published], dataset: str) -> list[ResultBlock]:
+    """Results of methods trained on ``dataset`` and tested on another."""
+    columns = {key: name for key, name in TRANSFERS.items() if key.startswith(f"{dataset}_to_")}
+    rows = [
+        [one.name, one.source, *(f"{one.transfer[key]:.2f}" for key in columns)]
+        for one in found
+        if columns and set(columns) <= set(one.transfer)
+    ]
+    title = f"{TITLES[dataset]}: transfer, published by others"
+    return [ResultTable(title, ["method", "reported by", *columns.values()], rows, text_columns=2)] if rows else []
 
 
 def as_markdown(blocks: Sequence[ResultBlock]) -> str:

@@ -142,7 +142,6 @@ class AnchorAligned(Detector):
     Config: ClassVar[type[BaseModel]] = AnchorAlignedConfig
     recipe: ClassVar[Recipe] = Recipe(epochs=12, learning_rate=1e-3, weight_decay=0.0, warmup=0.0)
     names_categories: ClassVar[bool] = True
-    supports_selection_noise: ClassVar[bool] = True
     source: ClassVar[str] = "kgvad"
     snippet_centre: Tensor
     video_centre: Tensor
@@ -327,13 +326,10 @@ class AnchorAligned(Detector):
         if options.logit_adjustment and self.training:
             self.category_counts += batch.targets.sum(0)
             log_prior = (self.category_counts / self.category_counts.sum()).log()
-        score_noise = batch.noise(torch.sigmoid(output.snippet_logits))
-        alignment_noise = batch.noise(output.alignment)
         terms = {
-            "mil": options.mil_weight * loss.mil_bce(output.snippet_logits, lengths, batch.abnormal, noise=score_noise),
+            "mil": options.mil_weight * loss.mil_bce(output.snippet_logits, lengths, batch.abnormal),
             "video_mil": options.mil_weight * F.binary_cross_entropy_with_logits(output.video_logits, batch.abnormal),
-            "align": options.align_weight
-            * loss.mil_align(output.alignment + log_prior, lengths, batch.targets, noise=alignment_noise),
+            "align": options.align_weight * loss.mil_align(output.alignment + log_prior, lengths, batch.targets),
             "video_align": options.video_weight * loss.soft_cross_entropy(output.video + log_prior, batch.targets),
         }
         if options.ridge and output.penalty is not None:

@@ -17,7 +17,7 @@ def default_k(lengths: Tensor) -> Tensor:
     return torch.minimum(lengths // 16 + 1, lengths.clamp(min=1))
 
 
-def topk_mean(values: Tensor, lengths: Tensor, k: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+def topk_mean(values: Tensor, lengths: Tensor, k: Tensor | None = None, choice: Tensor | None = None) -> Tensor:
     """Mean of the k largest valid values of each video, for every trailing column separately.
 
     Parameters
@@ -28,8 +28,8 @@ def topk_mean(values: Tensor, lengths: Tensor, k: Tensor | None = None, noise: T
         int64 [B].
     k
         int64 [B]; ``None``: :func:`default_k`.
-    noise
-        Like ``values``: added for the selection, not to the mean.
+    choice
+        Like ``values``: the k largest of these are selected instead.
 
     Returns
     -------
@@ -38,9 +38,9 @@ def topk_mean(values: Tensor, lengths: Tensor, k: Tensor | None = None, noise: T
     k = default_k(lengths) if k is None else torch.minimum(k, lengths.clamp(min=1))
     flat = values[..., None] if values.dim() == 2 else values
     keep = valid_mask(lengths, values.shape[1])[..., None]
-    choice = flat.detach() if noise is None else flat.detach() + noise.reshape(flat.shape)
+    by = flat if choice is None else choice.reshape(flat.shape)
     largest = int(k.max())
-    order = choice.masked_fill(~keep, -torch.inf).topk(largest, dim=1).indices  # [B, k, C]
+    order = by.detach().masked_fill(~keep, -torch.inf).topk(largest, dim=1).indices  # [B, k, C]
     chosen = flat.gather(1, order)
     count = (torch.arange(largest, device=k.device)[None, :] < k[:, None])[..., None]
     mean = torch.where(count, chosen, torch.zeros_like(chosen)).sum(1) / k[:, None]
@@ -48,10 +48,10 @@ def topk_mean(values: Tensor, lengths: Tensor, k: Tensor | None = None, noise: T
 
 
 def mil_bce(
-    logits: Tensor, lengths: Tensor, abnormal: Tensor, k: Tensor | None = None, noise: Tensor | None = None
+    logits: Tensor, lengths: Tensor, abnormal: Tensor, k: Tensor | None = None, choice: Tensor | None = None
 ) -> Tensor:
     """BCE( mean of the k largest p, y ), averaged over the batch (VadCLIP, eq. 9; PEL4VAD)."""
-    chosen = topk_mean(torch.sigmoid(logits), lengths, k, noise).clamp(1e-7, 1 - 1e-7)
+    chosen = topk_mean(torch.sigmoid(logits), lengths, k, choice).clamp(1e-7, 1 - 1e-7)
     return -(abnormal * chosen.log() + (1 - abnormal) * (1 - chosen).log()).mean()
 
 
@@ -97,10 +97,10 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None =
 
 
 def mil_align(
-    alignment: Tensor, lengths: Tensor, targets: Tensor, weights: Tensor | None = None, noise: Tensor | None = None
+    alignment: Tensor, lengths: Tensor, targets: Tensor, weights: Tensor | None = None, choice: Tensor | None = None
 ) -> Tensor:
     """Cross-entropy of the k largest alignments per category, averaged (VadCLIP's MIL-Align, eq. 10 and 11)."""
-    return soft_cross_entropy(topk_mean(alignment, lengths, noise=noise), targets, weights)
+    return soft_cross_entropy(topk_mean(alignment, lengths, choice=choice), targets, weights)
 
 
 def text_separation(anchors: Tensor, normal: int) -> Tensor:
@@ -168,16 +168,73 @@ def smoothed_cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) ->
     return -(share * logits.log_softmax(-1)).sum(-1).mean()
 
 
-def semantic_alignment(cosine: Tensor, logits: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-    """1 - cosine of the video's highest-scoring snippets with its own categories, averaged over the batch (SemVAD).
+def separation_sum(anchors: Tensor, normal: int) -> Tensor:
+    """sum over abnormal categories of max(0, cos(t_normal, t_c)) (SemVAD, eq. 4; unweighted)."""
+    cosine = F.cosine_similarity(anchors[normal : normal + 1], anchors, dim=-1).clamp(min=0)
+    return cosine.sum() - cosine[normal]
 
-    The k snippets of largest logits are selected; their cosines with the category's text are averaged.
+
+def semantic_alignment(captions: Tensor, prompts: Tensor, alignment: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
+    """Mean cosine distance of each video's likeliest captions from the class prompt of its category (SemVAD, l_sem).
+
+    The k = floor(n / 16) + 1 snippets with the largest softmax probability of the category are selected.
+
+    Parameters
+    ----------
+    captions
+        Projected captions t, [B, T, D].
+    prompts
+        Projected class prompts, [C, D].
+    alignment
+        Category logits [B, T, C].
+    lengths, labels
+        int64 [B]: number of snippets, and the category m of each video.
+
+    Returns
+    -------
+    [B]: avg_k 1 - cos(t_(i_k), t^(m)).
     """
-    k = default_k(lengths)
-    most = int(k.max())
-    order = logits.detach().masked_fill(~valid_mask(lengths, logits.shape[1]), -torch.inf).topk(most, dim=1).indices
-    chosen = cosine.gather(1, order[..., None].expand(-1, -1, cosine.shape[-1]))  # [B, k, C]
-    use = valid_mask(k, most)[..., None]
-    mean = (chosen * use).sum(1) / k[:, None]
-    share = targets / targets.sum(-1, keepdim=True).clamp(min=1e-12)
-    return (1 - (mean * share).sum(-1)).mean()
+    videos = torch.arange(len(labels), device=labels.device)
+    probability = alignment.softmax(-1)[videos, :, labels]  # s_m, [B, T]
+    distance = 1 - F.cosine_similarity(captions, prompts[labels][:, None], dim=-1)
+    return topk_mean(distance, lengths, choice=probability)
+
+
+def normal_distance(snippets: Tensor, lengths: Tensor, abnormal: Tensor) -> Tensor | None:
+    """Mean cosine distance of every snippet from all valid snippets of the normal videos (SemVAD, section 5).
+
+    Parameters
+    ----------
+    snippets
+        [B, T, D].
+    lengths, abnormal
+        [B].
+
+    Returns
+    -------
+    [B, T], without gradient; ``None`` where no video is normal.
+    """
+    unit = F.normalize(snippets.detach(), dim=-1)
+    keep = valid_mask(lengths, snippets.shape[1]) & (abnormal < 0.5)[:, None]
+    if not keep.any():
+        return None
+    return 1 - unit @ unit[keep].mean(0)
+
+
+def greedy_choice(values: Tensor, distance: Tensor | None, abnormal: Tensor) -> Tensor | None:
+    """What the top k are selected by under sigma-greedy: distances in abnormal videos, the values themselves in others.
+
+    Parameters
+    ----------
+    values
+        [B, T] or [B, T, C].
+    distance
+        Of :func:`normal_distance`; ``None``: the result is ``None`` too.
+    abnormal
+        [B].
+    """
+    if distance is None:
+        return None
+    if values.dim() == 3:
+        distance, abnormal = distance[..., None], abnormal[:, None]
+    return torch.where(abnormal[:, None] > 0.5, distance, values.detach())

@@ -76,7 +76,6 @@ class AnchorFused(Detector):
     recipe: ClassVar[Recipe] = AnchorAligned.recipe
     needs_anchors: ClassVar[bool] = True
     names_categories: ClassVar[bool] = True
-    supports_selection_noise: ClassVar[bool] = True
     reads_captions: ClassVar[bool] = True
     source: ClassVar[str] = "kgvad"
     logit_deviation: Tensor

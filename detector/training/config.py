@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ else:
     import tomli as tomllib
 
 
-def load_train_config(file: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
+def presets() -> dict[str, dict[str, Any]]:
+    """Published settings by name: fields of :class:`kgvad.detector.run.TrainConfig`."""
+    return tomllib.loads(files("kgvad.detector.training").joinpath("presets.toml").read_text("utf-8"))
+
+
+def load_train_config(file: Path | None, overrides: Mapping[str, Any], preset: str | None = None) -> TrainConfig:
     """The configuration in ``file``, with values of the command line in place of its own.
 
     Parameters
@@ -29,13 +35,18 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any]) -> TrainC
         TOML, or JSON by its suffix: the fields of :class:`kgvad.detector.run.TrainConfig`. ``None``: all defaults.
     overrides
         Nested like the file; a field or hyperparameter of ``None`` counts as not given.
+    preset
+        One of :func:`presets`; ``file`` takes precedence over it.
 
     Raises
     ------
     UsageError
-        The file cannot be read, or a value is wrong; the message names the field.
+        The file cannot be read, the preset is unknown, or a value is wrong; the message names the field.
     """
-    values = {} if file is None else _read(file)
+    known = presets()
+    if preset is not None and preset not in known:
+        raise UsageError(f"unknown preset {preset!r}", f"choose one of {', '.join(known)}")
+    values = merged(known[preset] if preset else {}, {} if file is None else _read(file))
     recipe = {name: value for name, value in overrides.get("recipe", {}).items() if value is not None}
     fields = {name: value for name, value in overrides.items() if value is not None}
     given = merged(values, {name: value for name, value in (fields | {"recipe": recipe}).items() if value != {}})

@@ -54,7 +54,7 @@ def backward(
     """
     group = group or ProcessGroup()
     size, snippets = batch.features.shape[:2]
-    additive = detector.losses_average_over_videos and not batch.selection_noise  # noise is drawn per batch
+    additive = detector.losses_average_over_videos and not batch.select_by_distance  # distances compare videos
     if additive and not micro_batch and batch.features.device.type == "cpu":
         micro_batch = max(1, MICRO_BATCH_SNIPPETS // max(1, snippets))
     if group.world_size == 1 and (not micro_batch or micro_batch >= size):
@@ -85,17 +85,22 @@ def _sum_over_parts(
     found: dict[str, Tensor] = {}
     for part in parts:
         own = batch.part(part)
-        videos, snippets = len(own.lengths) / len(batch.lengths), own.lengths.sum() / batch.lengths.sum()
+        shares = {name: share for share, names in _loss_shares(detector, own, batch) for name in names}
+        videos = len(own.lengths) / len(batch.lengths)
         terms = detector.losses(run(detector, own, precision), own)
-        terms = {
-            name: value * (snippets if name in detector.snippet_averaged_losses else videos)
-            for name, value in terms.items()
-        }
+        terms = {name: value * shares.get(name, videos) for name, value in terms.items()}
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         found = {name: value.detach() + found.get(name, 0.0) for name, value in terms.items()}
     if group.world_size > 1:
         torch.manual_seed(seed)  # from here the processes draw the same numbers
     return {name: group.sum(value) for name, value in found.items()}
+
+
+def _loss_shares(detector: Detector, part: Batch, batch: Batch) -> list[tuple[float, frozenset[str]]]:
+    """Weight of a part's losses in those of the batch, for losses that are not means over videos."""
+    abnormal = float(part.abnormal.sum()) / max(1.0, float(batch.abnormal.sum()))
+    snippets = float(part.lengths.sum()) / float(batch.lengths.sum())
+    return [(snippets, detector.snippet_averaged_losses), (abnormal, detector.abnormal_averaged_losses)]
 
 
 def _cached_gradients(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.captions import Captions, all_captions
 from kgvad.detector.data.feature_lists import SUFFIXES, import_lists
 from kgvad.detector.data.folder_dataset import (
     FolderTools,
@@ -51,6 +52,8 @@ class TrainingData:
         Store of caption embeddings, where the detector reads captions.
     text_encoder
         Loads the bank's text encoder on a device; ``None``: as the bank records it.
+    caption_texts
+        Captions of the training videos as text, where the detector makes class prompts of them.
     """
 
     dataset: str
@@ -59,6 +62,17 @@ class TrainingData:
     bank: AnchorBank | None = None
     captions: FeatureStore | None = None
     text_encoder: Callable[[str], TransformersEncoder] | None = None
+    caption_texts: Mapping[str, Captions] | None = None
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names on the category axis: those of the bank, else of the labels."""
+        return tuple(self.bank.categories) if self.bank is not None else self.truth.categories
+
+    @property
+    def normal(self) -> int:
+        """Index of Normal among :attr:`categories`."""
+        return self.bank.normal if self.bank is not None else self.truth.categories.index(self.truth.normal)
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,8 @@ class Sources:
         Store of caption embeddings.
     text_encoder
         Name or folder of the bank's text encoder; ``None``: as the bank records it.
+    caption_texts
+        File of captions, ``{video: {frame: caption}}``.
     """
 
     features: Path
@@ -93,6 +109,7 @@ class Sources:
     encoder: str | None = None
     captions: Path | None = None
     text_encoder: str | None = None
+    caption_texts: Path | None = None
 
 
 def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfig, tools: FolderTools) -> TrainingData:
@@ -121,7 +138,8 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
     load = None
     if sources.text_encoder is not None and bank is not None:
         load = partial(load_prompt_encoder, config.detector, bank, sources.text_encoder)
-    return TrainingData(dataset.name, store, truth, bank, captions, load)
+    texts = None if sources.caption_texts is None else all_captions(sources.caption_texts)
+    return TrainingData(dataset.name, store, truth, bank, captions, load, texts)
 
 
 def _stored_features(dataset: DatasetRef, sources: Sources) -> tuple[FeatureStore, Truth]:

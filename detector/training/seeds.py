@@ -6,7 +6,8 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from kgvad.console import track
@@ -15,6 +16,7 @@ from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import TrainingSample, load_samples
 from kgvad.detector.registry import detector_class
 from kgvad.detector.run import Run, RunConfig, TrainConfig
+from kgvad.detector.training.caption_words import words_of_captions
 from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.exemplars import write_exemplars
 from kgvad.detector.training.inputs import TrainingData
@@ -100,25 +102,30 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
         Captions are missing or unused, or the features cannot train this detector.
     """
     config, data = training.config, training.data
-    truth, bank, captions = data.truth, data.bank, data.captions
+    truth, captions = data.truth, data.captions
     _check_captions(config.detector, captions is not None)
-    categories = tuple(bank.categories) if bank is not None else truth.categories
-    normal = bank.normal if bank is not None else truth.categories.index(truth.normal)
     train = truth.split("train")
     resampled = None if captions is None else resample_captions(captions, data.store, train, skip_mismatched=True)
-    samples = load_samples(data.store, truth, categories, normal, captions=resampled)
+    samples = load_samples(data.store, truth, data.categories, data.normal, captions=resampled)
     videos = {sample.video for sample in samples}
-    abnormal = len({sample.video for sample in samples if not sample.target[normal]})
+    abnormal = len({sample.video for sample in samples if not sample.target[data.normal]})
     if captions is not None and resampled is not None:
         missing = len(set(data.store.ids()).intersection(train).difference(resampled))
         logger.info(f"{missing} training videos have no captions of their length in {captions.root} and are left out")
     _check_balance(data, len(videos), abnormal)
     _log_missing(samples_by_category(truth, videos))
-    run_config = RunConfig(
+    return samples, run_config(training, samples)
+
+
+def run_config(training: Training, samples: Sequence[TrainingSample]) -> RunConfig:
+    """The configuration of a run that is trained on ``samples``, all training videos or a fold of them."""
+    config, data = training.config, training.data
+    bank, captions = data.bank, data.captions
+    found = RunConfig(
         **config.model_dump(),
         dataset=data.dataset,
-        categories=categories,
-        normal=normal,
+        categories=data.categories,
+        normal=data.normal,
         dim=data.store.manifest.dim,
         encoder=data.store.manifest.encoder,
         features_fingerprint=data.store.fingerprint,
@@ -127,10 +134,19 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
         caption_encoder=None if captions is None else captions.manifest.encoder,
         captions_fingerprint=None if captions is None else captions.fingerprint,
         bank_fingerprint=None if bank is None else bank.fingerprint,
-        videos=len(videos),
-        abnormal_videos=abnormal,
+        videos=len({sample.video for sample in samples}),
+        abnormal_videos=len({sample.video for sample in samples if not sample.target[data.normal]}),
     )
-    return samples, run_config
+    if bank is None:
+        return found
+    return found.model_copy(update={"class_prompts": words_of_captions(found, samples, data.caption_texts, bank)})
+
+
+def train_part(training: Training, part: Sequence[TrainingSample], folder: Path) -> Run:
+    """Train on some of the training videos, without exemplars and thresholds."""
+    data, config = training.data, run_config(training, part)
+    trainer = Trainer(part, config, folder, bank=data.bank, text_encoder=data.text_encoder, device=training.device)
+    return trainer.fit()
 
 
 def samples_by_category(truth: Truth, videos: set[str]) -> dict[str, int]:
@@ -163,20 +179,14 @@ def _train_seed(
 
 
 def _measure_thresholds(training: Training, samples: Sequence[TrainingSample], run: Run) -> None:
-    folds, data = training.threshold_folds, training.data
+    folds = training.threshold_folds
     if folds is None:
         folds = FOLDS if run.config.videos <= SMALL_SET else 0
     if not folds or run.thresholds is not None or ProcessGroup(training.device).world_size > 1:
         return
 
-    def train(part: Sequence[TrainingSample], folder: Path) -> Run:
-        abnormal = {sample.video for sample in part if not sample.target[run.config.normal]}
-        counts = {"videos": len({sample.video for sample in part}), "abnormal_videos": len(abnormal)}
-        config = run.config.model_copy(update=counts)
-        trainer = Trainer(part, config, folder, bank=data.bank, text_encoder=data.text_encoder, device=training.device)
-        return trainer.fit()
-
-    found = measure_thresholds(samples, run.config.normal, train, folds=folds, seed=run.config.seed)
+    own = replace(training, config=training.config.model_copy(update={"seed": run.config.seed}))
+    found = measure_thresholds(samples, run.config.normal, partial(train_part, own), folds=folds, seed=run.config.seed)
     if found is not None:
         save_thresholds(run, found)
 

@@ -35,6 +35,7 @@ from kgvad.detector.run import (
     read_config,
 )
 from kgvad.detector.training.callbacks import Callback, HistoryWriter, Record, TrainingState, from_lines
+from kgvad.detector.training.caption_words import prompt_vectors
 from kgvad.detector.training.checkpoint import Checkpoint, parameters_of, resume, write_tensors
 from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.early_stopping import EarlyStopping, split_videos
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SIGMA_GREEDY = 2  # stream of random numbers; the sampler has 0 and 1
 STATISTICS_SNIPPETS = 50_000  # on which input statistics are computed
 
 
@@ -157,7 +159,9 @@ class Trainer:
                 encoder = load(device)
         torch.manual_seed(config.seed)
         vectors = self._column_vectors(device)
-        problem = make_problem(config, self._bank, encoder, vectors)
+        with self._group.main_process_first():
+            prompts = prompt_vectors(config, self._bank, device)
+        problem = make_problem(config, self._bank, encoder, vectors, prompts)
         detector = build(config.detector, problem, config.options).to(device)
         detector.observe_labels(torch.from_numpy(np.stack([sample.target for sample in samples])).to(device))
         videos = _subsampled([sample.features for sample in samples], device)
@@ -193,8 +197,9 @@ class Trainer:
             config.normal,
             recipe.normal_batch,
             recipe.abnormal_batch,
-            config.seed,
+            config.order_seed,
             recipe.balance_categories,
+            recipe.mixed_batch,
         )
         done = len(state.history)
         if done:
@@ -227,6 +232,7 @@ class Trainer:
         """One epoch; the mean of every loss and the last learning rate."""
         config, recipe, group = self.config, self.config.recipe, self._group
         torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))
+        random = np.random.default_rng([config.order_seed, epoch, SIGMA_GREEDY])
         detector.train()
         sums: Record = {}
         rate = 0.0
@@ -236,8 +242,9 @@ class Trainer:
             for parameters in optimiser.param_groups:
                 parameters["lr"] = rate
             batch = collate([samples[index] for index in indices], config.normal, recipe.max_length, group.device)
-            if recipe.selection_noise:
-                batch = dataclasses.replace(batch, selection_noise=selection_noise(recipe, step, steps))
+            if recipe.sigma_decay:
+                by_distance = bool(random.uniform() < sigma(recipe, step))
+                batch = dataclasses.replace(batch, select_by_distance=by_distance)
             optimiser.zero_grad(set_to_none=True)
             losses = backward(detector, batch, recipe.micro_batch, recipe.precision, group)
             self._check_finite(losses, epoch)
@@ -275,19 +282,25 @@ class Trainer:
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Rate of step ``step`` (0 is the first) of ``steps``: linear warm-up, then a half cosine down to 0."""
+    """Rate of step ``step`` (0 is the first) of ``steps``: linear warm-up, then by ``recipe.schedule``.
+
+    ``cosine`` falls to 0 by half a cosine; ``steps`` falls to a tenth after each milestone.
+    """
     warmup_steps = round(recipe.warmup * steps)
     if step < warmup_steps:
         return recipe.learning_rate * (step + 1) / warmup_steps
     if recipe.schedule == "constant":
         return recipe.learning_rate
+    if recipe.schedule == "steps":
+        epochs_done = step * recipe.epochs // steps
+        return float(recipe.learning_rate * 0.1 ** sum(epochs_done >= milestone for milestone in recipe.milestones))
     share = (step - warmup_steps) / max(1, steps - warmup_steps)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def selection_noise(recipe: Recipe, step: int, steps: int) -> float:
-    """``Batch.selection_noise`` of step ``step`` of ``steps``, annealed linearly to 0 in the last step."""
-    return recipe.selection_noise * (1 - step / max(1, steps - 1))
+def sigma(recipe: Recipe, step: int) -> float:
+    """Probability of selection by distance in step ``step`` (0 is the first): 1 decayed once before each step."""
+    return float(recipe.sigma_decay ** (step + 1))
 
 
 def is_finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:

@@ -126,7 +126,7 @@ def evaluate(
     if plots is not None:
         for path in draw_plots(found, plots, videos or ()):
             logger.info(f"{path}")
-    _show(report.as_rich())
+    show(report.as_rich())
 
 
 def results(
@@ -174,10 +174,10 @@ def results(
         write_json(json_file, collection.model_dump(mode="json"))
     if markdown is not None:
         write_text(markdown, as_markdown(blocks))
-    _show([one if isinstance(one, str) else one.as_rich() for one in blocks])
+    show([one if isinstance(one, str) else one.as_rich() for one in blocks])
 
 
-def _show(parts: Sequence[Table | str]) -> None:
+def show(parts: Sequence[Table | str]) -> None:
     """Print tables and notes; a pipe gets lines of any length instead of folded cells."""
     from rich.console import Console
 

@@ -42,6 +42,61 @@ RunFolder = Annotated[Path | None, typer.Option("--run", "-r", help="Folder of t
 Lists = Annotated[
     Path | None, typer.Option("--lists", help="Folder of the dataset's official lists.", rich_help_panel=INPUTS)
 ]
+TrainingFeatures = Annotated[
+    Path | None,
+    typer.Option(
+        "--features", help="Root of the feature stores, or a list of .npy files to import.", rich_help_panel=INPUTS
+    ),
+]
+FeatureEncoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder", "-e", help="Which features; of a folder of videos, what to extract.", rich_help_panel=INPUTS
+    ),
+]
+CaptionStore = Annotated[
+    Path | None,
+    typer.Option(
+        "--captions",
+        help="Store of caption embeddings, for detectors that read captions (kgvad features import --to).",
+        rich_help_panel=INPUTS,
+    ),
+]
+CaptionTexts = Annotated[
+    Path | None,
+    typer.Option(
+        "--caption-texts",
+        help="The captions themselves (JSON: {video: {frame: caption}}), for detectors that read their words.",
+        rich_help_panel=INPUTS,
+    ),
+]
+PromptEncoder = Annotated[
+    str | None,
+    typer.Option(
+        "--text-encoder",
+        help="Name or folder of the bank's text encoder, for learn=context and learn=adapters. Default: as the "
+        "bank records it.",
+        rich_help_panel=INPUTS,
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Training configuration (TOML or JSON): detector, options, recipe, seed. Options of the command line "
+        "take precedence.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="Published settings: vadclip-ucf, vadclip-xd, semvad-ucf, semvad-xd; with -released, those of the "
+        "authors' code (semvad). --config and options take precedence.",
+        rich_help_panel=TRAINING,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(

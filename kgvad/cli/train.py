@@ -2,68 +2,42 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kgvad.cli.options import (
-    INPUTS,
     MAIN_PATH,
     OUTPUTS,
     PERFORMANCE,
     TRAINING,
     Anchors,
+    CaptionStore,
+    CaptionTexts,
+    ConfigFile,
     Dataset,
     Device,
+    FeatureEncoder,
     Lists,
+    Preset,
+    PromptEncoder,
     RunFolder,
+    TrainingFeatures,
     example,
 )
 
 
 def train(
     dataset: Dataset = None,
-    features: Annotated[
-        Path | None,
-        typer.Option(
-            "--features", help="Root of the feature stores, or a list of .npy files to import.", rich_help_panel=INPUTS
-        ),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder", "-e", help="Which features; of a folder of videos, what to extract.", rich_help_panel=INPUTS
-        ),
-    ] = None,
+    features: TrainingFeatures = None,
+    encoder: FeatureEncoder = None,
     anchors: Anchors = None,
-    captions: Annotated[
-        Path | None,
-        typer.Option(
-            "--captions",
-            help="Store of caption embeddings, for detectors that read captions (kgvad features import --to).",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
+    captions: CaptionStore = None,
+    caption_texts: CaptionTexts = None,
     lists: Lists = None,
-    text_encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--text-encoder",
-            help="Name or folder of the bank's text encoder, for learn=context and learn=adapters. Default: as the "
-            "bank records it.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            help="Training configuration (TOML or JSON): detector, options, recipe, seed. Options of the command line "
-            "take precedence.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
+    text_encoder: PromptEncoder = None,
+    config: ConfigFile = None,
+    preset: Preset = None,
     detector: Annotated[
         str | None,
         typer.Option(
@@ -99,12 +73,15 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = False,
-    selection_noise: Annotated[
+    sigma_greedy: Annotated[
         float | None,
         typer.Option(
-            "--selection-noise",
+            "--sigma-greedy",
             min=0.0,
-            help="Standard deviation of top-k selection noise, annealed to 0. Default: 0.",
+            max=1.0,
+            metavar="DECAY",
+            help="Select the snippets of abnormal videos by distance from normal ones at first (SemVAD: 0.99). "
+            "Default: 0, never.",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -129,6 +106,15 @@ def train(
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Random seed. Default: 0.", rich_help_panel=TRAINING)
+    ] = None,
+    data_seed: Annotated[
+        int | None,
+        typer.Option(
+            "--data-seed",
+            min=0,
+            help="Seed of the order of the training videos, the same for all seeds. Default: as --seed.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Number of seeds to train.", rich_help_panel=TRAINING)
@@ -183,6 +169,7 @@ def train(
     must_exist(anchors, AnchorError, "make it with: kgvad build-anchors --dataset NAME")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
     must_exist(captions, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
+    must_exist(caption_texts, UsageError, "name a file {video: {frame: caption}}")
     must_exist(config, UsageError, "name a TOML or JSON file")
 
     from kgvad.detector.registry import detector_names
@@ -207,11 +194,15 @@ def train(
         "standardise": standardise or None,
         "micro_batch": micro_batch,
         "precision": precision,
-        "selection_noise": selection_noise,
+        "sigma_decay": sigma_greedy,
         "validation_share": validation_share,
         "patience": patience,
     }
-    chosen = load_train_config(config, {"detector": detector, "options": options, "recipe": recipe, "seed": seed})
+    chosen = load_train_config(
+        config,
+        {"detector": detector, "options": options, "recipe": recipe, "seed": seed, "data_seed": data_seed},
+        preset,
+    )
     with Session(dataset=dataset, features=features, anchors=anchors, run=run, device=device) as session:
         sources = Sources(
             session.features_root,
@@ -222,6 +213,7 @@ def train(
             encoder,
             captions,
             text_encoder,
+            caption_texts,
         )
         tools = FolderTools(session.visual_encoder, session.text_encoder, lambda: session.graph)
         with ProcessGroup(session.device).main_process_first():

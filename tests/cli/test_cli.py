@@ -27,7 +27,7 @@ def kgvad(*arguments, **environment):
 PANELS = {
     "Main path": ["build-anchors", "train", "explain"],
     "Data": ["extract", "datasets", "features"],
-    "Measure": ["explain-eval", "evaluate", "results", "score"],
+    "Measure": ["explain-eval", "evaluate", "results", "tune", "score"],
     "Look": ["detectors", "doctor", "demo", "anchors", "kg", "weights"],
 }
 

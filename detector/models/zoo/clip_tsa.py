@@ -36,7 +36,6 @@ class ClipTsa(Detector):
         epochs=20, learning_rate=1e-3, weight_decay=5e-3, normal_batch=16, abnormal_batch=16, max_length=32,
         warmup=0.0, schedule="constant",
     )  # fmt: skip
-    supports_selection_noise: ClassVar[bool] = True
     source: ClassVar[str] = "Joo et al. 2023"
 
     def __init__(self, problem: Problem, config: ClipTsaConfig) -> None:

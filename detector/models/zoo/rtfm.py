@@ -49,7 +49,6 @@ class Rtfm(Detector):
     recipe: ClassVar[Recipe] = Recipe(
         epochs=20, learning_rate=1e-3, weight_decay=5e-3, max_length=32, warmup=0.0, schedule="constant"
     )
-    supports_selection_noise: ClassVar[bool] = True
     source: ClassVar[str] = "Tian et al. 2021"
 
     def __init__(self, problem: Problem, config: RtfmConfig) -> None:
@@ -73,11 +72,7 @@ def rtfm_losses(logits: Tensor, temporal: Tensor, batch: Batch, options: RtfmCon
     """BCE of the selected snippets, magnitude margin, smoothness and sparsity of abnormal videos (equations 5 to 8)."""
     keep = valid_mask(batch.lengths, logits.shape[1])
     k = torch.full_like(batch.lengths, options.k)
-    magnitude = temporal.detach().norm(dim=-1)
-    noise = batch.noise(magnitude)
-    if noise is not None:
-        magnitude = magnitude + noise
-    magnitude = magnitude.masked_fill(~keep, -torch.inf)
+    magnitude = temporal.detach().norm(dim=-1).masked_fill(~keep, -torch.inf)
     most = min(options.k, logits.shape[1])
     places = magnitude.topk(most, dim=1).indices
     count = torch.minimum(k, batch.lengths)

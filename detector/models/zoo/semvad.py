@@ -1,108 +1,134 @@
-"""SemVAD: VadCLIP's branches over features fused with captions."""
+"""SemVAD: Fusing Semantic and Vision Features for Weakly Supervised Video Anomaly Detection."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from kgvad.detector.api import Batch, Output, Problem, Recipe, valid_mask
+from kgvad.detector.api import Batch, Output, Problem, Recipe
+from kgvad.detector.data.class_prompts import PromptOptions
 from kgvad.detector.models import losses as loss
-from kgvad.detector.models.zoo.vadclip import VadClip, VadClipConfig
+from kgvad.detector.models.zoo.semvad_fusion import Form, Fusion, Stage, Values
+from kgvad.detector.models.zoo.vadclip import TextOutput, VadClip, VadClipConfig
 from kgvad.errors import UsageError
 
 
 class SemvadConfig(VadClipConfig):
-    """Width 1024: 512 of the features and 512 of the captions."""
+    """The paper's values for UCF-Crime; ``kgvad train --preset`` has those for XD-Violence and of the released code."""
 
     width: int = Field(
-        default=1024, ge=4, multiple_of=4, description="Channels, half from the features, half from captions."
+        default=1024, ge=4, multiple_of=4, description="Channels of the adapter; the fusion has half as many, D."
     )
-    kernel: int = Field(default=9, ge=1, description="Kernel of the mixers, in snippets.")
-    mixers: int = Field(default=2, ge=0, description="Number of mixers.")
-    semantic_weight: float = Field(default=1.0, ge=0, description="Weight of the semantic alignment.")
+    stage: Stage = Field(
+        default="mixer", description="Fusion up to: concatenation of the captions, attention, or mixer (Table 10)."
+    )
+    form: Form = Field(
+        default="paper", description="Attention over time, as in the paper, or over channels, as in the released code."
+    )
+    values: Values = Field(
+        default="keys", description="Values of the attention: its keys (QKK), or one more projection (QKV, Table 13)."
+    )
+    hidden: int = Field(
+        default=0, ge=0, description="Channels inside the fusion's feed-forward network; 0: half of D. Not published."
+    )
+    separation: Literal["sum", "mean"] = Field(
+        default="sum",
+        description="Of the cosines with Normal: the sum of the positive ones (eq. 4), or the mean of the absolute "
+        "ones (released code).",
+    )
+    semantic_weight: float = Field(default=1.0, ge=0, description="Weight of the semantic loss l_sem; 0: without.")
+    semantic_videos: Literal["abnormal", "all"] = Field(
+        default="abnormal", description="Videos over which l_sem is averaged; the released code takes all."
+    )
+    prompts: PromptOptions = Field(default=PromptOptions(), description="How the words of class prompts are chosen.")
 
 
-class Mixer(nn.Module):
-    """Depth-wise convolution over time with a residual, then a point-wise one (ConvMixer, Trockman and Kolter 2022)."""
+@dataclass(frozen=True, eq=False)
+class SemvadOutput(TextOutput):
+    """Output with the projected captions t [B, T, D], in training."""
 
-    def __init__(self, width: int, kernel: int) -> None:
-        super().__init__()
-        self.depth = nn.Conv1d(width, width, kernel, padding="same", groups=width)
-        self.point = nn.Conv1d(width, width, 1)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-
-    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        y = F.gelu(self.depth((self.norm1(x) * keep).transpose(1, 2)).transpose(1, 2))
-        x = x + y
-        y = x + F.gelu(self.point(self.norm2(x).transpose(1, 2)).transpose(1, 2))
-        return y
-
-
-class Fusion(nn.Module):
-    """Cross-attention of features on captions with the keys as values, then convolution mixers over both.
-
-    softmax(Q K^T / sqrt(d)) K with Q from the features and K from the captions; the mixers take
-    [features, attended captions].
-    """
-
-    def __init__(self, dim: int, caption_dim: int, width: int, kernel: int, mixers: int) -> None:
-        super().__init__()
-        half = width // 2
-        self.visual, self.captions = nn.Linear(dim, half), nn.Linear(caption_dim, half)
-        self.query, self.key = nn.Linear(half, half), nn.Linear(half, half)
-        self.mixers = nn.ModuleList(Mixer(width, kernel) for _ in range(mixers))
-
-    def forward(self, features: Tensor, captions: Tensor, lengths: Tensor) -> Tensor:
-        keep = valid_mask(lengths, features.shape[1])
-        x, c = self.visual(features), self.captions(captions)
-        q, k = self.query(x), self.key(c)
-        match = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).masked_fill(~keep[:, None], -torch.inf)
-        y = torch.cat([x, c + match.softmax(-1) @ k], dim=-1) * keep[..., None]
-        for mixer in self.mixers:
-            y = mixer(y, keep[..., None]) * keep[..., None]
-        return y
+    captions: Tensor | None = None
 
 
 class Semvad(VadClip):
-    """VadCLIP's two branches over features fused with captions, with a semantic alignment loss.
+    """VadCLIP's adapter and branches over features fused with captions, and a loss that aligns captions with classes.
 
-    The loss is a cosine between high-scoring snippets and the text of their category. The depth and kernel of the
-    mixers are not published and are options here.
+    The fused [f, F_mix] (:class:`~kgvad.detector.models.zoo.semvad_fusion.Fusion`) replace VadCLIP's features. The loss
+    is bce + nce + lambda cts + l_sem: l_sem draws the captions of a video's likeliest snippets to the class prompt of
+    its category, a phrase of the words that set its training captions apart
+    (:func:`~kgvad.detector.data.class_prompts.class_prompts`). A video of several categories takes the first.
+
+    The categories' text features are one linear map of the anchors to the adapter's width, as in the released code.
     """
 
     name: ClassVar[str] = "semvad"
     Config = SemvadConfig
-    recipe: ClassVar[Recipe] = Recipe(
-        epochs=10, learning_rate=2e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
-    )
+    recipe: ClassVar[Recipe] = VadClip.recipe
     source: ClassVar[str] = "SemVAD"
     reads_captions: ClassVar[bool] = True
+    class_prompts: Tensor
 
     def __init__(self, problem: Problem, config: SemvadConfig) -> None:
         if problem.caption_dim is None:
             raise UsageError(
                 "semvad fuses features with captions, and there are none", "name their store with --captions"
             )
+        if config.compatible:
+            raise UsageError("semvad has no compatible mode", "leave out --set compatible=true")
         super().__init__(problem, config)
-        self.fusion = Fusion(problem.dim, problem.caption_dim, config.width, config.kernel, config.mixers)
+        self.semvad = config
+        fusion = (config.width // 2, config.stage, config.form, config.values, config.hidden)
+        self.fusion = Fusion(problem.dim, problem.caption_dim, *fusion)
         self.visual = nn.Identity()
-        self.semantic_weight = config.semantic_weight
+        prompts = problem.class_prompts
+        if prompts is None:
+            prompts = torch.zeros(len(problem.categories), problem.caption_dim)
+        self.register_buffer("class_prompts", prompts.clone())
+        if config.semantic_videos == "abnormal":
+            self.abnormal_averaged_losses = frozenset({"semantic"})
 
-    def encode(self, features: Tensor, lengths: Tensor, captions: Tensor | None) -> Tensor:
+    @classmethod
+    def class_prompt_options(cls, config: BaseModel) -> BaseModel | None:
+        """Where the semantic loss is on."""
+        assert isinstance(config, SemvadConfig)
+        return config.prompts if config.semantic_weight else None
+
+    def forward(self, features: Tensor, lengths: Tensor, captions: Tensor | None = None) -> SemvadOutput:
         assert captions is not None
-        v: Tensor = self.temporal(self.fusion(features, captions, lengths), lengths)
-        return v
+        fused, projected = self.fusion(features, captions, lengths)
+        found = self.branches(self.temporal(fused, lengths), lengths)
+        kept = projected if self.training else None
+        return SemvadOutput(found.logits, found.alignment, text=found.text, snippets=found.snippets, captions=kept)
+
+    def separation(self, text: Tensor, normal: int) -> Tensor:
+        return (
+            loss.separation_sum(text, normal) if self.semvad.separation == "sum" else super().separation(text, normal)
+        )
 
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
-        assert output.alignment is not None
         terms = dict(super().losses(output, batch))
-        cosine = output.alignment * self.options.temperature
-        noise = batch.noise(output.logits)
-        choice = output.logits if noise is None else output.logits + noise
-        terms["semantic"] = self.semantic_weight * loss.semantic_alignment(cosine, choice, batch.lengths, batch.targets)
+        if self.semvad.semantic_weight:
+            terms["semantic"] = self.semvad.semantic_weight * self.semantic(output, batch)
         return terms
+
+    def semantic(self, output: Output, batch: Batch) -> Tensor:
+        """l_sem, averaged over the videos; 0 without any."""
+        assert isinstance(output, SemvadOutput) and output.captions is not None and output.alignment is not None
+        prompts = self.fusion.captions(self.standardised_prompts())  # t^(m) [C, D]
+        labels = batch.targets.argmax(-1)  # the first of several
+        each = loss.semantic_alignment(output.captions, prompts, output.alignment, batch.lengths, labels)
+        if self.semvad.semantic_videos == "all":
+            return each.mean()
+        return (each * batch.abnormal).sum() / batch.abnormal.sum().clamp(min=1)
+
+    def standardised_prompts(self) -> Tensor:
+        """Class prompts [C, E] on the scale of the captions."""
+        if not self.problem.standardise:
+            return self.class_prompts
+        centre, scale = self.get_buffer("captions_centre"), self.get_buffer("captions_scale")
+        return (self.class_prompts - centre) * scale

@@ -18,6 +18,7 @@ class SultaniConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    width: int = Field(default=512, ge=1, description="Channels of the first layer.")
     dropout: float = Field(default=0.6, ge=0, lt=1, description="Dropout.")
     smooth_weight: float = Field(default=8e-5, ge=0, description="Weight of the temporal smoothness of the scores.")
     sparse_weight: float = Field(default=8e-5, ge=0, description="Weight of the sparsity of the scores.")
@@ -26,8 +27,8 @@ class SultaniConfig(BaseModel):
 class Sultani(Detector):
     """MIL ranking with a margin of 1 between the highest scores of abnormal and of normal videos.
 
-    A network D-512-32-1 scores each of 32 segments; smoothness and sparsity act on abnormal videos. It does not
-    classify. Deviation from the paper: AdamW with the paper's rate instead of Adagrad.
+    A network D-512-32-1 (``width`` 512) scores each of 32 segments; smoothness and sparsity act on abnormal videos. It
+    does not classify. Deviation from the paper: AdamW with the paper's rate instead of Adagrad.
     """
 
     name: ClassVar[str] = "sultani"
@@ -43,7 +44,7 @@ class Sultani(Detector):
         self.options = config
         drop = nn.Dropout(config.dropout)
         self.net = nn.Sequential(
-            nn.Linear(problem.dim, 512), nn.ReLU(), drop, nn.Linear(512, 32), drop, nn.Linear(32, 1)
+            nn.Linear(problem.dim, config.width), nn.ReLU(), drop, nn.Linear(config.width, 32), drop, nn.Linear(32, 1)
         )
         for layer in self.net:
             if isinstance(layer, nn.Linear):

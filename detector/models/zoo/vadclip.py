@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,6 +39,11 @@ class VadClipConfig(BaseModel):
     separation_weight: float = Field(
         default=0.1, ge=0, description="Weight of the separation of Normal's text features."
     )
+    greedy_features: Literal["adapter", "input"] = Field(
+        default="adapter",
+        description="Whose distance sigma-greedy selects by: the adapter's output, or the features. The SemVAD paper "
+        "does not say; its code has the former.",
+    )
     compatible: bool = Field(
         default=False,
         description="The published module, parameter by parameter; features and anchors must be `width` wide.",
@@ -48,9 +53,18 @@ class VadClipConfig(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class TextOutput(Output):
-    """Output with the text features [B, C, d] before the visual prompt, which the separation loss reads."""
+    """Output with what the losses read.
+
+    Attributes
+    ----------
+    text
+        Text features [B, C, d] before the visual prompt.
+    snippets
+        V [B, T, d], in training.
+    """
 
     text: Tensor | None = None
+    snippets: Tensor | None = None
 
 
 class VadClip(Detector):
@@ -67,11 +81,18 @@ class VadClip(Detector):
     name: ClassVar[str] = "vadclip"
     Config: ClassVar[type[BaseModel]] = VadClipConfig
     recipe: ClassVar[Recipe] = Recipe(
-        epochs=10, learning_rate=2e-5, weight_decay=1e-2, normal_batch=64, abnormal_batch=64, warmup=0.0
+        epochs=10,
+        learning_rate=2e-5,
+        weight_decay=1e-2,
+        normal_batch=64,
+        abnormal_batch=64,
+        warmup=0.0,
+        schedule="steps",
+        milestones=(4, 8),
     )
     needs_anchors: ClassVar[bool] = True
     names_categories: ClassVar[bool] = True
-    supports_selection_noise: ClassVar[bool] = True
+    supports_sigma_greedy: ClassVar[bool] = True
     losses_average_over_videos: ClassVar[bool] = True
     source: ClassVar[str] = "Wu et al. 2024"
     anchors: Tensor
@@ -137,19 +158,29 @@ class VadClip(Detector):
         lifted = t[None] + prompt[:, None]
         lifted = lifted + self.text_mlp(lifted)  # [B, C, width]
         alignment = F.normalize(v, dim=-1) @ F.normalize(lifted, dim=-1).transpose(1, 2) / self.options.temperature
-        return TextOutput(logits, alignment, text=t.expand(len(v), -1, -1))
+        return TextOutput(logits, alignment, text=t.expand(len(v), -1, -1), snippets=v if self.training else None)
 
     def losses(self, output: Output, batch: Batch) -> Mapping[str, Tensor]:
         assert isinstance(output, TextOutput) and output.alignment is not None and output.text is not None
+        distance = self.distance_from_normal(output, batch) if batch.select_by_distance else None
+        scores, categories = (
+            loss.greedy_choice(values, distance, batch.abnormal) for values in (output.logits, output.alignment)
+        )
         return {
-            "bce": loss.mil_bce(
-                output.logits, batch.lengths, batch.abnormal, noise=batch.noise(output.logits.sigmoid())
-            ),
-            "align": loss.mil_align(
-                output.alignment, batch.lengths, batch.targets, noise=batch.noise(output.alignment)
-            ),
-            "separation": self.options.separation_weight * loss.text_separation(output.text[0], batch.normal),
+            "bce": loss.mil_bce(output.logits, batch.lengths, batch.abnormal, choice=scores),
+            "align": loss.mil_align(output.alignment, batch.lengths, batch.targets, choice=categories),
+            "separation": self.options.separation_weight * self.separation(output.text[0], batch.normal),
         }
+
+    def separation(self, text: Tensor, normal: int) -> Tensor:
+        """Unweighted separation of the text features [C, d]."""
+        return loss.text_separation(text, normal)
+
+    def distance_from_normal(self, output: TextOutput, batch: Batch) -> Tensor | None:
+        """By which sigma-greedy selects, [B, T]; ``None`` where the batch has no normal video."""
+        snippets = output.snippets if self.options.greedy_features == "adapter" else batch.features
+        assert snippets is not None
+        return loss.normal_distance(snippets, batch.lengths, batch.abnormal)
 
     def load_released(self, state: Mapping[str, Tensor]) -> None:
         """Load a published checkpoint (its ``model_state_dict``), without the parameters of CLIP.

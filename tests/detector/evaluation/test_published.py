@@ -5,7 +5,7 @@ import json
 import pytest
 from detector_samples import kgvad
 
-from kgvad.detector.evaluation.published import PUBLISHED_METRICS, measured, published
+from kgvad.detector.evaluation.published import PUBLISHED_METRICS, TRANSFERS, measured, published
 from kgvad.errors import UsageError
 
 
@@ -29,9 +29,24 @@ def test_published_results_are_complete_and_plausible():
         for dataset, names in PUBLISHED_METRICS.items():
             assert set(one.on(dataset)) <= set(names) and set(one.note) <= set(PUBLISHED_METRICS), one.name
             assert all(1 < value < 100 for value in one.on(dataset).values()), one.name
-    found = {(one.name, one.features): one for one in published()}
+    found = {(one.name, one.features): one for one in published() if one.source != "SemVAD"}
     assert found["VadCLIP", "CLIP"].ucf == {"auc": 88.02, "ano_auc": 70.23, "map": 6.68}
     assert found["DSANet", "CLIP"].xd == {"ap": 86.95, "map": 28.87}
+    for one in published():
+        assert all(set(std) <= set(one.on(dataset)) for dataset, std in one.std.items()), one.name
+        assert set(one.iou) <= set(PUBLISHED_METRICS) and set(one.transfer) <= set(TRANSFERS), one.name
+
+
+def test_means_of_seeds_iou_and_transfer_are_shown_and_sound_stands_apart():
+    ucf, xd = (kgvad("results", "--dataset", name) for name in ("ucf", "xd"))
+    assert "87.21 ± 0.46" in ucf and "8.10 ± 1.19" in ucf and "15.49" in ucf
+    assert (
+        "UCF-Crime to XD-Violence, AP" in ucf
+        and "71.66" in ucf
+        and "84.66" not in ucf.split("transfer")[1].split("\n\n")[0]
+    )
+    silent, loud = xd.split("published by others, not run by us, with sound")
+    assert "78.64" in loud and "78.64" not in silent
 
 
 def test_measured_results_are_in_tables_of_their_own(tmp_path):
@@ -39,7 +54,7 @@ def test_measured_results_are_in_tables_of_their_own(tmp_path):
     theirs, ours = shown.split("UCF-Crime: measured here")
     assert "published by others, not run by us" in theirs and "VadCLIP" in theirs and "ours" not in theirs
     assert "75.0 ± 1.0" in ours and "VadCLIP" not in ours and "227 test videos, 94 abnormal" in ours
-    assert "XD-Violence" not in shown
+    assert "XD-Violence: " not in shown
     assert "nothing measured here" in kgvad("results", evaluation(tmp_path / "e.json"), "--dataset", "xd")
 
 

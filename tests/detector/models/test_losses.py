@@ -24,9 +24,9 @@ def test_topk_mean_ignores_padding_and_takes_columns_apart():
     assert losses.topk_mean(values[..., 0], torch.tensor([3]), torch.tensor([5])).tolist() == [pytest.approx(8 / 3)]
 
 
-def test_noise_changes_the_choice_not_the_values():
-    values, noise = torch.tensor([[1.0, 2, 3]]), torch.tensor([[9.0, 0, 0]])
-    assert losses.topk_mean(values, torch.tensor([3]), torch.tensor([1]), noise).tolist() == [1.0]
+def test_other_values_change_the_choice_not_the_mean():
+    values, choice = torch.tensor([[1.0, 2, 3]]), torch.tensor([[9.0, 0, 0]])
+    assert losses.topk_mean(values, torch.tensor([3]), torch.tensor([1]), choice).tolist() == [1.0]
 
 
 def test_mil_bce_by_hand():
@@ -116,10 +116,46 @@ def test_smoothed_cross_entropy_by_hand():
 
 
 def test_semantic_alignment_by_hand():
-    # k = 1: the row of the largest logit has cosine .6 with the first and .2 with the second of two true categories
-    cosine = torch.tensor([[[0.9, 0.9, 0.9], [0.0, 0.6, 0.2]]])
-    found = losses.semantic_alignment(cosine, torch.tensor([[0.0, 1]]), torch.tensor([2]), torch.tensor([[0.0, 1, 1]]))
-    assert float(found) == pytest.approx(1 - 0.4)
+    # k = 1. The video is of category 1, whose probabilities are 1/4, 1/2 and (padding) .9. Snippet 1 has the largest
+    # logit of category 1, but in snippet 0 the others are larger still: the choice is by probability. Its caption
+    # (3, 4) has cosine 3/5 with the class prompt (2, 0).
+    alignment = torch.tensor([[[math.log(3), 0.0], [1.0, 1.0], [0.0, math.log(9)]]])
+    captions = torch.tensor([[[0.0, 1.0], [3.0, 4.0], [0.0, 1.0]]])
+    prompts = torch.tensor([[0.0, 7.0], [2.0, 0.0]])
+    found = losses.semantic_alignment(captions, prompts, alignment, torch.tensor([2]), torch.tensor([1]))
+    assert found.tolist() == [pytest.approx(1 - 3 / 5)]
+    alignment = torch.tensor([[[5.0, 4.0], [0.0, 0.0], [0.0, 9.0]]])  # snippet 0 has the larger logit
+    found = losses.semantic_alignment(captions, prompts, alignment, torch.tensor([2]), torch.tensor([1]))
+    assert found.tolist() == [pytest.approx(1 - 3 / 5)]
+
+
+def test_separation_sum_by_hand():
+    # cosines of Normal (1, 0) with the others: 3/5, -1 (counts as 0) and 1
+    text = torch.tensor([[3.0, 4.0], [2.0, 0.0], [-1.0, 0.0], [5.0, 0.0]])
+    assert float(losses.separation_sum(text, 1)) == pytest.approx(3 / 5 + 1)
+
+
+def test_distance_from_normal_by_hand():
+    # normal snippets: (1, 0), (0, 2) and a padded one; cosines of (3, 4) with them are 3/5 and 4/5, of (-1, 0) -1 and 0
+    snippets = torch.tensor([[[1.0, 0], [0, 2], [-9, 0]], [[3.0, 4], [-1, 0], [1, 0]]])
+    lengths, abnormal = torch.tensor([2, 3]), torch.tensor([0.0, 1])
+    distance = losses.normal_distance(snippets, lengths, abnormal)
+    assert distance[1].tolist() == [pytest.approx(1 - 0.7), pytest.approx(1.5), pytest.approx(0.5)]
+    assert losses.normal_distance(snippets, lengths, torch.ones(2)) is None
+
+
+def test_greedy_choice_is_by_distance_in_abnormal_videos_only():
+    values, distance = torch.tensor([[1.0, 2], [3, 4]]), torch.tensor([[7.0, 6], [5, 9]])
+    abnormal = torch.tensor([0.0, 1])
+    assert losses.greedy_choice(values, distance, abnormal).tolist() == [[1, 2], [5, 9]]
+    columns = losses.greedy_choice(torch.stack([values, -values], -1), distance, abnormal)
+    assert columns[..., 1].tolist() == [[-1, -2], [5, 9]]
+    assert losses.greedy_choice(values, None, abnormal) is None
+    # the abnormal video's score is that of its farthest snippet, although another scores higher
+    logits = torch.logit(torch.tensor([[0.5, 0.2], [0.25, 0.9]]))
+    choice = losses.greedy_choice(logits, torch.tensor([[0.0, 9], [9, 0]]), abnormal)
+    found = losses.mil_bce(logits, torch.tensor([2, 2]), abnormal, choice=choice)
+    assert float(found) == pytest.approx(-(math.log(0.5) + math.log(0.25)) / 2)
 
 
 LENGTHS = torch.tensor([5, 3, 4])
@@ -143,9 +179,10 @@ TARGETS = torch.tensor([[0.0, 1, 1], [1, 0, 0], [0, 0, 1]], dtype=D)
         ("smoothed_cross_entropy", lambda x: losses.smoothed_cross_entropy(x, TARGETS, 0.1), [(3, 3)]),
         (
             "semantic",
-            lambda x: losses.semantic_alignment(x, ABNORMAL[:, None].expand(3, 5), LENGTHS, TARGETS),
-            [(3, 5, 3)],
+            lambda t, q: losses.semantic_alignment(t, q, torch.eye(3)[None].repeat(3, 2, 1), LENGTHS, LENGTHS - 3),
+            [(3, 6, 4), (3, 4)],
         ),
+        ("separation_sum", lambda x: losses.separation_sum(x, 1), [(4, 6)]),
         ("agreement", lambda s, m: losses.agreement(s, m, LENGTHS, 0), [(3, 5), (3, 5, 3)]),
     ],
 )

@@ -35,7 +35,8 @@ def problem(dim=8, categories=3, d=6, caption_dim=5):
         F.normalize(torch.randn(categories, d), dim=-1),
         F.normalize(torch.randn(len(member), d), dim=-1),
     )
-    return Problem(dim, names, 0, anchors, concepts, member, caption_dim)
+    prompts = None if caption_dim is None else torch.randn(categories, caption_dim)
+    return Problem(dim, names, 0, anchors, concepts, member, caption_dim, class_prompts=prompts)
 
 
 def size(detector):

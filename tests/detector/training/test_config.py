@@ -7,7 +7,7 @@ from detector_samples import kgvad, make_archive
 
 from kgvad.detector.registry import detector_class
 from kgvad.detector.run import read_config
-from kgvad.detector.training.config import load_train_config
+from kgvad.detector.training.config import load_train_config, presets
 from kgvad.errors import KgvadError, UsageError
 
 TOML = """
@@ -45,9 +45,23 @@ def test_patience_needs_held_out_videos():
         load_train_config(None, {"recipe": {"patience": 2}})
 
 
-def test_selection_noise_needs_a_detector_that_supports_it():
-    with pytest.raises(UsageError, match="sultani does not support selection noise; leave --selection-noise out"):
-        load_train_config(None, {"detector": "sultani", "recipe": {"selection_noise": 0.5}})
+def test_presets_are_published_settings_and_the_file_takes_precedence(tmp_path):
+    configs = {name: load_train_config(None, {}, name) for name in presets()}
+    paper, code = configs["semvad-xd"], configs["semvad-xd-released"]
+    assert (paper.recipe.mixed_batch, paper.recipe.learning_rate, paper.recipe.milestones) == (128, 2e-5, (3, 6, 10))
+    assert [paper.options[name] for name in ("layers", "heads", "window", "form")] == [1, 1, 64, "paper"]
+    assert [code.options[name] for name in ("layers", "heads", "window", "form")] == [3, 2, 8, "released"]
+    assert configs["semvad-ucf-released"].recipe.epochs == 9 and configs["semvad-ucf"].recipe.epochs == 10
+    (tmp_path / "own.toml").write_text("[options]\nwindow = 16\n")
+    mixed = load_train_config(tmp_path / "own.toml", {"recipe": {"epochs": 2}}, "semvad-xd")
+    assert (mixed.options["window"], mixed.recipe.epochs, mixed.options["layers"]) == (16, 2, 1)
+    with pytest.raises(UsageError, match="unknown preset 'semvad'; choose one of vadclip-ucf, "):
+        load_train_config(None, {}, "semvad")
+
+
+def test_sigma_greedy_needs_a_detector_that_supports_it():
+    with pytest.raises(UsageError, match="sultani does not support sigma-greedy; leave --sigma-greedy out"):
+        load_train_config(None, {"detector": "sultani", "recipe": {"sigma_decay": 0.5}})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from detector_samples import fail_or_die, kgvad, make_archive, train
 from toy_bank import toy_bank
 
-from kgvad.detector.run import read_config
+from kgvad.detector.data.annotations import Truth
+from kgvad.detector.run import Run, read_config
 from kgvad.detector.training.process_pool import run_in_parallel
 from kgvad.errors import FeatureError, RunError, UsageError
 from kgvad.files import sha256
@@ -33,8 +34,10 @@ def semvad(features, tmp_path):
     toy_bank().save(tmp_path / "bank.safetensors")
 
     def run(text, name="run", *more):
+        """Without the loss that needs the captions as text, unless ``more`` says otherwise."""
         common = ["train", "--dataset", "ucf", "--features", features, "--anchors", tmp_path / "bank.safetensors"]
         options = ["--detector", "semvad", "--set", "width=16", "--epochs", 1, "--run", tmp_path / name]
+        options += [] if "--caption-texts" in more else ["--set", "semantic_weight=0"]
         return kgvad(*common, *options, "--captions", text, *more)
 
     return run
@@ -62,6 +65,34 @@ def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tm
     assert "6 test videos" in evaluated
     with pytest.raises(RunError, match=r"other settings \(caption_dim, captions_fingerprint"):
         semvad(text_store(tmp_path / "wide", names[3:], dim=7))
+
+
+def test_class_prompts_are_made_of_the_words_of_the_captions(features, semvad, tmp_path, monkeypatch):
+    encoder = ToyWords()
+    monkeypatch.setattr("kgvad.detector.training.caption_words.load_text_encoder", lambda name, device: encoder)
+    names = FeatureStore.open(features).ids()
+    text = text_store(tmp_path / "text", names[:1] + names[1:])
+    truth = Truth.load(features)
+    train = [name for name in names if truth.videos[name].split == "train"]
+    captions = {name: {"0": " ".join([*truth.videos[name].labels, "someone"] * 2)} for name in train}
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    semvad(text, "run", "--caption-texts", tmp_path / "captions.json")
+    run = Run.load(tmp_path / "run")
+    prompts = dict(zip(run.config.categories, run.config.class_prompts, strict=True))
+    assert prompts["Fighting"] == "fighting" and prompts["Arson"] == "arson"
+    np.testing.assert_allclose(run.detector.class_prompts.numpy(), encoder.encode(run.config.class_prompts))
+    assert '"semantic"' in (tmp_path / "run" / "history.jsonl").read_text()
+    with pytest.raises(UsageError, match="words of the training captions; name their file with --caption-texts"):
+        semvad(text, "none", "--set", "semantic_weight=1")
+
+
+class ToyWords:
+    """A text encoder of five dimensions, by letters."""
+
+    name, dim, fingerprint, joint = "words", 5, "f", None
+
+    def encode(self, texts):
+        return np.array([[text.count(letter) + 0.1 for letter in "aefgs"] for text in texts], dtype=np.float32)
 
 
 def test_features_and_captions_train_and_score_together(features, tmp_path):

@@ -1,8 +1,6 @@
 """Training: an interrupted run ends as an uninterrupted one, and nothing that exists is lost."""
 
-import dataclasses
 import json
-import math
 import os
 import signal
 import subprocess
@@ -13,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy_bank import toy_bank
 from training_samples import EPOCHS, StopAfter, config, same, samples, train
 
 from kgvad.detector.api import Batch, Problem, Recipe
-from kgvad.detector.data.samples import TrainingSample
-from kgvad.detector.registry import build
+from kgvad.detector.data.samples import Sampler, TrainingSample
+from kgvad.detector.registry import build, detector_class
 from kgvad.detector.run import Run
 from kgvad.detector.training.gradient_accumulation import backward
-from kgvad.detector.training.trainer import learning_rate, selection_noise
+from kgvad.detector.training.trainer import learning_rate, sigma
 from kgvad.errors import RunError
 
 SUPPORT = str(Path(__file__).parents[2] / "support")
@@ -172,50 +171,58 @@ def test_learning_rate_warms_up_and_falls_to_zero():
     assert rates[55] == pytest.approx(0.5)
 
 
-def test_noise_has_the_deviation_of_the_valid_values_and_none_at_zero():
-    torch.manual_seed(0)
-    lengths, targets = torch.tensor([4000, 2]), torch.eye(2)
-    values = torch.randn(2, 4000, 3) * torch.tensor([1.0, 5.0, 0.0]) + 7
-    batch = Batch(torch.zeros(2, 4000, 1), lengths, targets, 0, selection_noise=0.5)
-    found = batch.noise(values)
-    assert found.shape == values.shape
-    assert found[0].std(0).tolist() == pytest.approx([0.5, 2.5, 0.0], rel=0.1, abs=1e-4)
-    expected = 0.5 * values[1, :2].std(0, correction=0)  # padding does not count
-    assert found[1].std(0).tolist() == pytest.approx(expected.tolist(), rel=0.1, abs=1e-4)
-    before = torch.get_rng_state()
-    assert Batch(batch.features, lengths, targets, 0).noise(values) is None
-    assert torch.equal(before, torch.get_rng_state())
+def test_steps_fall_to_a_tenth_after_each_milestone():
+    recipe = Recipe(epochs=10, learning_rate=1.0, warmup=0.0, schedule="steps", milestones=(4, 8))
+    rates = [learning_rate(recipe, step, 50) for step in range(50)]  # five steps an epoch
+    assert rates == pytest.approx([1.0] * 20 + [0.1] * 20 + [0.01] * 10)
 
 
-def test_noise_fades_to_nothing():
-    recipe = Recipe(selection_noise=0.6)
-    assert [selection_noise(recipe, step, 4) for step in range(4)] == pytest.approx([0.6, 0.4, 0.2, 0.0])
+def test_sigma_decays_before_every_step():
+    assert [sigma(Recipe(sigma_decay=0.99), step) for step in (0, 1, 68)] == pytest.approx(
+        [0.99, 0.9801, 0.4998], abs=1e-4
+    )
 
 
-@pytest.mark.parametrize(("name", "term"), [("rtfm", "bce"), ("vadclip", "bce"), ("anchor-aligned", "mil")])
-def test_rows_are_chosen_with_noise_only_with_selection_noise(name, term):
-    torch.manual_seed(0)
-    anchors = torch.nn.functional.normalize(torch.randn(3, 4), dim=-1)
-    options = {"width": 8} | ({"positions": 40} if name == "vadclip" else {"dropout": 0.0})
-    detector = build(name, Problem(6, ("Normal", "A", "B"), 0, anchors), options).eval()  # no counting of categories
-    with torch.no_grad():
-        for parameter in detector.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)  # heads that start at zero have nothing to choose by
-    batch = Batch(torch.randn(4, 40, 6), torch.tensor([40, 30, 20, 40]), torch.eye(3)[[0, 1, 2, 0]], 0)
-    output = detector(batch.features, batch.lengths)
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_sigma_greedy_selects_by_distance_as_often_as_sigma_says(decay, tmp_path, monkeypatch):
+    seen = []
 
-    def losses(noise):
-        return {
-            k: float(v.detach())
-            for k, v in detector.losses(output, dataclasses.replace(batch, selection_noise=noise)).items()
-        }
+    def losses(self, output, batch):
+        seen.append(batch.select_by_distance)
+        return {"sum": output.logits.sum()}
 
-    plain = losses(0.0)
-    assert losses(0.0) == plain
-    assert losses(2.0)[term] != plain[term]
-    random, other = losses(1e4), losses(1e4)  # the choice is chance alone
-    assert random[term] != other[term]
-    assert all(math.isfinite(value) for value in random.values())
+    monkeypatch.setattr(detector_class("vadclip"), "losses", losses)
+    anchors = toy_bank()
+    changes = {
+        "detector": "vadclip",
+        "options": {"width": 8, "positions": 32},
+        "categories": tuple(anchors.categories),
+        "recipe": Recipe(epochs=2, normal_batch=1, abnormal_batch=2, sigma_decay=decay),
+        "bank_fingerprint": anchors.fingerprint,
+    }
+    train(samples(), config(**changes), tmp_path / "a", bank=anchors)
+    if decay in (0.0, 1.0):
+        assert set(seen) == {bool(decay)}
+    else:
+        assert 0 < sum(seen) < 8  # expected: 1/2 + 1/4 + ...
+
+
+def test_two_seeds_give_weights_and_the_order_of_the_videos(tmp_path):
+    def first(seed, data_seed):
+        run_config = config(seed=seed, data_seed=data_seed, recipe=Recipe(epochs=1, normal_batch=4, abnormal_batch=4))
+        return train(samples(), run_config, tmp_path / f"{seed}-{data_seed}")
+
+    assert same(first(1, 1), first(1, None))
+    assert not same(first(1, 1), first(1, 2))
+    orders = [Sampler(np.eye(3)[np.arange(24) % 3], 0, 4, 4, config(seed=s, data_seed=7).order_seed) for s in (1, 2)]
+    assert all((a == b).all() for a, b in zip(*(order.epoch(1) for order in orders), strict=True))
+
+
+def test_a_mixed_batch_draws_from_one_list():
+    sampler = Sampler(np.eye(2)[[0] * 9 + [1] * 3], 0, 1, 1, seed=0, mixed_batch=5)
+    batches = list(sampler.epoch(1))
+    assert [len(batch) for batch in batches] == [5, 5, 5] and sampler.steps == 3
+    assert sorted(set(np.concatenate(batches).tolist())) == list(range(12))
 
 
 @pytest.mark.parametrize("name", ["anchor-aligned", "sultani", "rtfm", "clip_tsa", "vadclip"])

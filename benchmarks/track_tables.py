@@ -1,0 +1,192 @@
+"""Tables of ``benchmarks/tracks.py``. Every function scores stored runs and returns Markdown."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from track_data import Track, list_duplicates
+from track_runs import Method, Runs, finished_runs, halves, with_categories, with_share, without_videos
+
+from kgvad.anchors.text_encoders import load_text_encoder
+from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.caption_features import embed_captions
+from kgvad.detector.data.resample import resample_captions
+from kgvad.detector.evaluation.evaluator import EvaluationOptions, evaluate_runs, match_all, score_split
+from kgvad.detector.evaluation.frame_metrics import Metrics, measure, roc_auc
+from kgvad.detector.evaluation.report import EvaluationReport
+from kgvad.detector.evaluation.tables import ResultTable
+from kgvad.detector.run import MODEL, Run
+from kgvad.detector.scoring.infer import infer
+from kgvad.files import read_json, sha256, write_json
+from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.feature_store import FeatureStore
+
+logger = logging.getLogger(__name__)
+
+SHARES = (0.10, 0.25, 0.50, 1.0)
+SHOWN = {
+    "frame_auc": "AUC",
+    "ano_auc": "Ano-AUC",
+    "video_auc": "video AUC",
+    "category_top1": "top-1",
+    "category_top3": "top-3",
+}
+CAPTION_SETS = {"SHTech": "ShanghaiTech", "UBNormal": "UBnormal", "avenue": "Avenue", "ped2": "Ped2"}
+
+
+def main_table(runs: Runs, track: Track, methods: Sequence[Method], resamples: int) -> str:
+    """All metrics of a track with intervals, and the paired differences from its first method."""
+    found = [folder for method in methods if (folder := runs.of(track, method)) is not None]
+    if not found:
+        return ""
+    models = [run / MODEL for folder in found for run in finished_runs(folder)]
+    key = hashlib.sha256("".join([str(resamples), *map(sha256, models)]).encode()).hexdigest()
+    file = runs.folder / "results" / f"{track.name}.json"
+    stored = read_json(file, RuntimeError, "delete it") if file.is_file() else {}
+    if stored.get("key") != key:
+        options = EvaluationOptions(features=track.features, text=track.captions, resamples=resamples)
+        report = evaluate_runs(found, options).report()
+        stored = {"key": key, "report": report.model_dump(mode="json")}
+        write_json(file, stored)
+    report = EvaluationReport.model_validate(stored["report"])
+    return "\n".join([*(table.as_markdown() for table in report.tables()), "", *report.notes()]).strip()
+
+
+def configurations(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
+    """What differs from the detector's own settings in each tuned method, and how many configurations were tried."""
+    rows = []
+    for method in methods:
+        source = method.carried or track.name
+        file = runs.folder / "tuned" / source / f"{method.detector}.tried.json"
+        if not (method.tuned or method.carried) or not file.is_file():
+            continue
+        tried = json.loads(file.read_text("utf-8"))
+        chosen = next(trial for trial in tried["trials"] if trial["chosen"])
+        complete = sum(trial["complete"] for trial in tried["trials"])
+        minutes = sum(fold["cpu_s"] for trial in tried["trials"] for fold in trial["folds"]) / 60
+        words = ", ".join(chosen["changes"]) or "none"
+        rows.append([method.name, words, str(complete), str(tried["folds"]), f"{minutes:.0f}"])
+    header = ["method", "changes chosen", "configurations", "folds", "CPU min"]
+    return ResultTable("", header, rows, text_columns=2).as_markdown().strip() if rows else ""
+
+
+def curve_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
+    """Learning curves: metrics by the share of training videos."""
+    truth = Truth.load(track.features)
+    present = FeatureStore.open(track.features).ids()
+    rows = []
+    for method in methods:
+        for share in SHARES:
+            name = f"share-{100 * share:.0f}"
+            folder = runs.of(track, method, "curves", name, truth=with_share(truth, share, present))
+            if folder is not None:
+                rows.append([method.name, f"{100 * share:.0f} %", *_cells(_measured(folder, track, truth))])
+    return _table(["method", "training videos"], rows)
+
+
+def transfer_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
+    """Trained on one half of the categories, tested on the other: AUC, and that of training on all."""
+    truth = Truth.load(track.features)
+    first, second = halves(truth, FeatureStore.open(track.features).ids())
+    rows = []
+    for method in methods:
+        for index, (own, other) in enumerate(((first, second), (second, first))):
+            folder = runs.of(track, method, "transfer", f"half-{index}", truth=with_categories(truth, own, "train"))
+            if folder is None:
+                continue
+            test = with_categories(truth, other, "test")
+            rows.append([method.name, ", ".join(other), *_cells(_measured(folder, track, test))[:3]])
+    return _table(["method", "categories tested, not trained"], rows, columns=3)
+
+
+def duplicates_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
+    """Test metrics with and without the test videos that equal training videos."""
+    truth, store = Truth.load(track.features), FeatureStore.open(track.features)
+    groups, across = list_duplicates(store, truth)
+    text = f"{len(groups)} groups of identical videos, {len(across)} of them across the splits"
+    if not across:
+        return text + "."
+    listed = "; ".join(" = ".join(group) for group in across)
+    rows = []
+    without = without_videos(truth, [video for group in across for video in group])
+    for method in methods:
+        folder = runs.of(track, method)
+        if folder is not None:
+            rows.append([method.name, "with", *_cells(_measured(folder, track, truth))])
+            rows.append([method.name, "without", *_cells(_measured(folder, track, without))])
+    return f"{text}: {listed}.\n\n" + _table(["method", "duplicates"], rows)
+
+
+def caption_sets_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
+    """Frame AUC of runs trained on UCF-Crime captions, on captions of four other datasets."""
+    folders = {method.name: folder for method in methods if (folder := runs.of(track, method)) is not None}
+    if not folders:
+        return ""
+    encoder = load_text_encoder("minilm")
+    rows: dict[str, list[str]] = {name: [] for name in folders}
+    for file in CAPTION_SETS:
+        path = runs.shared / "data" / "captions" / "anomalyruler" / f"{file}.json.gz"
+        with gzip.open(path, "rt", encoding="utf-8") as source:
+            videos = json.load(source)
+        made = [caption_video(entry, encoder) for entry in videos.values()]
+        for name, folder in folders.items():
+            aucs = [caption_auc(Run.load(run), made) for run in finished_runs(folder)]
+            rows[name].append(_cell(aucs))
+    table = [[name, *cells] for name, cells in rows.items()]
+    return ResultTable("", ["method", *CAPTION_SETS.values()], table).as_markdown().strip()
+
+
+def caption_video(entry: dict[str, list], encoder: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors [T, d] of the snippets of a video, their positive frames [T] and their negative frames [T]."""
+    texts = [text for text, count in entry["captions"] for _ in range(count)]
+    labels = np.array([label for label, count in entry["labels"] for _ in range(count)])
+    frames = min(len(texts), len(labels))
+    edges = np.append(np.arange(0, frames, SNIPPET_FRAMES), frames)
+    spans = np.stack([edges[:-1], edges[1:]], axis=1)
+    vectors = embed_captions(list(enumerate(texts[:frames])), spans, encoder)
+    positive = np.add.reduceat(labels[:frames] > 0, edges[:-1])
+    return vectors, positive, np.diff(edges) - positive
+
+
+def caption_auc(run: Run, videos: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
+    """Frame AUC over all videos."""
+    scores = np.concatenate([infer(run.detector, vectors)["scores"] for vectors, _, _ in videos]).astype(np.float64)
+    positive, negative = (np.concatenate([video[part] for video in videos]) for part in (1, 2))
+    return roc_auc(scores, positive, negative)
+
+
+def _measured(folder: Path, track: Track, truth: Truth) -> list[Metrics]:
+    """Metrics of every run of a folder on the test videos of ``truth``."""
+    store = FeatureStore.open(track.features)
+    found = []
+    for path in finished_runs(folder):
+        run = Run.load(path)
+        captions = None
+        if track.captions is not None and run.config.caption_dim is not None:
+            captions = resample_captions(FeatureStore.open(track.captions), store, truth.split("test"))
+        videos = match_all(score_split(run, store, truth, captions), truth)
+        found.append(measure(videos, run.config.categories, run.config.normal))
+    return found
+
+
+def _cells(metrics: Sequence[Metrics]) -> list[str]:
+    return [_cell([getattr(one, name) for one in metrics]) for name in SHOWN]
+
+
+def _cell(values: Sequence[float]) -> str:
+    """Mean and standard deviation in percent."""
+    if np.isnan(values).any():
+        return "n/a"
+    deviation = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.1f}{deviation}"
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]], columns: int = len(SHOWN)) -> str:
+    header = [*names, *list(SHOWN.values())[:columns]]
+    return ResultTable("", header, rows, text_columns=len(names)).as_markdown().strip() if rows else ""

@@ -1,0 +1,24 @@
+"""Videos with identical features, such as the copies that UCF-Crime holds under several names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kgvad.detector.data.samples import Features
+
+
+def duplicate_groups(features: Mapping[str, Features]) -> list[list[str]]:
+    """Groups of two or more videos whose features are equal byte for byte, each sorted, in the order of their first."""
+    groups: dict[str, list[str]] = {}
+    for video, array in sorted(features.items()):
+        digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
+        groups.setdefault(digest.hexdigest(), []).append(video)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def across_splits(groups: Sequence[Sequence[str]], split: Mapping[str, str]) -> list[list[str]]:
+    """The groups that hold videos of both splits."""
+    return [list(group) for group in groups if len({split[video] for video in group if video in split}) > 1]

@@ -1,0 +1,107 @@
+"""Configurations to try: one table for every detector, the same rule for ours and for published ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kgvad.detector.run import TrainConfig
+from kgvad.detector.training.options import merged
+from kgvad.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+REMEDY = "see detector/training/grids.toml for the format"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A configuration to try.
+
+    Attributes
+    ----------
+    changes
+        What differs from the settings that the search starts from, ``recipe.epochs=3``; empty for these themselves.
+    config
+        The complete configuration.
+    """
+
+    changes: tuple[str, ...]
+    config: TrainConfig
+
+
+def read_grid(detector: str, file: Path | None = None) -> list[dict[str, Any]]:
+    """Changes to try for a detector, in the order of ``file``; default: the bundled grid.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or has no entry for the detector.
+    """
+    where = file or "the bundled grid"
+    try:
+        if file is None:
+            text = files("kgvad.detector.training").joinpath("grids.toml").read_text("utf-8")
+        else:
+            text = file.read_text("utf-8-sig")
+        grids = tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}", "name a readable file with --grid") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is not valid TOML: {error}", REMEDY) from error
+    entries = grids.get(detector)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UsageError(f"{where} has no tables [[{detector}]]", REMEDY)
+    return [choice for entry in entries for choice in combinations(entry)]
+
+
+def combinations(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination of the choices (lists) in nested ``entry``."""
+    leaves = list(_leaves(entry))
+    for values in product(*(value if isinstance(value, list) else [value] for _, value in leaves)):
+        found: dict[str, Any] = {}
+        for (names, _), value in zip(leaves, values, strict=True):
+            nested: Any = value
+            for name in reversed(names):
+                nested = {name: nested}
+            found = merged(found, nested)
+        yield found
+
+
+def make_trials(base: TrainConfig, changes: Sequence[Mapping[str, Any]]) -> list[Trial]:
+    """A trial for each of ``changes`` to ``base``; equal configurations are one trial.
+
+    Raises
+    ------
+    UsageError
+        A change is not a valid configuration; the message names it.
+    """
+    start = base.model_dump()
+    found: dict[str, Trial] = {}
+    for change in changes:
+        words = tuple(f"{'.'.join(names)}={value}" for names, value in _leaves(change))
+        try:
+            config = TrainConfig.model_validate(merged(start, change))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UsageError(f"the grid entry {', '.join(words)}: {first['msg']}", REMEDY) from error
+        found.setdefault(config.model_dump_json(), Trial(words, config))
+    return list(found.values())
+
+
+def _leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*above, name))
+        else:
+            yield (*above, name), value

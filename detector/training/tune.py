@@ -1,0 +1,277 @@
+"""Choice of a configuration by cross-validation by video on the training list; the test list is never read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from kgvad.console import track
+from kgvad.detector.data.annotations import VideoTruth
+from kgvad.detector.data.duplicates import duplicate_groups
+from kgvad.detector.data.samples import TrainingSample
+from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
+from kgvad.detector.evaluation.evaluator import match_all
+from kgvad.detector.evaluation.frame_metrics import measure
+from kgvad.detector.scoring.infer import score_features
+from kgvad.detector.training.grid import Trial
+from kgvad.detector.training.process_pool import run_in_parallel
+from kgvad.detector.training.seeds import Training, prepare, train_part
+from kgvad.detector.training.thresholds import assign_folds
+from kgvad.errors import FeatureError, RunError, UsageError
+from kgvad.files import read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+MINIMUM = 6  # configurations that a search should try
+Prepared = tuple[list[TrainingSample], dict[str, int]]  # training videos, and the fold of each
+Times = Mapping[str, Sequence[tuple[int, int]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """A search for the configuration of one detector.
+
+    Attributes
+    ----------
+    training
+        Data; its configuration is that of the trial at work.
+    trials
+        What to try, in this order.
+    folder
+        Folder of the search; results of folds are kept in it, so that it resumes.
+    folds
+        Number of folds.
+    budget_s
+        CPU seconds after which no fold is started; ``None``: no limit.
+    times
+        Abnormal frames [start, end) of training videos, where they are known: for reading frame AUC, never for
+        training.
+    """
+
+    training: Training
+    trials: tuple[Trial, ...]
+    folder: Path
+    folds: int = 5
+    budget_s: float | None = None
+    times: Times = field(default_factory=dict)
+
+
+class FoldResult(BaseModel):
+    """Metrics on one held-out fold, 0..1, and what it cost. ``None`` where a metric cannot be computed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    video_auc: float | None
+    frame_auc: float | None
+    ano_auc: float | None
+    category_top1: float | None
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A trial with the results of its folds; incomplete where the budget ended before it."""
+
+    trial: Trial
+    folds: tuple[FoldResult, ...]
+    complete: bool
+
+    def mean(self, metric: str) -> float:
+        """Mean over folds; NaN without any."""
+        values = [getattr(one, metric) for one in self.folds if getattr(one, metric) is not None]
+        return float(np.mean(values)) if values else math.nan
+
+    @property
+    def criterion(self) -> float:
+        """Video AUC; its mean with frame AUC where times of training videos are known."""
+        frame = self.mean("frame_auc")
+        return self.mean("video_auc") if math.isnan(frame) else (self.mean("video_auc") + frame) / 2
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(one.cpu_s for one in self.folds)
+
+
+def tune(search: Search, jobs: int = 1) -> list[TrialResult]:
+    """Cross-validate the trials, ``jobs`` in parallel; folds that were measured before are read.
+
+    Raises
+    ------
+    UsageError, FeatureError
+        An option is wrong, the features cannot train the detector, or there are too few videos for folds.
+    """
+    if len(search.trials) < MINIMUM:
+        logger.warning(f"only {len(search.trials)} configurations are tried; a search should have {MINIMUM} or more")
+    numbers = range(len(search.trials))
+    if jobs > 1:
+        tasks = [(search, number) for number in numbers]
+        for _ in track(run_in_parallel(_try_in_worker, tasks, min(jobs, len(tasks))), "configurations", len(tasks)):
+            pass
+    else:
+        prepared = None
+        for number, trial in enumerate(search.trials):
+            words = ", ".join(trial.changes) or "as given"
+            logger.info(f"configuration {number + 1} of {len(search.trials)}: {words}")
+            prepared = _try(search, number, prepared)
+    results = [_read_trial(search, trial) for trial in search.trials]
+    if not any(result.complete for result in results):
+        raise RunError("the budget ended before any configuration was tried", "raise --budget, or lower --folds")
+    return results
+
+
+def choose(results: Sequence[TrialResult]) -> TrialResult:
+    """The complete trial with the highest criterion; of several, the first."""
+    return max((result for result in results if result.complete), key=lambda result: result.criterion)
+
+
+def _try_in_worker(task: tuple[Search, int]) -> None:
+    """One trial in a worker process, without output."""
+    with open(os.devnull, "w") as nothing, redirect_stderr(nothing):
+        _try(*task)
+
+
+def _try(search: Search, number: int, prepared: Prepared | None = None) -> Prepared | None:
+    """Train and measure the folds of a trial that have no result, while the budget lasts.
+
+    The training videos and their folds are the same for all trials: they are returned for the next.
+    """
+    trial = search.trials[number]
+    wanted = [fold for fold in range(search.folds) if not _result_file(search, trial, fold).is_file()]
+    if not wanted or _spent(search):
+        return prepared
+    training = replace(search.training, config=trial.config)
+    if prepared is None:
+        samples, _ = prepare(training)
+        prepared = samples, fold_assignment(samples, training.data.normal, search.folds)
+    samples, fold_of = prepared
+    for fold in wanted:
+        if _spent(search):
+            break
+        started = time.process_time()
+        scored = _train_fold(search, training, samples, {v for v, own in fold_of.items() if own == fold}, number, fold)
+        result = _measure(scored, training, search.times, time.process_time() - started)
+        write_json(_result_file(search, trial, fold), result.model_dump())
+    return prepared
+
+
+def fold_assignment(samples: Sequence[TrainingSample], normal: int, folds: int) -> dict[str, int]:
+    """Fold of each video, the same for every trial and detector; duplicates lie in one fold.
+
+    Raises
+    ------
+    FeatureError
+        There are fewer videos of a kind than folds.
+    """
+    fold_of = assign_folds(samples, normal, folds, seed=0)
+    if fold_of is None or len(set(fold_of.values())) < folds:
+        raise FeatureError(f"there are too few training videos for {folds} folds", "lower --folds")
+    for group in duplicate_groups({sample.video: sample.features for sample in samples}):
+        for video in group:
+            fold_of[video] = fold_of[group[0]]
+    return fold_of
+
+
+def _train_fold(
+    search: Search,
+    training: Training,
+    samples: Sequence[TrainingSample],
+    held_out: set[str],
+    number: int,
+    fold: int,
+) -> list[EvaluatedVideo]:
+    """Train without the held-out videos and score these."""
+    data = training.data
+    part = [sample for sample in samples if sample.video not in held_out]
+    folder = _trial_folder(search, search.trials[number]) / f"run-{fold}"
+    run = train_part(training, part, folder)
+    captions = {sample.video: sample.captions for sample in samples if sample.captions is not None}
+    scores = [
+        score_features(run, data.store.load(video), data.store.info(video), video=video, text=captions.get(video))
+        for video in sorted(held_out)
+    ]
+    shutil.rmtree(folder)
+    videos = {video: held_out_truth(data.truth.videos[video], search.times.get(video)) for video in held_out}
+    return match_all(scores, data.truth.model_copy(update={"videos": videos}))
+
+
+def held_out_truth(known: VideoTruth, times: Sequence[tuple[int, int]] | None) -> VideoTruth:
+    """A training video with the frame labels that ``times`` give; without times it has no abnormal frames."""
+    return known.model_copy(update={"intervals": tuple(times or ()), "frame_count": None})
+
+
+def _measure(videos: Sequence[EvaluatedVideo], training: Training, times: Times, cpu_s: float) -> FoldResult:
+    """Metrics of held-out videos; those of frames leave out abnormal videos without times."""
+    data = training.data
+    whole = asdict(measure(videos, data.categories, data.normal))
+    timed = [video for video in videos if not video.abnormal or times.get(video.video)]
+    frames = asdict(measure(timed, data.categories, data.normal))
+    values = {name: whole[name] for name in ("video_auc", "category_top1")}
+    values |= {name: frames[name] for name in ("frame_auc", "ano_auc")}
+    found = {name: None if value is None or math.isnan(value) else float(value) for name, value in values.items()}
+    return FoldResult(**found, cpu_s=cpu_s)
+
+
+def _trial_folder(search: Search, trial: Trial) -> Path:
+    """Folder of a trial: of another, where features, anchors, captions or folds differ."""
+    data = search.training.data
+    facts = [
+        trial.config.model_dump_json(),
+        data.store.fingerprint,
+        data.bank.fingerprint if data.bank is not None else "",
+        data.captions.fingerprint if data.captions is not None else "",
+        str(len(data.truth.split("train"))),
+        str(search.folds),
+        json.dumps(sorted((video, list(map(list, spans))) for video, spans in search.times.items())),
+    ]
+    return search.folder / "trials" / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _result_file(search: Search, trial: Trial, fold: int) -> Path:
+    return _trial_folder(search, trial) / f"fold-{fold}.json"
+
+
+def _read_trial(search: Search, trial: Trial) -> TrialResult:
+    folds = [
+        FoldResult.model_validate(read_json(path, RunError, "delete the file and repeat the command"))
+        for fold in range(search.folds)
+        if (path := _result_file(search, trial, fold)).is_file()
+    ]
+    return TrialResult(trial, tuple(folds), len(folds) == search.folds)
+
+
+def _spent(search: Search) -> bool:
+    """Whether the CPU time of all folds of this search has used up the budget."""
+    if search.budget_s is None:
+        return False
+    return sum(_read_trial(search, trial).cpu_s for trial in search.trials) >= search.budget_s
+
+
+def read_times(path: Path) -> dict[str, list[tuple[int, int]]]:
+    """Abnormal frames of videos from a JSON file ``{video: [[start, end], ...]}``, end exclusive.
+
+    Raises
+    ------
+    UsageError
+        The file has another format.
+    """
+    remedy = "the format is {video: [[start, end], ...]} in frames"
+    content = read_json(path, UsageError, remedy)
+    try:
+        found = {video: [(int(start), int(end)) for start, end in spans] for video, spans in content.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is not a table of times: {error}", remedy) from error
+    if any(not 0 <= start < end for spans in found.values() for start, end in spans):
+        raise UsageError(f"{path} has an interval that is not [start, end)", remedy)
+    return found

@@ -1,0 +1,145 @@
+"""``kgvad tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgvad.cli.options import (
+    INPUTS,
+    MEASURE,
+    OUTPUTS,
+    PERFORMANCE,
+    TRAINING,
+    Anchors,
+    CaptionStore,
+    CaptionTexts,
+    ConfigFile,
+    Dataset,
+    Device,
+    FeatureEncoder,
+    Lists,
+    Preset,
+    PromptEncoder,
+    TrainingFeatures,
+    example,
+)
+
+
+def tune(
+    detectors: Annotated[
+        list[str], typer.Argument(metavar="DETECTOR...", help="Detectors to tune, each by the same rule.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder of the results; the same folder resumes.", rich_help_panel=OUTPUTS),
+    ],
+    dataset: Dataset = None,
+    features: TrainingFeatures = None,
+    encoder: FeatureEncoder = None,
+    anchors: Anchors = None,
+    captions: CaptionStore = None,
+    caption_texts: CaptionTexts = None,
+    lists: Lists = None,
+    text_encoder: PromptEncoder = None,
+    times: Annotated[
+        Path | None,
+        typer.Option(
+            "--times",
+            help="Abnormal frames of training videos (JSON: {video: [[start, end], ...]}), to read the frame AUC of "
+            "held-out videos. They train nothing.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    preset: Preset = None,
+    grid: Annotated[
+        Path | None,
+        typer.Option(
+            "--grid", help="Table of configurations (TOML). Default: the bundled one.", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, help="Folds of training videos held out in turn.", rich_help_panel=TRAINING)
+    ] = 5,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget",
+            min=0.01,
+            help="CPU minutes for each detector, after which no fold is started. Default: no limit.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of every training.", rich_help_panel=TRAINING)] = 0,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=1, help="Configurations tried in parallel.", rich_help_panel=PERFORMANCE),
+    ] = 1,
+    device: Device = None,
+) -> None:
+    """Choose the configuration of detectors by cross-validation on the training videos.
+
+    Every detector has a grid of its own and the same rule: the highest video AUC of held-out videos, or its mean with
+    frame AUC where --times gives frame labels. Test videos are never read. The chosen configuration is written to
+    OUTPUT/DETECTOR.json, which kgvad train --config takes, and all that was tried to OUTPUT/DETECTOR.tried.json and
+    DETECTOR.md.
+    """
+    from kgvad.errors import AnchorError, FeatureError, UsageError
+    from kgvad.given import must_exist
+
+    must_exist(features, FeatureError, "make features with: kgvad extract VIDEOS --output FOLDER")
+    must_exist(anchors, AnchorError, "make it with: kgvad build-anchors --dataset NAME")
+    must_exist(lists, UsageError, "name the folder of the dataset's official lists")
+    must_exist(captions, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
+    must_exist(caption_texts, UsageError, "name a file {video: {frame: caption}}")
+    must_exist(times, UsageError, "name a file {video: [[start, end], ...]}")
+    must_exist(config, UsageError, "name a TOML or JSON file")
+    must_exist(grid, UsageError, "name a TOML file")
+
+    from kgvad.cli.evaluate import show
+    from kgvad.detector.data.folder_dataset import FolderTools
+    from kgvad.detector.registry import detector_class
+    from kgvad.detector.training.config import load_train_config
+    from kgvad.detector.training.grid import make_trials, read_grid
+    from kgvad.detector.training.inputs import Sources, find_training_data
+    from kgvad.detector.training.seeds import Training
+    from kgvad.detector.training.tune import Search, read_times, tune
+    from kgvad.detector.training.tune_report import write_report
+    from kgvad.session import Session
+
+    for name in detectors:
+        detector_class(name)
+    known = read_times(times) if times is not None else {}
+    with Session(dataset=dataset, features=features, anchors=anchors, device=device) as session:
+        sources = Sources(
+            session.features_root,
+            session.settings.features_root(session.dataset_ref.name),
+            session.bank_path,
+            session.settings.anchors is not None,
+            lists,
+            encoder,
+            captions,
+            text_encoder,
+            caption_texts,
+        )
+        tools = FolderTools(session.visual_encoder, session.text_encoder, lambda: session.graph)
+        for name in detectors:
+            base = load_train_config(config, {"detector": name, "seed": seed}, preset)
+            trials = tuple(make_trials(base, read_grid(name, grid)))
+            data = find_training_data(session.dataset_ref, sources, base, tools)
+            training = Training(base, data, output, session.device, threshold_folds=0)
+            search = Search(training, trials, output, folds, None if budget is None else 60 * budget, known)
+            report = write_report(search, tune(search, jobs), output)
+            show([report.as_rich()])
+            print(output / f"{name}.json")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command(
+        rich_help_panel=MEASURE,
+        epilog=example("kgvad tune sultani anchor-aligned --dataset ucf --output tuned --jobs 2"),
+    )(tune)

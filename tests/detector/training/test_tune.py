@@ -1,0 +1,213 @@
+"""Tuning: the grid, folds by video, resumption, the budget, and a chosen configuration that trains."""
+
+import json
+
+import numpy as np
+import pytest
+from detector_samples import kgvad, make_archive
+from training_samples import samples
+
+from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.duplicates import across_splits, duplicate_groups
+from kgvad.detector.data.samples import TrainingSample
+from kgvad.detector.registry import detector_names
+from kgvad.detector.run import TrainConfig, read_config
+from kgvad.detector.training.grid import combinations, make_trials, read_grid
+from kgvad.detector.training.tune import MINIMUM, FoldResult, TrialResult, choose, fold_assignment
+from kgvad.errors import FeatureError, RunError, UsageError
+
+GRID = """
+[[sultani]]
+recipe = { epochs = [1, 2] }
+[[sultani]]
+recipe = { epochs = 1, learning_rate = 1e-5 }
+options = { width = 8 }
+"""
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    kgvad("features", "import", make_archive(folder), "--dataset", "ucf", "--output", folder / "features")
+    return folder / "features"
+
+
+@pytest.fixture
+def tune(features, tmp_path):
+    (tmp_path / "grid.toml").write_text(GRID)
+
+    def run(*more):
+        common = ["tune", "sultani", "--dataset", "ucf", "--features", features, "--output", tmp_path / "tuned"]
+        return kgvad(*common, "--grid", tmp_path / "grid.toml", "--folds", 2, *more)
+
+    return run
+
+
+def test_a_list_is_a_choice():
+    found = list(combinations({"recipe": {"epochs": [1, 2], "standardise": True}, "options": {"a": [[3], [4]]}}))
+    assert len(found) == 4
+    assert found[1] == {"recipe": {"epochs": 1, "standardise": True}, "options": {"a": [4]}}
+    assert list(combinations({})) == [{}]
+
+
+def test_equal_configurations_are_one_trial_and_changes_are_named():
+    trials = make_trials(TrainConfig(detector="sultani"), [{}, {"recipe": {"epochs": 30}}, {"options": {"width": 8}}])
+    assert [trial.changes for trial in trials] == [(), ("options.width=8",)]  # 30 epochs are the default
+    assert trials[1].config.options["width"] == 8
+    with pytest.raises(UsageError, match=r"grid entry recipe.epochs=0: Input should be"):
+        make_trials(TrainConfig(detector="sultani"), [{"recipe": {"epochs": 0}}])
+
+
+def test_every_detector_has_a_grid_of_six_or_more_that_starts_with_its_own_settings():
+    own = [name for name in detector_names() if name in OWN]
+    assert set(own) == OWN
+    for name in own:
+        base = TrainConfig(detector=name)
+        trials = make_trials(base, read_grid(name))
+        assert len(trials) >= MINIMUM, name
+        assert trials[0].config == base, name
+
+
+OWN = {
+    *("sultani", "additive", "anchor-aligned", "anchor-text", "anchor-fused", "rtfm", "clip_tsa", "vadclip"),
+    *("dsanet", "semvad"),
+}
+
+
+def test_folds_are_by_video_and_duplicates_lie_in_one():
+    videos = [*samples(each=8), *(TrainingSample(s.video, s.target, s.features + 1) for s in samples(each=8))]  # crops
+    twin = TrainingSample("twin", videos[0].target, videos[0].features.copy())
+    alone = fold_assignment(videos, 0, 3)
+    sizes = [len([v for v in alone if alone[v] == fold]) for fold in range(3)]
+    assert sum(sizes) == 24 and min(sizes) >= 7
+    together = fold_assignment([*videos[:24], twin], 0, 3)
+    assert together["twin"] == together["0-0"]
+    with pytest.raises(FeatureError, match="too few training videos for 9 folds; lower --folds"):
+        fold_assignment(videos, 0, 9)
+
+
+def test_duplicates_are_equal_byte_for_byte():
+    a = np.arange(6.0).reshape(2, 3)
+    features = {"c": a, "a": a.copy(), "b": a + 1e-9, "d": a.reshape(3, 2), "e": a.astype(np.float32)}
+    groups = duplicate_groups(features)
+    assert groups == [["a", "c"]]
+    assert across_splits([["a", "c"], ["b", "d"]], {"a": "train", "c": "test", "b": "test", "d": "test"}) == [
+        ["a", "c"]
+    ]
+
+
+def test_the_highest_criterion_is_chosen_among_complete_trials():
+    def result(video_auc, frame_auc, complete=True):
+        fold = FoldResult(video_auc=video_auc, frame_auc=frame_auc, ano_auc=None, category_top1=None, cpu_s=1)
+        return TrialResult(None, (fold,), complete)
+
+    assert choose([result(0.7, None), result(0.8, None), result(0.9, None, False), result(0.8, None)]).criterion == 0.8
+    results = [result(0.9, 0.5), result(0.8, 0.7)]
+    assert choose(results) is results[1] and results[1].criterion == pytest.approx(0.75)
+
+
+def test_the_chosen_configuration_trains_and_nothing_is_measured_twice(tune, features, tmp_path, monkeypatch):
+    def opened(*_):
+        raise AssertionError("the test list was read")
+
+    monkeypatch.setattr("kgvad.detector.evaluation.evaluator.score_split", opened)
+    printed = tune()
+    tried = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())
+    assert [trial["changes"] for trial in tried["trials"]] == [
+        ["recipe.epochs=1"],
+        ["recipe.epochs=2"],
+        ["recipe.epochs=1", "recipe.learning_rate=1e-05", "options.width=8"],
+    ]
+    assert all(trial["complete"] and len(trial["folds"]) == 2 for trial in tried["trials"])
+    best = max(tried["trials"], key=lambda trial: trial["criterion"])
+    assert best["chosen"] and best["criterion"] == pytest.approx(np.mean([f["video_auc"] for f in best["folds"]]))
+    assert all(fold["frame_auc"] is None for trial in tried["trials"] for fold in trial["folds"])  # no times
+    assert str(tmp_path / "tuned/sultani.json") in printed and "chosen" in printed
+    assert "| recipe.epochs=2 |" in (tmp_path / "tuned/sultani.md").read_text()
+    assert not list((tmp_path / "tuned").glob("trials/*/run-*"))
+    kgvad(
+        "train",
+        "-d",
+        "ucf",
+        "--features",
+        features,
+        "--run",
+        tmp_path / "run",
+        "--config",
+        tmp_path / "tuned/sultani.json",
+    )
+    config = read_config(tmp_path / "run")
+    assert config.model_dump(include={"options"})["options"] == best["config"]["options"]
+    monkeypatch.setattr("kgvad.detector.training.tune.train_part", opened)
+    assert tune() == printed  # all folds are there
+
+
+def test_an_interrupted_search_measures_what_is_missing(tune, tmp_path, monkeypatch):
+    tune()
+    first = (tmp_path / "tuned/sultani.tried.json").read_bytes()
+    gone = sorted((tmp_path / "tuned/trials").glob("*/fold-1.json"))[0]
+    gone.unlink()
+    import kgvad.detector.training.tune as module
+
+    calls, whole = [], module.train_part
+    monkeypatch.setattr(module, "train_part", lambda *given: calls.append(1) or whole(*given))
+    tune()
+    assert len(calls) == 1
+
+    def without_cost(text):
+        trials = json.loads(text)["trials"]
+        return [[{k: v for k, v in fold.items() if k != "cpu_s"} for fold in trial["folds"]] for trial in trials]
+
+    assert without_cost((tmp_path / "tuned/sultani.tried.json").read_bytes()) == without_cost(first)
+
+
+def test_times_give_frame_metrics_of_held_out_videos(tune, features, tmp_path):
+    truth = Truth.load(features)
+    times = {video: [[16, 48]] for video in truth.split("train") if truth.videos[video].labels}
+    (tmp_path / "times.json").write_text(json.dumps(times))
+    tune("--times", tmp_path / "times.json")
+    trial = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())["trials"][0]
+    means = [np.mean([fold[name] for fold in trial["folds"]]) for name in ("video_auc", "frame_auc")]
+    assert trial["criterion"] == pytest.approx(np.mean(means))
+    (tmp_path / "times.json").write_text('{"a": [[5, 2]]}')
+    with pytest.raises(UsageError, match="has an interval that is not"):
+        tune("--times", tmp_path / "times.json")
+
+
+def test_the_budget_ends_the_search_and_says_so(tune, tmp_path):
+    tune("--budget", 60)
+    paths = sorted((tmp_path / "tuned/trials").glob("*/fold-0.json"))
+    tried = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())["trials"]
+    for path in paths:  # 90 seconds for every first fold
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"cpu_s": 90.0}))
+        if json.loads(path.read_text())["video_auc"] != tried[0]["folds"][0]["video_auc"]:
+            (path.parent / "fold-1.json").unlink()
+    tune("--budget", 1)
+    again = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())["trials"]
+    assert {trial["complete"] for trial in again} == {True, False}
+    assert "not finished" in (tmp_path / "tuned/sultani.md").read_text()
+    for path in (tmp_path / "tuned/trials").glob("*/fold-1.json"):
+        path.unlink()
+    with pytest.raises(RunError, match="the budget ended before any configuration was tried; raise --budget"):
+        tune("--budget", 1)
+
+
+@pytest.mark.slow
+def test_parallel_search_gives_the_same_results(tune, tmp_path):
+    tune()
+    one = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())
+    for path in (tmp_path / "tuned/trials").glob("*/fold-*.json"):
+        path.unlink()
+    tune("--jobs", 2)
+    two = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())
+    for a, b in zip(one["trials"], two["trials"], strict=True):
+        assert [f["video_auc"] for f in a["folds"]] == [f["video_auc"] for f in b["folds"]]
+
+
+def test_a_grid_without_the_detector_is_refused(tmp_path):
+    (tmp_path / "grid.toml").write_text(GRID)
+    with pytest.raises(UsageError, match=r"grid.toml has no tables \[\[rtfm\]\]"):
+        read_grid("rtfm", tmp_path / "grid.toml")
+    (tmp_path / "grid.toml").write_text("[[sultani]")
+    with pytest.raises(UsageError, match="is not valid TOML"):
+        read_grid("sultani", tmp_path / "grid.toml")
