@@ -31,11 +31,12 @@ from kgvad.video.container import (
     packet_times,
     rotation_of,
 )
+from kgvad.video.video_ids import VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
+SUFFIXES = VIDEO_SUFFIXES
 """What counts as a video when a folder is searched; a file named outright may have any suffix."""
 
 

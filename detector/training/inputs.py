@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.data.annotations import Truth
-from kgvad.detector.data.feature_lists import SUFFIXES, import_lists
+from kgvad.detector.data.feature_import import ImportOptions, import_features, is_imported
 from kgvad.detector.data.folder_dataset import (
     FolderTools,
     extract_missing,
@@ -127,10 +127,11 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
 def _stored_features(dataset: DatasetRef, sources: Sources) -> tuple[FeatureStore, Truth]:
     name = dataset.name
     root, encoder, lists = sources.features, sources.encoder, sources.lists
-    if root.suffix.lower() in SUFFIXES and root.is_file():
+    if root.is_file():
         file, root, encoder = root, sources.default_features, encoder or "imported"
-        logger.info(f"importing {file} into {root / encoder}")
-        import_lists([file], name, root, folder=lists, encoder=encoder)
+        if not is_imported(root, encoder, [file]):
+            logger.info(f"importing {file} into {root / encoder}")
+            import_features([file], root, ImportOptions(dataset=name, lists=lists, encoder=encoder))
         lists = None
     if not root.is_dir():
         raise FeatureError(
