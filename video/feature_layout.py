@@ -90,3 +90,32 @@ def entry_of(video: str, rows: int, clock: Clock, rule: Rule, stride: int, fps: 
     if rule != "uniform":
         return VideoEntry.model_validate({**common, "layout": "even", "stride": stride})
     return VideoEntry.model_validate({**common, "stride": stride})
+
+
+def fitted_entry(entry: VideoEntry, frame_count: int | None, video: str) -> VideoEntry:
+    """``entry`` with the frame count that a video or an annotation has, where its own is assumed.
+
+    Raises
+    ------
+    FeatureError
+        The rows do not fit that count.
+    """
+    if frame_count is None or "frame_count" not in entry.assumed:
+        return entry
+    if not _fits(entry.rows, frame_count, entry.stride):
+        raise FeatureError(
+            f"{video}: {entry.rows} rows of {entry.stride} frames do not fit its {frame_count} frames",
+            "import the features again with --frames, a table of frame counts or the folder of the videos",
+        )
+    left = tuple(name for name in entry.assumed if name != "frame_count")
+    return entry.model_copy(update={"frame_count": frame_count, "assumed": left})
+
+
+def assumptions(entry: VideoEntry) -> list[str]:
+    """What is assumed of a video, one sentence for each, for reports."""
+    found = []
+    if "fps" in entry.assumed:
+        found.append(f"the frame rate is not known; {entry.fps:g} frames per second are assumed, so times may be wrong")
+    if "frame_count" in entry.assumed:
+        found.append(f"the number of frames is not known; {entry.stride} frames a row of features are assumed")
+    return found

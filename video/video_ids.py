@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
@@ -60,6 +60,14 @@ def by_video_id(names: Iterable[str], where: str) -> dict[str, str]:
         if other != name:
             raise FeatureError(f"{where}: {other!r} and {name!r} name the same video", "remove one of them")
     return found
+
+
+def by_last_part(ids: Iterable[str]) -> dict[str, str]:
+    """Identifiers by their last part, where it is of one of them alone, and by themselves."""
+    known = list(ids)
+    last = [video_id(name) for name in known]
+    alone = Counter(last)
+    return {short: name for short, name in zip(last, known, strict=True) if alone[short] == 1} | {n: n for n in known}
 
 
 @dataclass(frozen=True)

@@ -249,14 +249,14 @@ def _read_shanghaitech(folder: Path) -> Truth:
             elif labels:
                 if not mask.is_file():
                     raise FeatureError(f"{mask} is missing for the abnormal test video {video}", "copy the frame masks")
-                frames = _mask(mask)
+                frames = read_mask(mask)
                 videos[video] = VideoTruth(split="test", labels=labels, intervals=runs(frames), frame_count=len(frames))
             else:
                 videos[video] = VideoTruth(split="test", intervals=(), frame_count=int(fields[1]))
     return Truth(dataset="shanghaitech", categories=("Normal", "Anomaly"), videos=videos)
 
 
-def _mask(path: Path) -> NDArray[Any]:
+def read_mask(path: Path) -> NDArray[Any]:
     """The mask of one video, [frames]."""
     import numpy as np
 

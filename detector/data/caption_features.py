@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from kgvad.detector.data.captions import Captions, all_captions
 from kgvad.errors import FeatureError
 from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore, Manifest
+from kgvad.video.video_ids import by_last_part, by_video_id
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,10 @@ def import_captions(
     FeatureError
         The file has no captions of any video of the store.
     """
-    captions = {Path(name).stem: own for name, own in all_captions(path).items()}
-    captioned = {video: captions[Path(video).stem] for video in features.ids() if Path(video).stem in captions}
+    written = all_captions(path)
+    captions = {video: written[name] for video, name in by_video_id(written, str(path)).items()}
+    ids = by_last_part(features.ids())
+    captioned = {ids[video]: own for video, own in captions.items() if video in ids}
     if not captioned:
         raise FeatureError(f"{path} has no captions of any video of {features.root}", "use captions of these videos")
     manifest = Manifest(

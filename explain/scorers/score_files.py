@@ -13,6 +13,7 @@ from kgvad.explain.scorers.alignment import with_alignment
 from kgvad.explain.scorers.base import ScoredVideo, file_state
 from kgvad.video.decode import VideoInfo, probe
 from kgvad.video.feature_store import FeatureStore
+from kgvad.video.video_ids import video_id
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
@@ -65,7 +66,7 @@ class ScoreFileScorer:
         scores = _load(path, info)
         bank = self.load_bank() if self._needs_bank(scores) else None
         if self.features is not None and bank is not None:
-            scores = with_alignment(scores, self.features, Path(scores.video).stem, bank)
+            scores = with_alignment(scores, self.features, video_id(scores.video), bank)
         captions = None
         if self.captions is not None:
             if video is None:
@@ -99,7 +100,7 @@ class ScoreFileScorer:
         name = video.relative_to(self.videos)
         found = [path for path in score_files(self.path, name) if path.is_file()]
         if not found:
-            expected = name.with_suffix("").as_posix()
+            expected = name.with_name(video_id(name)).as_posix()
             raise UsageError(f"{self.path} has no scores for {expected}", f"expected {expected}.npz, .json or .csv")
         return found[0]
 
@@ -109,7 +110,7 @@ class ScoreFileScorer:
 
 def score_files(folder: Path, video: Path) -> Iterable[Path]:
     """Where the scores of a video may lie in ``folder``; ``video`` is relative to the folder of the videos."""
-    names = (video.as_posix(), video.with_suffix("").as_posix())
+    names = (video.as_posix(), video.with_name(video_id(video)).as_posix())
     return [folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
 
 

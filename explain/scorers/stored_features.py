@@ -11,7 +11,9 @@ from kgvad.errors import FeatureError
 from kgvad.explain.scorers.base import ScoredVideo, file_state, note_added_categories
 from kgvad.explain.scorers.from_video import file_name, required
 from kgvad.video.decode import VideoInfo, probe
+from kgvad.video.feature_layout import fitted_entry
 from kgvad.video.feature_store import FeatureStore, VideoEntry
+from kgvad.video.video_ids import video_id
 
 if TYPE_CHECKING:
     from kgvad.detector.run import Run
@@ -91,13 +93,15 @@ class StoredFeatureScorer:
         entry = self.store.info(name)
         if info is None:
             return entry
+        entry = fitted_entry(entry, info.frame_count, name)
         if abs(entry.frame_count - info.frame_count) > MAX_FRAME_DIFFERENCE:
             raise FeatureError(
                 f"{self.store.root}: the features of {name} are of {entry.frame_count} frames, {video} has "
                 f"{info.frame_count}",
                 "give the video that they were extracted from",
             )
-        return entry.model_copy(update={"fps": info.fps})
+        left = tuple(one for one in entry.assumed if one != "fps")
+        return entry.model_copy(update={"fps": info.fps, "assumed": left})
 
 
 def stored_name(store: FeatureStore, video: Path) -> str:
@@ -108,7 +112,7 @@ def stored_name(store: FeatureStore, video: Path) -> str:
     FeatureError
         The store has no such video.
     """
-    paths = [f"/{video.as_posix()}", f"/{video.with_suffix('').as_posix()}"]
+    paths = [f"/{video.as_posix()}", f"/{video.with_name(video_id(video)).as_posix()}"]
     found = [name for name in store.ids() if any(path.endswith(f"/{name}") for path in paths)]
     if not found:
         raise FeatureError(f"{store.root} has no features of {video}", "give a video of the store")

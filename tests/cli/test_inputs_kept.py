@@ -105,7 +105,7 @@ def test_other_commands_keep_their_inputs(clip, tmp_path):
     store = tmp_path / "features" / "imported"
     train(tmp_path / "features", tmp_path / "run")
     refused("extract", clip, "-o", clip, keeps=clip)
-    refused("features", "import", store, "-e", "c3d", "-o", store.parent, keeps=store / "manifest.json")
+    refused("features", "import", store, "-e", "imported", "-o", store.parent, keeps=store / "manifest.json")
     link = tmp_path / "scored" / "Arson000_x264.json"
     link.parent.mkdir()
     (link).symlink_to(store / "manifest.json")
