@@ -25,6 +25,7 @@ from kgvad.detector.models.learned_anchors import load_prompt_encoder
 from kgvad.detector.run import TrainConfig
 from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.datasets import DatasetRef
+from kgvad.video.encoders.base import visual_encoder_names
 from kgvad.video.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -152,3 +153,8 @@ def _existing_bank(dataset: DatasetRef, path: Path) -> AnchorBank:
         )
     logger.info(f"anchors: {path}")
     return AnchorBank.load(path)
+
+
+def can_score_video(store: FeatureStore) -> bool:
+    """Whether kgvad made the features of ``store``, and so can make them of another video."""
+    return store.manifest.weights is not None and store.manifest.encoder in visual_encoder_names()

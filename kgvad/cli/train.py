@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,8 @@ from kgvad.cli.options import (
     RunFolder,
     example,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -170,6 +173,12 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch", help="Where a dataset has no features yet, download published ones.", rich_help_panel=INPUTS
+        ),
+    ] = False,
     device: Device = None,
 ) -> None:
     """Train a detector on videos with video-level labels.
@@ -195,9 +204,10 @@ def train(
     from kgvad.detector.data.folder_dataset import FolderTools
     from kgvad.detector.training.config import load_train_config
     from kgvad.detector.training.distributed import ProcessGroup
-    from kgvad.detector.training.inputs import Sources, find_training_data
+    from kgvad.detector.training.inputs import Sources, can_score_video, find_training_data
     from kgvad.detector.training.seeds import Training, train_seeds
     from kgvad.session import Session
+    from kgvad.sources.get import NEVER_SCORES, require_features
 
     recipe = {
         "epochs": epochs,
@@ -213,6 +223,8 @@ def train(
     }
     chosen = load_train_config(config, {"detector": detector, "options": options, "recipe": recipe, "seed": seed})
     with Session(dataset=dataset, features=features, anchors=anchors, run=run, device=device) as session:
+        if session.settings.features is None and session.dataset_ref.kind != "folder":
+            require_features(session.dataset_ref.name, session.settings, download=fetch)
         sources = Sources(
             session.features_root,
             session.settings.features_root(session.dataset_ref.name),
@@ -226,6 +238,8 @@ def train(
         tools = FolderTools(session.visual_encoder, session.text_encoder, lambda: session.graph)
         with ProcessGroup(session.device).main_process_first():
             data = find_training_data(session.dataset_ref, sources, chosen, tools)
+        if not can_score_video(data.store):
+            logger.info(NEVER_SCORES)
         training = Training(chosen, data, session.run_folder, session.device, overwrite, tensorboard, threshold_folds)
         for folder in train_seeds(training, seeds, jobs):
             print(folder)
