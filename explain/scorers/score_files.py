@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
 
 MAX_EXTRA_FRAMES = 16  # by which scores may reach beyond the end of the video
-SUFFIXES = (".npz", ".json", ".csv")  # of the files of a folder, in the order of preference
+SUFFIXES = (".npz", ".json", ".csv", ".npy", ".json.gz")  # of the files of a folder, in the order of preference
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,9 @@ class ScoreFileScorer:
         found = [path for path in score_files(self.path, name) if path.is_file()]
         if not found:
             expected = name.with_name(video_id(name)).as_posix()
-            raise UsageError(f"{self.path} has no scores for {expected}", f"expected {expected}.npz, .json or .csv")
+            raise UsageError(
+                f"{self.path} has no scores for {expected}", f"expected {expected} with {', '.join(SUFFIXES)}"
+            )
         return found[0]
 
     def _needs_bank(self, scores: Scores) -> bool:
@@ -127,7 +129,9 @@ def _check_bank(scores: Scores, bank: AnchorBank | None) -> None:
 def _load(path: Path, info: VideoInfo | None) -> Scores:
     if info is None:
         return Scores.load(path)
-    scores = Scores.load(path, video=info.path.name, fps=info.fps, frame_count=info.frame_count)
+    scores = Scores.load(
+        path, video=info.path.name, fps=info.fps, frame_count=info.frame_count, frame_times=info.frame_times
+    )
     if scores.frame_count > info.frame_count + MAX_EXTRA_FRAMES:
         raise UsageError(
             f"{path} has scores for {scores.frame_count} frames and {info.path} has {info.frame_count}",
