@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kgvad.detector.scoring.clock import CLOCKS, Video, spans_of
+from kgvad.detector.data.clock import VideoClock
 from kgvad.detector.scoring.formats import codec_for
 from kgvad.detector.scoring.formats.json_format import REMEDY
 from kgvad.detector.scoring.score_checks import as_array, check
+from kgvad.detector.scoring.score_spans import CLOCKS, spans_of
 from kgvad.errors import ScoresError
 from kgvad.files import check_version, reading
 
@@ -190,7 +191,7 @@ class Scores:
             raise ScoresError("fps is not given", "add the field fps, or name the video that was scored")
         scores = as_array(fields["scores"], np.float32, "scores", 1)
         count = _number(fields, "frame_count") or frame_count
-        known = Video(float(rate), None if count is None else int(count), frame_times)
+        known = VideoClock(float(rate), None if count is None else int(count), frame_times)
         spans = as_array(spans_of(fields, len(scores), known), np.int64, "spans", 2)
         if count is None:
             count = int(spans[-1, 1]) if spans.shape[0] and spans.shape[1] == 2 else 0

@@ -60,6 +60,7 @@ class ScoreFileScorer:
             The scores were computed with another anchor bank.
         """
         from kgvad.detector.data.captions import read_captions
+        from kgvad.detector.data.clock import VideoClock
 
         path = self.file_of(video)
         info = None if video is None else probe(video, exact=True)
@@ -71,7 +72,7 @@ class ScoreFileScorer:
         if self.captions is not None:
             if video is None:
                 raise UsageError("--captions needs the video that they describe", "give the video")
-            captions = read_captions(self.captions, video.name)
+            captions = read_captions(self.captions, video.name, None if info is None else VideoClock.of(info))
         _check_bank(scores, bank)
         return ScoredVideo(
             scores=scores,

@@ -55,14 +55,16 @@ class StoredFeatureScorer:
             The store lacks the video, or its features are of another length.
         """
         from kgvad.detector.data.captions import read_captions
+        from kgvad.detector.data.clock import VideoClock
         from kgvad.detector.scoring.caption_input import caption_input
         from kgvad.detector.scoring.infer import score_features
 
         video = required(video)
-        captions = None if self.captions is None else read_captions(self.captions, video.name)
         info = probe(video, exact=True) if video.exists() else None
         name = stored_name(self.store, video)
         entry = self._entry(name, video, info)
+        clock = VideoClock(entry.fps, entry.frame_count) if info is None else VideoClock.of(info)
+        captions = None if self.captions is None else read_captions(self.captions, video.name, clock)
         device = str(next(self.run.detector.parameters()).device)
         features = self.store.load(name)
         scores = score_features(

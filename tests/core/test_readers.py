@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.data.annotations import Truth
-from kgvad.detector.data.captions import all_captions
+from kgvad.detector.data.captions import caption_tracks
 from kgvad.detector.data.feature_import import ImportOptions, import_features
 from kgvad.detector.evaluation.published import collect
 from kgvad.detector.run import read_config
@@ -75,8 +75,8 @@ READERS = {
     "scores npz": (Scores.load, "s.npz", npz(scores=np.array([0.1, 0.9], np.float32), fps=np.array(25.0))),
     "scores json": (Scores.load, "s.json", json.dumps(SCORES).encode()),
     "scores csv": (Scores.load, "s.csv", b'# {"fps": 25}\nstart,end,score\n0,16,0.5\n16,32,0.7\n'),
-    "captions": (all_captions, "c.json", b'{"v": {"0": "a man runs", "16": "a man falls"}}'),
-    "captions gz": (all_captions, "c.json.gz", gzip.compress(b'{"v": {"0": "a man runs"}}')),
+    "captions": (caption_tracks, "c.json", b'{"v": {"0": "a man runs", "16": "a man falls"}}'),
+    "captions gz": (caption_tracks, "c.json.gz", gzip.compress(b'{"v": {"0": "a man runs"}}')),
     "bank": (AnchorBank.load, "b.safetensors", bank),
     "run config": (
         lambda path: read_config(path.parent), "config.json", b'{"version": 1, "detector": "anchor-aligned"}',

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError
 from kgvad.video import SNIPPET_FRAMES
 
@@ -17,33 +17,7 @@ logger = logging.getLogger(__name__)
 CLOCKS = ("spans", "starts", "spans_s", "starts_s")  # fields of a file; it has one of them, or none
 
 
-@dataclass(frozen=True, eq=False)
-class Video:
-    """What is known of the video that was scored.
-
-    Attributes
-    ----------
-    fps
-        Frames per second.
-    frame_count
-        Frames, or ``None``.
-    frame_times
-        Start of each frame in seconds, where the rate varies or was measured; ``None``: frame / fps.
-    """
-
-    fps: float
-    frame_count: int | None = None
-    frame_times: NDArray[np.float64] | None = None
-
-    def frames(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The frame that starts at each time, or the nearest one."""
-        if self.frame_times is None or len(self.frame_times) < 2:
-            return np.rint(seconds * self.fps).astype(np.int64)
-        edges = np.append(self.frame_times, self.frame_times[-1] + 1 / self.fps)
-        return np.asarray(np.rint(np.interp(seconds, edges, np.arange(len(edges)))), np.int64)
-
-
-def spans_of(fields: Mapping[str, Any], count: int, video: Video) -> Any:
+def spans_of(fields: Mapping[str, Any], count: int, video: VideoClock) -> Any:
     """Frames [start, end) of each of ``count`` scores, [count, 2].
 
     Without ends a score holds until the next one starts, and the last one as long as the one before. Without starts
@@ -98,7 +72,7 @@ def _within(spans: NDArray[Any], frame_count: int | None) -> NDArray[Any]:
     return spans
 
 
-def _by_number(count: int, video: Video) -> NDArray[np.int64]:
+def _by_number(count: int, video: VideoClock) -> NDArray[np.int64]:
     """Spans of scores without any clock."""
     total = video.frame_count
     if total is None:
