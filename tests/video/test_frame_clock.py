@@ -52,7 +52,7 @@ def test_broken_timestamps_are_replaced_by_the_declared_rate(broken, name, break
         assert (info.frame_count, info.breaks) == (decoded, breaks) == (135, breaks)
         assert info.duration_s == pytest.approx(4.5, abs=0.01) and info.fps == pytest.approx(30, rel=0.01)
         np.testing.assert_allclose(np.diff(info.frame_times), 1 / 30, atol=0.002)
-    assert len(list(VideoReader(path).sampled(10))) == 45  # not 11,261 hours of pictures
+    assert len(list(VideoReader(path).sampled(10))) in (45, 46)  # not 11,261 hours of pictures
 
 
 def test_frames_are_found_behind_a_break(broken):
