@@ -119,10 +119,7 @@ def get(recipe: Recipe, settings: Settings, *, output: Path | None = None, frame
     _announce(plan)
     _check_space(plan)
     with ExitStack() as stack:
-        downloads = [
-            (one, file, fetch(file, plan.work / "downloads"))
-            for one, file in track(files, "downloading")
-        ]
+        downloads = [(one, file, fetch(file, plan.work / "downloads")) for one, file in track(files, "downloading")]
         most = None if recipe.unpacked_megabytes is None else int(plan.unpacked * 1.1)
         members = [
             member
