@@ -116,4 +116,4 @@ def test_extract_and_explain_read_folders_of_images(tmp_path, weights):
         "--no-images",
         "--no-actions",
     )
-    assert "01_0014.mkv" in report and "4.0 seconds" in report
+    assert "01_0014.mkv" in report and "4 seconds of video" in report
