@@ -14,7 +14,7 @@ from track_data import Track, caption_texts
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.data.annotations import Truth
-from kgvad.detector.data.captions import all_captions
+from kgvad.detector.data.captions import texts_of_videos
 from kgvad.detector.registry import detector_class
 from kgvad.detector.run import CONFIG, MODEL, TrainConfig
 from kgvad.detector.training.config import load_train_config
@@ -114,7 +114,7 @@ class Runs:
         texts = None
         if config.class_prompt_options is not None:
             path = self.folder / "stores" / "captions.json"
-            texts = all_captions(path if path.is_file() else caption_texts(self.shared, path))
+            texts = texts_of_videos(path if path.is_file() else caption_texts(self.shared, path))
         return TrainingData(
             "ucf",
             FeatureStore.open(track.features),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from kgvad.detector.scoring.scores import FORMATS as SCORE_FORMATS
+from kgvad.detector.scoring.formats import format_of
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import UsageError
 from kgvad.explain.analysis.action_hints import RECOGNISER, ActionRecogniser
@@ -112,7 +112,7 @@ class Explainer:
     def _normal_scores(self, source: Path) -> list[Scores]:
         from kgvad.video.extract import find_videos
 
-        if source.suffix.lower() in SCORE_FORMATS:
+        if format_of(source) is not None:
             return [Scores.load(source)]
         if isinstance(self.scorer, ScoreFileScorer):
             raise UsageError(

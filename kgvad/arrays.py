@@ -7,6 +7,7 @@ import zipfile
 from tokenize import TokenError
 from typing import IO, Any
 
+from numpy import dtype
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -39,6 +40,11 @@ class Archive:
                 array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
             return array
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of an array, from its header."""
+        with reading(f"{self._path}: {name}", self._kind, self._remedy), self._bundle.open(self._members[name]) as file:
+            return read_header(file)[0]
+
 
 def open_npz(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str) -> Archive:
     """Open an npz file; errors, also of reading arrays later, are of ``kind``: one line with ``remedy``."""
@@ -55,18 +61,24 @@ def check_claim(file: IO[bytes], size: int) -> None:
     ValueError
         It does, or holds Python objects.
     """
-    major, minor = npy.read_magic(file)
-    read = npy.read_array_header_1_0 if (major, minor) == (1, 0) else npy.read_array_header_2_0
-    try:
-        shape, _, dtype = read(file)
-    except (SyntaxError, TokenError, MemoryError, RecursionError) as error:  # of the Python literal in it
-        raise ValueError(f"its header is damaged ({type(error).__name__})") from error
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are never loaded")
-    claimed = dtype.itemsize
+    shape, kind = read_header(file)
+    if kind.hasobject:
+        raise ValueError("it is pickled: it holds Python objects, which are never loaded")
+    claimed = kind.itemsize
     for length in shape:
         claimed *= length
     if min(shape, default=0) < 0 or claimed > size - file.tell():
         raise ValueError(f"it claims {claimed} bytes of numbers and has fewer")
     if claimed > LARGEST_ARRAY:
         raise ValueError(f"an array of {claimed} bytes is larger than {LARGEST_ARRAY >> 30} GB")
+
+
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], dtype[Any]]:
+    """Shape and type that an npy header declares; a damaged one is a ``ValueError``."""
+    version = npy.read_magic(file)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    try:
+        shape, _, kind = read(file)
+    except (SyntaxError, TokenError, MemoryError, RecursionError) as error:  # of the Python literal in it
+        raise ValueError(f"its header is damaged ({type(error).__name__})") from error
+    return tuple(shape), kind

@@ -10,6 +10,7 @@
     │   ├── StoreError          the cache file is damaged, locked or of a newer version
     │   └── CategoryTableError  a category table is wrong or does not match the graph
     ├── AnchorError             an anchor bank is missing, damaged or does not fit
+    ├── DatasetError            published data cannot be fetched, or differs from its recipe
     ├── VideoError              a video cannot be read
     ├── FeatureError            features are missing, damaged or do not fit
     ├── RunError                a trained run is missing, damaged or does not fit
@@ -76,6 +77,10 @@ class CategoryTableError(KnowledgeGraphError):
 
 
 class AnchorError(KgvadError):
+    pass
+
+
+class DatasetError(KgvadError):
     pass
 
 

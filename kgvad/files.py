@@ -258,6 +258,17 @@ def read_json(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str)
     KgvadError
         Of ``kind``: no such file, or not JSON; see :func:`parse_json`.
     """
+    return parse_json(read_data(path, kind, remedy), path, kind, remedy)
+
+
+def read_data(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str) -> bytes:
+    """Content of a file, which may be gzipped.
+
+    Raises
+    ------
+    KgvadError
+        Of ``kind``: no such file, a damaged one, or more than 1 GiB.
+    """
     with reading(path, kind, remedy):
         with open(path, "rb") as plain:
             packed = plain.read(2) == b"\x1f\x8b"
@@ -266,7 +277,7 @@ def read_json(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str)
                 data = file.read(LARGEST_TEXT + 1)
         if len(data) > LARGEST_TEXT:
             raise kind(f"{path} is larger than {LARGEST_TEXT >> 20} MB", remedy)
-    return parse_json(data, path, kind, remedy)
+    return data
 
 
 def parse_json(data: bytes | str, name: object, kind: type[KgvadError], remedy: str) -> Any:

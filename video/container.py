@@ -91,20 +91,21 @@ def declared_fps(stream: Any) -> float:
     return 25.0  # a container without any rate: the frames' own timestamps correct this
 
 
-def packet_times(container: Any, stream: Any) -> NDArray[np.float64] | None:
-    """Sorted presentation times of all packets; ``None`` where the container does not give them (AVI)."""
+def packet_times(container: Any, stream: Any) -> list[tuple[float, float | None]] | None:
+    """Presentation and decoding time of every packet, in seconds; ``None`` where the container has none (AVI)."""
     if container.format.name in NO_TIMESTAMPS:
         return None
+    base = float(stream.time_base)
     stamps = []
     try:
         for packet in container.demux(stream):
             if packet.size and not packet.is_discard:
                 if packet.pts is None:
                     return None
-                stamps.append(packet.pts)
+                stamps.append((packet.pts * base, None if packet.dts is None else packet.dts * base))
     except av.FFmpegError:
         return None
-    return np.sort(np.array(stamps, np.float64)) * float(stream.time_base) if stamps else None
+    return stamps or None
 
 
 class Converter:

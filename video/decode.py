@@ -31,11 +31,13 @@ from kgvad.video.container import (
     packet_times,
     rotation_of,
 )
+from kgvad.video.frame_clock import FrameClock, packet_clock, warn_of_breaks
+from kgvad.video.video_ids import VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv")
+SUFFIXES = VIDEO_SUFFIXES
 """What counts as a video when a folder is searched; a file named outright may have any suffix."""
 
 
@@ -63,6 +65,8 @@ class VideoInfo:
         Timestamp of the first frame in the container, seconds.
     frame_times
         float64 [frame_count]: start of each frame in seconds after the first; ``None`` until decoded or indexed.
+    breaks
+        How often its timestamps restart or jump; ``frame_times`` do not follow them there.
     """
 
     path: Path
@@ -75,6 +79,7 @@ class VideoInfo:
     codec: str = ""
     start_s: float = 0.0
     frame_times: NDArray[np.float64] | None = field(default=None, repr=False)
+    breaks: int = 0
 
     def seconds(self, frame: int) -> float:
         """When ``frame`` is shown, in seconds; ``frame_count`` gives the end of the video."""
@@ -125,24 +130,24 @@ def _describe(path: Path, container: Any, stream: Any, *, exact: bool) -> VideoI
     info = VideoInfo(path, fps, count, width, height, duration or count / fps, rotation, stream.codec_context.name)
     if exact:
         container.seek(0)
-        times = packet_times(container, stream)
-        if times is not None:
-            info = _timed(info, times)
+        stamps = packet_times(container, stream)
+        if stamps is not None:
+            times, breaks, start_s = packet_clock(stamps, fps)
+            warn_of_breaks(path, breaks)
+            info = _timed(info, times, start_s, breaks)
     return info
 
 
-def _timed(info: VideoInfo, times: Sequence[float] | NDArray[np.float64]) -> VideoInfo:
-    """``info`` with exact count and times; broken timestamps never run backwards."""
-    shown = np.maximum.accumulate(np.asarray(times, np.float64) - times[0])
+def _timed(info: VideoInfo, shown: NDArray[np.float64], start_s: float, breaks: int) -> VideoInfo:
+    """``info`` with exact count and times; the first frame has the timestamp ``start_s``."""
     span = float(shown[-1])
     fps = info.fps
     if len(shown) > 1 and span > 0:
         measured = (len(shown) - 1) / span
         if abs(measured / fps - 1) > 0.005:  # otherwise the declared rate, which is not rounded
             fps = measured
-    return replace(
-        info, fps=fps, frame_count=len(shown), duration_s=span + 1 / fps, start_s=float(times[0]), frame_times=shown
-    )
+    info = replace(info, fps=fps, frame_count=len(shown), duration_s=span + 1 / fps)
+    return replace(info, start_s=start_s, frame_times=shown, breaks=breaks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,24 +250,28 @@ class VideoReader:
     def _pass(self, assumed_fps: float | None = None) -> Iterator[tuple[int, Any]]:
         """Every decoded frame with its index; notes its time, and makes ``info`` exact at the end."""
         declared = self.info.frame_count
-        times: list[float] = []  # as the file gives them
-        self._times = []
+        clock = FrameClock(self.info.fps)
+        start_s = 0.0
+        self._times = [] if assumed_fps else clock.times
         with open_video(self.path, self._threads) as (container, stream):
             timed = container.format.name not in NO_TIMESTAMPS
             for index, frame in enumerate(decoded_frames(container, stream, self.path)):
-                guess = times[-1] + 1 / self.info.fps if times else 0.0
-                times.append(frame.time if timed and frame.time is not None else guess)
-                shown = index / assumed_fps if assumed_fps else times[-1] - times[0]
-                self._times.append(max(shown, self.decoded_s))
+                stamp = frame.time if timed else None
+                start_s = start_s if index or stamp is None else float(stamp)
+                clock.add(stamp)
+                if assumed_fps:
+                    self._times.append(index / assumed_fps)
                 if self._observe is not None:
                     self._observe(frame, self.decoded_s)
                 yield index, frame
             exact = bool(stream.frames)
-        if not times:
+        if not clock.times:
             raise VideoError(f"{self.path} holds no frame that can be decoded", "the file is damaged; use another copy")
-        self.info = _timed(self.info, times)
-        if exact and len(times) < 0.98 * declared:
-            logger.warning(f"{self.path} is cut short: {len(times)} of the {declared} frames it declares could be read")
+        warn_of_breaks(self.path, clock.breaks)
+        self.info = _timed(self.info, np.array(clock.times), start_s, clock.breaks)
+        if exact and len(clock.times) < 0.98 * declared:
+            count = len(clock.times)
+            logger.warning(f"{self.path} is cut short: {count} of the {declared} frames it declares could be read")
 
     def snippets(
         self, stride: int = SNIPPET_FRAMES, positions: Sequence[int] | None = None
@@ -361,7 +370,7 @@ def _indexed(
 ) -> Iterator[tuple[int, Any]]:
     """The wanted frames with their index; one seek for each run of frames that lie close together."""
     times = info.frame_times
-    if times is None or container.format.name in NO_TIMESTAMPS or len(np.unique(times)) < len(times):
+    if times is None or container.format.name in NO_TIMESTAMPS or info.breaks or len(np.unique(times)) < len(times):
         # frames cannot be told by their time: count from the start
         left = set(wanted)
         for index, frame in enumerate(decoded_frames(container, stream, path)):

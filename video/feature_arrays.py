@@ -12,6 +12,8 @@ from kgvad.arrays import check_claim
 from kgvad.errors import FeatureError
 from kgvad.files import reading, replacing
 
+LARGEST = float(np.finfo(np.float16).max)
+
 
 def read_array(path: Path) -> NDArray[Any]:
     """A .npy file of features, memory-mapped, checked to be finite numbers in two or three dimensions.
@@ -49,7 +51,11 @@ def write_array(path: Path, features: NDArray[Any], name: str) -> None:
     check_finite(features, f"features of {name}")
     with np.errstate(over="ignore"):
         small = np.ascontiguousarray(features, dtype=np.float16)
-    check_finite(small, f"features of {name} as float16")
+    if not np.isfinite(small).all():
+        raise FeatureError(
+            f"features of {name} reach {np.abs(features).max():.0f}, above {LARGEST:.0f}, the largest float16",
+            "divide all features by one number before importing them",
+        )
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(small))
         file.write(small.data)  # np.save does not say why a write failed

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.errors import FeatureError
-from kgvad.video.feature_arrays import read_array
+from kgvad.video.feature_rows import Arrays, Axes, orientation, oriented
+from kgvad.video.feature_sources import Piece, stored_arrays
 from kgvad.video.feature_store import FeatureStore
+from kgvad.video.store_staging import MANIFEST
+from kgvad.video.video_ids import video_id
 
 SAME, CLOSE, RELATED = 0.9999, 0.99, 0.9  # mean cosine of the verdicts
 
@@ -42,7 +47,7 @@ class Comparison:
 def compare_features(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> Iterator[Comparison]:
     """Compare the videos that two feature stores, folders of .npy files, or single .npy files have in common.
 
-    Where features have several crops, the first (the centre) is compared.
+    Files are found in sub-folders too. Where features have several crops, the first (the centre) is compared.
 
     Raises
     ------
@@ -55,9 +60,12 @@ def compare_features(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> It
     else:
         pairs = [(video, first[video], second[video]) for video in sorted(first.keys() & second.keys())]
     if not pairs:
-        raise FeatureError(f"{a} and {b} have no video in common", "their identifiers must be the same")
-    for video, path_a, path_b in pairs:
-        yield compare_arrays(video, _one_crop(read_array(path_a)), _one_crop(read_array(path_b)))
+        raise FeatureError(
+            f"{a} and {b} have no video in common",
+            f"the names must be the same; the first are {min(first)} and {min(second)}",
+        )
+    for video, load_a, load_b in pairs:
+        yield compare_arrays(video, load_a(), load_b())
 
 
 def compare_arrays(video: str, a: NDArray[Any], b: NDArray[Any]) -> Comparison:
@@ -75,14 +83,23 @@ def compare_arrays(video: str, a: NDArray[Any], b: NDArray[Any]) -> Comparison:
     return Comparison(video, len(a), len(b), float(cosine.mean()), float(cosine.min()), int(cosine.argmin()), ratio)
 
 
-def _arrays(path: Path) -> dict[str, Path]:
-    if path.is_file():
-        return {path.stem: path}
-    if path.is_dir() and not any(path.glob("manifest.json")) and any(path.glob("*.npy")):
-        return {file.relative_to(path).with_suffix("").as_posix(): file for file in sorted(path.rglob("*.npy"))}
-    store = FeatureStore.open(path)
-    return {video: store.path(video) for video in store.ids()}
+def _arrays(path: Path) -> dict[str, Callable[[], NDArray[Any]]]:
+    """Readers of the first crop [T, D] of each video of a store, a folder or a file, by identifier without folders."""
+    if path.is_dir() and (any(path.glob(MANIFEST)) or any(path.glob(f"*/{MANIFEST}"))):
+        store = FeatureStore.open(path)
+        names = {video: video_id(video) for video in store.ids()}
+        alone = Counter(names.values())
+        return {name if alone[name] == 1 else video: partial(_stored, store, video) for video, name in names.items()}
+    pieces, arrays = stored_arrays(path), Arrays()
+    shapes = [arrays.shape(piece) or arrays.read(piece).shape for piece in pieces.values()]
+    axes = orientation(shapes, str(path))
+    return {video: partial(_first_crop, arrays, piece, axes) for video, piece in pieces.items()}
 
 
-def _one_crop(array: NDArray[Any]) -> NDArray[Any]:
+def _stored(store: FeatureStore, video: str) -> NDArray[Any]:
+    array = store.load(video)
     return array[0] if array.ndim == 3 else array
+
+
+def _first_crop(arrays: Arrays, piece: Piece, axes: Axes) -> NDArray[Any]:
+    return oriented(arrays.read(piece), axes)[0]

@@ -37,7 +37,7 @@ from kgvad.video.store_staging import (
 
 VERSION = 1  # of the manifest
 
-Layout = Literal["uniform", "segments", "spans"]
+Layout = Literal["uniform", "even", "segments", "spans"]
 
 
 class VideoEntry(BaseModel):
@@ -51,8 +51,8 @@ class VideoEntry(BaseModel):
         Rows of features, T.
     layout
         ``uniform``: row i covers frames [i stride, (i + 1) stride). ``segments``: a fixed number of rows, each covering
-        ``segment_snippets`` snippets. In both the last row also covers the tail. ``spans``: row i covers frames
-        [edges[i], edges[i + 1]).
+        ``segment_snippets`` snippets. In both the last row also covers the tail. ``even``: row i covers frames
+        [i frame_count / rows, (i + 1) frame_count / rows). ``spans``: row i covers frames [edges[i], edges[i + 1]).
     stride
         Frames per snippet.
     segment_snippets
@@ -64,6 +64,8 @@ class VideoEntry(BaseModel):
     quality
         What each row shows, where it was measured: a scene (``ok``), ``black`` frames, a title card (``flat``), a
         ``fade``, a ``cut`` to another shot, or a strong move of the ``camera``; see :mod:`kgvad.video.frame_quality`.
+    assumed
+        Which of ``fps`` and ``frame_count`` nothing told: features of other programs.
     source, source_bytes, source_mtime_ns
         The file that the features were made from, to notice when it changes.
     """
@@ -79,6 +81,7 @@ class VideoEntry(BaseModel):
     edges: list[int] | None = None
     times_s: list[float] | None = None
     quality: list[Quality] | None = None
+    assumed: tuple[Literal["fps", "frame_count"], ...] = ()
     source: str | None = None
     source_bytes: int | None = None
     source_mtime_ns: int | None = None
@@ -89,6 +92,8 @@ class VideoEntry(BaseModel):
             raise ValueError("segment_snippets belongs to the layout segments, and only to it")
         if (self.layout == "spans") != (self.edges is not None):
             raise ValueError("edges belong to the layout spans, and only to it")
+        if self.layout == "even" and self.frame_count < self.rows:
+            raise ValueError(f"{self.rows} rows cannot be spread over {self.frame_count} frames")
         if self.edges is not None:
             steps = np.diff(self.edges)
             if len(steps) != self.rows or self.edges[0] != 0 or self.edges[-1] != self.frame_count or (steps < 1).any():
@@ -101,8 +106,9 @@ class VideoEntry(BaseModel):
 
     def spans(self) -> NDArray[np.int64]:
         """Frames [start, end) of each row, int64 [T, 2]; the last row reaches to the end of the video."""
-        if self.edges is not None:
-            edges = np.asarray(self.edges, np.int64)
+        if self.edges is not None or self.layout == "even":
+            even = np.arange(self.rows + 1, dtype=np.int64) * self.frame_count // self.rows
+            edges = even if self.edges is None else np.asarray(self.edges, np.int64)
             return np.stack([edges[:-1], edges[1:]], axis=1)
         length = self.stride * (self.segment_snippets or 1)
         starts = np.arange(self.rows, dtype=np.int64) * length

@@ -6,7 +6,6 @@ evaluation need nothing else.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,16 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from kgvad.detector.data.labels import XD_CODES, is_normal_name, xd_labels
 from kgvad.errors import FeatureError, UsageError
 from kgvad.files import check_version, read_json, reading, write_text
+from kgvad.video.feature_lists import Split
+from kgvad.video.frame_counts import read_frame_counts
+from kgvad.video.video_ids import video_id
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Split = Literal["train", "test"]
 FILE = "dataset.json"
 VERSION = 1  # of dataset.json
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv")
 
 
 class VideoTruth(BaseModel):
@@ -117,9 +118,6 @@ UCF_CATEGORIES = (
     "Normal", "Abuse", "Arrest", "Arson", "Assault", "Burglary", "Explosion", "Fighting", "RoadAccidents", "Robbery",
     "Shooting", "Shoplifting", "Stealing", "Vandalism",
 )  # fmt: skip
-XD_CODES = {
-    "B1": "Fighting", "B2": "Shooting", "B4": "Riot", "B5": "Abuse", "B6": "CarAccident", "G": "Explosion",
-}  # fmt: skip
 XD_CATEGORIES = ("Normal", *XD_CODES.values())
 
 
@@ -160,10 +158,6 @@ def _wrong(path: Path, number: int, line: str, expected: str) -> FeatureError:
     return FeatureError(f"{path}, line {number}: {line[:60]!r} is not {expected}", "correct the line")
 
 
-def _stem(name: str) -> str:
-    return Path(name.replace("\\", "/")).name.removesuffix(".mp4")
-
-
 def _read_ucf(folder: Path) -> Truth:
     videos: dict[str, VideoTruth] = {}
     intervals = _ucf_intervals(folder / UCF.annotations)
@@ -175,10 +169,10 @@ def _read_ucf(folder: Path) -> Truth:
             category, slash, file = line.partition("/")
             if not slash or not file:
                 raise _wrong(path, number, line, "CATEGORY/VIDEO.mp4")
-            normal = "normal" in category.lower()
+            normal = is_normal_name(category)
             if not normal and category not in UCF_CATEGORIES:
                 raise _wrong(path, number, line, "one of the 13 categories or normal")
-            video = _stem(file)
+            video = video_id(file)
             if split == "test" and video not in intervals:
                 raise FeatureError(f"{folder / UCF.annotations} has no line for the test video {video}", "complete it")
             videos[video] = VideoTruth(
@@ -198,22 +192,10 @@ def _ucf_intervals(path: Path) -> dict[str, tuple[tuple[int, int], ...]]:
             video, _, *numbers = line.split()
             values = [int(value) for value in numbers]
             pairs = zip(values[::2], values[1::2], strict=True)
-            found[_stem(video)] = tuple((start, end) for start, end in pairs if start >= 0)
+            found[video_id(video)] = tuple((start, end) for start, end in pairs if start >= 0)
         except ValueError:
             raise _wrong(path, number, line, "VIDEO CATEGORY START END START END") from None
     return found
-
-
-def read_frame_counts(path: Path) -> dict[str, int]:
-    """Frame counts from a CSV or TSV table with the columns ``video`` and ``n_frames``."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
-        return {row["video"]: int(row["n_frames"]) for row in rows}
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-        raise FeatureError(
-            f"{path} is not a table with the columns video and n_frames: {error}", "correct it"
-        ) from error
 
 
 def _read_xd(folder: Path) -> Truth:
@@ -250,21 +232,6 @@ def _read_xd(folder: Path) -> Truth:
     return Truth(dataset="xd", categories=XD_CATEGORIES, videos=videos)
 
 
-def xd_labels(code: str) -> tuple[str, ...]:
-    """Categories of an XD-Violence code: ``B2-B6-0`` gives Shooting and CarAccident, ``A`` none.
-
-    Raises
-    ------
-    FeatureError
-        A part of the code is unknown.
-    """
-    parts = [part for part in code.split("-") if part not in ("0", "A")]
-    unknown = [part for part in parts if part not in XD_CODES]
-    if unknown:
-        raise FeatureError(f"{code!r} has the unknown part {unknown[0]!r}", f"known: A, 0, {', '.join(XD_CODES)}")
-    return tuple(dict.fromkeys(XD_CODES[part] for part in parts))
-
-
 def _read_shanghaitech(folder: Path) -> Truth:
     """Weakly supervised split: ``video,label`` for training, ``video,label,frames`` for testing (-1: see the mask)."""
 
@@ -282,14 +249,14 @@ def _read_shanghaitech(folder: Path) -> Truth:
             elif labels:
                 if not mask.is_file():
                     raise FeatureError(f"{mask} is missing for the abnormal test video {video}", "copy the frame masks")
-                frames = _mask(mask)
+                frames = read_mask(mask)
                 videos[video] = VideoTruth(split="test", labels=labels, intervals=runs(frames), frame_count=len(frames))
             else:
                 videos[video] = VideoTruth(split="test", intervals=(), frame_count=int(fields[1]))
     return Truth(dataset="shanghaitech", categories=("Normal", "Anomaly"), videos=videos)
 
 
-def _mask(path: Path) -> NDArray[Any]:
+def read_mask(path: Path) -> NDArray[Any]:
     """The mask of one video, [frames]."""
     import numpy as np
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.console import track
-from kgvad.detector.data.captions import Captions, all_captions
+from kgvad.detector.data.captions import Captions, caption_tracks
+from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import FeatureError
 from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore, Manifest
+from kgvad.video.video_ids import by_last_part
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def import_captions(
     Parameters
     ----------
     path
-        JSON or gzipped JSON: ``{video: {frame: caption}}``.
+        Captions of several videos, or a folder with a file for each (:mod:`.caption_formats`).
     features
         Features of the same videos; they define the snippets.
     output
@@ -65,8 +66,11 @@ def import_captions(
     FeatureError
         The file has no captions of any video of the store.
     """
-    captions = {Path(name).stem: own for name, own in all_captions(path).items()}
-    captioned = {video: captions[Path(video).stem] for video in features.ids() if Path(video).stem in captions}
+    tracks = caption_tracks(path)
+    if None in tracks:
+        raise FeatureError(f"{path} does not name the videos it describes", "use {video: captions}")
+    ids = by_last_part(features.ids())
+    captioned = {ids[video]: own for video, own in tracks.items() if video is not None and video in ids}
     if not captioned:
         raise FeatureError(f"{path} has no captions of any video of {features.root}", "use captions of these videos")
     manifest = Manifest(
@@ -75,7 +79,8 @@ def import_captions(
     with FeatureStore.create(output, manifest).adding() as store:
         for video, own in track(captioned.items(), "embedding captions"):
             entry = features.info(video)
-            store.add(video, embed_captions(own, entry.spans(), encoder), entry)
+            captions = own.frames(VideoClock(entry.fps, entry.frame_count), f"{path}: {video}")
+            store.add(video, embed_captions(captions, entry.spans(), encoder), entry)
     missing = len(features.ids()) - len(captioned)
     if missing:
         logger.info(f"{missing} videos of {features.root} have no captions in {path}")

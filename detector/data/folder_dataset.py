@@ -12,8 +12,10 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.detector.data.annotations import Truth, VideoTruth
+from kgvad.detector.data.category_folders import folder_labels
 from kgvad.detector.data.folder_annotations import event_frames
-from kgvad.errors import UsageError
+from kgvad.detector.data.labels import NORMAL, read_labels
+from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
 from kgvad.video.encoders.base import VisualEncoder
@@ -23,7 +25,6 @@ from kgvad.video.feature_store import FeatureStore
 
 logger = logging.getLogger(__name__)
 
-NORMAL = "Normal"
 DEFAULT_ENCODER = "i3d"
 
 
@@ -84,7 +85,7 @@ def folder_bank(truth: Truth, path: Path, tools: FolderTools, *, rebuild: bool) 
 def folder_truth(folder: Path, name: str) -> Truth:
     """Labels from the sub-folders of ``folder``: one per category, one of them for normal videos.
 
-    Sub-folders ``train`` and ``test``, each with categories, make two splits; otherwise every video is for training.
+    Sub-folders called train, val or test make splits (:mod:`.category_folders`); otherwise every video is for training.
     Frame labels of abnormal videos come from ``annotations.csv`` (:mod:`.folder_annotations`).
 
     Raises
@@ -92,40 +93,36 @@ def folder_truth(folder: Path, name: str) -> Truth:
     UsageError
         There is no sub-folder for normal videos or none for abnormal ones, or a video is in no sub-folder.
     """
-    videos: dict[str, VideoTruth] = {}
-    categories: list[str] = []
-    normal = False
     paths = find_videos(folder)
     annotated = event_frames(folder, paths)
-    for video, path in paths.items():
-        parts = path.relative_to(folder).parts[:-1]
-        split = "test" if parts and parts[0].lower() == "test" else "train"
-        if parts and parts[0].lower() in ("train", "test"):
-            parts = parts[1:]
-        if not parts:
-            raise UsageError(f"{path} is in no category", f"put it into a sub-folder of {folder}")
-        is_normal = is_normal_name(parts[0])
-        normal |= is_normal
-        if not is_normal and parts[0] not in categories:
-            categories.append(parts[0])
-        videos[video] = VideoTruth(
-            split="test" if split == "test" else "train",
-            labels=() if is_normal else (parts[0],),
-            intervals=() if is_normal else annotated.get(video),
-            file=path.relative_to(folder).as_posix(),
+    stray = next((path for path in paths.values() if path.parent == folder), None)
+    if stray is not None:
+        raise UsageError(f"{stray} is in no category", f"put it into a sub-folder of {folder}")
+    placed = folder_labels({video: path.relative_to(folder).parts[:-1] for video, path in paths.items()})
+    try:
+        meanings = read_labels((label for _, label in placed.values()), name)
+    except FeatureError as error:
+        raise UsageError(
+            f"{folder} has no sub-folder for {NORMAL} ({error.message})",
+            f"rename the folder of normal videos to {NORMAL}",
+        ) from error
+    videos = {
+        video: VideoTruth(
+            split=split,
+            labels=meanings[label],
+            intervals=annotated.get(video) if meanings[label] else (),
+            file=paths[video].relative_to(folder).as_posix(),
         )
-    if not normal or not categories:
-        missing = "Normal" if not normal else "an abnormal category"
+        for video, (split, label) in placed.items()
+    }
+    categories = sorted({label for video in videos.values() for label in video.labels})
+    if not categories or len({bool(video.labels) for video in videos.values()}) < 2:
+        missing = "an abnormal category" if not categories else NORMAL
         raise UsageError(
             f"{folder} has no sub-folder for {missing}",
             "a folder dataset has one sub-folder of videos per category, one of them called Normal",
         )
-    return Truth(dataset=name, normal=NORMAL, categories=(NORMAL, *sorted(categories)), videos=videos)
-
-
-def is_normal_name(name: str) -> bool:
-    """Whether a folder name has the word normal: Normal, normal_videos, Training_Normal_Videos_Anomaly."""
-    return "normal" in re.split(r"[^a-z]+", name.lower())
+    return Truth(dataset=name, normal=NORMAL, categories=(NORMAL, *categories), videos=videos)
 
 
 def folder_table(truth: Truth) -> CategoryTable:

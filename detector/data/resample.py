@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kgvad.detector.data.samples import Features
 from kgvad.errors import FeatureError
-from kgvad.video.feature_store import FeatureStore
+from kgvad.video.feature_store import FeatureStore, VideoEntry
 
 
 def resample_spans(values: NDArray[Any], source: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -57,7 +57,7 @@ def resample_captions(
         if video not in present:
             continue
         captions, entry = text.info(video), features.info(video)
-        snippet = max(one.stride * (one.segment_snippets or 1) for one in (captions, entry))
+        snippet = max(_row_frames(captions), _row_frames(entry))
         if abs(captions.frame_count - entry.frame_count) >= snippet:
             if skip_mismatched:
                 continue
@@ -69,3 +69,10 @@ def resample_captions(
     if not found:
         raise FeatureError(f"{text.root} and {features.root} have no video in common", "use stores of the same dataset")
     return found
+
+
+def _row_frames(entry: VideoEntry) -> int:
+    """Frames of one row, the last apart."""
+    if entry.layout == "even":
+        return entry.frame_count // entry.rows
+    return entry.stride * (entry.segment_snippets or 1)

@@ -85,4 +85,5 @@ def calibration_error(videos: Sequence[EvaluatedVideo], bins: int = 10) -> float
     place = np.minimum((pool.scores * bins).astype(np.int64), bins - 1)
     count = np.bincount(place, frames, bins)
     gap = np.bincount(place, pool.scores * frames, bins) - np.bincount(place, pool.positives, bins)
-    return float(np.abs(gap).sum() / count.sum()) if count.sum() else float("nan")
+    known = count.sum() and all(video.has_frame_labels for video in videos)
+    return float(np.abs(gap).sum() / count.sum()) if known else float("nan")

@@ -42,6 +42,8 @@ class EvaluatedVideo:
         float64 [T, C], larger is likelier; ``None`` where the scorer names no categories.
     events
         (category, start, end) of each abnormal event.
+    has_frame_labels
+        Whether it is known which frames are abnormal. Otherwise its frames count as neither.
     """
 
     video: str
@@ -51,6 +53,7 @@ class EvaluatedVideo:
     intervals: tuple[FrameSpan, ...]
     category_scores: Floats | None = None
     events: tuple[LabelledSpan, ...] = ()
+    has_frame_labels: bool = True
 
     @property
     def frame_count(self) -> int:
@@ -68,6 +71,8 @@ class EvaluatedVideo:
     @property
     def negatives(self) -> Ints:
         """Normal frames of each snippet, int64 [T]."""
+        if not self.has_frame_labels:
+            return np.zeros(len(self.scores), dtype=np.int64)
         return np.diff(self.edges) - self.positives
 
     @property
@@ -91,7 +96,7 @@ def top_tenth(scores: NDArray[np.floating]) -> float:
 def match_ground_truth(
     scores: Scores,
     labels: Sequence[str],
-    intervals: Sequence[FrameSpan],
+    intervals: Sequence[FrameSpan] | None,
     frame_count: int,
     *,
     category_scores: Floats | None = None,
@@ -106,7 +111,7 @@ def match_ground_truth(
     labels
         Categories of the video; empty for a normal one.
     intervals
-        Abnormal frames [start, end); one that exceeds the video is cut at its end.
+        Abnormal frames [start, end); one that exceeds the video is cut at its end. ``None``: unknown.
     frame_count
         Frames of the video according to the ground truth.
     category_scores
@@ -126,7 +131,7 @@ def match_ground_truth(
         )
     edges = np.append(scores.spans[:, 0], frame_count)
     edges[0] = 0  # frames before the first span take its score, frames after a span the score of that span
-    inside = _clipped([("", start, end) for start, end in intervals], frame_count)
+    inside = _clipped([("", start, end) for start, end in intervals or ()], frame_count)
     if events is None:
         labelled = [(labels[0], start, end) for _, start, end in inside] if labels else []
     else:
@@ -139,6 +144,7 @@ def match_ground_truth(
         tuple((start, end) for _, start, end in inside),
         category_scores,
         tuple(labelled),
+        intervals is not None or not labels,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from kgvad.console import track
-from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.annotations import Truth, VideoTruth
+from kgvad.detector.data.frame_labels import read_frame_labels, unlabelled, with_frame_labels
 from kgvad.detector.data.inputs import load_truth, open_store
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import Features
@@ -28,7 +30,11 @@ from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError, RunError
 from kgvad.files import write_json
 from kgvad.settings import load_settings
+from kgvad.video.feature_layout import fitted_entry
+from kgvad.video.feature_sources import names_of
 from kgvad.video.feature_store import FeatureStore
+
+logger = logging.getLogger(__name__)
 
 
 def score_split(
@@ -45,7 +51,7 @@ def score_split(
         score_features(
             run,
             store.load(video),
-            store.info(video),
+            fitted_entry(store.info(video), truth.videos[video].frame_count, video),
             video=video,
             encoder_fingerprint=store.fingerprint,
             text=None if text is None else text[video],
@@ -60,7 +66,7 @@ def match_all(scores: Sequence[Scores], truth: Truth) -> list[EvaluatedVideo]:
     Raises
     ------
     FeatureError
-        A video has no frame labels.
+        A video is not of the dataset, or its frame labels end after its scores.
     ScoresError
         The scores of a video are for another number of frames than the ground truth has.
     """
@@ -71,8 +77,7 @@ def match_all(scores: Sequence[Scores], truth: Truth) -> list[EvaluatedVideo]:
             raise FeatureError(
                 f"{one.video} is not a video of {truth.dataset}", "name the scores after the videos of the dataset"
             )
-        if known.intervals is None:
-            raise FeatureError(f"{one.video} has no frame labels in {truth.dataset}", "evaluate the test videos only")
+        _check_end(one, known)
         videos.append(
             match_ground_truth(
                 one,
@@ -84,6 +89,17 @@ def match_all(scores: Sequence[Scores], truth: Truth) -> list[EvaluatedVideo]:
             )
         )
     return videos
+
+
+def _check_end(scores: Scores, known: VideoTruth) -> None:
+    """Refuse frame labels past the end of a video whose frames only the features count."""
+    last = max((end for _, end in known.intervals or ()), default=0)
+    longest = int(np.diff(scores.spans, axis=1).max())
+    if known.frame_count is None and last > scores.frame_count + longest:
+        raise FeatureError(
+            f"{scores.video} is annotated to frame {last}, and its features end at {scores.frame_count}",
+            "import the features again with --frames, a table of frame counts",
+        )
 
 
 def smoothed(scores: Scores, window: int) -> Scores:
@@ -99,8 +115,9 @@ def smoothed(scores: Scores, window: int) -> Scores:
 def detailed_metrics(videos: Sequence[EvaluatedVideo], config: RunConfig, rule: ClassRule) -> dict[str, Any]:
     """Detection mAP (corrected and legacy), alarm metrics, and AUC and confusion by category."""
     details: dict[str, Any] = {}
+    framed = all(one.has_frame_labels for one in videos)
     if all(one.category_scores is not None for one in videos):
-        for mode in ("corrected", "legacy"):
+        for mode in ("corrected", "legacy") if framed else ():
             found = temporal_map(
                 videos, config.categories, config.normal, mode, normal_has_events=config.dataset == "xd", rule=rule
             )
@@ -142,6 +159,8 @@ class EvaluationOptions:
         Folder of the official lists; ``None``: ``dataset.json`` beside the features.
     text
         Store of caption embeddings, for runs that read captions.
+    annotations
+        Frame labels of the test videos (:func:`kgvad.detector.data.frame_labels.read_frame_labels`).
     device
         Torch device.
     resamples
@@ -155,6 +174,7 @@ class EvaluationOptions:
     features: Path | None = None
     lists: Path | None = None
     text: Path | None = None
+    annotations: Path | None = None
     device: str = "cpu"
     resamples: int = RESAMPLES
     smooth: int = 1
@@ -182,8 +202,13 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
     if len(datasets) > 1:
         raise RunError(f"the runs are of different datasets ({', '.join(datasets)})", "evaluate them one by one")
     root = options.features or load_settings().features_root(datasets[0])
-    ids = open_store(root, groups[0][0].config.encoder).ids()
-    truth = match_videos(load_truth(datasets[0], root, options.lists), ids)
+    store = open_store(root, groups[0][0].config.encoder)
+    truth = match_videos(load_truth(datasets[0], root, options.lists), store.ids())
+    if options.annotations is not None:
+        rates = {video: store.info(video).fps for video in store.ids()}
+        labels = read_frame_labels(options.annotations)
+        truth = with_frame_labels(truth, labels, rates, str(options.annotations))
+    _warn_without_frame_labels(truth, store)
     methods, results = [], []
     for name, runs in zip(short_names(folders), groups, strict=True):
         method, result = _evaluate_method(name, runs, root, truth, options)
@@ -196,6 +221,16 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
         results.append(result)
     differences = tuple(one.difference_from(results[0]) for one in results[1:]) if options.resamples else ()
     return Evaluation(datasets[0], options.smooth, options.rule, options.resamples, tuple(methods), differences)
+
+
+def _warn_without_frame_labels(truth: Truth, store: FeatureStore) -> None:
+    test = set(truth.split("test")).intersection(store.ids())
+    without = unlabelled(truth, sorted(test))
+    if without:
+        logger.warning(
+            f"{len(without)} abnormal test videos have no frame labels ({names_of(without)}): frame metrics and mAP "
+            "leave them out (name the labels with --annotations)"
+        )
 
 
 def _evaluate_method(

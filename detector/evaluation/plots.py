@@ -72,6 +72,8 @@ def draw_plots(evaluation: Evaluation, folder: Path, videos: Sequence[str] = ())
         "categories": lambda figure: _categories(figure, evaluation),
         "scores": lambda figure: _scores(figure, evaluation, chosen),
     }
+    if not any(one.positives.any() for one in evaluation.methods[0].videos[0]):
+        drawings = {name: draw for name, draw in drawings.items() if name == "scores"}  # the others are over frames
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with matplotlib.rc_context(STYLE):

@@ -22,6 +22,8 @@ from kgvad.detector.scoring.streaming import Stream
 from kgvad.errors import FeatureError, UsageError
 from kgvad.files import refuse_inputs
 from kgvad.kg.store.cache import GraphStore
+from kgvad.video.encoders.base import visual_encoder_names
+from kgvad.video.feature_layout import assumptions
 from kgvad.video.feature_store import FeatureStore, VideoEntry
 
 
@@ -81,7 +83,7 @@ def score_features(
         categories=list(config.categories) if "alignment" in mean else None,
         normal=config.normal if "alignment" in mean else None,
         concept_alignment=mean.get("concepts"),
-        origin=_origin(run, names_categories="alignment" in mean),
+        origin=_origin(run, entry, names_categories="alignment" in mean),
     )
 
 
@@ -90,18 +92,26 @@ def _check_features(run: Run, features: Features, video: str, fingerprint: str |
     if fingerprint is not None and fingerprint != config.features_fingerprint:
         raise FeatureError(
             f"{video}: the features are not of the encoder that {run.folder} was trained on ({config.encoder})",
-            f"extract them with --encoder {config.encoder}, or name another run",
+            f"{_how_to_make(run)}, or name another run",
         )
     if checked(features, video).shape[-1] != config.dim:
         raise FeatureError(
             f"{video}: features are {features.shape[-1]} wide, {run.folder} was trained on {config.encoder}, "
             f"{config.dim} wide",
-            f"extract them with --encoder {config.encoder}",
+            _how_to_make(run),
         )
 
 
-def _origin(run: Run, *, names_categories: bool) -> Origin:
+def _how_to_make(run: Run) -> str:
+    name = run.config.encoder
+    if name in visual_encoder_names():
+        return f"extract them with --encoder {name}"
+    return f"import them with --encoder {name} and the --stride of the training features (kgvad features import)"
+
+
+def _origin(run: Run, entry: VideoEntry, *, names_categories: bool) -> Origin:
     config = run.config
+    notes = [] if config.videos >= 100 else [f"the detector was trained on {config.videos} videos only"]
     return Origin(
         scorer=config.detector,
         trained=True,
@@ -113,7 +123,7 @@ def _origin(run: Run, *, names_categories: bool) -> Origin:
         bank=None if run.bank is None else str(run.folder / "anchors.safetensors"),
         bank_fingerprint=config.bank_fingerprint,
         onset=None if run.thresholds is None else run.thresholds.onset,
-        notes=[] if config.videos >= 100 else [f"the detector was trained on {config.videos} videos only"],
+        notes=[*notes, *assumptions(entry)],
     )
 
 

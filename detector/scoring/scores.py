@@ -15,17 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kgvad.detector.scoring.formats import CODECS, codec_for
+from kgvad.detector.data.clock import VideoClock
+from kgvad.detector.scoring.formats import codec_for
 from kgvad.detector.scoring.formats.json_format import REMEDY
 from kgvad.detector.scoring.score_checks import as_array, check
+from kgvad.detector.scoring.score_spans import CLOCKS, spans_of
 from kgvad.errors import ScoresError
 from kgvad.files import check_version, reading
-from kgvad.video import SNIPPET_FRAMES
 
 VERSION = 1  # of a file of scores
-FORMATS = tuple(CODECS)  # suffixes
+FORMATS = (".npz", ".csv", ".json")  # suffixes of the files that are written
 TABLES = ("alignment", "concept_alignment", "probabilities")  # arrays with one row for each snippet
-FIELDS = ("version", "video", "fps", "frame_count", "categories", "normal", "origin", "spans", "scores", *TABLES)
+FIELDS = ("version", "video", "fps", "frame_count", "categories", "normal", "origin", *CLOCKS, "scores", *TABLES)
 
 
 class Origin(BaseModel):
@@ -120,14 +121,15 @@ class Scores:
         video: str | None = None,
         fps: float | None = None,
         frame_count: int | None = None,
+        frame_times: NDArray[np.float64] | None = None,
     ) -> Scores:
         """Read what :meth:`save` wrote, or the scores of another program.
 
         Parameters
         ----------
         path
-            npz, CSV or JSON file.
-        video, fps, frame_count
+            npz, CSV, JSON or npy file.
+        video, fps, frame_count, frame_times
             Of the video; used where the file does not say.
 
         Raises
@@ -141,7 +143,8 @@ class Scores:
             raise ScoresError(f"{path} is {'a folder' if path.is_dir() else 'missing'}", "name a file of scores")
         try:
             with reading(path, ScoresError, REMEDY):
-                return cls.from_fields(codec.read(path), video or path.stem, fps, frame_count)
+                fields = codec.read(path, video)
+                return cls.from_fields(fields, video or path.stem, fps, frame_count, frame_times)
         except ScoresError as error:
             message = error.message if str(path) in error.message else f"{path}: {error.message}"
             raise ScoresError(message, error.remedy) from error.__cause__
@@ -162,7 +165,12 @@ class Scores:
 
     @classmethod
     def from_fields(
-        cls, fields: Mapping[str, Any], video: str, fps: float | None = None, frame_count: int | None = None
+        cls,
+        fields: Mapping[str, Any],
+        video: str,
+        fps: float | None = None,
+        frame_count: int | None = None,
+        frame_times: NDArray[np.float64] | None = None,
     ) -> Scores:
         """Scores from the fields of a file, with defaults for what the file of another program leaves out.
 
@@ -183,8 +191,8 @@ class Scores:
             raise ScoresError("fps is not given", "add the field fps, or name the video that was scored")
         scores = as_array(fields["scores"], np.float32, "scores", 1)
         count = _number(fields, "frame_count") or frame_count
-        spans = fields.get("spans")
-        spans = as_array(_default_spans(len(scores), count) if spans is None else spans, np.int64, "spans", 2)
+        known = VideoClock(float(rate), None if count is None else int(count), frame_times)
+        spans = as_array(spans_of(fields, len(scores), known), np.int64, "spans", 2)
         if count is None:
             count = int(spans[-1, 1]) if spans.shape[0] and spans.shape[1] == 2 else 0
         return cls(
@@ -207,20 +215,6 @@ def _number(fields: Mapping[str, Any], name: str) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise ScoresError(f"{name} is {str(value)[:40]!r}, not a number", "correct the file")
     return value
-
-
-def _default_spans(count: int, frame_count: float | None) -> NDArray[np.int64]:
-    """Snippets of 16 frames, int64 [count, 2]; the last one reaches to the end of the video."""
-    starts = np.arange(count) * SNIPPET_FRAMES
-    spans = np.stack([starts, starts + SNIPPET_FRAMES], axis=1)
-    if frame_count is not None and count:
-        if starts[-1] >= frame_count:
-            raise ScoresError(
-                f"{count} scores do not fit a video of {frame_count} frames, {SNIPPET_FRAMES} frames a score",
-                "add the field spans",
-            )
-        spans[-1, 1] = frame_count
-    return spans
 
 
 def _origin(fields: Mapping[str, Any]) -> Origin:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,11 +12,11 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.learnable_prompts import category_texts
 from kgvad.anchors.text_encoders import TextEncoder, load_text_encoder
 from kgvad.anchors.transformers_encoder import TransformersEncoder
-from kgvad.detector.data.captions import Captions
 from kgvad.detector.data.class_prompts import PromptOptions, WordEncoder, class_prompts
 from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.run import RunConfig
 from kgvad.errors import UsageError
+from kgvad.video.video_ids import video_id
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ UNLIMITED = 1_000_000
 
 
 def words_of_captions(
-    config: RunConfig, samples: Sequence[TrainingSample], captions: Mapping[str, Captions] | None, bank: AnchorBank
+    config: RunConfig, samples: Sequence[TrainingSample], captions: Mapping[str, Sequence[str]] | None, bank: AnchorBank
 ) -> tuple[str, ...]:
     """A class prompt for each category of ``config``, from the captions of the videos of ``samples`` alone.
 
@@ -42,9 +41,8 @@ def words_of_captions(
     if captions is None:
         raise UsageError(f"{config.detector} makes class prompts of the words of the training captions", remedy)
     labels = {sample.video: sample.target.nonzero()[0].tolist() for sample in samples}
-    by_stem = {Path(video).stem: own for video, own in captions.items()}
     texts: dict[str, Iterable[str]] = {
-        video: [text for _, text in by_stem[Path(video).stem]] for video in labels if Path(video).stem in by_stem
+        video: captions[video_id(video)] for video in labels if video_id(video) in captions
     }
     if not texts:
         raise UsageError("the file of caption texts has none of the training videos", remedy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.data.annotations import Truth
-from kgvad.detector.data.captions import Captions, all_captions
-from kgvad.detector.data.feature_lists import SUFFIXES, import_lists
+from kgvad.detector.data.captions import texts_of_videos
+from kgvad.detector.data.feature_import import ImportOptions, import_features, is_imported
 from kgvad.detector.data.folder_dataset import (
     FolderTools,
     extract_missing,
@@ -26,6 +26,7 @@ from kgvad.detector.models.learned_anchors import load_prompt_encoder
 from kgvad.detector.run import TrainConfig
 from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.datasets import DatasetRef
+from kgvad.video.encoders.base import visual_encoder_names
 from kgvad.video.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class TrainingData:
     bank: AnchorBank | None = None
     captions: FeatureStore | None = None
     text_encoder: Callable[[str], TransformersEncoder] | None = None
-    caption_texts: Mapping[str, Captions] | None = None
+    caption_texts: Mapping[str, Sequence[str]] | None = None
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -138,17 +139,18 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
     load = None
     if sources.text_encoder is not None and bank is not None:
         load = partial(load_prompt_encoder, config.detector, bank, sources.text_encoder)
-    texts = None if sources.caption_texts is None else all_captions(sources.caption_texts)
+    texts = None if sources.caption_texts is None else texts_of_videos(sources.caption_texts)
     return TrainingData(dataset.name, store, truth, bank, captions, load, texts)
 
 
 def _stored_features(dataset: DatasetRef, sources: Sources) -> tuple[FeatureStore, Truth]:
     name = dataset.name
     root, encoder, lists = sources.features, sources.encoder, sources.lists
-    if root.suffix.lower() in SUFFIXES and root.is_file():
+    if root.is_file():
         file, root, encoder = root, sources.default_features, encoder or "imported"
-        logger.info(f"importing {file} into {root / encoder}")
-        import_lists([file], name, root, folder=lists, encoder=encoder)
+        if not is_imported(root, encoder, [file]):
+            logger.info(f"importing {file} into {root / encoder}")
+            import_features([file], root, ImportOptions(dataset=name, lists=lists, encoder=encoder))
         lists = None
     if not root.is_dir():
         raise FeatureError(
@@ -169,3 +171,8 @@ def _existing_bank(dataset: DatasetRef, path: Path) -> AnchorBank:
         )
     logger.info(f"anchors: {path}")
     return AnchorBank.load(path)
+
+
+def can_score_video(store: FeatureStore) -> bool:
+    """Whether kgvad made the features of ``store``, and so can make them of another video."""
+    return store.manifest.weights is not None and store.manifest.encoder in visual_encoder_names()

@@ -14,6 +14,8 @@ from kgvad.console import progress
 from kgvad.errors import ReportError, UsageError
 from kgvad.explain.report import Report
 from kgvad.files import refuse_inputs, replacing
+from kgvad.video.decode import probe
+from kgvad.video.frame_clock import FrameClock
 from kgvad.video.write import TIME_BASE, H264Stream, even_size
 
 MARGIN_S = 1.0  # kept before and after an event, so that its beginning is seen
@@ -46,13 +48,15 @@ def cut_clips(video: Path, report: Report, folder: Path) -> dict[int, Path]:
                 f"--clips {target} already exists and is not a clip of {video.name}", "choose another folder"
             )
     clips = {}
+    info = probe(video, exact=True)
     with progress("cutting clips", len(report.events)) as advance:
         for event in report.events:
             target = targets[event.number]
             start = max(0.0, event.start_s - MARGIN_S)
             end = min(report.video.duration_s, event.end_s + MARGIN_S)
             try:
-                _cut(video, target, start, end, comment)
+                clock = FrameClock(info.fps) if info.breaks else None
+                _cut(video, target, (start, end), comment, clock)
             except av.FFmpegError as error:
                 reason = getattr(error, "strerror", None) or error
                 raise ReportError(f"event {event.number} cannot be cut out of {video}: {reason}") from error
@@ -75,7 +79,11 @@ def _comment(path: Path) -> str | None:
         return None
 
 
-def _cut(video: Path, target: Path, start_s: float, end_s: float, comment: str) -> None:
+def _cut(
+    video: Path, target: Path, between_s: tuple[float, float], comment: str, clock: FrameClock | None = None
+) -> None:
+    """Write what is shown between two times; with a ``clock``, which replaces the timestamps, from the start on."""
+    start_s, end_s = between_s
     with (
         replacing(target) as temporary,
         av.open(str(video.absolute()), options={"protocol_whitelist": "file"}) as source,
@@ -89,7 +97,10 @@ def _cut(video: Path, target: Path, start_s: float, end_s: float, comment: str) 
             width, height = even_size(pictures.width, pictures.height)
             rate = pictures.average_rate or Fraction(25)
             out = H264Stream(clip, width, height, rate, crf=QUALITY, options={"preset": "veryfast"})
-            out_sound = clip.add_stream_from_template(sound) if sound is not None else None
+            out_sound = clip.add_stream_from_template(sound) if sound is not None and clock is None else None
+            if clock is not None:
+                _copy(source.demux(pictures), pictures, clip, out, None, (start_s, end_s), clock)
+                return
             source.seek(int((first + start_s) / base), stream=pictures)
             streams = [stream for stream in (pictures, sound) if stream is not None]
             _copy(source.demux(streams), pictures, clip, out, out_sound, (first + start_s, first + end_s))
@@ -102,18 +113,20 @@ def _copy(
     out: H264Stream,
     out_sound: Any,
     between_s: tuple[float, float],
+    clock: FrameClock | None = None,
 ) -> None:
     """Encode the pictures of ``packets`` that lie ``between_s`` (start and end, source time), and copy the sound."""
     start_s, end_s = between_s
     for packet in packets:
         if packet.stream is pictures:
             for frame in packet.decode():
-                if frame.time is None or frame.time < start_s - 1e-6:
+                time_s = frame.time if clock is None else clock.add(frame.time)
+                if time_s is None or time_s < start_s - 1e-6:
                     continue
-                if frame.time >= end_s:
+                if time_s >= end_s:
                     out.finish()
                     return
-                out.write(frame, frame.time - start_s)
+                out.write(frame, time_s - start_s)
         elif packet.pts is not None and start_s <= float(packet.pts * packet.time_base) < end_s:
             shift = round(start_s / packet.time_base)
             packet.pts -= shift

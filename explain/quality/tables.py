@@ -16,6 +16,7 @@ from kgvad.explain.analysis.events import EventRule
 from kgvad.explain.quality.faithfulness import Faithfulness, examine
 from kgvad.explain.quality.text_quality import Figure, TextQuality, read_references, text_quality
 from kgvad.explain.report import Report
+from kgvad.video.video_ids import video_id
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +43,9 @@ def text_table(sources: Sequence[Path], references: Path, seed: int = 0) -> str:
     for path in _report_files(sources):
         report = Report.read(path)
         text = explanation(report)
-        if text and Path(report.video.name).stem in known:
+        if text and video_id(report.video.name) in known:
             candidates.append(text)
-            targets.append(known[Path(report.video.name).stem])
+            targets.append(known[video_id(report.video.name)])
     if not candidates:
         raise ReportError("no report with an event has a reference text", "check the names of the videos")
     return quality_table({"reports": text_quality(candidates, targets, seed=seed)})
@@ -90,8 +91,8 @@ def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0
     store = FeatureStore.open(features, None if (features / "manifest.json").is_file() else loaded.config.encoder)
     chosen = store.ids()
     if videos is not None:
-        wanted = {Path(line.split()[0]).stem for line in videos.read_text("utf-8").splitlines() if line.split()}
-        chosen = [video for video in chosen if Path(video).stem in wanted]
+        wanted = {video_id(line) for line in videos.read_text("utf-8").splitlines() if line.strip()}
+        chosen = [video for video in chosen if video_id(video) in wanted]
     found: list[Faithfulness] = []
     for number, video in enumerate(track(chosen, "removing evidence")):
         result = examine(loaded, store.load(video), store.info(video), video, rule or EventRule(), seed=seed + number)

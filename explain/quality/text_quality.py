@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from kgvad.errors import KgvadError, ReportError, UsageError
 from kgvad.files import read_json
+from kgvad.video.video_ids import by_video_id
 
 RESAMPLES = 1000
 Encode = Callable[[Sequence[str]], NDArray[np.floating]]
@@ -178,7 +179,7 @@ def read_references(path: Path) -> dict[str, list[str]]:
     content = read_json(path, ReportError, "give {video: [text, ...]}")
     if not isinstance(content, dict):
         raise ReportError(f"{path} is not an object", "give {video: [text, ...]}")
-    found = {Path(video).stem: _texts(value) for video, value in content.items()}
+    found = {video: _texts(content[name]) for video, name in by_video_id(content, str(path)).items()}
     found = {video: texts for video, texts in found.items() if texts}
     if not found:
         raise ReportError(f"{path} holds no reference texts", "give {video: [text, ...]}")

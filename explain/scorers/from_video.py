@@ -57,13 +57,15 @@ class RunScorer:
     queries: Sequence[str] = ()
 
     def score(self, video: Path | None) -> ScoredVideo:
-        from kgvad.detector.data.captions import read_captions
+        from kgvad.detector.data.captions import read_track
+        from kgvad.detector.data.clock import VideoClock
         from kgvad.detector.scoring.caption_input import caption_input
         from kgvad.detector.scoring.infer import score_features
 
         video = required(video)
-        captions = None if self.captions is None else read_captions(self.captions, video.name)
+        track = None if self.captions is None else read_track(self.captions, video.name)
         made = encode(video, self.encoder)
+        captions = None if track is None else track.frames(VideoClock.of(made.info), str(self.captions))
         scores = score_features(
             self.run,
             made.features,
@@ -135,7 +137,7 @@ class CaptionScorer:
     Attributes
     ----------
     captions
-        JSON: ``{video: {frame: caption}}``.
+        File or folder of captions.
     encoder
         Any visual encoder.
     bank
@@ -153,12 +155,14 @@ class CaptionScorer:
     queries: Sequence[str] = ()
 
     def score(self, video: Path | None) -> ScoredVideo:
-        from kgvad.detector.data.captions import read_captions
+        from kgvad.detector.data.captions import read_track
+        from kgvad.detector.data.clock import VideoClock
         from kgvad.detector.scoring.training_free import score_training_free
 
         video = required(video)
-        captions = read_captions(self.captions, video.name)
+        track = read_track(self.captions, video.name)
         made = encode(video, self.encoder)
+        captions = track.frames(VideoClock.of(made.info), str(self.captions))
         scores = score_training_free(
             made.features,
             made.entry,

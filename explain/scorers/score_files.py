@@ -13,12 +13,13 @@ from kgvad.explain.scorers.alignment import with_alignment
 from kgvad.explain.scorers.base import ScoredVideo, file_state
 from kgvad.video.decode import VideoInfo, probe
 from kgvad.video.feature_store import FeatureStore
+from kgvad.video.video_ids import video_id
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
 
 MAX_EXTRA_FRAMES = 16  # by which scores may reach beyond the end of the video
-SUFFIXES = (".npz", ".json", ".csv")  # of the files of a folder, in the order of preference
+SUFFIXES = (".npz", ".json", ".csv", ".npy", ".json.gz")  # of the files of a folder, in the order of preference
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +60,19 @@ class ScoreFileScorer:
             The scores were computed with another anchor bank.
         """
         from kgvad.detector.data.captions import read_captions
+        from kgvad.detector.data.clock import VideoClock
 
         path = self.file_of(video)
         info = None if video is None else probe(video, exact=True)
         scores = _load(path, info)
         bank = self.load_bank() if self._needs_bank(scores) else None
         if self.features is not None and bank is not None:
-            scores = with_alignment(scores, self.features, Path(scores.video).stem, bank)
+            scores = with_alignment(scores, self.features, video_id(scores.video), bank)
         captions = None
         if self.captions is not None:
             if video is None:
                 raise UsageError("--captions needs the video that they describe", "give the video")
-            captions = read_captions(self.captions, video.name)
+            captions = read_captions(self.captions, video.name, None if info is None else VideoClock.of(info))
         _check_bank(scores, bank)
         return ScoredVideo(
             scores=scores,
@@ -99,8 +101,10 @@ class ScoreFileScorer:
         name = video.relative_to(self.videos)
         found = [path for path in score_files(self.path, name) if path.is_file()]
         if not found:
-            expected = name.with_suffix("").as_posix()
-            raise UsageError(f"{self.path} has no scores for {expected}", f"expected {expected}.npz, .json or .csv")
+            expected = name.with_name(video_id(name)).as_posix()
+            raise UsageError(
+                f"{self.path} has no scores for {expected}", f"expected {expected} with {', '.join(SUFFIXES)}"
+            )
         return found[0]
 
     def _needs_bank(self, scores: Scores) -> bool:
@@ -109,7 +113,7 @@ class ScoreFileScorer:
 
 def score_files(folder: Path, video: Path) -> Iterable[Path]:
     """Where the scores of a video may lie in ``folder``; ``video`` is relative to the folder of the videos."""
-    names = (video.as_posix(), video.with_suffix("").as_posix())
+    names = (video.as_posix(), video.with_name(video_id(video)).as_posix())
     return [folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
 
 
@@ -126,7 +130,9 @@ def _check_bank(scores: Scores, bank: AnchorBank | None) -> None:
 def _load(path: Path, info: VideoInfo | None) -> Scores:
     if info is None:
         return Scores.load(path)
-    scores = Scores.load(path, video=info.path.name, fps=info.fps, frame_count=info.frame_count)
+    scores = Scores.load(
+        path, video=info.path.name, fps=info.fps, frame_count=info.frame_count, frame_times=info.frame_times
+    )
     if scores.frame_count > info.frame_count + MAX_EXTRA_FRAMES:
         raise UsageError(
             f"{path} has scores for {scores.frame_count} frames and {info.path} has {info.frame_count}",

@@ -11,7 +11,9 @@ from kgvad.errors import FeatureError
 from kgvad.explain.scorers.base import ScoredVideo, file_state, note_added_categories
 from kgvad.explain.scorers.from_video import file_name, required
 from kgvad.video.decode import VideoInfo, probe
+from kgvad.video.feature_layout import fitted_entry
 from kgvad.video.feature_store import FeatureStore, VideoEntry
+from kgvad.video.video_ids import video_id
 
 if TYPE_CHECKING:
     from kgvad.detector.run import Run
@@ -53,14 +55,16 @@ class StoredFeatureScorer:
             The store lacks the video, or its features are of another length.
         """
         from kgvad.detector.data.captions import read_captions
+        from kgvad.detector.data.clock import VideoClock
         from kgvad.detector.scoring.caption_input import caption_input
         from kgvad.detector.scoring.infer import score_features
 
         video = required(video)
-        captions = None if self.captions is None else read_captions(self.captions, video.name)
         info = probe(video, exact=True) if video.exists() else None
         name = stored_name(self.store, video)
         entry = self._entry(name, video, info)
+        clock = VideoClock(entry.fps, entry.frame_count) if info is None else VideoClock.of(info)
+        captions = None if self.captions is None else read_captions(self.captions, video.name, clock)
         device = str(next(self.run.detector.parameters()).device)
         features = self.store.load(name)
         scores = score_features(
@@ -91,13 +95,15 @@ class StoredFeatureScorer:
         entry = self.store.info(name)
         if info is None:
             return entry
+        entry = fitted_entry(entry, info.frame_count, name)
         if abs(entry.frame_count - info.frame_count) > MAX_FRAME_DIFFERENCE:
             raise FeatureError(
                 f"{self.store.root}: the features of {name} are of {entry.frame_count} frames, {video} has "
                 f"{info.frame_count}",
                 "give the video that they were extracted from",
             )
-        return entry.model_copy(update={"fps": info.fps})
+        left = tuple(one for one in entry.assumed if one != "fps")
+        return entry.model_copy(update={"fps": info.fps, "assumed": left})
 
 
 def stored_name(store: FeatureStore, video: Path) -> str:
@@ -108,7 +114,7 @@ def stored_name(store: FeatureStore, video: Path) -> str:
     FeatureError
         The store has no such video.
     """
-    paths = [f"/{video.as_posix()}", f"/{video.with_suffix('').as_posix()}"]
+    paths = [f"/{video.as_posix()}", f"/{video.with_name(video_id(video)).as_posix()}"]
     found = [name for name in store.ids() if any(path.endswith(f"/{name}") for path in paths)]
     if not found:
         raise FeatureError(f"{store.root} has no features of {video}", "give a video of the store")

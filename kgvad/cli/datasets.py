@@ -1,4 +1,4 @@
-"""``kgvad datasets list|show|init``."""
+"""``kgvad datasets list|show|get|init``."""
 
 from __future__ import annotations
 
@@ -79,10 +79,63 @@ def init(
     print(file)
 
 
+def get(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="SOURCE", help="A source, or a dataset for its first one. Default: list the sources."),
+    ] = None,
+    videos: Annotated[
+        bool, typer.Option("--videos", help="The videos of the dataset instead of features.", rich_help_panel=INPUTS)
+    ] = False,
+    frames: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--frames", help="Table of frame counts that replaces the source's; repeatable.", rich_help_panel=INPUTS
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Root of the feature stores, or folder of the videos. Default: in the home folder.",
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = None,
+) -> None:
+    """Download published features or videos, check and import them, and print where they are.
+
+    The same command continues an interrupted download. A source that no program may fetch prints its page and what to
+    save where, and exits with 1.
+    """
+    from kgvad.console import print_table
+    from kgvad.errors import UsageError
+    from kgvad.given import must_exist
+    from kgvad.settings import load_settings
+    from kgvad.sources.recipe import find_recipe, recipes, table_rows
+
+    must_exist(frames, UsageError, "name a CSV with the columns video and n_frames")
+    if name is None:
+        print_table(table_rows(recipes().values()))
+        return
+    recipe = find_recipe(name, videos=videos)
+
+    from kgvad.sources import get as sources
+
+    settings = load_settings()
+    if recipe.manual is not None:
+        print(sources.instructions(recipe, settings))
+        raise typer.Exit(1)
+    got = sources.get(recipe, settings, output=output, frames=frames or ())
+    print(got.folder)
+    logger.info("next: %s", got.next_command)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    group = App(help="List, show and create datasets.")
+    group = App(help="List, show, get and create datasets.")
     group.command("list", epilog=example("kgvad datasets list"))(list_)
     group.command(epilog=example("kgvad datasets show ucf"))(show)
+    group.command(epilog=example("kgvad datasets get ucf-rgb-flow"))(get)
     group.command(epilog=example("kgvad datasets init mine --category Robbery --category Arson --offline"))(init)
     app.add_typer(group, name="datasets", rich_help_panel=DATA)

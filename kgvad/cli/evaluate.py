@@ -39,6 +39,15 @@ def evaluate(
             "--captions", help="Store of caption embeddings, for runs trained with captions.", rich_help_panel=INPUTS
         ),
     ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotations",
+            help="Frame labels of your own test videos: CSV with video, start_s, end_s (or start_frame, end_frame) and "
+            "category, text in the form of UCF-Crime, or folder of 0/1 arrays.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = None,
     smooth: Annotated[
         int,
         typer.Option(
@@ -98,6 +107,7 @@ def evaluate(
     must_exist(features, FeatureError, "make some with: kgvad extract")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
     must_exist(text, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
+    must_exist(annotations, UsageError, "name a table of events, or a folder of 0/1 arrays")
 
     from kgvad.detector.evaluation.evaluator import EvaluationOptions, evaluate_runs
     from kgvad.detector.evaluation.plots import draw_plots
@@ -110,13 +120,14 @@ def evaluate(
         features=features or session.settings.features,
         lists=lists,
         text=text,
+        annotations=annotations,
         device=session.device,
         resamples=resamples,
         smooth=smooth,
         rule=ClassRule(class_rule, temperature),
     )
     outputs = {"--json": json_file, "--markdown": markdown, "--plots": plots}
-    refuse_inputs(outputs, [*runs, options.features, lists, text])
+    refuse_inputs(outputs, [*runs, options.features, lists, text, annotations])
     found = evaluate_runs(runs, options)
     report = found.report()
     if json_file is not None:

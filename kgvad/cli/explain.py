@@ -39,7 +39,7 @@ from kgvad.cli.explain_options import (
     Video,
     VideoList,
 )
-from kgvad.cli.options import MAIN_PATH, MEASURE, Anchors, Dataset, Device, RunFolder, example
+from kgvad.cli.options import MAIN_PATH, MEASURE, Anchors, Dataset, Device, ImageRate, RunFolder, example
 
 if TYPE_CHECKING:
     from kgvad.explain.explainer import Explainer
@@ -61,6 +61,7 @@ def explain(
     scores: ScoreFile = None,
     encoder: Encoder = None,
     open_: Open = None,
+    fps: ImageRate = None,
     stride: Stride = 16,
     actions: Actions = True,
     onset: Onset = None,
@@ -80,6 +81,11 @@ def explain(
     from kgvad.explainers import ExplainRequest, build_explainer
     from kgvad.session import Session
 
+    if video is not None and (fps is not None or video.is_dir() or video.suffix.lower() == ".zip"):
+        from kgvad.settings import cache_dir
+        from kgvad.video.image_frames import as_videos
+
+        video = as_videos(video, cache_dir(), fps)
     videos = video if video is not None and video.is_dir() else None
     queries = tuple(open_ or ())
     request = ExplainRequest(scores, captions, features, encoder, queries, stride, videos, actions, images)
@@ -120,7 +126,7 @@ def _check_inputs(
     must_exist(anchors, AnchorError, "build it with: kgvad build-anchors --dataset NAME")
     must_exist(features, FeatureError, "extract them with: kgvad extract")
     must_exist(calibrate, UsageError, "give normal footage: a video, a folder of videos or a file of scores")
-    if video is not None and video.is_file():
+    if video is not None and video.is_file() and video.suffix.lower() != ".zip":
         from kgvad.video.decode import probe
 
         probe(video)  # a file that is not a video is reported before any model is loaded

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kgvad.cli.options import DATA, INPUTS, OUTPUTS, PERFORMANCE, Dataset, Device, Lists, example
+from kgvad.cli.options import DATA, INPUTS, OUTPUTS, PERFORMANCE, Dataset, Device, ImageRate, Lists, example
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,15 @@ class Temporal(str, Enum):
 
 def extract(
     source: Annotated[
-        Path, typer.Argument(metavar="VIDEOS", help="Folder of videos, searched with its sub-folders, or one video.")
+        Path,
+        typer.Argument(
+            metavar="VIDEOS",
+            help="Folder of videos, searched with its sub-folders, or one video. A video may be a folder of images.",
+        ),
     ],
     dataset: Dataset = None,
     lists: Lists = None,
+    fps: ImageRate = None,
     encoder: Annotated[
         str,
         typer.Option(
@@ -103,13 +108,16 @@ def extract(
 
     from kgvad.detector.data.extraction import destination
     from kgvad.session import Session
+    from kgvad.settings import cache_dir
     from kgvad.video.extract import find_videos
     from kgvad.video.extract_folder import extract_folder
+    from kgvad.video.image_frames import as_videos
 
-    find_videos(source)  # before the weights are fetched
+    videos = as_videos(source, cache_dir(), fps)
+    find_videos(videos)  # before the weights are fetched
     session = Session(dataset=dataset, device=device)
     place = destination(
-        source,
+        videos if session.settings.dataset is None else source,
         None if session.settings.dataset is None else session.dataset_ref,
         lambda name: output or session.settings.features or session.settings.features_root(name),
         lists,
@@ -122,7 +130,7 @@ def extract(
         "step_s": step,
     }
     done = extract_folder(
-        source, place.root, session.visual_encoder(encoder, **options), workers=workers, encoder_name=encoder
+        videos, place.root, session.visual_encoder(encoder, **options), workers=workers, encoder_name=encoder
     )
     place.save_labels(done.store.ids())
     print(done.store.root)

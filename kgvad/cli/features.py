@@ -3,89 +3,91 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from kgvad.cli.help import App
-from kgvad.cli.options import DATA, INPUTS, OUTPUTS, Dataset, Device, example
+from kgvad.cli.options import DATA, INPUTS, OUTPUTS, example
 
 logger = logging.getLogger(__name__)
+
+READING = "Reading"  # panel of options
+Choice = TypeVar("Choice", bound=str)
 
 
 def import_(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SOURCE",
-            help="Folder of .npy files, npz archive of segments, lists of .npy files (.csv, .list, .txt), or, with "
-            "--to, a file of captions (.json, .json.gz).",
+            metavar="SOURCE...",
+            help="Lists (.csv, .list, .txt), folders of arrays, npz archives. Beside lists, folders hold their files. "
+            "With --to, captions.",
         ),
     ],
     to: Annotated[
         Path | None,
-        typer.Option(
-            "--to",
-            metavar="STORE",
-            help="SOURCE is a file of captions: embed it for the videos and snippets of this feature store.",
-            rich_help_panel=INPUTS,
-        ),
+        typer.Option("--to", metavar="STORE", help="SOURCE is captions of this store.", rich_help_panel=INPUTS),
     ] = None,
-    dataset: Dataset = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="Dataset; without it, no labels.", rich_help_panel=INPUTS),
+    ] = None,
     lists: Annotated[
-        Path | None,
-        typer.Option(
-            "--lists", help="Folder of the dataset's official lists. Default: beside SOURCE.", rich_help_panel=INPUTS
-        ),
+        Path | None, typer.Option("--lists", help="Folder of the official lists.", rich_help_panel=INPUTS)
+    ] = None,
+    listing: Annotated[
+        list[Path] | None, typer.Option("--list", help="One more SOURCE that is a list.", rich_help_panel=INPUTS)
+    ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out videos without files.", rich_help_panel=INPUTS)
+    ] = False,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option("--text-encoder", help="For --to: that of the anchor bank.", rich_help_panel=INPUTS),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="A=B", help="What a label means: 0=Normal.", rich_help_panel=READING),
     ] = None,
     frames: Annotated[
         list[Path] | None,
-        typer.Option("--frames", help="Table of frame counts (CSV, TSV, JSON); repeatable.", rich_help_panel=INPUTS),
-    ] = None,
-    listing: Annotated[
-        Path | None,
-        typer.Option("--list", help="With a folder: list of the files to take (CSV or .list).", rich_help_panel=INPUTS),
+        typer.Option("--frames", help="Table of frame counts, or folder of videos.", rich_help_panel=READING),
     ] = None,
     fps: Annotated[
-        float, typer.Option(min=0.1, help="With a folder: frames per second of the videos.", rich_help_panel=INPUTS)
-    ] = 30.0,
-    stride: Annotated[int, typer.Option(min=1, help="With a folder: frames per snippet.", rich_help_panel=INPUTS)] = 16,
-    text_encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--text-encoder",
-            help="With --to: text encoder; use that of the anchor bank. Default: blip, else minilm.",
-            rich_help_panel=INPUTS,
-        ),
+        float | None, typer.Option(min=0.1, max=1000, help="Frames per second.", rich_help_panel=READING)
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Frames per row.", rich_help_panel=READING)] = 16,
+    layout: Annotated[
+        str | None, typer.Option("--layout", help="uniform, even or segments.", rich_help_panel=READING)
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option("--axes", help="TD, DT, TCD or CTD (C: crops).", rich_help_panel=READING)
+    ] = None,
+    crops: Annotated[
+        int | None, typer.Option("--crops", min=1, help="1: NAME_0 is a name, no crop.", rich_help_panel=READING)
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option("--stream", help="rgb, flow, audio or both.", rich_help_panel=READING)
     ] = None,
     encoder: Annotated[
         str | None,
-        typer.Option(
-            "--encoder",
-            "-e",
-            help="Name of the encoder that made the features. Default: c3d for an archive, imported for lists.",
-            rich_help_panel=OUTPUTS,
-        ),
+        typer.Option("--encoder", "-e", help="Name of the encoder. [default: imported]", rich_help_panel=OUTPUTS),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Root of the feature stores. Default: the place of the dataset's features in the home folder; with "
-            "--to, the root of STORE.",
-            rich_help_panel=OUTPUTS,
-        ),
+        Path | None, typer.Option("--output", "-o", help="Root of the feature stores.", rich_help_panel=OUTPUTS)
     ] = None,
-    device: Device = None,
+    device: Annotated[str | None, typer.Option("--device", help="For --to.", rich_help_panel=OUTPUTS)] = None,
 ) -> None:
-    """Import features or captions made by another program, and print the folder of the store."""
+    """Import features or captions of another program, and print the folder of the store."""
     from kgvad.errors import FeatureError, UsageError
     from kgvad.given import must_exist
     from kgvad.session import Session
 
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
+    must_exist(frames, UsageError, "name a table of frame counts, or the folder of the videos")
     must_exist(to, FeatureError, "make features with: kgvad extract")
     session = Session(dataset=dataset, device=device)
     if to is not None:
@@ -99,21 +101,52 @@ def import_(
         return
     if any(path.suffix.lower() in (".json", ".gz") for path in sources):
         raise UsageError("captions are imported for the videos of a feature store", "name the store with --to STORE")
-    folders = any(path.is_dir() for path in sources)
-    if session.settings.dataset is None and not (folders and output):
-        raise UsageError("the dataset of these features is unknown", "name it with --dataset")
-    if folders:
-        from kgvad.video.feature_import import import_features
+    named = session.settings.dataset
+    if named is None and output is None:
+        raise UsageError(
+            "the dataset of these features is unknown", "name it with --dataset, or a folder with --output"
+        )
 
-        if encoder is None:
-            raise UsageError("the encoder that made these features is unknown", "name it with --encoder")
-        folder, root = _only(sources, "folders are imported one at a time"), output or session.features_root
-        print(import_features(folder, root, encoder, listing=listing, fps=fps, stride=stride).root)
-    else:
-        from kgvad.detector.data.feature_lists import import_any
+    from kgvad.detector.data.feature_import import ImportOptions, import_features
 
-        name, root = session.dataset_ref.name, output or session.features_root
-        print(import_any(sources, name, root, lists=lists, frames=frames or [], encoder=encoder))
+    options = ImportOptions(
+        dataset=None if named is None else session.dataset_ref.name,
+        lists=lists,
+        frames=frames or (),
+        encoder=encoder or "imported",
+        stride=stride,
+        layout=_one_of("--layout", layout, ("uniform", "even", "segments")),
+        fps=fps,
+        axes=_one_of("--axes", axes, ("TD", "DT", "TCD", "CTD")),
+        crops=crops,
+        stream=_one_of("--stream", stream, ("rgb", "flow", "audio", "both")),
+        labels=_pairs(label or ()),
+        skip_missing=skip_missing,
+    )
+    print(import_features([*sources, *(listing or ())], output or session.features_root, options).root)
+
+
+def _one_of(option: str, value: str | None, known: tuple[Choice, ...]) -> Choice | None:
+    from kgvad.errors import UsageError
+
+    found = next((name for name in known if value is not None and name.casefold() == value.casefold()), None)
+    if value is not None and found is None:
+        raise UsageError(f"unknown {option} {value!r}", f"use one of {', '.join(known)}")
+    return found
+
+
+def _pairs(given: Sequence[str]) -> dict[str, str]:
+    from kgvad.errors import UsageError
+
+    pairs = {}
+    for one in given:
+        label, equals, meaning = one.partition("=")
+        if not (equals and label.strip() and meaning.strip()):
+            raise UsageError(
+                f"--label {one!r} does not say what a label means", "write LABEL=CATEGORY, such as 0=Normal"
+            )
+        pairs[label.strip()] = meaning.strip()
+    return pairs
 
 
 def _only(paths: list[Path], rule: str) -> Path:

@@ -103,6 +103,15 @@ Device = Annotated[
         "--device", help="Torch device: auto, cpu, cuda, cuda:1, mps. Default: auto.", rich_help_panel=PERFORMANCE
     ),
 ]
+ImageRate = Annotated[
+    float | None,
+    typer.Option(
+        "--fps",
+        min=0.1,
+        help="Frames per second of videos that come as folders or zip archives of images. Default: 25.",
+        rich_help_panel=INPUTS,
+    ),
+]
 Temperature = Annotated[
     float,
     typer.Option(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
 
 from kgvad.cli.options import (
+    INPUTS,
     MAIN_PATH,
     OUTPUTS,
     PERFORMANCE,
@@ -25,6 +27,8 @@ from kgvad.cli.options import (
     TrainingFeatures,
     example,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -156,6 +160,12 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch", help="Where a dataset has no features yet, download published ones.", rich_help_panel=INPUTS
+        ),
+    ] = False,
     device: Device = None,
 ) -> None:
     """Train a detector on videos with video-level labels.
@@ -182,9 +192,10 @@ def train(
     from kgvad.detector.data.folder_dataset import FolderTools
     from kgvad.detector.training.config import load_train_config
     from kgvad.detector.training.distributed import ProcessGroup
-    from kgvad.detector.training.inputs import Sources, find_training_data
+    from kgvad.detector.training.inputs import Sources, can_score_video, find_training_data
     from kgvad.detector.training.seeds import Training, train_seeds
     from kgvad.session import Session
+    from kgvad.sources.get import NEVER_SCORES, require_features
 
     recipe = {
         "epochs": epochs,
@@ -204,6 +215,8 @@ def train(
         preset,
     )
     with Session(dataset=dataset, features=features, anchors=anchors, run=run, device=device) as session:
+        if session.settings.features is None and session.dataset_ref.kind != "folder":
+            require_features(session.dataset_ref.name, session.settings, download=fetch)
         sources = Sources(
             session.features_root,
             session.settings.features_root(session.dataset_ref.name),
@@ -218,6 +231,8 @@ def train(
         tools = FolderTools(session.visual_encoder, session.text_encoder, lambda: session.graph)
         with ProcessGroup(session.device).main_process_first():
             data = find_training_data(session.dataset_ref, sources, chosen, tools)
+        if not can_score_video(data.store):
+            logger.info(NEVER_SCORES)
         training = Training(chosen, data, session.run_folder, session.device, overwrite, tensorboard, threshold_folds)
         for folder in train_seeds(training, seeds, jobs):
             print(folder)

@@ -20,7 +20,7 @@ def test_list_shows_bundled_and_prepared_datasets_with_what_was_made(tmp_path):
     kgvad("features", "import", make_archive(tmp_path), "--dataset", "ucf")
     kgvad("train", "--dataset", "ucf", "--set", "anchors=false", "--set", "width=8", "--epochs", 1)
     found = rows(kgvad("datasets", "list"))["ucf"]
-    assert (found["features"], found["run"]) == ("c3d", "yes")
+    assert (found["features"], found["run"]) == ("imported", "yes")
     page = kgvad("datasets", "show", "ucf")
     assert "features: " in page and page.count("none yet") == 1  # the anchors
 

@@ -102,10 +102,10 @@ def test_clips_replace_earlier_clips_and_nothing_else(clip, tmp_path):
 def test_other_commands_keep_their_inputs(clip, tmp_path):
     archive = make_archive(tmp_path)
     kgvad("features", "import", archive, "--dataset", "ucf", "--output", tmp_path / "features")
-    store = tmp_path / "features" / "c3d"
+    store = tmp_path / "features" / "imported"
     train(tmp_path / "features", tmp_path / "run")
     refused("extract", clip, "-o", clip, keeps=clip)
-    refused("features", "import", store, "-e", "c3d", "-o", store.parent, keeps=store / "manifest.json")
+    refused("features", "import", store, "-e", "imported", "-o", store.parent, keeps=store / "manifest.json")
     link = tmp_path / "scored" / "Arson000_x264.json"
     link.parent.mkdir()
     (link).symlink_to(store / "manifest.json")

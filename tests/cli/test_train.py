@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from detector_samples import kgvad, make_archive, train
 
-from kgvad.detector.data.folder_dataset import folder_table, folder_truth, is_normal_name
+from kgvad.detector.data.folder_dataset import folder_table, folder_truth
+from kgvad.detector.data.labels import is_normal_name
 from kgvad.detector.scoring.scores import Scores
 from kgvad.detector.training.options import parse_options
 from kgvad.errors import FeatureError, KgvadError, RunError, UsageError
@@ -39,7 +40,7 @@ def test_from_an_archive_to_figures_and_scores(features, tmp_path):
     assert len(printed) == 18
     scores = Scores.load(tmp_path / "scores" / "Arson012_x264.csv")
     assert scores.spans.tolist() == [[0, 32], [32, 64], [64, 96], [96, 135]]
-    assert scores.origin.trained and scores.origin.encoder == "c3d"
+    assert scores.origin.trained and scores.origin.encoder == "imported"
     assert scores.categories[0] == "Normal" and scores.alignment.shape == (4, 14)
 
 
@@ -91,7 +92,7 @@ def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features
         (["train", "--set", "width"], "is not NAME=VALUE"),
         (["train", "--detector", "magic"], "unknown detector 'magic'"),
         (["evaluate", "nothing"], "does not exist"),
-        (["features", "import", "nothing.npz", "--dataset", "ucf"], r"nothing\.npz is missing"),
+        (["features", "import", "nothing.npz", "--dataset", "ucf"], r"nothing\.npz does not exist"),
     ],
 )
 def test_wrong_use_is_one_line(arguments, message, tmp_path, monkeypatch):
@@ -107,7 +108,7 @@ def test_a_damaged_archive_names_the_video(archive, tmp_path):
     with pytest.raises(FeatureError, match=r"cut\.npz cannot be read"):
         kgvad("features", "import", archive.parent / "cut.npz", "--dataset", "ucf", "--output", tmp_path / "f")
     np.savez(archive.parent / "other.npz", stranger=np.ones((4, 3)))
-    with pytest.raises(FeatureError, match="has no video that the lists of ucf name"):
+    with pytest.raises(FeatureError, match="name none of these videos"):
         kgvad("features", "import", archive.parent / "other.npz", "--dataset", "ucf", "--output", tmp_path / "f")
 
 

@@ -47,7 +47,7 @@ def test_a_file_of_scores_comes_first(tmp_path):
 
 def test_a_named_run_must_fit(c3d):
     with Session(dataset="ucf", run=c3d / "run") as session:
-        with pytest.raises(RunError, match=r"trained on c3d features, which kgvad cannot compute from a video"):
+        with pytest.raises(RunError, match=r"trained on imported features, which kgvad cannot compute from a video"):
             choose_scorer(session, ExplainRequest())
         scorer = choose_scorer(session, ExplainRequest(features=c3d / "features"))
     assert isinstance(scorer, StoredFeatureScorer)
@@ -61,7 +61,7 @@ def test_a_default_run_that_does_not_fit_is_passed_over_with_the_reason(weights,
         scorer = choose_scorer(session, ExplainRequest())
     assert isinstance(scorer, RunScorer) and scorer.run.folder == UCF_ACTIONS
     said = capsys.readouterr().err
-    assert "the default run does not fit" in said and "trained on c3d features" in said
+    assert "the default run does not fit" in said and "trained on imported features" in said
 
 
 def test_without_its_weights_the_shipped_run_gives_way_to_change_of_pixels(only_weights, capsys):

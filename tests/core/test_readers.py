@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.detector.data.annotations import Truth, read_frame_counts
-from kgvad.detector.data.captions import all_captions
-from kgvad.detector.data.feature_lists import read_list
-from kgvad.detector.data.segment_archives import frame_counts, import_segments
+from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.captions import caption_tracks
+from kgvad.detector.data.feature_import import ImportOptions, import_features
 from kgvad.detector.evaluation.published import collect
 from kgvad.detector.run import read_config
 from kgvad.detector.scoring.scores import Scores
@@ -27,8 +26,9 @@ from kgvad.explain.report import Report
 from kgvad.kg.tables import load_table
 from kgvad.settings import load_settings
 from kgvad.video.feature_arrays import read_array
-from kgvad.video.feature_import import read_listing
+from kgvad.video.feature_lists import read_list
 from kgvad.video.feature_store import FeatureStore, Manifest
+from kgvad.video.frame_counts import read_frame_counts
 
 SCORES = {"scores": [0.1, 0.9], "fps": 25.0, "spans": [[0, 16], [16, 32]], "frame_count": 32}
 
@@ -67,7 +67,7 @@ def bank(folder):
 def segments(path):
     for name, line in (("mist_SH_Train_new.txt", "v,0\n"), ("mist_SH_Test_NEW.txt", "")):
         (path.parent / name).write_text(line)
-    return import_segments(path, "shanghaitech", path.parent / "out")
+    return import_features([path], path.parent / "out", ImportOptions(dataset="shanghaitech"))
 
 
 # Reader, file name, and a valid content where one is short to write.
@@ -75,8 +75,8 @@ READERS = {
     "scores npz": (Scores.load, "s.npz", npz(scores=np.array([0.1, 0.9], np.float32), fps=np.array(25.0))),
     "scores json": (Scores.load, "s.json", json.dumps(SCORES).encode()),
     "scores csv": (Scores.load, "s.csv", b'# {"fps": 25}\nstart,end,score\n0,16,0.5\n16,32,0.7\n'),
-    "captions": (all_captions, "c.json", b'{"v": {"0": "a man runs", "16": "a man falls"}}'),
-    "captions gz": (all_captions, "c.json.gz", gzip.compress(b'{"v": {"0": "a man runs"}}')),
+    "captions": (caption_tracks, "c.json", b'{"v": {"0": "a man runs", "16": "a man falls"}}'),
+    "captions gz": (caption_tracks, "c.json.gz", gzip.compress(b'{"v": {"0": "a man runs"}}')),
     "bank": (AnchorBank.load, "b.safetensors", bank),
     "run config": (
         lambda path: read_config(path.parent), "config.json", b'{"version": 1, "detector": "anchor-aligned"}',
@@ -88,10 +88,10 @@ READERS = {
     ),
     "features": (read_array, "f.npy", npy(np.ones((3, 2), np.float16))),
     "segments": (segments, "a.npz", npz(v=np.ones((2, 3), np.float32))),
-    "frame counts": (frame_counts, "n.json", b'{"v": 320}'),
+    "frame counts": (read_frame_counts, "n.json", b'{"v": 320}'),
     "frame table": (read_frame_counts, "n.csv", b"video,n_frames\nv,320\n"),
     "list": (read_list, "l.csv", b"path,label\nv__0.npy,Normal\n"),
-    "listing": (read_listing, "l.list", b"v__0.npy 1\n"),
+    "listing": (read_list, "l.list", b"v__0.npy 1\n"),
     "dataset": (
         lambda path: Truth.load(path.parent), "dataset.json",
         b'{"version": 1, "dataset": "toy", "categories": ["Normal"], "videos": {}}',

@@ -5,9 +5,9 @@ import pytest
 from typer.testing import CliRunner
 
 from kgvad.cli import app
+from kgvad.detector.data.feature_import import ImportOptions, import_features
 from kgvad.errors import FeatureError, UsageError
 from kgvad.video.feature_comparison import compare_arrays, compare_features
-from kgvad.video.feature_import import import_features, read_listing
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 RNG = np.random.default_rng(0)
@@ -89,10 +89,10 @@ def vadclip(tmp_path):
 
 def test_vadclip_lists(vadclip):
     root, folder, arrays = vadclip
-    store = import_features(folder, root / "out", "vadclip", listing=root / "list.csv")
+    store = import_features([root / "list.csv", folder], root / "out", ImportOptions(encoder="vadclip"))
     assert store.ids() == ["Abuse001_x264", "Normal_Videos001_x264"]
     again = FeatureStore.open(root / "out")
-    assert (again.manifest.crop, again.manifest.crops, again.manifest.weights) == ("ten", 10, "unknown")
+    assert (again.manifest.crop, again.manifest.crops, again.manifest.weights) == ("imported", 10, "unknown")
     np.testing.assert_allclose(again.load("Abuse001_x264"), arrays["Abuse001_x264"], rtol=1e-3, atol=1e-3)
     assert again.info("Abuse001_x264").frame_count == 7 * 16
 
@@ -103,7 +103,7 @@ def test_rtfm_lists(tmp_path):
     np.save(tmp_path / "in" / "Arson001_x264_i3d.npy", array)
     np.save(tmp_path / "in" / "not_listed_i3d.npy", array)
     (tmp_path / "ucf.list").write_text("/home/yu/yu_ssd/UCF_Train_ten_crop_i3d/Arson001_x264_i3d.npy\n")
-    store = import_features(tmp_path / "in", tmp_path / "out", "rtfm-i3d", listing=tmp_path / "ucf.list")
+    store = import_features([tmp_path / "in", tmp_path / "ucf.list"], tmp_path / "out")
     assert store.ids() == ["Arson001_x264"]
     np.testing.assert_allclose(store.load("Arson001_x264"), array.transpose(1, 0, 2), rtol=1e-3, atol=1e-3)
 
@@ -119,27 +119,38 @@ def test_import_command_needs_no_list(vadclip):
     assert "vadclip" in shown.stdout
 
 
+def test_comparison_finds_crops_and_sub_folders(vadclip):
+    root, folder, arrays = vadclip
+    import_features([folder], root / "out", ImportOptions(encoder="vadclip"))
+    for one, other in ((folder, root / "out"), (root / "out" / "vadclip", folder), (folder, folder)):
+        found = {one.video: one for one in compare_features(one, other)}
+        assert set(found) == set(arrays)
+        assert all(one.verdict == "same" and one.rows_a == 7 for one in found.values())
+    np.save(root / "solid.npy", arrays["Abuse001_x264"].transpose(1, 0, 2))  # [T, crops, D]
+    np.save(root / "crop.npy", arrays["Abuse001_x264"][0])
+    (only,) = compare_features(root / "solid.npy", root / "crop.npy")
+    assert only.verdict == "same"
+
+
 def test_bad_imports_are_named(vadclip):
     root, folder, _ = vadclip
-    with pytest.raises(UsageError, match="is not a folder"):
-        import_features(root / "none", root / "out", "x")
-    with pytest.raises(UsageError, match="cannot read the list"):
-        import_features(folder, root / "out", "x", listing=root / "none.csv")
-    (root / "wrong.csv").write_text("file,label\na.npy,Abuse\n")
-    with pytest.raises(FeatureError, match="no column 'path'"):
-        read_listing(root / "wrong.csv")
-    (root / "more.list").write_text("a/Missing__0.npy\n")
-    with pytest.raises(FeatureError, match=r"no file Missing__0\.npy"):
-        import_features(folder, root / "out", "x", listing=root / "more.list")
+    with pytest.raises(UsageError, match="none does not exist"):
+        import_features([root / "none"], root / "out")
+    (root / "wrong.csv").write_text("file,label\na.npy,\nb.npy,Abuse\n")
+    with pytest.raises(FeatureError, match=r"wrong\.csv, line 2: a\.npy has no label"):
+        import_features([root / "wrong.csv"], root / "out")
+    (root / "more.list").write_text("a/Missing__0.npy\nb/Lost__0.npy\n")
+    with pytest.raises(FeatureError, match=r"2 listed files .*Missing__0\.npy .*Lost__0\.npy"):
+        import_features([folder, root / "more.list"], root / "out")
     path = folder / "Abuse" / "Abuse001_x264__3.npy"
     good = np.load(path)
     np.save(path, good[:5])
-    with pytest.raises(FeatureError, match="crops of Abuse001_x264 have different shapes"):
-        import_features(folder, root / "out", "x")
+    with pytest.raises(FeatureError, match="Abuse001_x264: its crops differ in shape"):
+        import_features([folder], root / "out")
     path.write_bytes(b"damage")
     with pytest.raises(FeatureError, match=r"Abuse001_x264__3\.npy cannot be read"):
-        import_features(folder, root / "out", "x")
+        import_features([folder], root / "out")
     path.unlink()
     with pytest.raises(FeatureError, match="Abuse001_x264 has no crop 3"):
-        import_features(folder, root / "out", "x")
-    assert not (root / "out" / "x").exists()
+        import_features([folder], root / "out")
+    assert not (root / "out").exists()

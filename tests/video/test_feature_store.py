@@ -73,7 +73,7 @@ def test_same_fingerprint_continues(store, tmp_path):
     assert FeatureStore.open(tmp_path).ids() == ["Fighting/f1", "g"]
 
 
-@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "infinity"), (1e6, "infinity")])
+@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "infinity")])
 def test_values_that_float16_cannot_hold_are_refused(store, value, word):
     features = np.zeros((3, 4))
     features[1, 2] = value
@@ -81,6 +81,11 @@ def test_values_that_float16_cannot_hold_are_refused(store, value, word):
         store.add("bad", features, entry())
     assert not store.path("bad").exists()
     assert store.ids() == ["Fighting/f1"]
+
+
+def test_values_beyond_float16_are_refused_with_the_largest(store):
+    with pytest.raises(FeatureError, match=r"features of bad reach 1000000, above 65504.*divide"):
+        store.add("bad", np.full((3, 4), -1e6), VideoEntry(frame_count=48, fps=30, rows=3))
 
 
 def test_damage_names_the_file(store):

@@ -1,7 +1,8 @@
 """File formats of anomaly scores: one module a format, each with ``read`` and ``write``.
 
-A file of another program needs ``scores`` only (CSV: ``start`` or ``frame``, and ``score``); what it leaves out is
-taken from the video (:meth:`kgvad.detector.scoring.scores.Scores.load`).
+A file of another program needs ``scores`` only; what it leaves out is taken from the video
+(:meth:`kgvad.detector.scoring.scores.Scores.load`). Where it says when a score starts, the clock is frames or seconds:
+fields ``spans`` and ``starts`` are frames, ``spans_s`` and ``starts_s`` are seconds.
 """
 
 from __future__ import annotations
@@ -9,15 +10,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from kgvad.detector.scoring.formats import csv_format, json_format, npz_format
+from kgvad.detector.scoring.formats import csv_format, json_format, npy_format, npz_format
 from kgvad.errors import UsageError
 
 
 class Codec(Protocol):
     """Reads and writes the fields of :meth:`kgvad.detector.scoring.scores.Scores.to_fields`."""
 
-    def read(self, path: Path) -> dict[str, Any]:
-        """Fields of the file, as it has them; nothing is checked but the format."""
+    def read(self, path: Path, video: str | None) -> dict[str, Any]:
+        """Fields of the file, as it has them; nothing is checked but the format.
+
+        Parameters
+        ----------
+        path
+            The file.
+        video
+            Whose scores are wanted, for a file of several videos.
+        """
         ...
 
     def write(self, path: Path, fields: dict[str, Any]) -> None:
@@ -25,7 +34,7 @@ class Codec(Protocol):
         ...
 
 
-CODECS: dict[str, Codec] = {".npz": npz_format, ".csv": csv_format, ".json": json_format}
+CODECS: dict[str, Codec] = {".npz": npz_format, ".csv": csv_format, ".json": json_format, ".npy": npy_format}
 
 
 def codec_for(path: Path) -> Codec:
@@ -36,7 +45,15 @@ def codec_for(path: Path) -> Codec:
     UsageError
         The suffix is unknown.
     """
-    suffix = path.suffix.lower()
-    if suffix not in CODECS:
-        raise UsageError(f"{path}: unknown format of scores {suffix!r}", f"use {', '.join(CODECS)}")
+    suffix = format_of(path)
+    if suffix is None:
+        raise UsageError(f"{path}: unknown format of scores {path.suffix!r}", f"use {', '.join(CODECS)}")
     return CODECS[suffix]
+
+
+def format_of(path: Path) -> str | None:
+    """The suffix in :data:`CODECS` that names the format of ``path``; JSON may be gzipped (``.json.gz``)."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-2:] == [".json", ".gz"]:
+        return ".json"
+    return suffixes[-1] if suffixes and suffixes[-1] in CODECS else None

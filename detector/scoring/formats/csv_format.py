@@ -2,7 +2,8 @@
 
 The columns are ``start``, ``end`` and ``score``, then ``alignment/<category>``, ``concept/<number>`` and
 ``probability/<category>``. The first line may be ``# {...}`` with everything else as JSON. In files of other programs
-the first column may be called ``frame``, and ``end`` may be missing.
+the first column may be called ``frame``, and ``end`` may be missing. Columns ``time``, ``seconds``, ``timestamp``,
+``start_s`` and ``end_s`` are seconds. A file with the column ``score`` alone has one score a frame or a snippet.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from numpy.typing import NDArray
 from kgvad.detector.scoring.formats.json_format import REMEDY, as_object
 from kgvad.errors import ScoresError
 from kgvad.files import parse_json, write_text
-from kgvad.video import SNIPPET_FRAMES
 
 PREFIXES = {"alignment": "alignment/", "concept_alignment": "concept/", "probabilities": "probability/"}
+FRAMES = ("start", "frame")  # columns that say where a row starts
+SECONDS = ("start_s", "time", "time_s", "seconds", "second", "timestamp", "t")
 Columns = dict[str, NDArray[np.float64]]
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, video: str | None) -> dict[str, Any]:
     """Fields of the file."""
     text = path.read_text("utf-8-sig")
     first, _, rest = text.partition("\n")
@@ -35,9 +37,7 @@ def read(path: Path) -> dict[str, Any]:
         text = rest
     columns = _columns(text)
     fields["scores"] = columns["score"]
-    spans = _spans(columns, fields.get("frame_count"))
-    if spans is not None:
-        fields["spans"] = spans
+    fields |= _clock(columns)
     for name, prefix in PREFIXES.items():
         chosen = [column for column in columns if column.startswith(prefix)]
         if chosen:
@@ -49,11 +49,18 @@ def read(path: Path) -> dict[str, Any]:
 
 def _columns(text: str) -> Columns:
     """Values by column, float64 [T] each."""
-    reader = csv.reader(io.StringIO(text))
-    names = [name.strip() for name in next(reader, [])]
-    if "score" not in names or not {"start", "frame"}.intersection(names):
-        raise ScoresError("the first line does not name the columns start (or frame) and score", "add a header line")
-    rows = [row for row in reader if row]
+    lines = list(csv.reader(io.StringIO(text)))
+    names = (
+        [name.strip().lower() if name.strip().lower() in _PLAIN else name.strip() for name in lines[0]] if lines else []
+    )
+    if len(names) == 1 and _is_number(names[0]):
+        lines, names = [["score"], *lines], ["score"]
+    if "score" not in names or (len(names) > 1 and not {*FRAMES, *SECONDS}.intersection(names)):
+        raise ScoresError(
+            "the first line does not name the columns start, frame or time, and score",
+            "add a header line; time is in seconds, start and frame are frames",
+        )
+    rows = [row for row in lines[1:] if row]
     for number, row in enumerate(rows):
         if len(row) != len(names):
             raise ScoresError(f"row {number + 1} has {len(row)} values for {len(names)} columns", "correct the file")
@@ -61,19 +68,26 @@ def _columns(text: str) -> Columns:
     return dict(zip(names, values.T, strict=True))
 
 
-def _spans(columns: Columns, frame_count: int | None) -> NDArray[np.float64] | None:
-    """Frames [start, end) of each row, [T, 2]; without ends, a row ends where the next starts.
+_PLAIN = (*FRAMES, *SECONDS, "end", "end_s", "score")
 
-    The last row is then as long as the one before, or ends with the video.
-    """
-    starts = columns["start"] if "start" in columns else columns["frame"]
-    if "end" in columns:
-        return np.stack([starts, columns["end"]], axis=1)
-    if not len(starts):
-        return None
-    step = starts[-1] - starts[-2] if len(starts) > 1 else SNIPPET_FRAMES
-    end = starts[-1] + step
-    return np.stack([starts, np.append(starts[1:], min(end, frame_count or end))], axis=1)
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _clock(columns: Columns) -> dict[str, Any]:
+    """Where rows start and end, by the clock of the file: frames before seconds."""
+    for clock, names, end in (("", FRAMES, "end"), ("_s", SECONDS, "end_s")):
+        starts = next((columns[name] for name in names if name in columns), None)
+        if starts is not None and end in columns:
+            return {f"spans{clock}": np.stack([starts, columns[end]], axis=1)}
+        if starts is not None:
+            return {f"starts{clock}": starts}
+    return {}
 
 
 def write(path: Path, fields: dict[str, Any]) -> None:

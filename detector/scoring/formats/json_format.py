@@ -1,7 +1,13 @@
-"""Scores as one JSON object."""
+"""Scores as one JSON object.
+
+Files of other programs may be ``{frame: score}``, ``{video: {frame: score}}`` or a list of scores. Keys that are whole
+numbers are frames; with a decimal point they are seconds.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +15,52 @@ import numpy as np
 
 from kgvad.errors import ScoresError
 from kgvad.files import read_json, write_json
+from kgvad.video.video_ids import video_id
 
 REMEDY = "score the video again, or write the file again"
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, video: str | None) -> dict[str, Any]:
     """Fields of the file."""
-    return as_object(read_json(path, ScoresError, REMEDY))
+    content = read_json(path, ScoresError, REMEDY)
+    if isinstance(content, list):
+        return {"scores": content}
+    fields = as_object(content)
+    if fields and all(isinstance(value, dict | list) for value in fields.values()) and "scores" not in fields:
+        fields = _of_video(fields, video)
+        return {"scores": fields} if isinstance(fields, list) else _by_time(fields) or fields
+    return _by_time(fields) or fields
+
+
+def _of_video(content: dict[str, Any], video: str | None) -> Any:
+    """The scores of one video of a file of several."""
+    if video is None and len(content) == 1:
+        return next(iter(content.values()))
+    wanted = None if video is None else video_id(video)
+    found = [name for name in content if video_id(name) == wanted]
+    if len(found) != 1:
+        what = "no scores" if not found else f"{len(found)} entries"
+        raise ScoresError(
+            f"there are {what} of {wanted!r}", f"the file has {len(content)} videos, first {next(iter(content))!r}"
+        )
+    return content[found[0]]
+
+
+def _by_time(content: dict[str, Any]) -> dict[str, Any] | None:
+    """Fields of ``{frame: score}`` or ``{seconds: score}``, ordered; ``None`` where keys are no numbers."""
+    try:
+        starts = {name: float(name) for name in content}
+    except ValueError:
+        return None
+    if not content or not all(math.isfinite(start) for start in starts.values()):
+        return None
+    if wrong := [
+        name for name, score in content.items() if isinstance(score, bool) or not isinstance(score, int | float)
+    ]:
+        raise ScoresError(f"the score of {wrong[0]!r} is not a number", REMEDY)
+    ordered = sorted(content, key=starts.__getitem__)
+    clock = "starts" if all(re.fullmatch(r"\d+", name) for name in content) else "starts_s"
+    return {"scores": [content[name] for name in ordered], clock: [starts[name] for name in ordered]}
 
 
 def write(path: Path, fields: dict[str, Any]) -> None:

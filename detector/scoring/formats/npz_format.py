@@ -16,11 +16,11 @@ from kgvad.files import parse_json, replacing
 PLAIN_FIELDS = ("version", "video", "fps", "frame_count", "normal", "categories")  # arrays in files of other programs
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, video: str | None) -> dict[str, Any]:
     """Fields of the file."""
     with path.open("rb") as file:
         if file.read(6) == b"\x93NUMPY":
-            raise ScoresError("is a single array, not an npz file", "save it with numpy.savez(scores=...)")
+            raise ScoresError("is a single array, not an npz file", "rename it to .npy, or use numpy.savez(scores=...)")
     with open_npz(path, ScoresError, REMEDY) as bundle:
         fields: dict[str, Any] = {name: bundle[name] for name in bundle.names}
     about = fields.pop("about", None)

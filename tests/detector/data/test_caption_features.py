@@ -82,10 +82,10 @@ def test_from_a_file_of_captions_to_a_report(captioned, tmp_path, weights, capsy
     [
         (None, UsageError, "does not exist"),
         ("{", ScoresError, "is not valid JSON"),
-        ("{}", ScoresError, "contains no captions"),
+        ("{}", ScoresError, "holds an empty dict, which is no form of captions"),
         ('{"other": {"0": "a"}}', FeatureError, "no captions of any video of"),
-        ('{"Arson000_x264": {"first": "a"}}', ScoresError, "is not a frame number"),
-        ('{"Arson000_x264": ["a"]}', ScoresError, "a video has no captions"),
+        ('{"Arson000_x264": {"first": "a"}}', ScoresError, "'Arson000_x264' is {first: str}, which is no form"),
+        ('{"Arson000_x264": ["a"]}', ScoresError, "1 texts fit 135 frames neither as one a second"),
     ],
 )
 def test_a_bad_file_of_captions_is_one_line_and_leaves_no_store(captioned, tmp_path, weights, content, error, message):

@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth, runs, xd_labels
+from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth, runs
+from kgvad.detector.data.labels import xd_labels
 from kgvad.detector.data.samples import Sampler, checked, collate, load_samples, shortened
 from kgvad.errors import FeatureError, UsageError
 

@@ -97,7 +97,7 @@ def test_another_programs_files_need_only_scores(tmp_path):
     ("name", "content", "message"),
     [
         ("a.json", b"", "not valid JSON"),
-        ("a.json", b"[1, 2]", "not an object"),
+        ("a.json", b'"high"', "not an object"),
         ("a.json", b'{"scores": [0.1]}', "fps is not given"),
         ("a.json", b'{"fps": 3}', "no field 'scores'"),
         ("a.json", b'{"scores": [NaN], "fps": 3}', "NaN is not a number"),

@@ -21,7 +21,7 @@ def test_training_keeps_the_peak_of_each_abnormal_video(tmp_path):
     assert sorted(set(found.categories)) == ["Arson", "Fighting"]
     assert len(found.videos) == 8 and not any("Normal" in video for video in found.videos)
     assert (found.seconds[:, 1] > found.seconds[:, 0]).all() and found.seconds.max() <= 135 / 30
-    store = FeatureStore.open(tmp_path / "features", "c3d")
+    store = FeatureStore.open(tmp_path / "features", "imported")
     video = found.videos[0]
     start, end = np.round(found.seconds[0] * store.info(video).fps).astype(int)
     spans = store.info(video).spans()

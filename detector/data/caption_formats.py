@@ -1,0 +1,266 @@
+"""The forms in which captions are published, as :class:`Track` objects.
+
+JSON: ``{frame: text}``; ``[{start, end, text}]``; ``{timestamps, sentences}`` (UCA, ActivityNet) and ``{events,
+events_summary}`` (HIVAU); a list of texts, one a second; one text for the whole video. Each may stand under the name of
+a video, or in a list whose entries name theirs. SubRip and WebVTT: one file a video. All may be gzipped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from kgvad.detector.data.clock import VideoClock
+from kgvad.errors import ScoresError
+from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.video_ids import video_id
+
+MAX_CHARACTERS = 2000  # of one caption; text encoders read far fewer
+FORMS = (
+    "known forms: {frame: text}, [{start, end, text}], {timestamps, sentences}, a list of texts for each second, each "
+    "also as {video: ...}; SRT; WebVTT"
+)
+SUBTITLES = (".srt", ".vtt")
+TEXTS = ("text", "caption", "sentence", "description", "content", "english text", "summary")
+VIDEOS = ("video", "video_name", "video name", "video_id", "name", "file", "filename")
+FRAMES = ("start_frame", "frame", "frame_index", "frame_id")
+SECONDS = ("start", "start_s", "start_time", "begin", "time", "timestamp", "t", "second", "seconds")
+SPANS = (("timestamps", "sentences"), ("timestamps", "captions"), ("events", "events_summary"), ("events", "sentences"))
+Clock = Literal["frames", "seconds", "order"]
+
+
+@dataclass(frozen=True)
+class Track:
+    """Captions of one video, ordered by start.
+
+    Attributes
+    ----------
+    clock
+        Unit of the starts: ``frames``, ``seconds``, or ``order`` for texts without times.
+    items
+        (start, text).
+    """
+
+    clock: Clock
+    items: tuple[tuple[float, str], ...]
+
+    def frames(self, clock: VideoClock | None, where: str) -> list[tuple[int, str]]:
+        """(frame, text), ordered by frame.
+
+        Parameters
+        ----------
+        clock
+            Of the video; needed for other clocks than frames.
+        where
+            The file, for messages.
+
+        Raises
+        ------
+        ScoresError
+            The clock is seconds and that of the video is unknown, or all captions start behind its end.
+        """
+        if self.clock == "frames":
+            return [(int(start), text) for start, text in self.items]
+        if clock is None:
+            raise ScoresError(f"{where}: the clock is seconds, and the frame rate is unknown", "name the video")
+        starts = self._starts(clock, where)
+        if clock.frame_count is not None and len(starts) and starts[0] >= max(clock.frame_count, clock.fps):
+            raise ScoresError(
+                f"{where}: the first caption starts at {self.items[0][0]:g} s, behind the end of the video",
+                "name times in frames start_frame",
+            )
+        return [(int(frame), text) for frame, (_, text) in zip(starts, self.items, strict=True)]
+
+    def _starts(self, clock: VideoClock, where: str) -> Any:
+        starts = np.array([start for start, _ in self.items], np.float64)
+        if self.clock == "seconds":
+            return clock.frames(starts)
+        count, total = len(starts), clock.frame_count
+        if total is None or abs(count - total / clock.fps) <= 1:
+            return clock.frames(starts)
+        for length in (SNIPPET_FRAMES, 1):
+            if abs(count - total / length) <= 1:
+                return (starts * length).astype(np.int64)
+        raise ScoresError(
+            f"{where}: {count} texts fit {total} frames neither as one a second, nor a snippet, nor a frame",
+            "say when each starts: [{start, text}]",
+        )
+
+
+def parse(content: Any, where: str) -> dict[str | None, Track]:
+    """Tracks of a JSON value by the identifier of the video; under ``None`` where it names none.
+
+    Raises
+    ------
+    ScoresError
+        The value has none of the forms; the message says which one it has.
+    """
+    if isinstance(content, dict) and content:
+        track = _track(content, where)
+        if track is not None:
+            return {None: track}
+        return _named(content.items(), where)
+    if isinstance(content, list) and content:
+        if all(isinstance(one, Mapping) and _field(one, VIDEOS) is not None for one in content):
+            return _listed(content, where)
+        track = _track(content, where)
+        if track is not None:
+            return {None: track}
+    raise ScoresError(f"{where} holds {_shape(content)}, which is no form of captions", FORMS)
+
+
+def _shape(content: Any) -> str:
+    """The form of a JSON value, for messages: ``{video: {start, end}}``."""
+    if isinstance(content, dict) and content:
+        keys = [str(key)[:30] for key in content]
+        return (
+            f"{{{keys[0]}: {_shape(next(iter(content.values())))}}}" if len(keys) == 1 else f"{{{', '.join(keys[:5])}}}"
+        )
+    if isinstance(content, list) and content:
+        return f"[{_shape(content[0])}]"
+    return f"an empty {type(content).__name__}" if isinstance(content, dict | list) else type(content).__name__
+
+
+def _named(entries: Iterable[tuple[str, Any]], where: str) -> dict[str | None, Track]:
+    found: dict[str | None, Track] = {}
+    names: dict[str, str] = {}
+    for name, value in entries:
+        track = _track(value, f"{where}: {str(name)[:60]}")
+        if track is None:
+            raise ScoresError(f"{where}: {str(name)[:60]!r} is {_shape(value)}, which is no form of captions", FORMS)
+        key = video_id(str(name))
+        if key in names:
+            raise ScoresError(f"{where}: {names[key]!r} and {name!r} name the same video", "remove one of them")
+        names[key] = name
+        found[key] = track
+    return found
+
+
+def _listed(entries: Sequence[Mapping[str, Any]], where: str) -> dict[str | None, Track]:
+    """Entries that name their video: one entry a video, or one a caption."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for one in entries:
+        groups.setdefault(str(_field(one, VIDEOS)), []).append(one)
+    return _named(((name, own[0] if len(own) == 1 else own) for name, own in groups.items()), where)
+
+
+def _track(value: Any, where: str) -> Track | None:
+    """The captions of one video in any form; ``None`` where ``value`` has none of them."""
+    if isinstance(value, str):
+        return _ordered("seconds", [(0.0, value)], where)
+    if isinstance(value, list) and value:
+        if all(isinstance(one, str) for one in value):
+            return _ordered("order", list(enumerate(value)), where)
+        if all(isinstance(one, Mapping) for one in value):
+            return _records(value, where)
+        return None
+    if not isinstance(value, Mapping) or not value:
+        return None
+    for times, texts in SPANS:
+        if times in value and texts in value:
+            return _spans(value[times], value[texts], where)
+    if _field(value, TEXTS) is not None:
+        return _records([value], where)
+    return _by_time(value, where)
+
+
+def _by_time(value: Mapping[str, Any], where: str) -> Track | None:
+    """``{frame: text}``, or ``{seconds: text}`` where a key has a decimal point; a text may be a list of texts."""
+    if not all(re.fullmatch(r"-?\d+(\.\d+)?", str(key)) for key in value) or isinstance(
+        next(iter(value.values())), dict
+    ):
+        return None
+    clock: Clock = "seconds" if any("." in key for key in value) else "frames"
+    items = []
+    for key, texts in value.items():
+        if key.startswith("-") or len(key.partition(".")[0]) > 11:
+            raise ScoresError(f"{where}: {key[:40]!r} is not a frame number", "use whole numbers from 0")
+        for text in texts if isinstance(texts, list) else [texts]:
+            if not isinstance(text, str):
+                raise ScoresError(f"{where}: the caption of {key} is not a string", FORMS)
+            items.append((float(key), text))
+    return _ordered(clock, items, where)
+
+
+def _records(value: Sequence[Mapping[str, Any]], where: str) -> Track | None:
+    """``[{start, end, text}]``: seconds, or frames where the start is called ``frame`` or ``start_frame``."""
+    items: list[tuple[float, str]] = []
+    clocks: set[Clock] = set()
+    for one in value:
+        text = _field(one, TEXTS)
+        if not isinstance(text, str):
+            return None
+        frame, second = _field(one, FRAMES), _field(one, SECONDS)
+        start = frame if frame is not None else second
+        if isinstance(start, list) and start:
+            start = start[0]  # Whisper's {"timestamp": [start, end]}
+        if start is None and len(value) > 1:
+            return None
+        clocks.add("seconds" if frame is None else "frames")
+        items.append((_time(0 if start is None else start, where), text))
+    if len(clocks) > 1:
+        raise ScoresError(f"{where}: some captions start at frames, others at seconds", "use one clock")
+    return _ordered(clocks.pop(), items, where)
+
+
+def _spans(times: Any, texts: Any, where: str) -> Track:
+    if isinstance(texts, str):
+        texts = [texts]
+    if not isinstance(times, list) or not isinstance(texts, list) or len(times) != len(texts):
+        raise ScoresError(f"{where}: there are not as many times as sentences", "correct the file")
+    items = []
+    for span, text in zip(times, texts, strict=True):
+        if not isinstance(span, list) or len(span) != 2 or not isinstance(text, str):
+            raise ScoresError(f"{where}: {str(span)[:40]} is not [start, end] of a sentence", "correct the file")
+        items.append((_time(span[0], where), text))
+    return _ordered("seconds", items, where)
+
+
+def _time(value: Any, where: str) -> float:
+    """Seconds or frames from a number or a text such as ``00:01:02.5``."""
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        parts = [float(part.replace(",", ".")) for part in str(value).split(":")]
+        found = sum(part * 60**power for power, part in enumerate(reversed(parts)))
+    except (ValueError, OverflowError):
+        found = math.nan
+    if not 0 <= found < 1e11:
+        raise ScoresError(f"{where}: {str(value)[:40]!r} is not a time", "give seconds, or frames as start_frame")
+    return found
+
+
+def _ordered(clock: Clock, items: Sequence[tuple[float, str]], where: str) -> Track:
+    kept = sorted(
+        ((start, text.strip()[:MAX_CHARACTERS]) for start, text in items if text.strip()), key=lambda item: item[0]
+    )
+    if not kept:
+        raise ScoresError(f"{where}: there is no text", FORMS)
+    return Track(clock, tuple(kept))
+
+
+def _field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """The first of the fields ``names`` that the record has, whatever the case of its keys."""
+    lower = {str(key).strip().lower(): value for key, value in record.items()}
+    return next((lower[name] for name in names if lower.get(name) is not None), None)
+
+
+def parse_subtitles(data: bytes, where: str) -> Track:
+    """Captions of a SubRip or WebVTT file."""
+    import pysubs2
+
+    text = data.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    blocks = re.split(r"\n[ \t]*\n", text)
+    # the library reads a comment or style of WebVTT as a line of the caption before it
+    text = "\n\n".join(block for block in blocks if not re.match(r"\s*(NOTE|STYLE|REGION)\b", block))
+    try:
+        found = pysubs2.SSAFile.from_string(text)
+    except Exception as error:  # the library raises its own and many built-in errors
+        raise ScoresError(f"{where} is neither SubRip nor WebVTT", "correct the file") from error
+    items = [(event.start / 1000, " ".join(event.plaintext.split())) for event in found]
+    return _ordered("seconds", items, where)

@@ -1,0 +1,221 @@
+"""Frame labels of a user's own test videos: tables of intervals, text in the form of UCF-Crime, or 0/1 arrays."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask, runs
+from kgvad.detector.data.labels import is_normal_name
+from kgvad.errors import FeatureError
+from kgvad.files import reading
+from kgvad.video.feature_sources import names_of
+from kgvad.video.video_ids import VIDEO_SUFFIXES, by_last_part, by_video_id, video_id
+
+NAMES = ("video", "name", "video_name", "file", "path", "filename")
+FRAMES = (("start_frame", "end_frame"), ("start", "end"))
+SECONDS = (("start_s", "end_s"), ("start_sec", "end_sec"), ("start_seconds", "end_seconds"))
+CATEGORY = ("category", "label", "class", "event")
+REMEDY = "give the columns video, start_s and end_s (seconds) or start_frame and end_frame, and one line for each event"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One annotated event; times are frames, or seconds where ``in_seconds``."""
+
+    start: float
+    end: float
+    category: str | None = None
+    in_seconds: bool = False
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What a file says of one video: its events, none for a normal one, and its frames where the file has them."""
+
+    events: tuple[Event, ...]
+    frame_count: int | None = None
+
+
+def read_frame_labels(path: Path) -> dict[str, Annotated]:
+    """Frame labels by identifier of the video.
+
+    Parameters
+    ----------
+    path
+        A folder of arrays ``NAME.npy`` with one number a frame, 0 for normal. A CSV with a column ``video`` and an
+        interval in seconds (``start_s``, ``end_s``) or frames (``start_frame``, ``end_frame``), and perhaps a
+        ``category``. Or text, one video a line: name, perhaps frames and category, then starts and ends in frames, -1
+        for none.
+
+    Raises
+    ------
+    FeatureError
+        A line or an array is wrong; the message names it.
+    """
+    if path.is_dir():
+        files = [file for file in sorted(path.rglob("*.npy")) if not file.name.startswith(".")]
+        if not files:
+            raise FeatureError(f"{path} holds no .npy arrays of frame labels", REMEDY)
+        by_video_id((_plain(file) for file in files), str(path))
+        return {video_id(_plain(file)): _of_mask(file) for file in files}
+    with reading(path, FeatureError, REMEDY):
+        text = path.read_text("utf-8-sig")
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise FeatureError(f"{path} is empty", REMEDY)
+    names = [name.strip().lower() for name in re.split(r"[,;\t]", lines[0][1])]
+    return _of_table(path, lines) if any(name in NAMES for name in names) else _of_text(path, lines)
+
+
+def _plain(file: Path) -> str:
+    return file.name[: -len(file.suffix)]
+
+
+def _of_mask(file: Path) -> Annotated:
+    mask = read_mask(file)
+    return Annotated(tuple(Event(start, end) for start, end in runs(mask)), len(mask))
+
+
+def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
+    delimiter = next(mark for mark in ",;\t" if mark in lines[0][1])
+    with reading(path, FeatureError, REMEDY):
+        rows = list(csv.reader([line for _, line in lines], delimiter=delimiter, skipinitialspace=True))
+    header = [name.strip().lower() for name in rows[0]]
+    pairs = [(pair, pair in SECONDS) for pair in (*SECONDS, *FRAMES) if set(pair) <= set(header)]
+    if not pairs:
+        raise FeatureError(f"{path} has no columns of start and end", REMEDY)
+    (start, end), in_seconds = pairs[0]
+    found: dict[str, list[Event]] = {}
+    spelled: dict[str, str] = {}
+    for (number, text), row in zip(lines[1:], rows[1:], strict=True):
+        cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
+        name = next((cells[key] for key in NAMES if cells.get(key)), None)
+        if name is None:
+            raise FeatureError(f"{path}, line {number}: {text[:60]!r} names no video", REMEDY)
+        spelled[name] = name
+        category = next((cells[key] for key in CATEGORY if cells.get(key)), None)
+        event = _event(path, number, cells.get(start, ""), cells.get(end, ""), in_seconds, start)
+        found.setdefault(video_id(name), [])
+        if event is not None and (category is None or not is_normal_name(category)):
+            found[video_id(name)].append(Event(event[0], event[1], category, in_seconds))
+    by_video_id(spelled, str(path))
+    return {video: Annotated(tuple(events)) for video, events in found.items()}
+
+
+def _event(path: Path, number: int, start: str, end: str, in_seconds: bool, column: str) -> tuple[float, float] | None:
+    """Start and end; ``None`` where both are empty or negative."""
+    if start in ("", "-1") and end in ("", "-1"):
+        return None
+    try:
+        first, last = float(start), float(end)
+    except ValueError:
+        first = last = math.nan
+    if not 0 <= first < last < 1e9:
+        raise FeatureError(
+            f"{path}, line {number}: {start!r} to {end!r} is not an interval", "give a start below an end"
+        )
+    if not in_seconds and not (first.is_integer() and last.is_integer()):
+        raise FeatureError(
+            f"{path}, line {number}: {start} to {end} are not whole frames", f"call the columns of seconds {column}_s"
+        )
+    return first, last
+
+
+def _of_text(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
+    found: dict[str, Annotated] = {}
+    for number, text in lines:
+        name, rest = _name_and_rest(text)
+        fields = re.split(r"[\s,;]+", rest.strip()) if rest.strip() else []
+        words = [place for place, field in enumerate(fields) if not re.fullmatch(r"-?\d+(\.0+)?", field)]
+        if len(words) > 1 or (words and words[0] > 1):
+            raise FeatureError(f"{path}, line {number}: {text[:60]!r} is not VIDEO CATEGORY START END ...", REMEDY)
+        category = fields[words[0]] if words else None
+        before, after = (fields[: words[0]], fields[words[0] + 1 :]) if words else ([], fields)
+        numbers = [int(float(field)) for field in after]
+        if len(numbers) % 2:
+            raise FeatureError(f"{path}, line {number}: {text[:60]!r} has a start without an end", REMEDY)
+        events = []
+        for start, end in zip(numbers[::2], numbers[1::2], strict=True):
+            event = _event(path, number, str(start), str(end), False, "start") if (start, end) != (0, 0) else None
+            if event is not None and not (category and is_normal_name(category)):
+                events.append(Event(*event))
+        if video_id(name) in found:
+            raise FeatureError(f"{path}, line {number}: a second line of {video_id(name)}", "join the lines")
+        found[video_id(name)] = Annotated(tuple(events), int(before[0]) if before else None)
+    return found
+
+
+def _name_and_rest(text: str) -> tuple[str, str]:
+    suffixes = "|".join(re.escape(suffix) for suffix in VIDEO_SUFFIXES)
+    match = re.match(rf"(.+?(?:{suffixes}))(?:[\s,;]+(.*))?$", text, re.IGNORECASE)
+    if match:
+        return match[1], match[2] or ""
+    name, _, rest = text.replace(",", " ").partition(" ")
+    return name, rest
+
+
+def with_frame_labels(truth: Truth, labels: Mapping[str, Annotated], rates: Mapping[str, float], where: str) -> Truth:
+    """``truth`` with frame labels of its test videos.
+
+    Parameters
+    ----------
+    labels
+        By identifier, without folders.
+    rates
+        Frames per second of the videos, to read seconds.
+    where
+        File of the labels, for messages.
+
+    Raises
+    ------
+    FeatureError
+        No test video has frame labels, or an event is of no category of the dataset.
+    """
+    alone = by_last_part(truth.split("test"))
+    matched = {alone[name]: one for name, one in labels.items() if name in alone}
+    if not matched:
+        raise FeatureError(
+            f"{where} names no test video of {truth.dataset}; its first is {next(iter(labels))}", "check its names"
+        )
+    videos = dict(truth.videos)
+    for name, one in matched.items():
+        videos[name] = _labelled(truth, name, one, rates.get(name), where)
+    return truth.model_copy(update={"videos": videos})
+
+
+def _labelled(truth: Truth, name: str, found: Annotated, fps: float | None, where: str) -> VideoTruth:
+    spans, events = [], []
+    names = {category.casefold(): category for category in truth.categories}
+    for event in found.events:
+        start, end = event.start, event.end
+        if event.in_seconds:
+            if fps is None:
+                continue  # no features, so not evaluated
+            start, end = math.floor(start * fps), max(math.ceil(end * fps), math.floor(start * fps) + 1)
+        spans.append((int(start), int(end)))
+        if event.category is not None:
+            if event.category.casefold() not in names:
+                raise FeatureError(
+                    f"{where}: {name} has an event of {event.category!r}", f"categories: {names_of(truth.categories)}"
+                )
+            events.append((names[event.category.casefold()], int(start), int(end)))
+    one = truth.videos[name]
+    if spans and not one.labels:
+        raise FeatureError(f"{where}: the normal video {name} has an event", "correct its label or its events")
+    return one.model_copy(
+        update={
+            "intervals": tuple(sorted(spans)),
+            "events": tuple(sorted(events, key=lambda event: event[1:])) or None,
+            "frame_count": found.frame_count or one.frame_count,
+        }
+    )
+
+
+def unlabelled(truth: Truth, videos: Iterable[str]) -> list[str]:
+    """Abnormal ones of ``videos`` that have no frame labels."""
+    return [name for name in videos if truth.videos[name].labels and truth.videos[name].intervals is None]

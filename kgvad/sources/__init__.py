@@ -1,0 +1,1 @@
+"""Published features, lists and videos: declarative recipes, download, checks and import."""

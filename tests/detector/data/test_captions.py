@@ -1,0 +1,154 @@
+"""Captions in every published form give the same frames and texts."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from kgvad.detector.data.captions import caption_tracks, read_captions
+from kgvad.detector.data.clock import VideoClock
+from kgvad.errors import ScoresError
+
+CLOCK = VideoClock(25.0, 100)
+EXPECTED = [(0, "A man walks."), (40, "A man hits another man."), (75, "He runs.")]
+TIMES = [0.0, 1.6, 3.0]
+TEXTS = [text for _, text in EXPECTED]
+SPANS = [[start, start + 1] for start in TIMES]
+RECORDS = [{"start": start, "end": start + 1, "text": text} for start, text in zip(TIMES, TEXTS, strict=True)]
+SRT = """1
+00:00:00,000 --> 00:00:01,000
+A man
+walks.
+
+2
+00:00:01,600 --> 00:00:02,600
+<i>A man hits another man.</i>
+
+3
+00:00:03,000 --> 00:00:04,000
+He runs.
+""".replace("\n", "\r\n")
+VTT = """WEBVTT
+
+NOTE made by hand
+
+00:00.000 --> 00:01.000 align:start
+<v Bob>A man walks.
+
+00:01.600 --> 00:02.600
+A man hits another man.
+
+NOTE -->
+
+00:03.000 --> 00:04.000
+He runs.
+"""
+ONE_VIDEO = {
+    "frame: text": {str(frame): text for frame, text in reversed(EXPECTED)},
+    "seconds: text": {f"{start:.2f}": text for start, text in zip(TIMES, TEXTS, strict=True)},
+    "start, end, text": RECORDS,
+    "whisper": [{"timestamp": span, "text": text} for span, text in zip(SPANS, TEXTS, strict=True)],
+    "clock times": [{"start": f"00:00:0{start}", "caption": text} for start, text in zip(TIMES, TEXTS, strict=True)],
+    "frames": [{"start_frame": frame, "end_frame": frame + 9, "text": text} for frame, text in EXPECTED],
+    "timestamps, sentences": {"duration": 4.0, "timestamps": SPANS, "sentences": TEXTS},
+    "events, events_summary": {"n_frames": 100, "fps": 25.0, "events": SPANS, "events_summary": TEXTS},
+}
+
+
+def save(path, value):
+    path.write_bytes((value if isinstance(value, str) else json.dumps(value)).encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ONE_VIDEO)
+def test_every_form_alone_under_a_name_and_in_a_list(tmp_path, name):
+    value = ONE_VIDEO[name]
+    assert read_captions(save(tmp_path / "a.json", value), "clip.mp4", CLOCK) == EXPECTED
+    named = save(tmp_path / "b.json", {"other": value, "Assault/clip.mp4": value})
+    assert read_captions(named, "x/clip.avi", CLOCK) == EXPECTED
+    if isinstance(value, dict) and not name.endswith(": text"):
+        listed = save(tmp_path / "c.json", [{"video": "clip.mp4", **value}, {"video": "other.mp4", **value}])
+        assert read_captions(listed, "clip", CLOCK) == EXPECTED
+
+
+@pytest.mark.parametrize(("name", "text"), [("clip.srt", SRT), ("clip.vtt", VTT)])
+def test_subtitles_also_gzipped_and_in_a_folder(tmp_path, name, text):
+    assert read_captions(save(tmp_path / name, text), "any.mp4", CLOCK) == EXPECTED
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+    save(tmp_path / "folder" / "other.srt", SRT)
+    assert read_captions(tmp_path / "folder", "clip.mp4", CLOCK) == EXPECTED
+    assert set(caption_tracks(tmp_path / "folder")) == {"clip", "other"}
+    with pytest.raises(ScoresError, match="folder has no captions of 'third'"):
+        read_captions(tmp_path / "folder", "third.mp4", CLOCK)
+
+
+def test_a_list_of_texts_is_one_a_second_a_snippet_or_a_frame(tmp_path):
+    for count, step in ((4, 25), (6, 16), (7, 16), (100, 1)):
+        texts = [f"text {index}" for index in range(count)]
+        path = save(tmp_path / "a.json", texts)
+        assert read_captions(path, "clip", CLOCK) == [(index * step, text) for index, text in enumerate(texts)]
+    with pytest.raises(
+        ScoresError, match="30 texts fit 100 frames neither as one a second, nor a snippet, nor a frame"
+    ):
+        read_captions(save(tmp_path / "a.json", ["x"] * 30), "clip", CLOCK)
+
+
+def test_several_texts_of_one_frame_and_one_text_of_a_video(tmp_path):
+    several = save(tmp_path / "a.json", {"clip": {"0": ["A man walks.", "A man stands."], "16": ["He runs."]}})
+    assert read_captions(several, "clip") == [(0, "A man walks."), (0, "A man stands."), (16, "He runs.")]
+    whole = [{"Video Name": "Abuse/clip.mp4", "English Text": "A woman was attacked."}]
+    assert read_captions(save(tmp_path / "b.json", whole), "clip", CLOCK) == [(0, "A woman was attacked.")]
+
+
+def test_numbered_videos_are_not_frames(tmp_path):
+    path = save(tmp_path / "a.json", {"001": {"0": "a"}, "002": {"0": "b"}})
+    assert read_captions(path, "002.avi") == [(0, "b")]
+
+
+def test_names_keep_what_stands_behind_their_dots(tmp_path):
+    films = {f"Some.Film.{year}__#0-10.mp4": {"0": f"film of {year}"} for year in (1995, 1996)}
+    path = save(tmp_path / "a.json", films)
+    assert read_captions(path, "Some.Film.1996__#0-10.mp4") == [(0, "film of 1996")]
+    with pytest.raises(ScoresError, match=r"'clip\.mp4' and 'dir/clip\.avi' name the same video"):
+        read_captions(save(tmp_path / "b.json", {"clip.mp4": {"0": "a"}, "dir/clip.avi": {"0": "b"}}), "clip")
+
+
+def test_seconds_need_a_video_and_follow_its_frames(tmp_path):
+    path = save(tmp_path / "a.json", RECORDS)
+    with pytest.raises(ScoresError, match="the clock is seconds, and the frame rate is unknown; name the video"):
+        read_captions(path)
+    times = np.concatenate([np.arange(50) / 50, 1 + np.arange(50) / 10])  # 50 frames a second, then 10
+    frames = [frame for frame, _ in read_captions(path, None, VideoClock(16.0, 100, times))]
+    assert frames == [0, 56, 70]
+    late = save(tmp_path / "b.json", [{"start": 1600, "text": "a"}])
+    with pytest.raises(
+        ScoresError, match="starts at 1600 s, behind the end of the video; name times in frames start_frame"
+    ):
+        read_captions(late, None, CLOCK)
+
+
+def test_the_clock_is_said(tmp_path, capsys):
+    read_captions(save(tmp_path / "a.json", RECORDS), None, CLOCK)
+    read_captions(save(tmp_path / "b.json", ONE_VIDEO["frame: text"]))
+    said = capsys.readouterr().err
+    assert "a.json: 3 captions, clock: seconds" in said and "b.json: 3 captions, clock: frames" in said
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"clip": {"label": "Abuse", "n": 3}}, r"'clip' is \{label, n\}, which is no form of captions; known forms"),
+        ([[1, 2], [3, 4]], r"holds \[\[int\]\], which is no form"),
+        (5, "holds int, which is no form"),
+        ({"timestamps": [[0, 1]], "sentences": ["a", "b"]}, "not as many times as sentences"),
+        ([{"start": "soon", "text": "a"}], "'soon' is not a time"),
+        ([{"start": 0, "text": "a"}, {"frame": 3, "text": "b"}], "some captions start at frames, others at seconds"),
+        ("no subtitles", "is neither SubRip nor WebVTT"),
+    ],
+)
+def test_what_has_no_form_is_named(tmp_path, value, message):
+    path = save(tmp_path / ("a.srt" if isinstance(value, str) else "a.json"), value)
+    with pytest.raises(ScoresError, match=message):
+        read_captions(path, "clip", CLOCK)

@@ -1,0 +1,140 @@
+"""Identifiers of videos: one rule for the names of videos, features, captions, scores and lines of lists."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath, PurePosixPath
+
+from kgvad.errors import FeatureError
+
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv",
+)  # fmt: skip
+ARRAY_SUFFIXES = (".npy", ".npz", ".txt")  # of files that hold the features of one video
+STREAMS = ("rgb", "flow", "audio")  # of two-stream encoders; `audio` beside pictures
+
+_CROP = re.compile(r"(?:__|_crop_?)(\d{1,2})$")
+_NUMBER = re.compile(r"_(\d)$")
+_STREAM = re.compile(r"_+(rgb|flow|audio)$", re.IGNORECASE)
+_ENCODER = re.compile(r"_+(i3d|c3d|clip|s3d|x3d|swin|vggish|feats?|features?)$", re.IGNORECASE)
+_SIDE = re.compile(r"_(fps|timestamps(_ms)?)$", re.IGNORECASE)
+
+
+def posix(path: str | PurePath) -> str:
+    """``path`` with forward slashes and without a drive letter."""
+    return re.sub(r"^[A-Za-z]:(?=/)", "", str(path).strip().replace("\\", "/"))
+
+
+def without_suffix(name: str, suffixes: Sequence[str] = VIDEO_SUFFIXES) -> str:
+    """``name`` without the known suffixes at its end; any other text behind a dot stays."""
+    while name.lower().endswith(tuple(suffixes)) and "." in name[1:].rstrip("."):
+        stem = name[: name.rindex(".")]
+        if not PurePosixPath(stem).name:
+            break
+        name = stem
+    return name
+
+
+def video_id(path: str | PurePath) -> str:
+    """Identifier of the video that ``path`` names: its last part without a known video suffix.
+
+    ``C:\\\\v\\\\Some.Film.1996__#0-10_label_A.mp4`` gives ``Some.Film.1996__#0-10_label_A``.
+    """
+    return without_suffix(PurePosixPath(posix(path)).name)
+
+
+def by_video_id(names: Iterable[str], where: str) -> dict[str, str]:
+    """``names`` by their identifier.
+
+    Raises
+    ------
+    FeatureError
+        Two names are of one video.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        other = found.setdefault(video_id(name), name)
+        if other != name:
+            raise FeatureError(f"{where}: {other!r} and {name!r} name the same video", "remove one of them")
+    return found
+
+
+def by_last_part(ids: Iterable[str]) -> dict[str, str]:
+    """Identifiers by their last part, where it is of one of them alone, and by themselves."""
+    known = list(ids)
+    last = [video_id(name) for name in known]
+    alone = Counter(last)
+    return {short: name for short, name in zip(last, known, strict=True) if alone[short] == 1} | {n: n for n in known}
+
+
+@dataclass(frozen=True)
+class FeatureName:
+    """What the name of a file of features says: video, crop and stream (``None`` where it does not say)."""
+
+    video: str
+    crop: int | None = None
+    stream: str | None = None
+
+
+def is_side_file(name: str) -> bool:
+    """Whether a name is that of a file beside features: frame rate or time stamps (``clip_fps.npy``)."""
+    return _SIDE.search(without_suffix(PurePosixPath(posix(name)).name, ARRAY_SUFFIXES)) is not None
+
+
+def feature_names(names: Sequence[str], crops: int | None = None) -> list[FeatureName]:
+    """What the names of the files of one source say.
+
+    A crop is ``NAME__3`` or ``NAME_crop3``. ``NAME_3`` is a crop where all names of the source come in complete groups
+    of five or ten, ``NAME_0`` to ``NAME_9``, of at least two videos. Names of encoders (``NAME_i3d``) are dropped where
+    all names of the source have one.
+
+    Parameters
+    ----------
+    names
+        Paths of files, or names of arrays in an archive.
+    crops
+        1: the names have no crops. More: ``NAME_3`` is a crop.
+    """
+    stems = [_stem(name) for name in names]
+    numbered = (crops is not None and crops > 1) or (crops is None and _in_groups(stems))
+    split = [_split(stem, numbered) if crops != 1 else FeatureName(stem) for stem in stems]
+    parts = [_stream(one) for one in split]
+    while parts and all(_ENCODER.search(one.video) for one in parts):
+        parts = [_stream(FeatureName(_ENCODER.sub("", one.video), one.crop, one.stream)) for one in parts]
+    return [FeatureName(without_suffix(one.video), one.crop, one.stream) for one in parts]
+
+
+def _stem(name: str) -> str:
+    return without_suffix(PurePosixPath(posix(name)).name, (*ARRAY_SUFFIXES, *VIDEO_SUFFIXES))
+
+
+def _in_groups(stems: Sequence[str]) -> bool:
+    groups: dict[str, set[int]] = defaultdict(set)
+    for stem in stems:
+        match = _NUMBER.search(stem)
+        if match is None:
+            return False
+        groups[stem[: match.start()]].add(int(match[1]))
+    sizes = {len(group) for group in groups.values()}
+    return (
+        len(groups) > 1
+        and len(sizes) == 1
+        and all(group in (set(range(5)), set(range(10))) for group in groups.values())
+    )
+
+
+def _split(stem: str, numbered: bool) -> FeatureName:
+    match = _CROP.search(stem) or (_NUMBER.search(stem) if numbered else None)
+    if match is None or match.start() == 0:
+        return FeatureName(stem)
+    return FeatureName(stem[: match.start()], int(match[1]))
+
+
+def _stream(name: FeatureName) -> FeatureName:
+    match = _STREAM.search(name.video)
+    if match is None or match.start() == 0 or name.stream is not None:
+        return name
+    return FeatureName(name.video[: match.start()], name.crop, match[1].lower())
