@@ -6,7 +6,7 @@ anchors.safetensors   its anchor bank, if any
 history.jsonl         one line per epoch
 resume.safetensors    only while training is unfinished
 metrics.json          written by ``kgvad evaluate``
-thresholds.json       onset threshold measured on held-out training videos, if any
+thresholds.json       thresholds measured on held-out training videos, if any
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from torch import Tensor
 from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.api import Detector, Problem, Recipe
 from kgvad.detector.registry import build, check_options, detector_class
+from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import RunError, UsageError
 from kgvad.files import DAMAGED, check_version, read_json, sha256
 
@@ -111,19 +112,6 @@ class RunConfig(TrainConfig):
     abnormal_videos: int
 
 
-class RunThresholds(BaseModel):
-    """What held-out folds of the training videos say about the onset threshold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: Literal[1] = 1
-    onset: float = Field(gt=0, le=1, description="Score at which an event starts.")
-    false_alarm_rate: float = Field(ge=0, le=1, description="Share of held-out normal videos with a higher score.")
-    miss_rate: float = Field(ge=0, le=1, description="Share of held-out abnormal videos without a higher score.")
-    normal_videos: int = Field(ge=0, description="Held-out normal videos.")
-    abnormal_videos: int = Field(ge=0, description="Held-out abnormal videos.")
-
-
 @dataclass(frozen=True, eq=False)
 class Run:
     """A trained detector, ready to score.
@@ -141,7 +129,7 @@ class Run:
     fingerprint
         SHA-256 of its parameters, first 16 digits.
     thresholds
-        Onset threshold from held-out training videos, or ``None``.
+        Measured on held-out training videos, or ``None``.
     """
 
     folder: Path

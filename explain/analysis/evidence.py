@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,9 +49,16 @@ class ConceptRises:
     rise: NDArray[np.float64]
 
 
-def temperature(alignment: NDArray[np.floating]) -> float:
-    """Softmax temperature of ``alignment``: below 1 for cosines (all within -1..1), 1 for logits."""
-    return COSINE_TEMPERATURE if np.abs(alignment).max(initial=0) <= 1 else 1.0
+def temperature(scores: Scores) -> float:
+    """Softmax temperature of the alignment: the run's own where it was measured, else a small one for cosines.
+
+    Alignments within -1..1 are cosines; others are logits, with a temperature of 1.
+    """
+    measured = None if scores.origin.thresholds is None else scores.origin.thresholds.temperature
+    if measured is not None:
+        return measured
+    largest = 0.0 if scores.alignment is None else float(np.abs(scores.alignment).max(initial=0))
+    return COSINE_TEMPERATURE if largest <= 1 else 1.0
 
 
 def category_shares(scores: Scores, event: EventSpan, texts: Mapping[str, str]) -> list[CategoryShare]:
@@ -69,7 +76,7 @@ def category_shares(scores: Scores, event: EventSpan, texts: Mapping[str, str]) 
     if not abnormal:
         return []
 
-    share = softmax(mean[abnormal] / temperature(scores.alignment))
+    share = softmax(mean[abnormal] / temperature(scores))
     order = sorted(range(len(abnormal)), key=lambda i: (-share[i], scores.categories[abnormal[i]]))  # type: ignore[index]
     return [
         CategoryShare(
@@ -79,6 +86,20 @@ def category_shares(scores: Scores, event: EventSpan, texts: Mapping[str, str]) 
         )
         for i in order
     ]
+
+
+def snippet_shares(alignment: NDArray[np.float64], normal: int | None, divisor: float) -> NDArray[np.float64]:
+    """Shares of all categories, float64 [T, C], rows sum to 1; ``divisor`` is the softmax temperature.
+
+    The share of Normal in logits stays that of the detector: a temperature is measured on the abnormal categories, and
+    only they are divided by it.
+    """
+    if normal is None or np.abs(alignment).max(initial=0) <= 1:
+        return np.asarray(softmax(alignment / divisor, axis=1))
+    share = np.asarray(softmax(alignment, axis=1))
+    abnormal = np.arange(alignment.shape[1]) != normal
+    share[:, abnormal] = softmax(alignment[:, abnormal] / divisor, axis=1) * (1 - share[:, [normal]])
+    return share
 
 
 def concept_rises(
@@ -132,7 +153,7 @@ def evidence_for(
 
     ``contribution`` is the share of a concept's rise in the sum of the cited rises.
     """
-    return evidence_at(bank, change, distinct(bank, change, category, most), labels, "alignment")
+    return evidence_at(bank, change, distinct(bank, change, category, most), labels)
 
 
 def distinct(bank: AnchorBank, change: ConceptRises, category: str, most: int) -> list[int]:
@@ -154,11 +175,10 @@ def evidence_at(
     change: ConceptRises,
     chosen: list[int],
     labels: dict[str, str],
-    basis: Literal["alignment", "actions"],
 ) -> list[Evidence]:
     """The concepts with these indices, with their figures, source and path."""
     total = sum(float(change.rise[index]) for index in chosen)
-    return [_evidence(bank, change, i, float(change.rise[i]) / total, labels, basis) for i in chosen]
+    return [_evidence(bank, change, i, float(change.rise[i]) / total, labels) for i in chosen]
 
 
 def ranked(bank: AnchorBank, change: ConceptRises, category: str) -> list[int]:
@@ -192,7 +212,6 @@ def _evidence(
     index: int,
     contribution: float,
     labels: dict[str, str],
-    basis: Literal["alignment", "actions"],
 ) -> Evidence:
     concept = bank.concepts[index]
     return Evidence(
@@ -214,7 +233,6 @@ def _evidence(
         path_text=plain(concept.path_text) if concept.path_text else None,
         source=plain(concept.source) if concept.source else None,
         fetched_at=concept.fetched_at,
-        basis=basis,
         inside=round(float(change.inside[index]), 4),
         outside=None if change.outside is None else round(float(change.outside[index]), 4),
         normal=round(change.normal, 4),

@@ -1,5 +1,6 @@
 """Categories, evidence and contrast, on numbers small enough to check by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,13 +8,16 @@ import pytest
 from explain_samples import bank, report_on, scores
 
 from kgvad.detector.scoring.scores import Origin, Scores
+from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import AnchorError
+from kgvad.explain.analysis.category import CATEGORY_MARGIN, category_margin, is_clear
 from kgvad.explain.analysis.events import EventRule, find_events, outside_events
 from kgvad.explain.analysis.evidence import (
     category_shares,
     concept_rises,
     contrast_of,
     evidence_for,
+    snippet_shares,
     temperature,
 )
 
@@ -71,8 +75,29 @@ def test_snippets_with_higher_scores_count_more():
 
 
 def test_only_cosines_get_a_temperature_below_one():
-    assert temperature(np.array([0.3, -1.0])) < 1
-    assert temperature(np.array([0.3, 4.0])) == 1
+    cosines, logits = scored([0, 1], [[0.3, -1.0, 0]] * 2), scored([0, 1], [[0.3, 4.0, 0]] * 2)
+    assert temperature(cosines) < 1
+    assert temperature(logits) == 1
+    measured = RunThresholds(
+        onset=0.5, false_alarm_rate=0, miss_rate=0, normal_videos=1, abnormal_videos=1, temperature=0.7
+    )
+    origin = logits.origin.model_copy(update={"thresholds": measured})
+    assert temperature(replace(logits, origin=origin)) == 0.7
+    shares = snippet_shares(np.array([[1.0, 2.0, 0.0]]), 0, 0.5)[0]
+    normal = np.e / (np.e + np.e**2 + 1)  # the share of Normal is that of the detector
+    assert shares == pytest.approx([normal, (1 - normal) / (1 + np.exp(-4)), (1 - normal) / (1 + np.exp(4))])
+
+
+def test_the_margin_of_the_run_decides_whether_a_category_is_named():
+    given = scored([0, 1, 1, 0], [[0, 0, 0], [0, 2, 1], [0, 2, 1], [0, 0, 0]])
+    shares = category_shares(given, event_of(given), {})  # .73 and .27
+    assert is_clear(shares, 0.4) and not is_clear(shares, 0.5)
+    assert is_clear(shares[:1], 1.0) and is_clear([], 0.1) is None
+    measured = RunThresholds(
+        onset=0.5, false_alarm_rate=0, miss_rate=0, normal_videos=1, abnormal_videos=1, category_margin=0.3
+    )
+    assert category_margin(Origin(thresholds=measured)) == 0.3
+    assert category_margin(Origin()) == CATEGORY_MARGIN
 
 
 def test_evidence_is_the_rise_above_the_rest_and_above_normal():
