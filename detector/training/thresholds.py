@@ -228,7 +228,7 @@ def save_thresholds(run: Run, thresholds: RunThresholds) -> None:
     )
     if thresholds.category_margin is not None and thresholds.named_correct is not None:
         logger.info(
-            "a category is named when it leads by %.2f: in %.0f %% of held-out abnormal videos, %.0f %% of them correctly",
+            "a category is named from a lead of %.2f: in %.0f %% of held-out abnormal videos, %.0f %% of them correctly",
             thresholds.category_margin,
             100 * (thresholds.named_rate or 0),
             100 * thresholds.named_correct,

@@ -30,7 +30,8 @@ def events_csv(report: Report) -> str:
             report.video.name, event.number, event.start_s, event.end_s, event.duration_s, event.onset_s, event.peak_s,
             event.peak_score, event.mean_score, event.outside_score, event.confidence.scale, event.confidence.value,
             event.confidence.level, _category(event), first and first.name, first and first.probability,
-            second and second.name, second and second.probability, report.method.names_categories, event.severity and event.severity.level,
+            second and second.name, second and second.probability, report.method.names_categories,
+            event.severity and event.severity.level,
             "; ".join(f"{e.concept} ({e.qid})" if e.qid else e.concept for e in event.evidence),
         ]  # fmt: skip
         writer.writerow([without_formula(value) if isinstance(value, str) else value for value in values])
