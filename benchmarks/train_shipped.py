@@ -35,7 +35,7 @@ from kgvad.detector.run import ANCHORS, CONFIG, MODEL, Run, RunConfig
 from kgvad.detector.scoring.infer import infer
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.detector.thresholds import RunThresholds
-from kgvad.detector.training.thresholds import measure_thresholds, save_thresholds
+from kgvad.detector.training.thresholds import assign_folds, held_out_videos, measure_thresholds, save_thresholds
 from kgvad.detector.training.trainer import Trainer
 from kgvad.files import write_text
 from kgvad.session import Session
@@ -96,9 +96,9 @@ def measure_held_out(samples: Sequence[TrainingSample], run: Run, folds: int = 5
         counts = {"videos": len(part), "abnormal_videos": sum(not s.target[run.config.normal] for s in part)}
         return Trainer(part, run.config.model_copy(update=counts), folder, bank=run.bank).fit()
 
-    found = measure_thresholds(samples, run.config.normal, train, folds=folds, twins=twins)
-    assert found is not None
-    return found
+    fold_of = assign_folds(samples, run.config.normal, folds, 0, twins)
+    assert fold_of is not None
+    return measure_thresholds([video for _, video in held_out_videos(samples, fold_of, train)], run.config.normal)
 
 
 def mean_run(runs: Sequence[Run], centre: torch.Tensor, folder: Path) -> Run:

@@ -7,6 +7,7 @@ history.jsonl         one line per epoch
 resume.safetensors    only while training is unfinished
 metrics.json          written by ``kgvad evaluate``
 thresholds.json       thresholds measured on held-out training videos, if any
+start.json            what starting from another run gains on held-out training videos, if it did
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.safetensors", "history.jsonl"
 RESUME, METRICS, THRESHOLDS = "resume.safetensors", "metrics.json", "thresholds.json"
+START = "start.json"
 VERSION: Final = 2  # of config.json
 
 
@@ -108,6 +110,7 @@ class RunConfig(TrainConfig):
     caption_encoder: str | None = Field(default=None, description="Text encoder of the captions.")
     captions_fingerprint: str | None = None
     bank_fingerprint: str | None = None
+    start_fingerprint: str | None = Field(default=None, description="Of the run that the training started from.")
     videos: int = Field(description="Number of training videos.")
     abnormal_videos: int
 

@@ -53,47 +53,23 @@ class HeldOutVideo:
 
 
 def measure_thresholds(
-    samples: Sequence[TrainingSample],
-    normal: int,
-    train: TrainFold,
-    *,
-    folds: int = FOLDS,
-    false_alarm_rate: float = FALSE_ALARM_RATE,
-    seed: int = 0,
-    twins: Mapping[str, str] | None = None,
-) -> RunThresholds | None:
-    """Train on all folds but one, score the one that is left out, and choose the thresholds on all held-out videos.
+    held_out: Sequence[HeldOutVideo], normal: int, false_alarm_rate: float = FALSE_ALARM_RATE
+) -> RunThresholds:
+    """Choose the thresholds of a run.
 
     Parameters
     ----------
-    samples
-        Training videos; crops of a video stay in one fold.
+    held_out
+        Videos that were scored by runs that were not trained on them.
     normal
         Index of Normal.
-    train
-        Trains on some of the samples into a folder.
-    folds
-        Number of folds; fewer where a kind of video is rarer.
     false_alarm_rate
-        Share of held-out normal videos whose highest score may reach the onset threshold.
-    seed
-        Of the assignment of videos to folds.
-    twins
-        Video to an identical one whose fold it shares.
-
-    Returns
-    -------
-    RunThresholds or None
-        ``None`` where there are fewer than two normal or two abnormal videos.
+        Share of the normal videos whose highest score may reach the onset threshold.
     """
-    fold_of = assign_folds(samples, normal, folds, seed, twins)
-    if fold_of is None:
-        return None
-    held_out = dict(held_out_videos(samples, fold_of, train))
-    is_normal = np.array([bool(video.target[normal]) for video in held_out.values()])
-    highest = np.array([video.highest for video in held_out.values()])
+    is_normal = np.array([bool(video.target[normal]) for video in held_out])
+    highest = np.array([video.highest for video in held_out])
     found = choose_threshold(highest[is_normal], highest[~is_normal], false_alarm_rate)
-    abnormal = [video for video in held_out.values() if not video.target[normal]]
+    abnormal = [video for video in held_out if not video.target[normal]]
     logits = [video.category_logits for video in abnormal if video.category_logits is not None]
     if len(logits) < len(abnormal):
         return found
@@ -104,7 +80,17 @@ def measure_thresholds(
 def held_out_videos(
     samples: Sequence[TrainingSample], fold_of: Mapping[str, int], train: TrainFold
 ) -> Iterator[tuple[str, HeldOutVideo]]:
-    """Train once for each fold, and yield name and result of every video of the fold; of crops, the highest score."""
+    """Train once for each fold, and yield name and result of every video of the fold; of crops, the highest score.
+
+    Parameters
+    ----------
+    samples
+        Training videos.
+    fold_of
+        Fold of each video (:func:`assign_folds`).
+    train
+        Trains on some of the samples into a folder.
+    """
     numbers = sorted(set(fold_of.values()))
     with tempfile.TemporaryDirectory(prefix="kgvad-folds-") as folder:
         for fold in numbers:
@@ -113,14 +99,15 @@ def held_out_videos(
             found: dict[str, HeldOutVideo] = {}
             for sample in samples:
                 if fold_of[sample.video] == fold:
-                    video = _held_out_video(run, sample)
+                    video = hold_out(run, sample)
                     known = found.get(sample.video)
                     if known is None or video.highest > known.highest:
                         found[sample.video] = video
             yield from found.items()
 
 
-def _held_out_video(run: Run, sample: TrainingSample) -> HeldOutVideo:
+def hold_out(run: Run, sample: TrainingSample) -> HeldOutVideo:
+    """What ``run`` says about a video that it was not trained on."""
     result = infer(run.detector, sample.features, sample.captions)
     scores, alignment = result["scores"], result.get("alignment")
     logits = None
@@ -200,7 +187,10 @@ def choose_category_margin(
 def assign_folds(
     samples: Sequence[TrainingSample], normal: int, folds: int, seed: int, twins: Mapping[str, str] | None = None
 ) -> dict[str, int] | None:
-    """Fold of each video, normal and abnormal videos spread evenly; ``None`` where there are too few."""
+    """Fold of each video, normal and abnormal videos spread evenly; ``None`` where there are fewer than two of a kind.
+
+    ``twins`` maps a video to an identical one whose fold it shares. Fewer folds are made where a kind is rarer.
+    """
     random = np.random.default_rng([seed, 1])
     groups = []
     for is_normal in (True, False):
@@ -228,7 +218,7 @@ def save_thresholds(run: Run, thresholds: RunThresholds) -> None:
     )
     if thresholds.category_margin is not None and thresholds.named_correct is not None:
         logger.info(
-            "a category is named from a lead of %.2f: in %.0f %% of held-out abnormal videos, %.0f %% of them correctly",
+            "a category is named from a lead of %.2f: in %.0f %% of held-out abnormal videos, %.0f %% correctly",
             thresholds.category_margin,
             100 * (thresholds.named_rate or 0),
             100 * thresholds.named_correct,

@@ -55,6 +55,16 @@ def train(
             rich_help_panel=INPUTS,
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Run to start from: its weights take the place of the prior, under the same ridge, with its detector, "
+            "options and encoder. 'shipped' names the run that comes with kgvad. What it gains on held-out videos is "
+            "measured.",
+            rich_help_panel=INPUTS,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -184,6 +194,9 @@ def train(
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
     must_exist(captions, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
     must_exist(config, UsageError, "name a TOML or JSON file")
+    start = _start_folder(start)
+    if start is not None and config is not None:
+        raise UsageError("--from takes detector, options and recipe from a run", "leave out --config or --from")
 
     from kgvad.detector.registry import detector_names
     from kgvad.detector.training.options import parse_options
@@ -193,7 +206,8 @@ def train(
         raise UsageError(f"unknown detector {detector!r}", f"choose one of {', '.join(detector_names())}")
 
     from kgvad.detector.data.folder_dataset import FolderTools
-    from kgvad.detector.training.config import load_train_config
+    from kgvad.detector.run import Run, read_config
+    from kgvad.detector.training.config import load_train_config, with_start
     from kgvad.detector.training.distributed import ProcessGroup
     from kgvad.detector.training.inputs import Sources, find_training_data
     from kgvad.detector.training.seeds import Training, train_seeds
@@ -211,7 +225,11 @@ def train(
         "validation_share": validation_share,
         "patience": patience,
     }
-    chosen = load_train_config(config, {"detector": detector, "options": options, "recipe": recipe, "seed": seed})
+    given = {"detector": detector, "options": options, "recipe": recipe, "seed": seed}
+    if start is not None:
+        begin = read_config(start)
+        encoder, given = encoder or begin.encoder, with_start(given, begin)
+    chosen = load_train_config(config, given)
     with Session(dataset=dataset, features=features, anchors=anchors, run=run, device=device) as session:
         sources = Sources(
             session.features_root,
@@ -226,9 +244,24 @@ def train(
         tools = FolderTools(session.visual_encoder, session.text_encoder, lambda: session.graph)
         with ProcessGroup(session.device).main_process_first():
             data = find_training_data(session.dataset_ref, sources, chosen, tools)
-        training = Training(chosen, data, session.run_folder, session.device, overwrite, tensorboard, threshold_folds)
+        first = None if start is None else Run.load(start, session.device)
+        training = Training(
+            chosen, data, session.run_folder, session.device, overwrite, tensorboard, threshold_folds, first
+        )
         for folder in train_seeds(training, seeds, jobs):
             print(folder)
+
+
+def _start_folder(start: Path | None) -> Path | None:
+    """The folder that ``--from`` names."""
+    from kgvad.detector.shipped import UCF_ACTIONS
+    from kgvad.errors import RunError
+    from kgvad.given import must_exist
+
+    if start == Path("shipped") and not start.exists():
+        return UCF_ACTIONS
+    must_exist(start, RunError, "name a run, or 'shipped'")
+    return start
 
 
 def register(app: typer.Typer) -> None:
