@@ -130,6 +130,7 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
     _check_balance(data, len(videos), abnormal)
     _check_start(training)
     _log_missing(samples_by_category(truth, videos))
+    config = _as_many_steps(config, training.start, len(videos), abnormal)
     run_config = RunConfig(
         **config.model_dump(),
         dataset=data.dataset,
@@ -236,6 +237,23 @@ def _check_captions(detector: str, given: bool) -> None:
         raise UsageError(f"{detector} reads captions beside features", "name their store with --captions")
     if given and not reads:
         raise UsageError(f"{detector} does not read captions", "leave --captions out, or train anchor-fused")
+
+
+def _as_many_steps(config: TrainConfig, start: Run | None, videos: int, abnormal: int) -> TrainConfig:
+    """As many epochs as give the steps that the start took, where its number of epochs was not changed.
+
+    A few clips make one step an epoch, and a dozen steps leave the weights where they are.
+    """
+    if start is None or config.recipe.epochs != start.config.recipe.epochs:
+        return config
+    recipe = config.recipe
+
+    def steps(videos: int, abnormal: int) -> int:
+        return max(-(-(videos - abnormal) // recipe.normal_batch), -(-abnormal // recipe.abnormal_batch))
+
+    wanted = recipe.epochs * steps(start.config.videos, start.config.abnormal_videos)
+    epochs = max(recipe.epochs, -(-wanted // steps(videos, abnormal)))
+    return config.model_copy(update={"recipe": recipe.model_copy(update={"epochs": epochs})})
 
 
 def _check_start(training: Training) -> None:

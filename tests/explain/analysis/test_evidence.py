@@ -40,7 +40,7 @@ def scored(values, alignment=None, concepts=None):
     )
 
 
-def small_bank():
+def small_bank(joint=None):
     def concept(text):
         return SimpleNamespace(
             text=text, relation="cue", qid=None, property=None, path=(), path_text="", source="", fetched_at=None
@@ -51,6 +51,7 @@ def small_bank():
         normal=0,
         concepts=[concept(t) for t in ("calm", "a1", "a2", "a1", "b1")],
         concept_category=np.array([0, 1, 1, 1, 2]),
+        encoder=SimpleNamespace(joint=joint),
     )
 
 
@@ -112,6 +113,27 @@ def test_evidence_is_the_rise_above_the_rest_and_above_normal():
     assert cited[0].rise == pytest.approx(0.3, abs=1e-4)
     assert (cited[0].inside, cited[0].outside) == (0.5, 0.1)
     assert [e.contribution for e in cited] == pytest.approx([0.3 / 0.35, 0.05 / 0.35], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("joint", "inside", "cited"),
+    [
+        (None, [0.26, 0.26], ["a1", "a2"]),
+        (None, [0.26, 0.24], ["a1"]),  # not similar enough
+        ("clip", [0.24, 0.21], ["a1", "a2"]),
+        ("clip", [0.24, 0.19], ["a1"]),
+    ],
+)
+def test_a_concept_is_cited_only_above_a_least_similarity_and_rise(joint, inside, cited):
+    def cite(outside):
+        concepts = [[0, outside, outside, 0, 0], [0, *inside, 0, 0], [0, outside, outside, 0, 0]]
+        given = scored([0, 1, 0], concepts=concepts)
+        event, bank_ = event_of(given), small_bank(joint)
+        change = concept_rises(given, bank_, event, outside_events(given, [event]))
+        return [e.concept for e in evidence_for(bank_, change, "A", {})]
+
+    assert cite(0.1) == cited
+    assert cite(0.255 if joint is None else 0.235) == []  # hardly rises
 
 
 def test_concepts_that_fall_are_never_cited():
