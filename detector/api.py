@@ -256,6 +256,16 @@ class Detector(nn.Module, ABC):
                 self.register_buffer(f"{name}_scale", torch.ones(()))
             self.register_forward_pre_hook(_standardise_input)
 
+    def start_from(self, other: Detector) -> None:
+        """Start at the weights of another trained detector, and let training move away from them only for a reason.
+
+        Raises
+        ------
+        UsageError
+            This detector has no such training, or ``other`` does not fit.
+        """
+        raise UsageError(f"{self.name} cannot start from a trained run", "leave out --from, or train additive")
+
     def fit_input(self, kind: Literal["features", "captions"], videos: Sequence[Tensor]) -> list[Tensor]:
         """Estimate the mean and the standard deviation of the training videos; return the videos standardised.
 

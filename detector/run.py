@@ -6,7 +6,8 @@ anchors.safetensors   its anchor bank, if any
 history.jsonl         one line per epoch
 resume.safetensors    only while training is unfinished
 metrics.json          written by ``kgvad evaluate``
-thresholds.json       onset threshold measured on held-out training videos, if any
+thresholds.json       thresholds measured on held-out training videos, if any
+start.json            what starting from another run gains on held-out training videos, if it did
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from torch import Tensor
 from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.api import Detector, Problem, Recipe
 from kgvad.detector.registry import build, check_options, detector_class
+from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import RunError, UsageError
 from kgvad.files import DAMAGED, check_version, read_json, sha256
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.safetensors", "history.jsonl"
 RESUME, METRICS, THRESHOLDS = "resume.safetensors", "metrics.json", "thresholds.json"
+START = "start.json"
 VERSION: Final = 3  # of config.json
 
 
@@ -123,21 +126,9 @@ class RunConfig(TrainConfig):
     caption_encoder: str | None = Field(default=None, description="Text encoder of the captions.")
     captions_fingerprint: str | None = None
     bank_fingerprint: str | None = None
+    start_fingerprint: str | None = Field(default=None, description="Of the run that the training started from.")
     videos: int = Field(description="Number of training videos.")
     abnormal_videos: int
-
-
-class RunThresholds(BaseModel):
-    """What held-out folds of the training videos say about the onset threshold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: Literal[1] = 1
-    onset: float = Field(gt=0, le=1, description="Score at which an event starts.")
-    false_alarm_rate: float = Field(ge=0, le=1, description="Share of held-out normal videos with a higher score.")
-    miss_rate: float = Field(ge=0, le=1, description="Share of held-out abnormal videos without a higher score.")
-    normal_videos: int = Field(ge=0, description="Held-out normal videos.")
-    abnormal_videos: int = Field(ge=0, description="Held-out abnormal videos.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +148,7 @@ class Run:
     fingerprint
         SHA-256 of its parameters, first 16 digits.
     thresholds
-        Onset threshold from held-out training videos, or ``None``.
+        Measured on held-out training videos, or ``None``.
     """
 
     folder: Path

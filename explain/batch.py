@@ -16,6 +16,7 @@ from kgvad.console import track
 from kgvad.errors import KgvadError, UsageError
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.rendering.render import Renderer
+from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.rendering.writers import write_views
 from kgvad.explain.report import Report
 from kgvad.explain.scorers.score_files import ScoreFileScorer, score_files
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 ALWAYS = ("html", "json")  # written whatever else is asked for: the index links to the pages
 INDEX, STATE = "index.html", "index.json"
+OF_ONE_VIDEO = ("limitation_all_abnormal", "limitation_short_video", "limitation_excluded")  # not on the index
 
 
 class Entry(BaseModel):
@@ -44,9 +46,11 @@ class Entry(BaseModel):
     abnormal_s: float | None = None
     highest_score: float | None = None
     first_s: float | None = None  # start of the first event
-    category: str | None = None  # of the strongest event
+    category: str | None = None  # that matches the strongest event best
     category_text: str | None = None
-    hint: bool = False
+    verdict: str | None = None  # the category in words: named, unclear or unknown
+    comparable: bool = False  # whether the scores may be compared with those of other videos
+    limitations: list[str] = []  # sentences
 
 
 class State(BaseModel):
@@ -158,7 +162,7 @@ def _one(
         reason = f"{path} failed unexpectedly ({type(error).__name__}: {' '.join(str(error).split())})"
         logger.warning(reason)
         return Entry(video=printable(name), sha256=digest, reason=printable(reason))
-    return _entry(name, page, digest, report)
+    return _entry(name, page, digest, with_sentences(report, renderer.phrases))
 
 
 def printable(text: str) -> str:
@@ -207,7 +211,11 @@ def _entry(name: str, page: str, digest: str, report: Report) -> Entry:
         first_s=report.events[0].start_s if report.events else None,
         category=category.name if category else None,
         category_text=category.text if category else None,
-        hint=report.method.names_categories == "hint",
+        verdict=None
+        if top is None
+        else next(s.text for s in report.sentences if s.place == f"event/{top.number}/category"),
+        comparable=report.method.trained,
+        limitations=[s.text for s in report.sentences if s.place == "limitations" and s.key not in OF_ONE_VIDEO],
     )
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import ReportError
 from kgvad.files import reading
 
@@ -48,6 +49,8 @@ class Detection(ReportPart):
     offset: Share  # score below which it ends
     merge_gap_s: Seconds  # events at most this far apart are one
     min_duration_s: Seconds  # shorter events are dropped
+    category_margin: Share  # lead over the runner-up, in probability, at which a category is named
+    held_out: RunThresholds | None = None  # what the run's held-out training videos say about its thresholds
     calibrated_on: int = 0  # normal videos that set the thresholds; 0: built-in thresholds
     false_alarms_per_hour: float | None = None  # accepted in the calibration
 
@@ -125,7 +128,6 @@ class Evidence(ReportPart):
     path_text: str | None = None
     source: str | None = None
     fetched_at: str | None = None
-    basis: Literal["alignment", "actions"]  # compared with the video, or with the recognised actions
     inside: float  # mean similarity during the event
     outside: float | None = None  # mean similarity in the rest of the video
     normal: float | None = None  # mean rise of the Normal concepts during the event
@@ -204,13 +206,13 @@ class Event(ReportPart):
     outside_score: Share | None  # median score outside all events; None where the events fill the video
     confidence: Confidence
     categories: tuple[CategoryShare, ...] = ()  # most likely first; empty where nothing is known
+    category_clear: bool | None = None  # whether the first leads by detection.category_margin; None without categories
     severity: Severity | None = None
     evidence: tuple[Evidence, ...] = ()
     contributions: tuple[Contribution, ...] = ()  # those for the first category first
     contrast: Contrast | None = None
     similar: tuple[Similar, ...] = ()
     actions: tuple[Action, ...] = ()
-    hints: tuple[Evidence, ...] = ()
     key_frames: tuple[KeyFrame, ...] = ()
     clip: str | None = None  # file, relative to the report
     caption: str | None = None  # given caption at the peak
@@ -256,7 +258,9 @@ LimitationKey = Literal[
     "pixels_only",
     "hint_only",
     "no_alignment",
+    "misses",
     "not_probabilities",
+    "captions_only",
     "scores_unknown",
     "built_in_thresholds",
     "all_abnormal",

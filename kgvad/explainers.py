@@ -90,9 +90,7 @@ def build_explainer(session: Session, request: ExplainRequest, thresholds: Thres
     texts = category_texts(session)  # an unknown dataset is reported before any model is loaded
     recogniser = None
     if request.actions and request.stride == SNIPPET:  # it needs every frame to see movement
-        recogniser = ActionRecogniser(
-            session.bank, lambda bank: session.text_encoder(bank.encoder.source), session.device
-        )
+        recogniser = ActionRecogniser(session.device)
     return Explainer(
         scorer=choose_scorer(session, request),
         thresholds=thresholds or Thresholds(),

@@ -35,7 +35,7 @@ LAYERS = {
         {"rdf", "draw", "stats", "datasets"},
     ],
     "detector": [
-        {"api"},
+        {"api", "thresholds"},
         {"registry"},
         {"data"},
         {"run"},

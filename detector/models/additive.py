@@ -180,21 +180,24 @@ class Additive(Detector):
         return found
 
     @torch.no_grad()
-    def start_from(self, other: Additive) -> None:
+    def start_from(self, other: Detector) -> None:
         """Start at the weights of ``other`` and shrink towards them; categories it lacks keep the prior from text.
 
         Raises
         ------
         UsageError
-            ``other`` reads other columns.
+            ``other`` is another kind of detector, or reads other columns.
         """
+        if not isinstance(other, Additive):
+            raise UsageError(f"additive cannot start from a run of {other.name}", "name a run of additive with --from")
         if other.problem.columns != self.problem.columns:
             raise UsageError("the run to start from reads other feature columns", "extract the same kind of features")
-        own, theirs = self.problem.categories, other.problem.categories
+        own = self.problem.categories
+        theirs = {letters(other.problem.categories[index]): column for column, index in enumerate(other.named)}
         for mine, index in enumerate(self.named):
-            if own[index] not in theirs or theirs.index(own[index]) not in other.named:
+            column = theirs.get(letters(own[index]))
+            if column is None:
                 continue
-            column = other.named.index(theirs.index(own[index]))
             for name in ("category_local", "category_video"):
                 getattr(self, f"{name}_target")[:, mine] = getattr(other, f"{name}_weight")[:, column]
             self.category_bias[mine] = other.category_bias[column]
@@ -228,6 +231,11 @@ class Additive(Detector):
     def _distance(self, name: str) -> Tensor:
         difference: Tensor = getattr(self, f"{name}_weight") - getattr(self, f"{name}_target")
         return difference.square().sum()
+
+
+def letters(category: str) -> str:
+    """Name of a category without case, spaces and signs: ``Road accidents`` is ``RoadAccidents``."""
+    return "".join(char for char in category.casefold() if char.isalnum())
 
 
 def standardise_columns(features: Tensor) -> Tensor:

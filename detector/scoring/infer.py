@@ -122,7 +122,7 @@ def _origin(run: Run, entry: VideoEntry, *, names_categories: bool) -> Origin:
         run_fingerprint=run.fingerprint,
         bank=None if run.bank is None else str(run.folder / "anchors.safetensors"),
         bank_fingerprint=config.bank_fingerprint,
-        onset=None if run.thresholds is None else run.thresholds.onset,
+        thresholds=run.thresholds,
         notes=[*notes, *assumptions(entry)],
     )
 

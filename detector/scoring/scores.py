@@ -9,17 +9,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kgvad.detector.data.clock import VideoClock
 from kgvad.detector.scoring.formats import codec_for
 from kgvad.detector.scoring.formats.json_format import REMEDY
 from kgvad.detector.scoring.score_checks import as_array, check
 from kgvad.detector.scoring.score_spans import CLOCKS, spans_of
+from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import ScoresError
 from kgvad.files import check_version, reading
 
@@ -43,7 +44,7 @@ class Origin(BaseModel):
     run_fingerprint: str | None = None
     bank: str | None = None  # file of the anchor bank
     bank_fingerprint: str | None = None
-    onset: Annotated[float, Field(gt=0, le=1)] | None = None  # score at which an event starts, measured in training
+    thresholds: RunThresholds | None = None  # of the run, measured on held-out training videos
     notes: list[str] = []  # sentences that a reader of the report should know
 
 

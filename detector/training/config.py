@@ -64,6 +64,27 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any], preset: s
     return config
 
 
+def with_start(given: Mapping[str, Any], start: TrainConfig) -> dict[str, Any]:
+    """What the command line gave, with the detector, the options and the recipe of the run to start from behind it.
+
+    Raises
+    ------
+    UsageError
+        Another detector was given.
+    """
+    if given["detector"] not in (None, start.detector):
+        raise UsageError(
+            f"{given['detector']} cannot start from a run of {start.detector}", "leave out --detector or --from"
+        )
+    recipe = {name: value for name, value in given["recipe"].items() if value is not None}
+    return {
+        **given,
+        "detector": start.detector,
+        "options": merged(start.options, given["options"]),
+        "recipe": start.recipe.model_dump(exclude={"patience"}) | recipe,
+    }
+
+
 def _read(path: Path) -> dict[str, Any]:
     remedy = "correct the file"
     try:

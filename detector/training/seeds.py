@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +17,23 @@ from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import TrainingSample, load_samples
 from kgvad.detector.registry import detector_class
-from kgvad.detector.run import Run, RunConfig, TrainConfig
+from kgvad.detector.run import START, Run, RunConfig, TrainConfig
 from kgvad.detector.training.caption_words import words_of_captions
 from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.exemplars import write_exemplars
 from kgvad.detector.training.inputs import TrainingData
 from kgvad.detector.training.process_pool import run_in_parallel
+from kgvad.detector.training.start import measure_gain, save_gain
 from kgvad.detector.training.tensorboard import TensorBoardLogger
-from kgvad.detector.training.thresholds import FOLDS, SMALL_SET, measure_thresholds, save_thresholds
+from kgvad.detector.training.thresholds import (
+    FOLDS,
+    SMALL_SET,
+    assign_folds,
+    held_out_videos,
+    hold_out,
+    measure_thresholds,
+    save_thresholds,
+)
 from kgvad.detector.training.trainer import Trainer
 from kgvad.errors import FeatureError, UsageError
 
@@ -50,6 +61,8 @@ class Training:
     threshold_folds
         Folds of training videos that are held out in turn to measure the onset threshold; 0: none. ``None``: a few
         where the training set is small.
+    start
+        Run whose weights the training starts from and is drawn to.
     """
 
     config: TrainConfig
@@ -59,6 +72,7 @@ class Training:
     overwrite: bool = False
     tensorboard: bool = False
     threshold_folds: int | None = None
+    start: Run | None = None
 
 
 def train_seeds(training: Training, count: int = 1, jobs: int = 1) -> Iterator[Path]:
@@ -113,8 +127,10 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
         missing = len(set(data.store.ids()).intersection(train).difference(resampled))
         logger.info(f"{missing} training videos have no captions of their length in {captions.root} and are left out")
     _check_balance(data, len(videos), abnormal)
+    _check_start(training)
     _log_missing(samples_by_category(truth, videos))
-    return samples, run_config(training, samples)
+    config = _as_many_steps(config, training.start, len(videos), abnormal)
+    return samples, run_config(replace(training, config=config), samples)
 
 
 def run_config(training: Training, samples: Sequence[TrainingSample]) -> RunConfig:
@@ -134,6 +150,7 @@ def run_config(training: Training, samples: Sequence[TrainingSample]) -> RunConf
         caption_encoder=None if captions is None else captions.manifest.encoder,
         captions_fingerprint=None if captions is None else captions.fingerprint,
         bank_fingerprint=None if bank is None else bank.fingerprint,
+        start_fingerprint=None if training.start is None else training.start.fingerprint,
         videos=len({sample.video for sample in samples}),
         abnormal_videos=len({sample.video for sample in samples if not sample.target[data.normal]}),
     )
@@ -146,7 +163,7 @@ def train_part(training: Training, part: Sequence[TrainingSample], folder: Path)
     """Train on some of the training videos, without exemplars and thresholds."""
     data, config = training.data, run_config(training, part)
     trainer = Trainer(part, config, folder, bank=data.bank, text_encoder=data.text_encoder, device=training.device)
-    return trainer.fit()
+    return trainer.fit(training.start)
 
 
 def samples_by_category(truth: Truth, videos: set[str]) -> dict[str, int]:
@@ -172,23 +189,42 @@ def _train_seed(
         overwrite=training.overwrite,
         callbacks=[TensorBoardLogger(folder)] if training.tensorboard else [],
     )
-    run = trainer.fit()
+    run = trainer.fit(training.start)
     if ProcessGroup(training.device).is_main:
         write_exemplars(run, data.store, data.truth)
-        _measure_thresholds(training, samples, run)
+        _measure(training, samples, run)
 
 
-def _measure_thresholds(training: Training, samples: Sequence[TrainingSample], run: Run) -> None:
-    folds = training.threshold_folds
+def _measure(training: Training, samples: Sequence[TrainingSample], run: Run) -> None:
+    """Thresholds of the run and the gain over its start, from held-out folds, where they are not measured yet."""
+    folds, start, normal = training.threshold_folds, training.start, run.config.normal
     if folds is None:
         folds = FOLDS if run.config.videos <= SMALL_SET else 0
-    if not folds or run.thresholds is not None or ProcessGroup(training.device).world_size > 1:
+    gain_missing = start is not None and not (run.folder / START).is_file()
+    if ProcessGroup(training.device).world_size > 1 or (run.thresholds is not None and not gain_missing):
+        return
+    fold_of = assign_folds(samples, normal, folds, run.config.seed) if folds else None
+    if fold_of is None:
+        if gain_missing:
+            logger.info("what starting from a run gains was not measured: give --threshold-folds 4")
         return
 
-    own = replace(training, config=training.config.model_copy(update={"seed": run.config.seed}))
-    found = measure_thresholds(samples, run.config.normal, partial(train_part, own), folds=folds, seed=run.config.seed)
-    if found is not None:
-        save_thresholds(run, found)
+    config = training.config.model_copy(update={"seed": run.config.seed, "recipe": run.config.recipe})
+    own = replace(training, config=config)
+    trained = dict(held_out_videos(samples, fold_of, partial(train_part, own)))
+    if run.thresholds is None:
+        save_thresholds(run, measure_thresholds(list(trained.values()), normal))
+    if start is not None and gain_missing:
+        prior = dict(held_out_videos(samples, fold_of, partial(train_part, replace(own, start=None))))
+        started = {sample.video: hold_out(_with_categories(start, run), sample) for sample in samples}
+        save_gain(run, measure_gain(start, normal, started, prior, trained))
+
+
+def _with_categories(start: Run, run: Run) -> Run:
+    """``start`` as a run with the categories of ``run``, untrained: what starting from it gives before training."""
+    detector = copy.deepcopy(run.detector)
+    detector.start_from(start.detector)
+    return dataclasses.replace(run, detector=detector.eval())
 
 
 def _train_in_worker(task: tuple[Training, int, Path]) -> None:
@@ -204,6 +240,33 @@ def _check_captions(detector: str, given: bool) -> None:
         raise UsageError(f"{detector} reads captions beside features", "name their store with --captions")
     if given and not reads:
         raise UsageError(f"{detector} does not read captions", "leave --captions out, or train anchor-fused")
+
+
+def _as_many_steps(config: TrainConfig, start: Run | None, videos: int, abnormal: int) -> TrainConfig:
+    """As many epochs as give the steps that the start took, where its number of epochs was not changed.
+
+    A few clips make one step an epoch, and a dozen steps leave the weights where they are.
+    """
+    if start is None or config.recipe.epochs != start.config.recipe.epochs:
+        return config
+    recipe = config.recipe
+
+    def steps(videos: int, abnormal: int) -> int:
+        return max(-(-(videos - abnormal) // recipe.normal_batch), -(-abnormal // recipe.abnormal_batch))
+
+    wanted = recipe.epochs * steps(start.config.videos, start.config.abnormal_videos)
+    epochs = max(recipe.epochs, -(-wanted // steps(videos, abnormal)))
+    return config.model_copy(update={"recipe": recipe.model_copy(update={"epochs": epochs})})
+
+
+def _check_start(training: Training) -> None:
+    """The start reads the same features."""
+    start, store = training.start, training.data.store
+    if start is not None and start.config.features_fingerprint != store.fingerprint:
+        raise FeatureError(
+            f"{start.folder.name} reads {start.config.encoder} features made otherwise than {store.root}",
+            f"extract the videos with: kgvad extract VIDEOS --encoder {start.config.encoder}",
+        )
 
 
 def _check_balance(data: TrainingData, videos: int, abnormal: int) -> None:

@@ -1,18 +1,22 @@
-"""The onset threshold of a run, measured on training videos that were held out, fold by fold."""
+"""Thresholds of a run for events and categories, measured on training videos that were held out, fold by fold."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from kgvad.detector.data.samples import TrainingSample
-from kgvad.detector.run import THRESHOLDS, Run, RunThresholds
+from kgvad.detector.run import THRESHOLDS, Run
 from kgvad.detector.scoring.infer import infer
+from kgvad.detector.thresholds import RunThresholds
 from kgvad.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -22,57 +26,94 @@ SMALL_SET = (
     300  # videos; larger sets are cross-validated only on request, because it takes as long as `folds` trainings
 )
 FOLDS = 4
+NAMED_CORRECT = 0.5  # share of the named categories that must be correct
+MARGINS = np.round(np.arange(0, 1.001, 0.05), 2)  # candidates for the lead at which a category is named
+FEWEST_NAMED = 10  # held-out videos on which the share of correct names is measured
 
 TrainFold = Callable[[Sequence[TrainingSample], Path], Run]
 
 
+@dataclass(frozen=True, eq=False)
+class HeldOutVideo:
+    """What a run that was not trained on a video says about it.
+
+    Attributes
+    ----------
+    target
+        float32 [C], 1 for the labels of the video.
+    highest
+        Highest anomaly score.
+    category_logits
+        Alignment [C], averaged over the snippets with the scores as weights; ``None`` where the run names none.
+    """
+
+    target: NDArray[np.float32]
+    highest: float
+    category_logits: NDArray[np.float64] | None
+
+
 def measure_thresholds(
-    samples: Sequence[TrainingSample],
-    normal: int,
-    train: TrainFold,
-    *,
-    folds: int = FOLDS,
-    false_alarm_rate: float = FALSE_ALARM_RATE,
-    seed: int = 0,
-) -> RunThresholds | None:
-    """Train on all folds but one, score the one that is left out, and choose the threshold on all held-out videos.
+    held_out: Sequence[HeldOutVideo], normal: int, false_alarm_rate: float = FALSE_ALARM_RATE
+) -> RunThresholds:
+    """Choose the thresholds of a run.
+
+    Parameters
+    ----------
+    held_out
+        Videos that were scored by runs that were not trained on them.
+    normal
+        Index of Normal.
+    false_alarm_rate
+        Share of the normal videos whose highest score may reach the onset threshold.
+    """
+    is_normal = np.array([bool(video.target[normal]) for video in held_out])
+    highest = np.array([video.highest for video in held_out])
+    found = choose_threshold(highest[is_normal], highest[~is_normal], false_alarm_rate)
+    abnormal = [video for video in held_out if not video.target[normal]]
+    logits = [video.category_logits for video in abnormal if video.category_logits is not None]
+    if len(logits) < len(abnormal):
+        return found
+    targets = np.stack([video.target for video in abnormal])
+    return choose_category_margin(found, np.delete(np.stack(logits), normal, 1), np.delete(targets, normal, 1) > 0)
+
+
+def held_out_videos(
+    samples: Sequence[TrainingSample], fold_of: Mapping[str, int], train: TrainFold
+) -> Iterator[tuple[str, HeldOutVideo]]:
+    """Train once for each fold, and yield name and result of every video of the fold; of crops, the highest score.
 
     Parameters
     ----------
     samples
-        Training videos; crops of a video stay in one fold.
-    normal
-        Index of Normal.
+        Training videos.
+    fold_of
+        Fold of each video (:func:`assign_folds`).
     train
         Trains on some of the samples into a folder.
-    folds
-        Number of folds; fewer where a kind of video is rarer.
-    false_alarm_rate
-        Share of held-out normal videos whose highest score may reach the threshold.
-    seed
-        Of the assignment of videos to folds.
-
-    Returns
-    -------
-    RunThresholds or None
-        ``None`` where there are fewer than two normal or two abnormal videos.
     """
-    fold_of = assign_folds(samples, normal, folds, seed)
-    if fold_of is None:
-        return None
-    highest: dict[bool, dict[str, float]] = {True: {}, False: {}}
+    numbers = sorted(set(fold_of.values()))
     with tempfile.TemporaryDirectory(prefix="kgvad-folds-") as folder:
-        for fold in sorted(set(fold_of.values())):
-            logger.info("held-out fold %d of %d, for the onset threshold", fold + 1, len(set(fold_of.values())))
+        for fold in numbers:
+            logger.info("held-out fold %d of %d, for thresholds and held-out figures", fold + 1, len(numbers))
             run = train([sample for sample in samples if fold_of[sample.video] != fold], Path(folder, str(fold)))
+            found: dict[str, HeldOutVideo] = {}
             for sample in samples:
                 if fold_of[sample.video] == fold:
-                    found = float(infer(run.detector, sample.features, sample.captions)["scores"].max())
-                    group = highest[bool(sample.target[normal])]
-                    group[sample.video] = max(group.get(sample.video, 0.0), found)
-    return choose_threshold(
-        np.array(list(highest[True].values())), np.array(list(highest[False].values())), false_alarm_rate
-    )
+                    video = hold_out(run, sample)
+                    known = found.get(sample.video)
+                    if known is None or video.highest > known.highest:
+                        found[sample.video] = video
+            yield from found.items()
+
+
+def hold_out(run: Run, sample: TrainingSample) -> HeldOutVideo:
+    """What ``run`` says about a video that it was not trained on."""
+    result = infer(run.detector, sample.features, sample.captions)
+    scores, alignment = result["scores"], result.get("alignment")
+    logits = None
+    if alignment is not None:
+        logits = np.average(alignment.astype(np.float64), axis=0, weights=scores.astype(np.float64) + 1e-6)
+    return HeldOutVideo(sample.target, float(scores.max()), logits)
 
 
 def choose_threshold(
@@ -98,8 +139,58 @@ def choose_threshold(
     )
 
 
-def assign_folds(samples: Sequence[TrainingSample], normal: int, folds: int, seed: int) -> dict[str, int] | None:
-    """Fold of each video, normal and abnormal videos spread evenly; ``None`` where there are too few."""
+def choose_category_margin(
+    thresholds: RunThresholds, logits: NDArray[np.float64], targets: NDArray[np.bool_]
+) -> RunThresholds:
+    """``thresholds`` with the temperature of the categories, and the lead at which a category is named.
+
+    The temperature minimises the cross-entropy (Guo et al. 2017, On Calibration of Modern Neural Networks). The lead is
+    the smallest at which at least :data:`NAMED_CORRECT` of the named categories are correct. Nothing is added where
+    there is one category only, or too few videos.
+
+    Parameters
+    ----------
+    logits
+        float64 [N, K] of held-out abnormal videos over the K categories without Normal.
+    targets
+        bool [N, K].
+    """
+    if logits.shape[1] < 2 or len(logits) < FEWEST_NAMED:
+        return thresholds
+    share = targets / np.maximum(targets.sum(1, keepdims=True), 1)
+
+    def cross_entropy(log_temperature: float) -> float:
+        return -float((share * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(1).mean())
+
+    temperature = float(np.exp(minimize_scalar(cross_entropy, bounds=(-3, 3), method="bounded").x))
+    probability = softmax(logits / temperature, axis=1)
+    ordered = np.sort(probability, axis=1)
+    lead = ordered[:, -1] - ordered[:, -2]
+    correct = targets[np.arange(len(logits)), probability.argmax(1)]
+    margin, named = 1.0, np.zeros(len(lead), bool)  # where no lead makes names reliable, none is given
+    for candidate in MARGINS:
+        reached = lead >= candidate
+        if reached.sum() < FEWEST_NAMED:
+            break
+        if correct[reached].mean() >= NAMED_CORRECT:
+            margin, named = float(candidate), reached
+            break
+    update = {
+        "temperature": round(temperature, 4),
+        "category_margin": margin,
+        "named_rate": round(float(named.mean()), 4),
+        "named_correct": round(float(correct[named].mean()), 4) if named.any() else None,
+    }
+    return thresholds.model_copy(update=update)
+
+
+def assign_folds(
+    samples: Sequence[TrainingSample], normal: int, folds: int, seed: int, twins: Mapping[str, str] | None = None
+) -> dict[str, int] | None:
+    """Fold of each video, normal and abnormal videos spread evenly; ``None`` where there are fewer than two of a kind.
+
+    ``twins`` maps a video to an identical one whose fold it shares. Fewer folds are made where a kind is rarer.
+    """
     random = np.random.default_rng([seed, 1])
     groups = []
     for is_normal in (True, False):
@@ -111,7 +202,7 @@ def assign_folds(samples: Sequence[TrainingSample], normal: int, folds: int, see
     for videos in groups:
         for index, video in enumerate(random.permutation(videos).tolist()):
             fold_of[video] = index % folds
-    return fold_of
+    return fold_of | {video: fold_of[twin] for video, twin in (twins or {}).items() if video in fold_of}
 
 
 def save_thresholds(run: Run, thresholds: RunThresholds) -> None:
@@ -125,3 +216,10 @@ def save_thresholds(run: Run, thresholds: RunThresholds) -> None:
         100 * thresholds.miss_rate,
         thresholds.abnormal_videos,
     )
+    if thresholds.category_margin is not None and thresholds.named_correct is not None:
+        logger.info(
+            "a category is named from a lead of %.2f: in %.0f %% of held-out abnormal videos, %.0f %% correctly",
+            thresholds.category_margin,
+            100 * (thresholds.named_rate or 0),
+            100 * thresholds.named_correct,
+        )

@@ -28,6 +28,7 @@ from kgvad.detector.run import (
     METRICS,
     MODEL,
     RESUME,
+    START,
     THRESHOLDS,
     Run,
     RunConfig,
@@ -97,8 +98,13 @@ class Trainer:
         self._callbacks = list(callbacks) if self._group.is_main else []
         self._samples = list(samples)
 
-    def fit(self) -> Run:
+    def fit(self, start: Run | None = None) -> Run:
         """Train to the end, from the last checkpoint if there is one; a finished run is returned as it is.
+
+        Parameters
+        ----------
+        start
+            Run whose weights the training starts from and is drawn to; the configuration names its fingerprint.
 
         Raises
         ------
@@ -119,17 +125,19 @@ class Trainer:
             return run
         cuda = [torch.device(group.device)] if group.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
-            self._train()
+            self._train(start)
         group.barrier()
         return Run.load(self.folder, group.device)
 
-    def _train(self) -> None:
+    def _train(self, start: Run | None) -> None:
         config, recipe, group = self.config, self.config.recipe, self._group
         samples, early_stopping = self._samples, list[Callback]()
         if recipe.validation_share:
             samples, held_out = split_videos(samples, config.normal, recipe.validation_share, config.seed)
             early_stopping = [EarlyStopping(held_out, config.normal, recipe.patience)]
         detector = self._build(samples)
+        if start is not None:
+            detector.start_from(start.detector)
         optimiser = torch.optim.AdamW(
             [p for p in detector.parameters() if p.requires_grad],
             lr=recipe.learning_rate,
@@ -337,6 +345,7 @@ def is_finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
         HISTORY,
         METRICS,
         THRESHOLDS,
+        START,
         ANCHORS,
         CONFIG,
     ):  # the config last: a kill leaves a visible run

@@ -9,12 +9,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import softmax
 
 from kgvad.detector.scoring.scores import Scores
+from kgvad.detector.thresholds import RunThresholds
 from kgvad.explain.analysis.analyse import AnalysedEvent, Analysis
-from kgvad.explain.analysis.events import Calibration, EventSpan
-from kgvad.explain.analysis.evidence import temperature
+from kgvad.explain.analysis.category import category_margin, is_clear
+from kgvad.explain.analysis.events import PIXELS_HELD_OUT, Calibration, EventRule, EventSpan, default_rule
+from kgvad.explain.analysis.evidence import snippet_shares, temperature
 from kgvad.explain.analysis.severity import severity_of
 from kgvad.explain.report import (
     Action,
@@ -23,7 +24,6 @@ from kgvad.explain.report import (
     Curve,
     Detection,
     Event,
-    Evidence,
     Knowledge,
     LimitationKey,
     Method,
@@ -47,14 +47,6 @@ MAX_CATEGORIES = 3  # reported for an event
 
 
 @dataclass(frozen=True)
-class ActionFindings:
-    """What the action recogniser found for one event, and the concepts nearest to it."""
-
-    actions: tuple[Action, ...] = ()
-    hints: tuple[Evidence, ...] = ()
-
-
-@dataclass(frozen=True)
 class ReportFacts:
     """Facts for the report that come neither from the scores nor from the analysis.
 
@@ -65,7 +57,7 @@ class ReportFacts:
     calibration
         Footage that the thresholds were set on.
     actions
-        Recognised actions and hints by event number, from 1.
+        Recognised actions by event number, from 1.
     action_recogniser
         Name of the action recogniser, where one was applied.
     created
@@ -74,7 +66,7 @@ class ReportFacts:
 
     sha256: str | None = None
     calibration: Calibration | None = None
-    actions: Mapping[int, ActionFindings] | None = None
+    actions: Mapping[int, tuple[Action, ...]] | None = None
     action_recogniser: str | None = None
     created: datetime | None = None
 
@@ -86,7 +78,7 @@ def build_report(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts | N
     variable_rate = info is not None and info.variable_rate
     duration = max(0.0 if variable_rate else scores.frame_count / scores.fps, float(times[-1, 1]))
     events = tuple(
-        _event(scored, analysis, event, number, (facts.actions or {}).get(number, ActionFindings()))
+        _event(scored, analysis, event, number, (facts.actions or {}).get(number, ()))
         for number, event in enumerate(analysis.events, 1)
     )
     return Report(
@@ -131,8 +123,11 @@ def _summary(scored: ScoredVideo, analysis: Analysis, events: tuple[Event, ...],
     )
 
 
-def _event(scored: ScoredVideo, analysis: Analysis, event: AnalysedEvent, number: int, found: ActionFindings) -> Event:
-    span, outside = event.span, analysis.outside_score
+def _event(
+    scored: ScoredVideo, analysis: Analysis, event: AnalysedEvent, number: int, actions: tuple[Action, ...]
+) -> Event:
+    span, outside, origin = event.span, analysis.outside_score, scored.scores.origin
+    clear = is_clear(event.categories, category_margin(origin))
     return Event(
         number=number,
         start_s=_seconds(span.start_s),
@@ -143,15 +138,15 @@ def _event(scored: ScoredVideo, analysis: Analysis, event: AnalysedEvent, number
         peak_score=_share(span.peak),
         mean_score=_share(span.mean),
         outside_score=None if outside is None else _share(outside),
-        confidence=confidence(span, outside, scored.scores.origin.trained),
+        confidence=confidence(span, outside, origin.trained),
         categories=event.categories[:MAX_CATEGORIES],
-        severity=_severity(event),
+        category_clear=clear,
+        severity=_severity(event.categories[0].name) if clear and origin.names_categories == "yes" else None,
         evidence=event.evidence,
         contributions=event.contributions,
         contrast=event.contrast,
         similar=event.similar,
-        actions=found.actions,
-        hints=found.hints,
+        actions=actions,
         key_frames=event.key_frames,
         caption=event.caption,
     )
@@ -170,11 +165,9 @@ def confidence(span: EventSpan, outside_score: float | None, trained: bool) -> C
     )
 
 
-def _severity(event: AnalysedEvent) -> Severity | None:
-    if not event.categories:
-        return None
-    level = severity_of(event.categories[0].name)
-    return None if level is None else Severity(level=level, category=event.categories[0].name)
+def _severity(category: str) -> Severity | None:
+    level = severity_of(category)
+    return None if level is None else Severity(level=level, category=category)
 
 
 def _method(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts) -> Method:
@@ -196,12 +189,23 @@ def _method(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts) -> Meth
             offset=_share(rule.offset),
             merge_gap_s=rule.merge_gap_s,
             min_duration_s=rule.min_duration_s,
+            category_margin=_share(category_margin(origin)),
+            held_out=_held_out(scored.scores, rule),
             calibrated_on=0 if facts.calibration is None else facts.calibration.videos,
             false_alarms_per_hour=None if facts.calibration is None else facts.calibration.false_alarms_per_hour,
         ),
         knowledge=None if scored.bank is None else _knowledge(scored.bank),
         notes=tuple(plain(note) for note in origin.notes),
     )
+
+
+def _held_out(scores: Scores, rule: EventRule) -> RunThresholds | None:
+    """What was measured on held-out videos, where events are found by the rule that was measured."""
+    origin = scores.origin
+    if origin.scorer == "training-free" and origin.names_categories == "no":
+        return PIXELS_HELD_OUT if rule == default_rule(origin, scores.scores) else None
+    found = origin.thresholds
+    return found if found is not None and abs(found.onset - rule.onset) < 1e-6 else None
 
 
 def _knowledge(bank: AnchorBank) -> Knowledge:
@@ -218,7 +222,7 @@ def _knowledge(bank: AnchorBank) -> Knowledge:
 def _category_curves(scores: Scores) -> CategoryCurves | None:
     if scores.alignment is None or scores.categories is None or scores.origin.names_categories == "no":
         return None
-    share = softmax(scores.alignment.astype(np.float64) / temperature(scores.alignment), axis=1)
+    share = snippet_shares(scores.alignment.astype(np.float64), scores.normal, temperature(scores))
     return CategoryCurves(
         categories=tuple(plain(name) for name in scores.categories),
         shares=tuple(tuple(_share(value, 3) for value in column) for column in share.T),
@@ -240,7 +244,9 @@ def _limitations(
     if origin.scorer == "unknown":
         found.append("scores_unknown")
     if not origin.trained:
-        found.append("not_probabilities")
+        found.append("not_probabilities" if scored.captions_file is None else "captions_only")
+    if _held_out(scored.scores, analysis.rule) is not None:
+        found.append("misses")
     if not analysis.outside.any():
         found.append("all_abnormal")
     elif duration < SHORT_VIDEO_S and not origin.trained:

@@ -43,7 +43,11 @@ def _contribution(terms: ColumnTerms, index: int, value: float, category: str, b
     name = plain(terms.columns[index])
     if bank is None or category not in bank.categories:
         return Contribution(name=name, value=round(value, 4))
-    own = np.flatnonzero(bank.concept_category == bank.categories.index(category))
+    # A cue that we wrote is what the category looks like, not a fact: it explains no column.
+    is_cue = np.array([concept.relation == "cue" for concept in bank.concepts])
+    own = np.flatnonzero((bank.concept_category == bank.categories.index(category)) & ~is_cue)
+    if not len(own):
+        return Contribution(name=name, value=round(value, 4))
     similarity = unit(bank.concept_vectors[own]) @ unit(terms.vectors[index])
     best = int(own[int(similarity.argmax())])
     if similarity.max() < MIN_SIMILARITY:

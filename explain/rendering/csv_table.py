@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 
-from kgvad.explain.report import Report
+from kgvad.explain.report import Event, Report
 from kgvad.spreadsheets import without_formula
 
 COLUMNS = (
     "video", "event", "start_s", "end_s", "duration_s", "onset_s", "peak_s", "peak_score", "mean_score",
-    "outside_score", "confidence_scale", "confidence_value", "confidence_level", "category", "probability",
-    "runner_up", "runner_up_probability", "names_categories", "severity", "evidence",
+    "outside_score", "confidence_scale", "confidence_value", "confidence_level", "category", "best_match",
+    "probability", "runner_up", "runner_up_probability", "names_categories", "severity", "evidence",
 )  # fmt: skip
 
 
@@ -29,12 +29,21 @@ def events_csv(report: Report) -> str:
         values = [
             report.video.name, event.number, event.start_s, event.end_s, event.duration_s, event.onset_s, event.peak_s,
             event.peak_score, event.mean_score, event.outside_score, event.confidence.scale, event.confidence.value,
-            event.confidence.level, first and first.name, first and first.probability, second and second.name,
-            second and second.probability, report.method.names_categories, event.severity and event.severity.level,
+            event.confidence.level, _category(event), first and first.name, first and first.probability,
+            second and second.name, second and second.probability, report.method.names_categories,
+            event.severity and event.severity.level,
             "; ".join(f"{e.concept} ({e.qid})" if e.qid else e.concept for e in event.evidence),
         ]  # fmt: skip
         writer.writerow([without_formula(value) if isinstance(value, str) else value for value in values])
     return out.getvalue()
+
+
+def _category(event: Event) -> str | None:
+    """The category where it is clear, and otherwise the first two."""
+    names = [category.name for category in event.categories]
+    if not names or event.category_clear:
+        return names[0] if names else None
+    return f"unclear: {' or '.join(names[:2])}"
 
 
 def method_details(report: Report, labels: dict[str, str]) -> list[tuple[str, str]]:
@@ -58,6 +67,7 @@ def method_details(report: Report, labels: dict[str, str]) -> list[tuple[str, st
             "thresholds",
             f"{rule.onset:g} / {rule.offset:g} ({labels['calibrated' if rule.calibrated_on else 'built_in']})",
         ),
+        ("margin", f"{rule.category_margin:g}" if any(e.categories for e in report.events) else None),
         ("size", size),
         ("frames", f"{video.frame_count} ({video.fps:g}/s)"),
         ("sha256", video.sha256),

@@ -21,6 +21,7 @@ from kgvad.errors import ReportError, UsageError
 from kgvad.explain.rendering.csv_table import events_csv, method_details
 from kgvad.explain.rendering.escaping import clock, code, markdown, nowrap_options, qid, stamp, vtt
 from kgvad.explain.rendering.phrases import Phrases, guard
+from kgvad.explain.rendering.sentence_plan import is_unusual_only
 from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.rendering.timeline import figures
 from kgvad.explain.report import Report
@@ -54,13 +55,10 @@ class Renderer:
         self._environment = _environment(templates)
         self.phrases = phrases = Phrases(language, self._environment)
 
-        def category(share: dict[str, str]) -> str:
-            return phrases.categories.get(share["name"], share["text"])
-
         def decimal(value: float, digits: int = 2) -> str:
             return f"{value:.{digits}f}".replace(".", phrases.labels["decimal"])
 
-        self._environment.filters |= {"category": category, "decimal": decimal}
+        self._environment.filters["decimal"] = decimal
 
     def fingerprint(self) -> str:
         """Hash of the language and of every template: it changes when reports would look different."""
@@ -111,6 +109,7 @@ class Renderer:
             "scales": self.phrases.scales,
             "relations": self.phrases.relations,
             "player": player,
+            "unusual_only": is_unusual_only(report),
             "rows": method_details(report, labels),
         }
         if form == "html":
@@ -126,7 +125,14 @@ class Renderer:
             for entry in entries
             if entry["category"] is not None
         }
-        context: dict[str, Any] = {"entries": entries, "labels": self.phrases.labels, "categories": categories}
+        made = [entry for entry in entries if entry["page"] is not None]
+        context: dict[str, Any] = {
+            "entries": entries,
+            "labels": self.phrases.labels,
+            "categories": categories,
+            "comparable": all(entry["comparable"] for entry in made),
+            "limitations": list(dict.fromkeys(text for entry in made for text in entry["limitations"])),
+        }
         return self._fill("index.html.j2", context | self._page(context, "index.js.j2", active=True))
 
     def _fill(self, name: str, context: dict[str, Any]) -> str:

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 from kgvad.explain.report import Event, LimitationKey, Report
 
+HELD_OUT = "/method/detection/held_out"
 EVIDENCE = ("concept", "category", "relation", "inside", "outside", "rise", "contribution", "path_text")
 
 LIMITATION_FIELDS: dict[LimitationKey, dict[str, str]] = {
     "pixels_only": {"names_categories": "/method/names_categories", "encoder": "/method/encoder"},
     "hint_only": {"names_categories": "/method/names_categories"},
     "no_alignment": {"names_categories": "/method/names_categories"},
+    "misses": {
+        name: f"{HELD_OUT}/{name}" for name in ("miss_rate", "abnormal_videos", "false_alarm_rate", "normal_videos")
+    },
     "not_probabilities": {"trained": "/method/trained"},
+    "captions_only": {"file": "/method/captions_file"},
     "scores_unknown": {"scorer": "/method/scorer"},
     "built_in_thresholds": {"onset": "/method/detection/onset"},
     "all_abnormal": {"share": "/summary/abnormal_share"},
@@ -45,9 +50,14 @@ class PlannedSentence:
     fields: dict[str, str]
 
 
+def is_unusual_only(report: Report) -> bool:
+    """Whether nothing was trained and nothing links the scores to words: they show unusual stretches, not events."""
+    return report.method.scorer == "training-free" and report.method.names_categories == "no"
+
+
 def plan_sentences(report: Report) -> list[PlannedSentence]:
     """All sentences of a report, in reading order."""
-    sentences = _summary(report) if report.events else _nothing_found()
+    sentences = _summary(report) if report.events else _nothing_found(report)
     for index in range(len(report.events)):
         sentences += _event(report, index)
     for key in report.limitations:
@@ -58,7 +68,8 @@ def plan_sentences(report: Report) -> list[PlannedSentence]:
     return sentences
 
 
-def _nothing_found() -> list[PlannedSentence]:
+def _nothing_found(report: Report) -> list[PlannedSentence]:
+    unusual, held_out = is_unusual_only(report), report.method.detection.held_out
     fields = {
         "score": "/summary/highest_score",
         "time_s": "/summary/highest_s",
@@ -66,8 +77,15 @@ def _nothing_found() -> list[PlannedSentence]:
         "min_duration_s": "/method/detection/min_duration_s",
     }
     return [
-        PlannedSentence("headline", "headline_nothing_found", {"duration_s": "/video/duration_s"}),
+        PlannedSentence(
+            "headline",
+            "headline_nothing_unusual" if unusual else "headline_nothing_found",
+            {"duration_s": "/video/duration_s"},
+        ),
         PlannedSentence("summary", "summary_highest_score", fields),
+        PlannedSentence("summary", "summary_misses_unknown", {"scorer": "/method/scorer"})
+        if held_out is None
+        else PlannedSentence("summary", "summary_misses", _pick(HELD_OUT, ("miss_rate", "abnormal_videos"))),
     ]
 
 
@@ -75,8 +93,9 @@ def _summary(report: Report) -> list[PlannedSentence]:
     index = (report.summary.top_event or 1) - 1
     top, at = report.events[index], f"/events/{index}"
     number, count = {"number": f"{at}/number"}, {"events": "/summary/events"}
+    headline = "headline_unusual" if is_unusual_only(report) else "headline_events"
     sentences = [
-        PlannedSentence("headline", "headline_events", count | {"duration_s": "/video/duration_s"}),
+        PlannedSentence("headline", headline, count | {"duration_s": "/video/duration_s"}),
         PlannedSentence(
             "summary",
             "summary_duration",
@@ -90,12 +109,16 @@ def _summary(report: Report) -> list[PlannedSentence]:
         fields = {"names_categories": "/method/names_categories"}
         sentences.append(PlannedSentence("summary", "summary_category_unknown", fields))
         return sentences
-    fields = number | count | _pick(f"{at}/categories/0", ("name", "text"))
+    fields = number | count
     if len(top.categories) == 1:  # the share of the only candidate carries no information
+        fields |= _first(at)
         sentences.append(PlannedSentence("summary", "summary_category_single", fields))
+    elif not top.category_clear:
+        fields |= {"names_categories": "/method/names_categories"} | _first_two(at)
+        sentences.append(PlannedSentence("summary", "summary_category_unclear", fields))
     else:
         key = "summary_category" if report.method.names_categories == "yes" else "summary_category_hint"
-        fields |= {"share": f"{at}/categories/0/probability"}
+        fields |= _first(at) | {"share": f"{at}/categories/0/probability"}
         sentences.append(PlannedSentence("summary", key, fields))
     return sentences
 
@@ -106,12 +129,12 @@ def _event(report: Report, index: int) -> list[PlannedSentence]:
     return [
         *_timing_and_score(event, at),
         *_category(event, at, is_hint),
-        _subtitle(event, at, is_hint),
+        _label(event, at, f"event/{event.number}/category", "category"),
+        _label(event, at, f"subtitle/{event.number}", "subtitle"),
         *_evidence(event, at, is_hint),
         *_contributions(event, at),
         *_similar(event, at),
         *_actions(event, at),
-        *_hints(event, at),
     ]
 
 
@@ -135,13 +158,14 @@ def _category(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
     place, number = f"event/{event.number}", {"number": f"{at}/number"}
     sentences = []
     if len(event.categories) == 1:
-        fields = number | _pick(f"{at}/categories/0", ("name", "text"))
-        sentences.append(PlannedSentence(place, "event_category_single", fields))
+        sentences.append(PlannedSentence(place, "event_category_single", number | _first(at)))
     elif event.categories:
-        fields = number | _pick(f"{at}/categories/0", ("name", "text"))
-        fields |= {f"rival_{name}": f"{at}/categories/1/{name}" for name in ("name", "text")}
+        key = "event_category_hint" if is_hint else "event_category"
+        fields = number | _first_two(at)
         fields |= {"share": f"{at}/categories/0/probability", "rival_share": f"{at}/categories/1/probability"}
-        sentences.append(PlannedSentence(place, "event_category_hint" if is_hint else "event_category", fields))
+        if not event.category_clear:
+            key, fields = "event_category_unclear", fields | {"margin": "/method/detection/category_margin"}
+        sentences.append(PlannedSentence(place, key, fields))
     if event.severity is not None:
         sentences.append(PlannedSentence(place, "event_severity", {"level": f"{at}/severity/level"}))
     if event.caption is not None:
@@ -149,23 +173,22 @@ def _category(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
     return sentences
 
 
-def _subtitle(event: Event, at: str, is_hint: bool) -> PlannedSentence:
-    place, number = f"subtitle/{event.number}", {"number": f"{at}/number"}
+def _label(event: Event, at: str, place: str, kind: str) -> PlannedSentence:
+    """The category in a few words, for tables and (``kind`` "subtitle") subtitles: named, unclear or unknown."""
+    fields = {"number": f"{at}/number"} if kind == "subtitle" else {}
+    fields |= {"names_categories": "/method/names_categories"}
     if not event.categories:
-        return PlannedSentence(place, "subtitle_unknown", number | {"peak_score": f"{at}/peak_score"})
-    fields = number | _pick(f"{at}/categories/0", ("name", "text"))
-    if is_hint:
-        return PlannedSentence(place, "subtitle_hint", fields)
-    if len(event.categories) == 1:
-        return PlannedSentence(place, "subtitle_single", fields)
-    return PlannedSentence(place, "subtitle", fields | {"share": f"{at}/categories/0/probability"})
+        return PlannedSentence(place, f"{kind}_unknown", fields)
+    if event.category_clear:
+        return PlannedSentence(place, f"{kind}_named", fields | _first(at))
+    return PlannedSentence(place, f"{kind}_unclear", fields | _first_two(at))
 
 
 def _evidence(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
     place = f"event/{event.number}"
     sentences = []
-    if event.evidence:
-        fields = _pick(f"{at}/categories/0", ("name", "text")) | {"evidence": f"{at}/evidence"}
+    if event.evidence and event.category_clear:
+        fields = _first(at) | {"evidence": f"{at}/evidence"}
         key = "evidence_summary_hint" if is_hint else "evidence_summary"
         sentences.append(PlannedSentence(f"{place}/explanation", key, fields))
     for i in range(len(event.evidence)):
@@ -182,8 +205,7 @@ def _evidence(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
 def _contributions(event: Event, at: str) -> list[PlannedSentence]:
     place, sentences = f"event/{event.number}/contributions", []
     if event.contributions:
-        fields = _pick(f"{at}/categories/0", ("name", "text"))
-        sentences.append(PlannedSentence(place, "contributions_intro", fields))
+        sentences.append(PlannedSentence(place, "contributions_intro", _first(at)))
     for i in range(len(event.contributions)):
         fields = _pick(f"{at}/contributions/{i}", ("name", "value", "concept", "path_text"))
         sentences.append(PlannedSentence(f"{place}/{i}", "contribution", fields))
@@ -211,18 +233,6 @@ def _actions(event: Event, at: str) -> list[PlannedSentence]:
     return sentences
 
 
-def _hints(event: Event, at: str) -> list[PlannedSentence]:
-    place, sentences = f"event/{event.number}/hints", []
-    if event.hints and event.actions:
-        sentences.append(PlannedSentence(place, "hints_intro", {"basis": f"{at}/hints/0/basis"}))
-    elif event.hints:
-        fields = {"peak_s": f"{at}/peak_s", "recogniser": "/method/action_recogniser"}
-        sentences.append(PlannedSentence(place, "hints_intro_alone", fields))
-    for i in range(len(event.hints)):
-        sentences.append(PlannedSentence(f"{place}/{i}", "hint", _pick(f"{at}/hints/{i}", EVIDENCE)))
-    return sentences
-
-
 def _method(report: Report) -> list[PlannedSentence]:
     method = report.method
     if method.scores_file is not None:
@@ -231,6 +241,8 @@ def _method(report: Report) -> list[PlannedSentence]:
     elif method.trained:
         fields = _pick("/method", ("scorer", "run", "encoder"))
         first = PlannedSentence("method", "method_trained", fields)
+    elif method.captions_file is not None:
+        first = PlannedSentence("method", "method_compared_captions", {"names_categories": "/method/names_categories"})
     else:
         first = PlannedSentence("method", "method_training_free", {"encoder": "/method/encoder"})
     sentences = [first]
@@ -238,13 +250,26 @@ def _method(report: Report) -> list[PlannedSentence]:
         sentences.append(PlannedSentence("method", "method_captions", {"file": "/method/captions_file"}))
     detection = _pick("/method/detection", ("onset", "offset", "merge_gap_s", "min_duration_s"))
     sentences.append(PlannedSentence("method", "method_detection", detection))
+    if method.detection.held_out is not None:
+        names = ("false_alarm_rate", "normal_videos", "miss_rate", "abnormal_videos")
+        sentences.append(PlannedSentence("method", "method_held_out", _pick(HELD_OUT, names)))
+    if any(event.category_clear is not None and len(event.categories) > 1 for event in report.events):
+        sentences.append(PlannedSentence("method", "method_category", {"margin": "/method/detection/category_margin"}))
     if method.detection.calibrated_on:
         fields = _pick("/method/detection", ("calibrated_on", "false_alarms_per_hour"))
         sentences.append(PlannedSentence("method", "method_calibration", fields))
     if method.knowledge is not None:
-        names = ("dataset", "categories", "concepts", "text_encoder", "facts_date")
-        sentences.append(PlannedSentence("method", "method_knowledge", _pick("/method/knowledge", names)))
+        facts = ("dataset", "categories", "concepts", "text_encoder", "facts_date")
+        sentences.append(PlannedSentence("method", "method_knowledge", _pick("/method/knowledge", facts)))
     return sentences
+
+
+def _first(at: str) -> dict[str, str]:
+    return _pick(f"{at}/categories/0", ("name", "text"))
+
+
+def _first_two(at: str) -> dict[str, str]:
+    return _first(at) | {f"rival_{name}": f"{at}/categories/1/{name}" for name in ("name", "text")}
 
 
 def _pick(at: str, names: Iterable[str]) -> dict[str, str]:

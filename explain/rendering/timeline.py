@@ -36,7 +36,7 @@ class Figures:
     timeline, category_strips
         Drawings; ``category_strips`` is ``None`` where no category is known.
     graphs
-        Event number to a drawing of the graph behind its evidence or hints.
+        Event number to a drawing of the graph behind its evidence.
     pictures
         Frame number to ``data:`` URI.
     css
@@ -74,11 +74,10 @@ def _graphs(
 ) -> dict[int, Markup]:
     drawings = {}
     for event in report.events:
-        cited = event.evidence or event.hints
-        names = {item.category for item in cited}
-        if len(names) != 1:  # hints may point to several categories; one root would be wrong
+        cited = event.evidence
+        if not cited:
             continue
-        root = str(_category(report, names.pop(), categories).unescape())
+        root = str(_category(report, cited[0].category, categories).unescape())
         drawing = draw(cited, root, f"{labels['graph']}: {root}", properties)
         if drawing is not None:
             drawings[event.number] = drawing

@@ -79,6 +79,16 @@ PromptEncoder = Annotated[
         rich_help_panel=INPUTS,
     ),
 ]
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        help="Run to start from: its weights take the place of the prior, under the same ridge, with its detector, "
+        "options and encoder. 'shipped' names the run that comes with kgvad. What it gains on held-out videos is "
+        "measured.",
+        rich_help_panel=INPUTS,
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ from kgvad.cli.options import (
     Preset,
     PromptEncoder,
     RunFolder,
+    Start,
     TrainingFeatures,
     example,
 )
@@ -40,6 +42,7 @@ def train(
     caption_texts: CaptionTexts = None,
     lists: Lists = None,
     text_encoder: PromptEncoder = None,
+    start: Start = None,
     config: ConfigFile = None,
     preset: Preset = None,
     detector: Annotated[
@@ -181,6 +184,9 @@ def train(
     must_exist(captions, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
     must_exist(caption_texts, UsageError, "name a file {video: {frame: caption}}")
     must_exist(config, UsageError, "name a TOML or JSON file")
+    start = _start_folder(start)
+    if start is not None and config is not None:
+        raise UsageError("--from takes detector, options and recipe from a run", "leave out --config or --from")
 
     from kgvad.detector.registry import detector_names
     from kgvad.detector.training.options import parse_options
@@ -190,7 +196,8 @@ def train(
         raise UsageError(f"unknown detector {detector!r}", f"choose one of {', '.join(detector_names())}")
 
     from kgvad.detector.data.folder_dataset import FolderTools
-    from kgvad.detector.training.config import load_train_config
+    from kgvad.detector.run import Run, read_config
+    from kgvad.detector.training.config import load_train_config, with_start
     from kgvad.detector.training.distributed import ProcessGroup
     from kgvad.detector.training.inputs import Sources, can_score_video, find_training_data
     from kgvad.detector.training.seeds import Training, train_seeds
@@ -209,11 +216,11 @@ def train(
         "validation_share": validation_share,
         "patience": patience,
     }
-    chosen = load_train_config(
-        config,
-        {"detector": detector, "options": options, "recipe": recipe, "seed": seed, "data_seed": data_seed},
-        preset,
-    )
+    given = {"detector": detector, "options": options, "recipe": recipe, "seed": seed, "data_seed": data_seed}
+    if start is not None:
+        begin = read_config(start)
+        encoder, given = encoder or begin.encoder, with_start(given, begin)
+    chosen = load_train_config(config, given, preset)
     with Session(dataset=dataset, features=features, anchors=anchors, run=run, device=device) as session:
         if session.settings.features is None and session.dataset_ref.kind != "folder":
             require_features(session.dataset_ref.name, session.settings, download=fetch)
@@ -233,9 +240,24 @@ def train(
             data = find_training_data(session.dataset_ref, sources, chosen, tools)
         if not can_score_video(data.store):
             logger.info(NEVER_SCORES)
-        training = Training(chosen, data, session.run_folder, session.device, overwrite, tensorboard, threshold_folds)
+        first = None if start is None else Run.load(start, session.device)
+        training = Training(
+            chosen, data, session.run_folder, session.device, overwrite, tensorboard, threshold_folds, first
+        )
         for folder in train_seeds(training, seeds, jobs):
             print(folder)
+
+
+def _start_folder(start: Path | None) -> Path | None:
+    """The folder that ``--from`` names."""
+    from kgvad.detector.shipped import UCF_ACTIONS
+    from kgvad.errors import RunError
+    from kgvad.given import must_exist
+
+    if start == Path("shipped") and not start.exists():
+        return UCF_ACTIONS
+    must_exist(start, RunError, "name a run, or 'shipped'")
+    return start
 
 
 def register(app: typer.Typer) -> None:

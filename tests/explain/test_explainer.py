@@ -199,6 +199,7 @@ def test_a_folder_gets_an_index_and_one_bad_file_does_not_stop_the_rest(kgvad, f
     index = (out / "index.html").read_text("utf-8")
     assert 'href="sub/c.html"' in index
     assert "could not be analysed" in index
+    assert "A person must watch the video" in index  # the limitations of the reports
     assert not (out / "broken.html").exists()
 
 

@@ -83,7 +83,7 @@ def terms():
     values = np.zeros((len(CATEGORIES), len(COLUMNS)), np.float32)
     values[1:] = 0.01  # Normal's row is 0
     values[-1] = (0, 1, 2, -1)
-    vectors = np.eye(len(COLUMNS), 15, 12, dtype=np.float32)  # the columns lie on the last category's concepts
+    vectors = np.eye(len(COLUMNS), 15, 11, dtype=np.float32)  # "extinguishing fire" lies on the last superclass
     return ColumnTerms(COLUMNS, vectors, lambda first, stop: values)
 
 

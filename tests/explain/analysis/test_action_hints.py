@@ -1,12 +1,10 @@
-"""Recognised actions and the concepts near them, on small numbers; the real recogniser in a slow test."""
-
-from types import SimpleNamespace
+"""Recognised actions, on small numbers; the real recogniser in a slow test."""
 
 import numpy as np
 import pytest
 from explain_samples import scores
 
-from kgvad.explain.analysis.action_hints import calm_spans, hints, named_actions
+from kgvad.explain.analysis.action_hints import calm_spans, named_actions
 from kgvad.explain.analysis.events import EventRule, find_events
 
 
@@ -23,27 +21,6 @@ def test_calm_snippets_are_outside_the_events_and_apart():
     assert len(spans) == 3
     for start, end in spans:
         assert all(end <= 16 * e.snippets[0] or start >= 16 * e.snippets[1] for e in events)
-
-
-def test_hints_are_the_concepts_closest_to_the_actions():
-    def concept(text, qid):
-        return SimpleNamespace(
-            text=text, relation="label", qid=qid, property=None, path=(), path_text="", source="", fetched_at=None
-        )
-
-    bank = SimpleNamespace(
-        categories=["Normal", "Fighting", "Arson"],
-        normal=0,
-        concepts=[concept("street", None), concept("fight", "Q1"), concept("a fist", None), concept("fire", "Q2")],
-        concept_category=np.array([0, 1, 1, 2]),
-        concept_vectors=np.eye(4, dtype=np.float32),
-    )
-    vectors = np.array([[1, 0, 0, 0], [0, 0.8, 0.6, 0]], np.float32)  # "walking", "punching"
-    [hint] = hints(bank, vectors, np.array([0.2, 0.8]), np.array([1.0, 0.0]))
-    assert (hint.concept, hint.qid, hint.basis) == ("fight", "Q1", "actions")
-    point = np.array([0.2, 0.64, 0.48, 0]) / np.linalg.norm([0.2, 0.64, 0.48, 0])
-    assert hint.inside == pytest.approx(point[1], abs=1e-3)
-    assert hint.rise == pytest.approx(point[1], abs=1e-3)  # a fall of Normal does not count
 
 
 @pytest.mark.slow
@@ -63,4 +40,4 @@ def test_the_real_recogniser_sees_cricket(shared, weights):
     events = find_events(given, EventRule(min_duration_s=0))
     seen = recognise(path, given, events, info)
     # the same action fills the rest of the video, so it must not be named as one that rises
-    assert all(action.probability > action.outside for action in seen[1].actions)
+    assert all(action.probability > action.outside for action in seen[1])

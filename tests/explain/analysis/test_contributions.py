@@ -1,5 +1,7 @@
 """What a report cites as the reason of a category is a term of the sum that decided it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from explain_samples import CATEGORIES, bank, report_on, scores, terms
@@ -17,7 +19,7 @@ def test_the_largest_terms_are_cited_relative_to_the_other_categories():
     mean = (3 * 0.01 + 2) / 4  # over the four abnormal categories
     assert found[0].value == pytest.approx(2 - mean, abs=1e-4)
     assert found[2].value == pytest.approx(-1 - (3 * 0.01 - 1) / 4, abs=1e-4)
-    assert found[0].concept == known.concepts[14].text and found[0].similarity == 1.0
+    assert found[0].concept == known.concepts[13].text and found[0].similarity == 1.0
 
 
 def test_a_concept_that_is_not_close_is_not_named():
@@ -39,3 +41,12 @@ def test_snippets_without_a_scene_start_no_event_and_are_not_normal():
     assert report.summary.excluded_s > 0 and "excluded" in report.limitations
     same, nothing = exclude_snippets(given, ["ok"] * len(given.scores), ("flat",))
     assert nothing is None and same is given
+
+
+def test_a_cue_that_we_wrote_explains_no_column():
+    """It is what the category looks like, not a fact of the graph."""
+    span = find_events(scores())[0]
+    on_cues = replace(terms(), vectors=np.eye(4, 15, 12, dtype=np.float32))  # "extinguishing fire" lies on the cue
+    known = bank(concept_vectors=np.eye(15, dtype=np.float32))
+    found = cited_contributions(on_cues, span, list(CATEGORIES), CATEGORIES[-1], known)
+    assert found[0].name == "extinguishing fire" and found[0].concept is None

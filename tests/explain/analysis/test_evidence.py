@@ -1,5 +1,6 @@
 """Categories, evidence and contrast, on numbers small enough to check by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,13 +8,16 @@ import pytest
 from explain_samples import bank, report_on, scores
 
 from kgvad.detector.scoring.scores import Origin, Scores
+from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import AnchorError
+from kgvad.explain.analysis.category import CATEGORY_MARGIN, category_margin, is_clear
 from kgvad.explain.analysis.events import EventRule, find_events, outside_events
 from kgvad.explain.analysis.evidence import (
     category_shares,
     concept_rises,
     contrast_of,
     evidence_for,
+    snippet_shares,
     temperature,
 )
 
@@ -36,7 +40,7 @@ def scored(values, alignment=None, concepts=None):
     )
 
 
-def small_bank():
+def small_bank(joint=None):
     def concept(text):
         return SimpleNamespace(
             text=text, relation="cue", qid=None, property=None, path=(), path_text="", source="", fetched_at=None
@@ -47,6 +51,7 @@ def small_bank():
         normal=0,
         concepts=[concept(t) for t in ("calm", "a1", "a2", "a1", "b1")],
         concept_category=np.array([0, 1, 1, 1, 2]),
+        encoder=SimpleNamespace(joint=joint),
     )
 
 
@@ -71,8 +76,29 @@ def test_snippets_with_higher_scores_count_more():
 
 
 def test_only_cosines_get_a_temperature_below_one():
-    assert temperature(np.array([0.3, -1.0])) < 1
-    assert temperature(np.array([0.3, 4.0])) == 1
+    cosines, logits = scored([0, 1], [[0.3, -1.0, 0]] * 2), scored([0, 1], [[0.3, 4.0, 0]] * 2)
+    assert temperature(cosines) < 1
+    assert temperature(logits) == 1
+    measured = RunThresholds(
+        onset=0.5, false_alarm_rate=0, miss_rate=0, normal_videos=1, abnormal_videos=1, temperature=0.7
+    )
+    origin = logits.origin.model_copy(update={"thresholds": measured})
+    assert temperature(replace(logits, origin=origin)) == 0.7
+    shares = snippet_shares(np.array([[1.0, 2.0, 0.0]]), 0, 0.5)[0]
+    normal = np.e / (np.e + np.e**2 + 1)  # the share of Normal is that of the detector
+    assert shares == pytest.approx([normal, (1 - normal) / (1 + np.exp(-4)), (1 - normal) / (1 + np.exp(4))])
+
+
+def test_the_margin_of_the_run_decides_whether_a_category_is_named():
+    given = scored([0, 1, 1, 0], [[0, 0, 0], [0, 2, 1], [0, 2, 1], [0, 0, 0]])
+    shares = category_shares(given, event_of(given), {})  # .73 and .27
+    assert is_clear(shares, 0.4) and not is_clear(shares, 0.5)
+    assert is_clear(shares[:1], 1.0) and is_clear([], 0.1) is None
+    measured = RunThresholds(
+        onset=0.5, false_alarm_rate=0, miss_rate=0, normal_videos=1, abnormal_videos=1, category_margin=0.3
+    )
+    assert category_margin(Origin(thresholds=measured)) == 0.3
+    assert category_margin(Origin()) == CATEGORY_MARGIN
 
 
 def test_evidence_is_the_rise_above_the_rest_and_above_normal():
@@ -87,6 +113,27 @@ def test_evidence_is_the_rise_above_the_rest_and_above_normal():
     assert cited[0].rise == pytest.approx(0.3, abs=1e-4)
     assert (cited[0].inside, cited[0].outside) == (0.5, 0.1)
     assert [e.contribution for e in cited] == pytest.approx([0.3 / 0.35, 0.05 / 0.35], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("joint", "inside", "cited"),
+    [
+        (None, [0.26, 0.26], ["a1", "a2"]),
+        (None, [0.26, 0.24], ["a1"]),  # not similar enough
+        ("clip", [0.24, 0.21], ["a1", "a2"]),
+        ("clip", [0.24, 0.19], ["a1"]),
+    ],
+)
+def test_a_concept_is_cited_only_above_a_least_similarity_and_rise(joint, inside, cited):
+    def cite(outside):
+        concepts = [[0, outside, outside, 0, 0], [0, *inside, 0, 0], [0, outside, outside, 0, 0]]
+        given = scored([0, 1, 0], concepts=concepts)
+        event, bank_ = event_of(given), small_bank(joint)
+        change = concept_rises(given, bank_, event, outside_events(given, [event]))
+        return [e.concept for e in evidence_for(bank_, change, "A", {})]
+
+    assert cite(0.1) == cited
+    assert cite(0.255 if joint is None else 0.235) == []  # hardly rises
 
 
 def test_concepts_that_fall_are_never_cited():

@@ -15,10 +15,10 @@ import pytest
 from explain_samples import bank, report_on, scores, terms
 from jinja2.bccache import FileSystemBytecodeCache
 
+from kgvad.detector.thresholds import RunThresholds
 from kgvad.detector.training.exemplars import Match
 from kgvad.errors import ReportError, UsageError
 from kgvad.explain import rendering
-from kgvad.explain.analysis.build_report import ActionFindings
 from kgvad.explain.analysis.events import Calibration
 from kgvad.explain.rendering.csv_table import method_details
 from kgvad.explain.rendering.render import FORMATS, Renderer, template_names
@@ -36,7 +36,7 @@ def everything():
     size = VideoInfo(Path("video.mp4"), 30.0, 180 * 16, 320, 240, 96.0)
     known = {"bank": bank(), "texts": TEXTS, "info": size, "captions": [(1100, "a man *runs* away")]}
     named = report_on(scores(names="yes", trained=True, scorer="anchor", run="runs/ucf", encoder="i3d"), **known)
-    seen = ActionFindings((Action(name="sword fighting", probability=0.4, outside=0.01),), named.events[0].evidence[:2])
+    seen = (Action(name="sword fighting", probability=0.4, outside=0.01),)
     by = {"action_recogniser": "I3D, Kinetics-400"}
     pixels = scores(encoder="efficientnet-lite0", aligned=False)
     trained = scores(names="yes", trained=True, encoder="i3d", run="runs/ucf", notes=["trained on 31 videos only"])
@@ -47,8 +47,13 @@ def everything():
         "named": named,
         "one": report_on(scores(names="yes", trained=True, events=((60, 80, 0.9),)), **known),
         "hint": report_on(scores(names="hint"), bank=bank(), captions_file="captions.json"),
+        "unclear": report_on(unclear(trained), **known),
+        "unclear hint": report_on(unclear(scores(names="hint"))),
+        "measured": report_on(scores(names="yes", trained=True, scorer="additive", thresholds=MEASURED), **known),
+        "nothing measured": report_on(scores(events=(), names="yes", trained=True, thresholds=MEASURED), **known),
+        "nothing given": report_on(scores(events=(), scorer="unknown", aligned=False), scores_file="mine.csv"),
+        "nothing unusual": report_on(scores(events=(), aligned=False)),
         "pixels": report_on(pixels, facts={"actions": {1: seen}, **by}),
-        "alone": report_on(pixels, facts={"actions": {2: ActionFindings((), seen.hints)}, **by}),
         "single": report_on(two, texts=TEXTS),
         "similar": report_on(trained, **known, **stored),
         "given": report_on(scores(scorer="unknown", aligned=False), scores_file="mine.csv"),
@@ -63,6 +68,19 @@ def everything():
         ),
         "short": report_on(short(scores(events=((2, 8, 0.9),)))),
     }
+
+
+MEASURED = RunThresholds(
+    onset=0.5, false_alarm_rate=0.05, miss_rate=0.45, normal_videos=698, abnormal_videos=791,
+    temperature=0.8, category_margin=0.2, named_rate=0.3, named_correct=0.5,
+)  # fmt: skip
+
+
+def unclear(given):
+    """The same scores, with all abnormal categories about equally similar."""
+    alignment = given.alignment.copy()
+    alignment[:, 1:] = np.array([0.2, 0.1, 0.05, 0])
+    return replace(given, alignment=alignment)
 
 
 def short(given):
@@ -202,7 +220,7 @@ def test_the_published_schema_is_the_one_of_the_code(request):
 
 def test_a_video_without_events_gets_a_report_too():
     text = render(REPORTS["nothing"], "md")
-    assert "No abnormal event was found in 1 minute and 36 seconds of video." in text.replace("\xa0", " ")
+    assert "No unusual stretch was found in 1 minute and 36 seconds of video." in text.replace("\xa0", " ")
     assert "three normal videos, accepting 0.50 false alarms per hour" in text
     assert "## Limitations" in text
     assert "## Event" not in text
@@ -212,13 +230,71 @@ def test_pixels_alone_name_nothing_and_the_report_says_how_to_get_categories():
     text = render(REPORTS["pixels"], "md")
     assert "| unknown |" in text
     assert "--captions" in text and "--encoder blip" in text and "--run" in text
-    assert "Hints" in text and "not findings" in text
+    assert "sword fighting" in text and "not what happened" in text
 
 
 def test_a_trained_run_names_and_an_untrained_alignment_hints():
     assert "most likely category is robbery" in render(REPORTS["named"], "md")
     hint = render(REPORTS["hint"], "md")
     assert "(hint)" in hint and "most likely" not in hint
+
+
+UNCLEAR = {"en": "unclear: robbery or road accident", "de": "unklar: Raub oder Verkehrsunfall"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("form", ["md", "html", "srt", "vtt"])
+def test_a_category_without_a_lead_is_unclear_everywhere(form, language):
+    text = render(REPORTS["unclear"], form, language=language).replace("\xa0", " ")
+    label = UNCLEAR[language] if form in ("md", "html") else UNCLEAR[language].replace(":", ",")
+    assert label in text
+    if form == "md":
+        [row] = [line for line in text.splitlines() if line.startswith("| 1 |")]
+        assert row.endswith(f"| {label} |")
+        assert label in text.split("|")[0]  # the summary above the table
+    for single in ("most likely", "In short", "severity", "wahrscheinlichste", "Kurz gefasst", "Schweregrad"):
+        assert single not in text
+
+
+def test_json_and_csv_say_that_a_category_is_unclear():
+    import csv
+
+    [row, _] = csv.DictReader(render(REPORTS["unclear"], "csv").splitlines())
+    assert (row["category"], row["best_match"], row["runner_up"]) == (
+        "unclear: Robbery or RoadAccidents", "Robbery", "RoadAccidents",
+    )  # fmt: skip
+    event = json.loads(render(REPORTS["unclear"], "json"))["events"][0]
+    assert event["category_clear"] is False and event["severity"] is None
+    named = json.loads(render(REPORTS["named"], "json"))
+    assert named["events"][0]["category_clear"] is True and named["events"][0]["severity"]
+    assert named["method"]["detection"]["category_margin"] == 0.1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_untrained_scores_without_words_show_unusual_stretches(language):
+    """No abnormal event, no category, no severity."""
+    for name in ("pixels", "nothing unusual"):
+        text = render(REPORTS[name], "md", language=language).replace("\xa0", " ")
+        assert {"en": "unusual stretch", "de": "ungewöhnliche"}[language] in text.split("\n\n")[1].lower()
+        assert not re.search(r"(?i)abnormal event|anomales ereignis|anomale ereignisse|severity|schweregrad", text)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_found_says_how_often_that_is_wrong(language):
+    measured, unknown = (
+        render(REPORTS[name], "md", language=language).replace("\xa0", " ")
+        for name in ("nothing measured", "nothing given")
+    )
+    assert {"en": "45% of 791 abnormal videos", "de": "45 % von 791 anomalen Videos"}[language] in measured
+    assert {"en": "was not measured", "de": "wurde nicht gemessen"}[language] in unknown
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_report_by_captions_does_not_say_that_pixels_were_compared(language):
+    text = render(REPORTS["hint"], "md", language=language)
+    assert {"en": "meaning of its caption", "de": "Bedeutung seiner Bildbeschreibung"}[language] in text
+    for pixels in ("calmest", "a cut, a camera", "ruhigsten", "Schnitt, eine Kamera"):
+        assert pixels not in text
 
 
 def test_one_and_many():
@@ -397,12 +473,13 @@ def test_the_csv_has_a_line_per_event():
 
 def test_only_a_broader_term_of_the_category_itself_is_what_it_is_a_kind_of():
     phrases = Renderer("en").phrases
+    cue = {"concept": "a masked person with a crowbar", "relation": "cue", "path_text": "written for kgvad"}
     near = {"concept": "container", "relation": "related", "path_text": "Burglary is related to container"}
     foreign = {"concept": "storage", "relation": "superclass", "path_text": "Container is a kind of storage"}
     own = {"concept": "property crime", "relation": "superclass", "path_text": "burglary is a kind of property crime"}
     values = {"name": "Burglary", "text": "burglary"}
     assert (
-        phrases.sentence("evidence_summary", values | {"evidence": [near, foreign]})
+        phrases.sentence("evidence_summary", values | {"evidence": [cue, near, foreign]})
         == "In short: burglary (container)."
     )
     assert phrases.sentence("evidence_summary", values | {"evidence": [near, foreign, own]}) == (

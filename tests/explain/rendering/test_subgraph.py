@@ -14,7 +14,7 @@ from kgvad.kg.properties import TABLE
 def cited(concept, qid, path=(), **more):
     fields = {
         "concept": concept, "category": "RoadAccidents", "relation": "related", "qid": qid, "property": None,
-        "path": path, "path_text": None, "source": None, "fetched_at": None, "basis": "alignment",
+        "path": path, "path_text": None, "source": None, "fetched_at": None,
         "inside": 0.2, "outside": 0.1, "normal": 0.0, "rise": 0.1, "contribution": 0.5,
     }  # fmt: skip
     return Evidence(**(fields | more))
