@@ -58,9 +58,6 @@ def resample_captions(
             continue
         captions, entry = text.info(video), features.info(video)
         snippet = max(_row_frames(captions), _row_frames(entry))
-            one.frame_count // one.rows if one.layout == "even" else one.stride * (one.segment_snippets or 1)
-            for one in (captions, entry)
-        )
         if abs(captions.frame_count - entry.frame_count) >= snippet:
             if skip_mismatched:
                 continue
