@@ -177,9 +177,12 @@ def train(
     """
     from kgvad.errors import AnchorError, FeatureError, UsageError
     from kgvad.given import must_exist
+    from kgvad.settings import load_settings
 
-    must_exist(features, FeatureError, "make features with: kgvad extract VIDEOS --output FOLDER")
-    must_exist(anchors, AnchorError, "make it with: kgvad build-anchors --dataset NAME")
+    named = dataset or load_settings().dataset
+    if named is None or not Path(named).expanduser().is_dir():  # of a folder of videos, both are made
+        must_exist(features, FeatureError, "make features with: kgvad extract VIDEOS --output FOLDER")
+        must_exist(anchors, AnchorError, "make it with: kgvad build-anchors --dataset NAME")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
     must_exist(captions, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
     must_exist(caption_texts, UsageError, "name a file {video: {frame: caption}}")

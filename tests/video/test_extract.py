@@ -90,7 +90,7 @@ def test_identifiers(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert sorted(find_videos(tmp_path)) == ["a.avi", "a.mp4", "b/c"]
-    assert list(find_videos(tmp_path / "notes.txt")) == ["notes"]  # named outright
+    assert list(find_videos(tmp_path / "notes.txt")) == ["notes.txt"]  # named outright
     with pytest.raises(UsageError, match="does not exist"):
         find_videos(tmp_path / "none")
     (tmp_path / "empty").mkdir()
