@@ -15,7 +15,7 @@ from text_track import human_sentences
 from kgvad.console import track
 from kgvad.detector.data.annotations import Truth, read_truth
 from kgvad.detector.data.duplicates import across_splits, duplicate_groups
-from kgvad.detector.data.segment_archives import import_segments
+from kgvad.detector.data.feature_import import ImportOptions, import_features
 from kgvad.files import write_json
 from kgvad.video.action_labels import action_labels
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
@@ -64,7 +64,7 @@ def prepare(shared: Path, stores: Path, names: Sequence[str], vectors: Path | No
     if not (stores / TIMES).is_file():
         write_json(stores / TIMES, training_times(events, ucf))
     if {"c3d", "fused"} & set(names) and not (stores / "c3d" / "dataset.json").is_file():
-        import_segments(ucf / "c3d_32segments_u8.npz", "ucf", stores / "c3d", lists=ucf, frames=[events])
+        import_features([ucf / "c3d_32segments_u8.npz"], stores / "c3d", ImportOptions("ucf", ucf, [events], "c3d"))
     if "i3d" in names and not (stores / "i3d" / "dataset.json").is_file():
         import_logits(ucf, events, stores / "i3d")
     if {"text", "fused"} & set(names) and not (stores / "text" / "dataset.json").is_file():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kgvad.console import track
 from kgvad.detector.data.annotations import Truth, read_truth
-from kgvad.detector.data.feature_lists import import_any
+from kgvad.detector.data.feature_import import ImportOptions, import_features
 from kgvad.errors import DatasetError, FeatureError
 from kgvad.files import read_json, write_json, write_text
 from kgvad.settings import Settings
@@ -201,9 +201,8 @@ def _import(plan: _Plan, staged: Staged, frames: Sequence[Path]) -> Path:
     counted = [one.save_as for one, _ in plan.files if one.counts_frames and one.save_as]
     if counted:
         tables.append(_frame_table(plan.lists / counted[0], truth))
-    return import_any(
-        listings, recipe.dataset, plan.output, lists=plan.lists, frames=tables, encoder=recipe.features.encoder
-    )
+    options = ImportOptions(recipe.dataset, plan.lists, tables, recipe.features.encoder)
+    return import_features(listings, plan.output, options).root
 
 
 def _splits(staged: Staged, truth: Truth) -> dict[str, list[Path]]:
