@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ def import_captions(
     FeatureError
         The file has no captions of any video of the store.
     """
-    tracks = caption_tracks(path)
+    tracks = caption_tracks(Path(path))
     if None in tracks:
         raise FeatureError(f"{path} does not name the videos it describes", "use {video: captions}")
     ids = by_last_part(features.ids())
