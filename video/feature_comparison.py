@@ -102,4 +102,5 @@ def _stored(store: FeatureStore, video: str) -> NDArray[Any]:
 
 
 def _first_crop(arrays: Arrays, piece: Piece, axes: Axes) -> NDArray[Any]:
-    return oriented(arrays.read(piece), axes)[0]
+    crop: NDArray[Any] = oriented(arrays.read(piece), axes)[0]
+    return crop

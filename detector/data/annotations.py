@@ -160,8 +160,8 @@ def _wrong(path: Path, number: int, line: str, expected: str) -> FeatureError:
 
 def _read_ucf(folder: Path) -> Truth:
     videos: dict[str, VideoTruth] = {}
-    intervals = _ucf_intervals(folder / UCF.annotations)
-    counts = read_frame_counts(folder / UCF.index) if (folder / UCF.index).is_file() else {}
+    intervals, counts = _ucf_intervals(folder / UCF.annotations)
+    counts |= read_frame_counts(folder / UCF.index) if (folder / UCF.index).is_file() else {}
     splits: tuple[tuple[str, Split], ...] = ((UCF.train, "train"), (UCF.test, "test"))
     for name, split in splits:
         path = folder / name
@@ -185,75 +185,102 @@ def _read_ucf(folder: Path) -> Truth:
     return Truth(dataset="ucf", categories=UCF_CATEGORIES, videos=videos)
 
 
-def _ucf_intervals(path: Path) -> dict[str, tuple[tuple[int, int], ...]]:
+def _ucf_intervals(path: Path) -> tuple[dict[str, tuple[tuple[int, int], ...]], dict[str, int]]:
+    """Abnormal frames of each video, and frame counts where they stand before the category."""
     found: dict[str, tuple[tuple[int, int], ...]] = {}
+    counts: dict[str, int] = {}
     for number, line in _lines(path):
         try:
-            video, _, *numbers = line.split()
-            values = [int(value) for value in numbers]
+            name, *fields = line.split()
+            video = video_id(name)
+            if fields[0].isdigit():
+                counts[video] = int(fields.pop(0))
+            values = [int(value) for value in fields[1:]]
             pairs = zip(values[::2], values[1::2], strict=True)
-            found[video_id(video)] = tuple((start, end) for start, end in pairs if start >= 0)
-        except ValueError:
+            found[video] = tuple((start, end) for start, end in pairs if start >= 0)
+        except (ValueError, IndexError):
             raise _wrong(path, number, line, "VIDEO CATEGORY START END START END") from None
-    return found
+    return found, counts
 
 
 def _read_xd(folder: Path) -> Truth:
-    """Test split only: the published training list names features, not videos."""
+    """Test videos: the published training list names features, not videos.
+
+    Only abnormal videos are annotated. Normal ones and frame counts are in the index of frame labels; without it, both
+    come from elsewhere (the list of the features, ``--frames``).
+    """
     marked: dict[str, tuple[tuple[int, int], ...]] = {}
     for number, line in _lines(path := folder / "annotations.txt"):
         video, *fields = line.split()
         try:
-            marked[video] = tuple(
+            marked[video_id(video)] = tuple(
                 (start, end)
                 for start, end in zip(map(int, fields[::2]), map(int, fields[1::2]), strict=True)
                 if end > start
             )
         except ValueError:
             raise _wrong(path, number, line, "VIDEO then START END pairs") from None
-    events: dict[str, tuple[tuple[str, int, int], ...]] = {}
-    for number, line in _lines(path := folder / "annotations_multiclasses.txt"):
-        video, *fields = line.split()
-        try:
-            triples = zip(fields[::3], map(int, fields[1::3]), map(int, fields[2::3]), strict=True)
-            events[video] = tuple((XD_CODES[code], start, end) for code, start, end in triples if end > start)
-        except (ValueError, KeyError):
-            raise _wrong(path, number, line, "VIDEO then CODE START END triples") from None
+    events = _xd_events(folder / "annotations_multiclasses.txt")
+    index = folder / "gt_xd_index_rebuilt.tsv"
+    counts: dict[str, int | None] = dict(read_frame_counts(index)) if index.is_file() else dict.fromkeys(marked)
     videos = {
         video: VideoTruth(
             split="test",
             labels=xd_labels(video.rpartition("label_")[2]),
             intervals=marked.get(video, ()),
-            events=events.get(video, ()),
+            events=None if events is None else events.get(video, ()),
             frame_count=count,
         )
-        for video, count in read_frame_counts(folder / "gt_xd_index_rebuilt.tsv").items()
+        for video, count in counts.items()
     }
     return Truth(dataset="xd", categories=XD_CATEGORIES, videos=videos)
 
 
+def _xd_events(path: Path) -> dict[str, tuple[tuple[str, int, int], ...]] | None:
+    """Events with their categories; ``None`` where the file is not there."""
+    if not path.is_file():
+        return None
+    events: dict[str, tuple[tuple[str, int, int], ...]] = {}
+    for number, line in _lines(path):
+        video, *fields = line.split()
+        try:
+            triples = zip(fields[::3], map(int, fields[1::3]), map(int, fields[2::3]), strict=True)
+            found = tuple((XD_CODES[code], start, end) for code, start, end in triples if end > start)
+        except (ValueError, KeyError):
+            raise _wrong(path, number, line, "VIDEO then CODE START END triples") from None
+        events[video_id(video)] = found
+    return events
+
+
 def _read_shanghaitech(folder: Path) -> Truth:
     """Weakly supervised split: ``video,label`` for training, ``video,label,frames`` for testing (-1: see the mask)."""
-
     videos: dict[str, VideoTruth] = {}
-    for name, split in (("mist_SH_Train_new.txt", "train"), ("mist_SH_Test_NEW.txt", "test")):
-        path = folder / name
+    lists: tuple[tuple[str, Split], ...] = (("SH_Train_new.txt", "train"), ("SH_Test_NEW.txt", "test"))
+    for name, split in lists:
+        path = _first_of(folder, (name, f"mist_{name}"))
         for number, line in _lines(path):
-            video, *fields = line.split(",")
+            video, *fields = [field.strip() for field in line.split(",")]
             if not fields or fields[0] not in ("0", "1"):
                 raise _wrong(path, number, line, "VIDEO,0 or VIDEO,1")
             labels = ("Anomaly",) if fields[0] == "1" else ()
-            mask = folder / "frame_masks" / f"{video}.npy"
             if split == "train":
                 videos[video] = VideoTruth(split="train", labels=labels)
             elif labels:
+                mask = _first_of(folder, (f"test_frame_mask/{video}.npy", f"frame_masks/{video}.npy"))
                 if not mask.is_file():
                     raise FeatureError(f"{mask} is missing for the abnormal test video {video}", "copy the frame masks")
                 frames = read_mask(mask)
                 videos[video] = VideoTruth(split="test", labels=labels, intervals=runs(frames), frame_count=len(frames))
+            elif len(fields) < 2 or not fields[1].isdigit():
+                raise _wrong(path, number, line, "VIDEO,0,FRAMES")
             else:
                 videos[video] = VideoTruth(split="test", intervals=(), frame_count=int(fields[1]))
     return Truth(dataset="shanghaitech", categories=("Normal", "Anomaly"), videos=videos)
+
+
+def _first_of(folder: Path, names: Sequence[str]) -> Path:
+    """The first of the files that is in ``folder``, else the first."""
+    return next((folder / name for name in names if (folder / name).is_file()), folder / names[0])
 
 
 def read_mask(path: Path) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,20 +67,23 @@ def import_captions(
     FeatureError
         The file has no captions of any video of the store.
     """
-    tracks = caption_tracks(path)
+    tracks = caption_tracks(Path(path))
     if None in tracks:
         raise FeatureError(f"{path} does not name the videos it describes", "use {video: captions}")
     ids = by_last_part(features.ids())
     captioned = {ids[video]: own for video, own in tracks.items() if video is not None and video in ids}
     if not captioned:
         raise FeatureError(f"{path} has no captions of any video of {features.root}", "use captions of these videos")
+    framed = {
+        video: own.frames(VideoClock(features.info(video).fps, features.info(video).frame_count), f"{path}: {video}")
+        for video, own in captioned.items()
+    }
     manifest = Manifest(
         encoder=f"{encoder.name}-text", dim=encoder.dim, weights=encoder.fingerprint, temporal="mean of captions"
     )
     with FeatureStore.create(output, manifest).adding() as store:
-        for video, own in track(captioned.items(), "embedding captions"):
+        for video, captions in track(framed.items(), "embedding captions"):
             entry = features.info(video)
-            captions = own.frames(VideoClock(entry.fps, entry.frame_count), f"{path}: {video}")
             store.add(video, embed_captions(captions, entry.spans(), encoder), entry)
     missing = len(features.ids()) - len(captioned)
     if missing:

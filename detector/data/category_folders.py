@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from kgvad.detector.data.annotations import Split
 from kgvad.detector.data.labels import denied, is_normal_name
 from kgvad.errors import UsageError
 from kgvad.kg.tables import bundled_tables, load_table
+from kgvad.video.feature_lists import Split
 
 TRAIN, VALIDATION, TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
 SPLITS = (*TRAIN, *VALIDATION, *TEST)

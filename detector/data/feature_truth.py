@@ -11,7 +11,6 @@ from kgvad.detector.data.annotations import (
     FILE,
     UCF_CATEGORIES,
     XD_CATEGORIES,
-    Split,
     Truth,
     VideoTruth,
     read_truth,
@@ -20,6 +19,7 @@ from kgvad.detector.data.category_folders import folder_labels
 from kgvad.detector.data.feature_videos import ImportedVideo
 from kgvad.detector.data.labels import NORMAL, XD_CODES, counted, read_labels
 from kgvad.errors import FeatureError, UsageError
+from kgvad.video.feature_lists import Split
 from kgvad.video.feature_sources import names_of
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.data.annotations import Split
 from kgvad.errors import FeatureError, UsageError
+from kgvad.video.feature_lists import Split
 from kgvad.video.feature_rows import Arrays, Axes, orientation, oriented
 from kgvad.video.feature_sources import Piece, Source, names_of
 from kgvad.video.video_ids import feature_names

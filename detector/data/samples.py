@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from kgvad.detector.api import Batch
-from kgvad.detector.data.annotations import Split, Truth
+from kgvad.detector.data.annotations import Truth
 from kgvad.errors import FeatureError
+from kgvad.video.feature_lists import Split
 
 Features = NDArray[np.floating]
 

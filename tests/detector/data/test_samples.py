@@ -132,8 +132,13 @@ def test_official_lists_give_the_published_frame_labels(shared, dataset, labels,
     found = read_truth(dataset, shared / "data" / dataset)
     assert (len(found.split("train")), len(found.split("test"))) == counts
     expected = np.load(shared / "data" / dataset / labels)
-    built = [frame_labels(found.videos[video]) for video in found.split("test")]
-    np.testing.assert_array_equal(np.concatenate(built), expected)
+    masks = {video: frame_labels(found.videos[video]) for video in found.split("test")}
+    if dataset == "xd":  # the published labels lack 14 videos, whose annotation has the suffix .mp4 behind the name
+        text = (shared / "data" / "xd" / "annotations.txt").read_text("utf-8")
+        lost = [line.split()[0].removesuffix(".mp4") for line in text.splitlines() if ".mp4 " in line]
+        assert len(lost) == 14 and all(masks[video].any() for video in lost)
+        masks |= {video: np.zeros_like(masks[video]) for video in lost}
+    np.testing.assert_array_equal(np.concatenate(list(masks.values())), expected)
 
 
 def test_shanghaitech_lists(shared):

@@ -1,0 +1,143 @@
+"""Published and own frame labels, from an import to an evaluation."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from detector_samples import kgvad
+
+from kgvad.detector.data.annotations import Truth, read_truth
+from kgvad.detector.data.frame_labels import read_frame_labels
+from kgvad.errors import FeatureError
+from kgvad.video.feature_store import FeatureStore
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A run on eight own videos of 160 frames, four of them for testing, without frame labels."""
+    folder = tmp_path_factory.mktemp("shop")
+    for split, numbers in (("train", range(4)), ("test", range(4, 8))):
+        lines = ["path,label"]
+        for number in numbers:
+            np.save(folder / f"shop{number}.npy", RNG.normal(size=(10, 8)).astype("f4"))
+            lines.append(f"shop{number}.npy,{('Normal', 'Theft')[number % 2]}")
+        (folder / f"{split}.csv").write_text("\n".join(lines))
+    lists = [folder / "train.csv", folder / "test.csv"]
+    kgvad("features", "import", *lists, "--dataset", "shop", "--output", folder / "out")
+    kgvad("train", "--dataset", "shop", "--features", folder / "out", "--detector", "rtfm", "--set", "width=8",
+          "--epochs", 1, "--threshold-folds", 0, "--run", folder / "run")  # fmt: skip
+    return folder
+
+
+def evaluated(shop, out, *options):
+    kgvad("evaluate", shop / "run", "--features", shop / "out", "--resamples", 20, "--json", out, *options)
+    return {name: one["mean"] for name, one in json.loads(out.read_text())["methods"][0]["summary"].items()}
+
+
+def test_without_frame_labels_the_metrics_of_videos_are_measured(shop, tmp_path, caplog):
+    found = evaluated(shop, tmp_path / "e.json", "--plots", tmp_path / "plots")
+    assert found["video_auc"] is not None and found["frame_auc"] is None and found["ano_auc"] is None
+    assert "2 abnormal test videos have no frame labels (shop5, shop7)" in caplog.text
+
+
+def masks(folder):
+    folder.mkdir()
+    for video, spans in {"shop5": [(40, 90)], "shop7": [(10, 60), (100, 130)], "shop4": []}.items():
+        mask = np.zeros(160, np.int8)
+        for start, end in spans:
+            mask[start:end] = 1
+        np.save(folder / f"{video}.npy", mask)
+    return folder
+
+
+FORMS = {
+    "frames.csv": "video,start_frame,end_frame,category\nshop5.mp4,40,90,Theft\nshop7,10,60,theft\n"
+    "shop7,100,130,Theft\n"
+    "shop4,,,Normal\n",
+    "seconds.csv": "video;start_s;end_s\nshop5;1.334;3.0\nshop7;0.334;2\nshop7;3.334;4.3333\n",
+    "plain.tsv": "name\tstart\tend\nTheft/shop5.mp4\t40\t90\nshop7\t10\t60\nshop7\t100\t130\n",
+    "counted.txt": "Theft/shop5.mp4 160 Theft 40 90 -1 -1\nTheft/shop7.mp4 160 Theft 10 60 100 130\n"
+    "Normal/shop4.mp4 160 Normal -1 -1 -1 -1\n",
+    "pairs.txt": "shop5 40 90\nshop7.mp4 10 60 100 130\n",
+    "masks": None,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_own_frame_labels_in_every_form_give_the_same_metrics(shop, tmp_path, form):
+    path = masks(tmp_path / form) if FORMS[form] is None else tmp_path / form
+    if FORMS[form] is not None:
+        path.write_text(FORMS[form])
+    (tmp_path / "expected.txt").write_text(FORMS["pairs.txt"])
+    expected = evaluated(shop, tmp_path / "b.json", "--annotations", tmp_path / "expected.txt")
+    assert expected["frame_auc"] is not None
+    assert evaluated(shop, tmp_path / "a.json", "--annotations", path) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("video,start_s,end_s\nshop5,9,3\n", "line 2: '9' to '3' is not an interval"),
+        ("video,start,end\nshop5,1.5,3.5\n", "not whole frames; call the columns of seconds start_s"),
+        ("video,begin\nshop5,9\n", "no columns of start and end"),
+        ("elsewhere 10 20\n", "names no test video of shop; its first is elsewhere"),
+        ("shop4 10 20\n", "the normal video shop4 has an event"),
+        ("video,start,end,label\nshop5,1,20,Fire\n", "shop5 has an event of 'Fire'"),
+        ("shop5 10 900\n", "shop5 is annotated to frame 900, and its features end at 160; .*--frames"),
+        ("shop5.mp4 700 Theft 10 20\n", "shop5: 10 rows of 16 frames do not fit its 700 frames"),
+        ("shop5 10 20\nshop5.mp4 10 20\n", "a second line of shop5"),
+        ("video,start,end\nshop5,1,9\nshop5.mp4,20,30\n", "'shop5' and 'shop5.mp4' name the same video"),
+    ],
+)
+def test_wrong_frame_labels_name_the_line_or_the_video(shop, tmp_path, text, message):
+    path = tmp_path / "own.csv"
+    path.write_text(text)
+    with pytest.raises(FeatureError) as caught:
+        evaluated(shop, tmp_path / "e.json", "--annotations", path)
+    assert re.search(message, str(caught.value)), caught.value
+
+
+def test_arrays_of_frame_labels_must_have_one_number_a_frame(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((4, 4)))
+    with pytest.raises(FeatureError, match=r"a\.npy .*not one number a frame"):
+        read_frame_labels(tmp_path)
+
+
+def test_xd_violence_from_its_published_annotations(tmp_path):
+    film, normal = "Film.Three.2003__#00-05_label_B1-0-0", "v=qqq__#1_label_A"
+    (tmp_path / "annotations.txt").write_text(f"{film} 30 110\n")
+    for name in (film, normal):
+        np.save(tmp_path / f"{name}__0.npy", RNG.normal(size=(12, 4)).astype("f4"))
+    path = tmp_path / "xd_CLIP_rgbtest.csv"
+    path.write_text(f"path,label\n/home/me/{film}__0.npy,B1-0-0\n/home/me/{normal}__0.npy,A\n")
+    given = ("features", "import", path, "--dataset", "xd", "--output")
+    kgvad(*given, tmp_path / "out")
+    truth = Truth.load(tmp_path / "out")
+    assert truth.videos[film].intervals == ((30, 110),) and truth.videos[normal].split == "test"
+    assert FeatureStore.open(tmp_path / "out").info(film).frame_count == 192
+    (tmp_path / "frames.json").write_text(json.dumps({f"{film}.mp4": 200}))
+    kgvad(*given, tmp_path / "counted", "--frames", tmp_path / "frames.json")
+    assert FeatureStore.open(tmp_path / "counted").info(film).frame_count == 200
+    (tmp_path / "annotations_multiclasses.txt").write_text(f"{film} B1 30 110\n")
+    assert read_truth("xd", tmp_path).videos[film].events == (("Fighting", 30, 110),)
+
+
+def test_shanghaitech_from_its_published_lists(tmp_path):
+    (tmp_path / "SH_Train_new.txt").write_text("01_0014,1\n01_002,0\n")
+    (tmp_path / "SH_Test_NEW.txt").write_text("01_0015,1,-1\n01_004,0,128\n")
+    (tmp_path / "test_frame_mask").mkdir()
+    np.save(tmp_path / "test_frame_mask" / "01_0015.npy", np.repeat([0, 1, 0], [50, 20, 60]))
+    truth = read_truth("shanghaitech", tmp_path)
+    assert truth.videos["01_0015"].intervals == ((50, 70),) and truth.videos["01_0015"].frame_count == 130
+    assert truth.videos["01_004"].frame_count == 128 and truth.split("train") == ["01_0014", "01_002"]
+
+
+def test_frame_counts_in_the_annotation_of_ucf_crime(tmp_path):
+    (tmp_path / "Anomaly_Train.txt").write_text("Abuse/Abuse001_x264.mp4\n")
+    (tmp_path / "Anomaly_Test.txt").write_text("Abuse/Abuse028_x264.mp4\n")
+    (tmp_path / "Temporal_Anomaly_Annotation.txt").write_text("Abuse028_x264.mp4 1412 Abuse 165 240 -1 -1\n")
+    video = read_truth("ucf", tmp_path).videos["Abuse028_x264"]
+    assert (video.frame_count, video.intervals) == (1412, ((165, 240),))
