@@ -117,6 +117,10 @@ def recipes() -> dict[str, Recipe]:
     DatasetError
         A package registers something else than a recipe.
     """
+    return _load()
+
+
+def _load() -> dict[str, Recipe]:
     folder = files("kgvad.sources") / "recipes"
     found: dict[str, Recipe] = {}
     for file in sorted(folder.iterdir(), key=lambda one: one.name):
