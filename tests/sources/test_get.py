@@ -141,8 +141,8 @@ def test_the_whole_path_as_typed(server, weights):
         kgvad("train")
     kgvad("build-anchors", "--dataset", "ucf")
     kgvad("datasets", "get", "ucf-rgb-flow")
-    run = kgvad("train", "--epochs", 1).strip()
-    assert "AUC" in kgvad("evaluate", run)
+    kgvad("train", "--epochs", 1)
+    assert "AUC" in kgvad("evaluate")
 
 
 def test_train_fetches_when_asked(server, caplog):
