@@ -73,8 +73,8 @@ def _by_part(features: Features, members: Sequence[Member]) -> list[dict[str, Me
 
 def _stage_split(features: Features, parts: list[tuple[Part, dict[str, Member]]], folder: Path) -> list[Path]:
     streams: dict[str, dict[str, tuple[Part, Member]]] = {}
-    for part, files in parts:
-        streams.setdefault(part.stream, {}).update({name: (part, member) for name, member in files.items()})
+    for part, own in parts:
+        streams.setdefault(part.stream, {}).update({name: (part, member) for name, member in own.items()})
     first, *others = streams.items()
     for stream, files in others:
         if lacking := sorted(files.keys() ^ first[1].keys()):

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.data.annotations import Split, Truth, VideoTruth, runs
+from kgvad.detector.data.annotations import Truth, VideoTruth, runs
 from kgvad.detector.data.labels import is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import reading
+from kgvad.video.feature_lists import Split
 from kgvad.video.image_frames import SUFFIXES as IMAGES
 from kgvad.video.image_frames import natural
 from kgvad.video.video_ids import feature_names, video_id
@@ -78,10 +79,10 @@ def read_msad(folder: Path) -> Truth:
     for number, row in enumerate(rows, 2):
         cells = {str(key).strip().lower(): str(value or "").strip() for key, value in row.items()}
         try:
-            name, total, start, end = (cells[column] for column in columns)
+            name, count, start, end = (cells[column] for column in columns)
             if name:
-                spans, _ = marked.setdefault(video_id(name), ([], int(float(total))))
-                spans.append((max(int(float(start)) - 1, 0), int(float(end))))
+                own = marked.setdefault(video_id(name), ([], int(float(count))))
+                own[0].append((max(int(float(start)) - 1, 0), int(float(end))))
         except (KeyError, ValueError):
             raise FeatureError(
                 f"{path}, line {number}: not {', '.join(columns)}", "copy the annotation of the dataset again"
@@ -93,7 +94,7 @@ def read_msad(folder: Path) -> Truth:
         for feature, line in zip(feature_names(lines), lines, strict=True):
             video = feature.video
             labels = _msad_labels(video, line)
-            spans, total = marked.get(video, ([], None)) if labels else ([], None)
+            spans, total = marked[video] if labels and video in marked else ([], None)
             if labels and split == "test" and not spans:
                 raise FeatureError(f"{path} has no line for the abnormal test video {video}", "complete it")
             intervals = _union(spans) if split == "test" else None
@@ -177,33 +178,33 @@ def read_avenue(folder: Path) -> Truth:
     """
     masks = sorted(folder.rglob("*_label.mat"), key=lambda path: natural(path.name))
     masks = [path for path in masks if re.fullmatch(r"\d+_label", path.stem)]
+    spans: dict[str, tuple[Spans, int | None]]
     if masks:
-        found = [_label_volume(path) for path in masks]
-        spans = {f"{int(path.stem.split('_')[0]):02d}": one for path, one in zip(masks, found, strict=True)}
+        spans = {f"{int(path.stem.split('_')[0]):02d}": _label_volume(path) for path in masks}
     else:
         matrix = _find(folder, "avenue.mat")
         spans = {f"{number:02d}": (one, None) for number, one in enumerate(_mat_spans(matrix), 1)}
     train, test = _avenue_names(folder, "train"), _avenue_names(folder, "test") or {name: name for name in spans}
-    both = train.keys() & test.keys()  # the dataset numbers both parts from 01
-    videos = {(f"training/{name}" if name in both else name): VideoTruth(split="train") for name in sorted(train)}
-    for name in sorted(test):
+    both = train.keys() & test.keys()  # the dataset numbers both parts from 01: there the folder belongs to the name
+    videos = {(place if name in both else name): VideoTruth(split="train") for name, place in sorted(train.items())}
+    for name, place in sorted(test.items()):
         if name not in spans:
             raise FeatureError(f"{folder} has no ground truth of the test video {name}", "copy all of its files")
         intervals, count = spans[name]
-        key = f"testing/{name}" if name in both else name
         labels = (ANOMALY,) if intervals else ()
-        videos[key] = VideoTruth(split="test", labels=labels, intervals=intervals, frame_count=count)
+        truth = VideoTruth(split="test", labels=labels, intervals=intervals, frame_count=count)
+        videos[place if name in both else name] = truth
     return Truth(dataset="avenue", categories=("Normal", ANOMALY), videos=videos)
 
 
 def _avenue_names(folder: Path, word: str) -> dict[str, str]:
-    """Numbers ``01``... of the videos or folders of frames in the folder of one part."""
+    """Path without suffix of each video or folder of frames ``01``... in the folder of one part, by its number."""
     found: dict[str, str] = {}
     for place in sorted(path for path in folder.rglob(f"*{word}*") if path.is_dir()):
         for path in sorted(place.rglob("*")):
             number = video_id(path)
             if re.fullmatch(r"\d{2}", number) and (path.is_dir() or path.suffix.lower() in (".avi", ".mp4")):
-                found[number] = number
+                found.setdefault(number, path.relative_to(folder).with_name(number).as_posix())
     return found
 
 

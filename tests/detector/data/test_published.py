@@ -130,8 +130,8 @@ def test_avenue_from_masks_and_from_a_matlab_file(tmp_path):
     for part, name in (("training", "01"), ("training", "03"), ("testing", "01"), ("testing", "02")):
         write(tmp_path / f"{part}_videos" / f"{name}.avi", "")
     found = facts(read_truth("avenue", tmp_path))
-    assert found["training/01"][0] == found["03"][0] == "train"
-    assert found["testing/01"] == expected["01"] and found["02"] == expected["02"]
+    assert found["training_videos/01"][0] == found["03"][0] == "train"
+    assert found["testing_videos/01"] == expected["01"] and found["02"] == expected["02"]
     cells = np.empty((1, 2), object)
     cells[0, 0], cells[0, 1] = np.array([[2], [3]]), np.zeros((2, 0))
     (tmp_path / "m").mkdir()
