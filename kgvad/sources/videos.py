@@ -12,14 +12,14 @@ from kgvad.console import track
 from kgvad.detector.data.annotations import read_truth
 from kgvad.errors import DatasetError
 from kgvad.files import write_text
-from kgvad.sources.recipe import Recipe
+from kgvad.sources.recipe import SourceRecipe
 from kgvad.sources.staging import CHANGED
 from kgvad.sources.unpack import Member, copy
 
 logger = logging.getLogger(__name__)
 
 
-def unpack_videos(recipe: Recipe, members: Sequence[Member], lists: Path, output: Path) -> Path:
+def unpack_videos(recipe: SourceRecipe, members: Sequence[Member], lists: Path, output: Path) -> Path:
     """Write the videos of ``members`` into ``output``, with the official lists beside them; return ``output``.
 
     A video that is there in the right size is kept, so the same command continues.
@@ -43,7 +43,7 @@ def unpack_videos(recipe: Recipe, members: Sequence[Member], lists: Path, output
     return output
 
 
-def _targets(recipe: Recipe, videos: Sequence[Member], lists: Path) -> dict[str, Member]:
+def _targets(recipe: SourceRecipe, videos: Sequence[Member], lists: Path) -> dict[str, Member]:
     """Members by their path below the folder of the videos."""
     if recipe.dataset == "xd":  # its annotation lists the test videos only; names carry the labels
         names: dict[str, list[str]] = {"train": [], "test": []}

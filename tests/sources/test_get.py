@@ -313,7 +313,7 @@ def test_every_bundled_recipe_is_listed_and_says_that_it_was_not_tried():
 def test_another_package_adds_a_source(monkeypatch):
     from importlib.metadata import EntryPoint
 
-    theirs = recipes.Recipe(
+    theirs = recipes.SourceRecipe(
         name="theirs", dataset="ucf", about="x", page="p", licence="l", manual=recipes.Manual(save="s", command="c")
     )
     import kgvad.sources.recipe as module
