@@ -17,7 +17,7 @@ from kgvad.arrays import check_claim
 from kgvad.console import track
 from kgvad.errors import DatasetError
 from kgvad.files import reading, replacing
-from kgvad.sources.recipe import SourceArrays, Part
+from kgvad.sources.recipe import Part, SourceArrays
 from kgvad.sources.unpack import Member, copy
 
 CHANGED = "the source has changed since its recipe was written; nothing was imported"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kgvad.errors import DatasetError
-from kgvad.sources.recipe import SourceArrays, Part
+from kgvad.sources.recipe import Part, SourceArrays
 from kgvad.sources.staging import stage
 from kgvad.sources.unpack import copy, opened
 
