@@ -38,7 +38,7 @@ def sandbox(rendered, home, weights, tmp_path, monkeypatch):
     monkeypatch.setenv("KGVAD_HOME", str(home))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo_dataset, "render_dataset", lambda folder: shutil.copytree(rendered, folder))
-    monkeypatch.setattr(extract_folder, "_default_workers", lambda encoder, videos: 1)  # starting processes takes longest
+    monkeypatch.setattr(extract_folder, "_default_workers", lambda encoder, videos: 1)  # processes start slowly
     for target, source in {
         "video.mp4": "test/RoadAccidents/RoadAccidents004.mp4",
         "scene.mp4": "test/Explosion/Explosion004.mp4",
