@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from kgvad.detector.api import Recipe as Recipe
     from kgvad.detector.run import Run as Run
     from kgvad.detector.run import RunConfig as RunConfig
-    from kgvad.detector.run import RunThresholds as RunThresholds
     from kgvad.detector.scoring.infer import score_features as score_features
     from kgvad.detector.scoring.scores import Origin as Origin
     from kgvad.detector.scoring.scores import Scores as Scores
     from kgvad.detector.scoring.training_free import TrainingFreeRule as TrainingFreeRule
     from kgvad.detector.scoring.training_free import score_training_free as score_training_free
+    from kgvad.detector.thresholds import RunThresholds as RunThresholds
     from kgvad.errors import KgvadError as KgvadError
     from kgvad.explain.analysis.events import Calibration as Calibration
     from kgvad.explain.analysis.events import EventRule as EventRule
@@ -109,7 +109,7 @@ _MODULES = {
     "RowFacts": "video.frame_quality",
     "Run": "detector.run",
     "RunConfig": "detector.run",
-    "RunThresholds": "detector.run",
+    "RunThresholds": "detector.thresholds",
     "Sampling": "video.sampling",
     "Scores": "detector.scoring.scores",
     "Term": "kg.store.schema",

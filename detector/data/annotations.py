@@ -119,6 +119,7 @@ UCF_CATEGORIES = (
     "Shooting", "Shoplifting", "Stealing", "Vandalism",
 )  # fmt: skip
 XD_CATEGORIES = ("Normal", *XD_CODES.values())
+PUBLISHED = ("ucf", "xd", "shanghaitech", "ubnormal", "msad", "ped2", "avenue")  # whose ground truth is read
 
 
 def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
@@ -127,7 +128,7 @@ def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
     Parameters
     ----------
     dataset
-        ``ucf``, ``xd`` or ``shanghaitech``.
+        ``ucf``, ``xd``, ``shanghaitech``, ``ubnormal``, ``msad``, ``ped2`` or ``avenue``.
     folder
         Holds the files under their published names.
 
@@ -138,7 +139,17 @@ def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
     FeatureError
         A file is missing or a line in it is wrong; the message names file and line.
     """
-    readers = {"ucf": _read_ucf, "xd": _read_xd, "shanghaitech": _read_shanghaitech}
+    from kgvad.detector.data.published import readers as published
+
+    readers = {
+        "ucf": _read_ucf,
+        "xd": _read_xd,
+        "shanghaitech": _read_shanghaitech,
+        "ubnormal": published.read_ubnormal,
+        "msad": published.read_msad,
+        "ped2": published.read_ped2,
+        "avenue": published.read_avenue,
+    }
     if dataset not in readers:
         raise UsageError(f"unknown dataset {dataset!r}", f"its lists can be read for: {', '.join(readers)}")
     return readers[dataset](Path(folder))
@@ -223,6 +234,7 @@ def _read_xd(folder: Path) -> Truth:
     events = _xd_events(folder / "annotations_multiclasses.txt")
     index = folder / "gt_xd_index_rebuilt.tsv"
     counts: dict[str, int | None] = dict(read_frame_counts(index)) if index.is_file() else dict.fromkeys(marked)
+    counts |= {video: counts.get(video) for video in _xd_names(folder / "test_names.txt")}
     videos = {
         video: VideoTruth(
             split="test",
@@ -233,7 +245,14 @@ def _read_xd(folder: Path) -> Truth:
         )
         for video, count in counts.items()
     }
+    for video in _xd_names(folder / "train_names.txt"):
+        videos[video] = VideoTruth(split="train", labels=xd_labels(video.rpartition("label_")[2]))
     return Truth(dataset="xd", categories=XD_CATEGORIES, videos=videos)
+
+
+def _xd_names(path: Path) -> list[str]:
+    """Videos of a list that ``kgvad datasets get`` writes beside the videos; the dataset publishes none of names."""
+    return [video_id(line) for _, line in _lines(path)] if path.is_file() else []
 
 
 def _xd_events(path: Path) -> dict[str, tuple[tuple[str, int, int], ...]] | None:

@@ -227,7 +227,7 @@ def _time(value: Any, where: str) -> float:
         if isinstance(value, bool):
             raise ValueError
         parts = [float(part.replace(",", ".")) for part in str(value).split(":")]
-        found = sum(part * 60**power for power, part in enumerate(reversed(parts)))
+        found = sum(part * 60.0**power for power, part in enumerate(reversed(parts)))
     except (ValueError, OverflowError):
         found = math.nan
     if not 0 <= found < 1e11:

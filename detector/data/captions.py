@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
     return track
 
 
-def caption_tracks(path: str | Path) -> dict[str | None, Track]:
+def caption_tracks(path: str | os.PathLike[str]) -> dict[str | None, Track]:
     """Captions by the identifier of the video; under ``None`` those of a file that names none.
 
     Raises

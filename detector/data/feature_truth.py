@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from kgvad.detector.data.annotations import (
     FILE,
+    PUBLISHED,
     UCF_CATEGORIES,
     XD_CATEGORIES,
     Truth,
@@ -95,7 +96,7 @@ def _listed(video: ImportedVideo) -> str | None:
 
 
 def _official(dataset: str, lists: Path | None, beside: Path) -> Truth | None:
-    if lists is None and dataset not in ("ucf", "xd", "shanghaitech"):
+    if lists is None and dataset not in PUBLISHED:
         return None
     try:
         return read_truth(dataset, lists or beside)

@@ -25,12 +25,13 @@ Markdown = Annotated[
 
 def evaluate(
     runs: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            metavar="RUN...",
-            help="Runs, or folders with one run per seed. The first is the baseline of the comparison.",
+            metavar="[RUN...]",
+            help="Runs, or folders with one run per seed. The first is the baseline of the comparison. Default: where "
+            "kgvad train writes the run.",
         ),
-    ],
+    ] = None,
     features: FeatureRoot = None,
     lists: Lists = None,
     text: Annotated[
@@ -116,6 +117,8 @@ def evaluate(
     from kgvad.session import Session
 
     session = Session(device=device)
+    chosen = runs or [session.run_folder]
+    must_exist(chosen, RunError, "make one with: kgvad train")
     options = EvaluationOptions(
         features=features or session.settings.features,
         lists=lists,
@@ -127,8 +130,8 @@ def evaluate(
         rule=ClassRule(class_rule, temperature),
     )
     outputs = {"--json": json_file, "--markdown": markdown, "--plots": plots}
-    refuse_inputs(outputs, [*runs, options.features, lists, text, annotations])
-    found = evaluate_runs(runs, options)
+    refuse_inputs(outputs, [*chosen, options.features, lists, text, annotations])
+    found = evaluate_runs(chosen, options)
     report = found.report()
     if json_file is not None:
         write_json(json_file, report.model_dump(mode="json"))

@@ -18,7 +18,7 @@ from kgvad.errors import DatasetError, FeatureError
 from kgvad.files import read_json, write_json, write_text
 from kgvad.settings import Settings
 from kgvad.sources.hub import Hub, HubFile, fetch, megabytes
-from kgvad.sources.recipe import Download, Recipe, first_source
+from kgvad.sources.recipe import Download, SourceRecipe, first_source
 from kgvad.sources.staging import CHANGED, Staged, stage
 from kgvad.sources.unpack import opened
 from kgvad.sources.videos import unpack_videos
@@ -44,7 +44,7 @@ class Got:
 class _Plan:
     """Files to download, the places to work in and to write to."""
 
-    recipe: Recipe
+    recipe: SourceRecipe
     files: list[tuple[Download, HubFile]]
     work: Path
     output: Path
@@ -65,14 +65,14 @@ class _Plan:
         return self.size if stated is None else stated * 1_000_000
 
 
-def place_of(recipe: Recipe, settings: Settings) -> Path:
+def place_of(recipe: SourceRecipe, settings: Settings) -> Path:
     """Where the features (root of the stores) or the videos of ``recipe`` are kept by default."""
     if recipe.features is not None:
         return settings.features or settings.features_root(recipe.dataset)
     return settings.home / "videos" / recipe.dataset
 
 
-def instructions(recipe: Recipe, settings: Settings) -> str:
+def instructions(recipe: SourceRecipe, settings: Settings) -> str:
     """What to do by hand for a source that no program may fetch."""
     assert recipe.manual is not None
     folder = place_of(recipe, settings)
@@ -88,7 +88,7 @@ def instructions(recipe: Recipe, settings: Settings) -> str:
     )
 
 
-def get(recipe: Recipe, settings: Settings, *, output: Path | None = None, frames: Sequence[Path] = ()) -> Got:
+def get(recipe: SourceRecipe, settings: Settings, *, output: Path | None = None, frames: Sequence[Path] = ()) -> Got:
     """Download, check and import a published source.
 
     Parameters
@@ -138,7 +138,7 @@ def get(recipe: Recipe, settings: Settings, *, output: Path | None = None, frame
     return Got(folder, _next(recipe, place))
 
 
-def _next(recipe: Recipe, place: Path) -> str:
+def _next(recipe: SourceRecipe, place: Path) -> str:
     if recipe.features is not None:
         return f"kgvad train --dataset {recipe.dataset}"
     return f"kgvad extract {place} --dataset {recipe.dataset} --encoder i3d"

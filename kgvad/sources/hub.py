@@ -137,7 +137,7 @@ def fetch(file: HubFile, folder: Path) -> Path:
 def _download(file: HubFile, part: Path, done: int) -> None:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented as public
 
     url = hf_hub_url(file.repository, file.path, repo_type="dataset", revision=file.commit, endpoint=_endpoint())
     with _talking_to_hub(file.repository), part.open("r+b" if done else "wb") as out:

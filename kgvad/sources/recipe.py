@@ -1,7 +1,7 @@
 """A recipe says where published data lies and what it must look like; nothing else about a source is code.
 
 Bundled recipes are the TOML files beside this module. A package adds its own through the entry-point group
-``kgvad.datasets``: the value is a :class:`Recipe`, or a callable that returns one.
+``kgvad.datasets``: the value is a :class:`SourceRecipe`, or a callable that returns one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Part(_Model):
     rows: int | None = None  # rows of every array; None: they vary with the video
 
 
-class Features(_Model):
+class SourceArrays(_Model):
     """What the arrays of a source look like."""
 
     encoder: str  # name of the feature store
@@ -78,7 +78,7 @@ class Manual(_Model):
     command: str  # {folder}: the place it was saved to
 
 
-class Recipe(_Model):
+class SourceRecipe(_Model):
     """One published source of a dataset."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -90,12 +90,12 @@ class Recipe(_Model):
     unpacked_megabytes: int | None = None
     tried: bool = False  # whether the recipe was run against the real source
     download: tuple[Download, ...] = ()
-    features: Features | None = None
+    features: SourceArrays | None = None
     videos: Videos | None = None
     manual: Manual | None = None
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Recipe:
+    def _one_kind(self) -> SourceRecipe:
         if sum(part is not None for part in (self.features, self.videos, self.manual)) != 1:
             raise ValueError("a recipe has one of features, videos and manual")
         if self.manual is None and not self.download:
@@ -109,7 +109,7 @@ class Recipe(_Model):
 
 
 @cache
-def recipes() -> dict[str, Recipe]:
+def recipes() -> dict[str, SourceRecipe]:
     """Every recipe by name: the bundled ones, then those of other packages.
 
     Raises
@@ -117,17 +117,21 @@ def recipes() -> dict[str, Recipe]:
     DatasetError
         A package registers something else than a recipe.
     """
+    return _load()
+
+
+def _load() -> dict[str, SourceRecipe]:
     folder = files("kgvad.sources") / "recipes"
-    found: dict[str, Recipe] = {}
+    found: dict[str, SourceRecipe] = {}
     for file in sorted(folder.iterdir(), key=lambda one: one.name):
         if file.name.endswith(".toml"):
             for entry in tomllib.loads(file.read_text("utf-8"))["source"]:
-                recipe = Recipe.model_validate(entry)
+                recipe = SourceRecipe.model_validate(entry)
                 found[recipe.name] = recipe
     for point in entry_points(group=GROUP):
         try:
             value = point.load()
-            recipe = Recipe.model_validate(value() if callable(value) else value)
+            recipe = SourceRecipe.model_validate(value() if callable(value) else value)
         except ValidationError as error:
             raise DatasetError(f"the recipe {point.name!r} ({point.value}) is wrong: {error}", "repair it") from error
         except Exception as error:  # a plugin may raise anything while it is imported
@@ -136,7 +140,7 @@ def recipes() -> dict[str, Recipe]:
     return found
 
 
-def find_recipe(name: str, *, videos: bool = False) -> Recipe:
+def find_recipe(name: str, *, videos: bool = False) -> SourceRecipe:
     """The recipe called ``name``, or the first one of the dataset called so.
 
     Parameters
@@ -165,12 +169,12 @@ def find_recipe(name: str, *, videos: bool = False) -> Recipe:
     raise UsageError(f"no {what} of {name!r} is known", f"known sources: {', '.join(known)}")
 
 
-def first_source(dataset: str) -> Recipe | None:
+def first_source(dataset: str) -> SourceRecipe | None:
     """The first recipe of ``dataset`` whose features can be downloaded."""
     return next((one for one in recipes().values() if one.dataset == dataset and one.kind == "features"), None)
 
 
-def table_rows(sources: Iterable[Recipe]) -> list[tuple[str, ...]]:
+def table_rows(sources: Iterable[SourceRecipe]) -> list[tuple[str, ...]]:
     """A header, then one row for each source."""
     rows: list[tuple[str, ...]] = [("source", "dataset", "kind", "megabytes", "licence", "tried", "about")]
     for one in sources:

@@ -17,7 +17,7 @@ from kgvad.arrays import check_claim
 from kgvad.console import track
 from kgvad.errors import DatasetError
 from kgvad.files import reading, replacing
-from kgvad.sources.recipe import Features, Part
+from kgvad.sources.recipe import Part, SourceArrays
 from kgvad.sources.unpack import Member, copy
 
 CHANGED = "the source has changed since its recipe was written; nothing was imported"
@@ -31,7 +31,7 @@ class Staged:
     splits: dict[str | None, list[Path]] = field(default_factory=dict)
 
 
-def stage(features: Features, members: Sequence[Member], folder: Path) -> Staged:
+def stage(features: SourceArrays, members: Sequence[Member], folder: Path) -> Staged:
     """Copy the arrays of a source into ``folder``.
 
     Raises
@@ -50,7 +50,7 @@ def stage(features: Features, members: Sequence[Member], folder: Path) -> Staged
     return staged
 
 
-def _by_part(features: Features, members: Sequence[Member]) -> list[dict[str, Member]]:
+def _by_part(features: SourceArrays, members: Sequence[Member]) -> list[dict[str, Member]]:
     """Members of each part by file name."""
     found: list[dict[str, Member]] = [{} for _ in features.part]
     for member in members:
@@ -71,10 +71,10 @@ def _by_part(features: Features, members: Sequence[Member]) -> list[dict[str, Me
     return found
 
 
-def _stage_split(features: Features, parts: list[tuple[Part, dict[str, Member]]], folder: Path) -> list[Path]:
+def _stage_split(features: SourceArrays, parts: list[tuple[Part, dict[str, Member]]], folder: Path) -> list[Path]:
     streams: dict[str, dict[str, tuple[Part, Member]]] = {}
-    for part, files in parts:
-        streams.setdefault(part.stream, {}).update({name: (part, member) for name, member in files.items()})
+    for part, own in parts:
+        streams.setdefault(part.stream, {}).update({name: (part, member) for name, member in own.items()})
     first, *others = streams.items()
     for stream, files in others:
         if lacking := sorted(files.keys() ^ first[1].keys()):
@@ -102,7 +102,7 @@ def _safe(name: str) -> str:
     return name
 
 
-def _check(features: Features, part: Part, member: Member) -> None:
+def _check(features: SourceArrays, part: Part, member: Member) -> None:
     """Refuse an array of another shape than the recipe's, from its header alone."""
     with reading(member.path, DatasetError, CHANGED):
         with member.open() as file:
@@ -121,7 +121,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _fault(features: Features, part: Part, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str | None:
+def _fault(features: SourceArrays, part: Part, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str | None:
     """What differs from the recipe, in words."""
     if dtype.kind != "f":
         return "not of floating-point numbers"
@@ -136,7 +136,7 @@ def _fault(features: Features, part: Part, shape: tuple[int, ...], dtype: np.dty
     return None
 
 
-def _load(features: Features, part: Part, member: Member) -> NDArray[Any]:
+def _load(features: SourceArrays, part: Part, member: Member) -> NDArray[Any]:
     _check(features, part, member)
     with reading(member.path, DatasetError, CHANGED), member.open() as file:
         array: NDArray[Any] = npy.read_array(file, allow_pickle=False)

@@ -12,15 +12,14 @@ from kgvad.console import track
 from kgvad.detector.data.annotations import read_truth
 from kgvad.errors import DatasetError
 from kgvad.files import write_text
-from kgvad.sources.recipe import Recipe
+from kgvad.sources.recipe import SourceRecipe
 from kgvad.sources.staging import CHANGED
 from kgvad.sources.unpack import Member, copy
 
 logger = logging.getLogger(__name__)
-TRAIN_LIST = "train_list.txt"  # names of the training videos, where the dataset publishes none
 
 
-def unpack_videos(recipe: Recipe, members: Sequence[Member], lists: Path, output: Path) -> Path:
+def unpack_videos(recipe: SourceRecipe, members: Sequence[Member], lists: Path, output: Path) -> Path:
     """Write the videos of ``members`` into ``output``, with the official lists beside them; return ``output``.
 
     A video that is there in the right size is kept, so the same command continues.
@@ -44,11 +43,15 @@ def unpack_videos(recipe: Recipe, members: Sequence[Member], lists: Path, output
     return output
 
 
-def _targets(recipe: Recipe, videos: Sequence[Member], lists: Path) -> dict[str, Member]:
+def _targets(recipe: SourceRecipe, videos: Sequence[Member], lists: Path) -> dict[str, Member]:
     """Members by their path below the folder of the videos."""
     if recipe.dataset == "xd":  # its annotation lists the test videos only; names carry the labels
-        names = [member.name.rpartition(".")[0] for member in videos if "/test_videos/" not in f"/{member.path}"]
-        write_text(lists / TRAIN_LIST, "".join(f"{name}\n" for name in sorted(names)))
+        names: dict[str, list[str]] = {"train": [], "test": []}
+        for member in videos:
+            split = "test" if "/test_videos/" in f"/{member.path}" else "train"
+            names[split].append(member.name.rpartition(".")[0])
+        for split, own in names.items():
+            write_text(lists / f"{split}_names.txt", "".join(f"{name}\n" for name in sorted(own)))
     truth = read_truth(recipe.dataset, lists)
     places = {name: video.file or f"{video.split}/{name}.mp4" for name, video in truth.videos.items()}
     found: dict[str, Member] = {}

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from kgvad.cli import app, global_options_first
 from kgvad.reference import commands as known_commands
-from kgvad.video import demo_dataset, extract
+from kgvad.video import demo_dataset, extract_folder
 
 CSV = "start,end,score\n0,8,0.08\n8,16,0.11\n16,24,0.84\n24,32,0.91\n32,36,0.12\n"
 CAPTIONS = {"0": "cars drive along a street", "32": "a car crashes into another car", "48": "a fire burns on the road"}
@@ -38,7 +38,7 @@ def sandbox(rendered, home, weights, tmp_path, monkeypatch):
     monkeypatch.setenv("KGVAD_HOME", str(home))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo_dataset, "render_dataset", lambda folder: shutil.copytree(rendered, folder))
-    monkeypatch.setattr(extract, "_default_workers", lambda encoder, videos: 1)  # starting processes takes longest
+    monkeypatch.setattr(extract_folder, "_default_workers", lambda encoder, videos: 1)  # processes start slowly
     for target, source in {
         "video.mp4": "test/RoadAccidents/RoadAccidents004.mp4",
         "scene.mp4": "test/Explosion/Explosion004.mp4",

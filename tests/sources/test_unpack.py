@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kgvad.errors import DatasetError
-from kgvad.sources.recipe import Features, Part
+from kgvad.sources.recipe import Part, SourceArrays
 from kgvad.sources.staging import stage
 from kgvad.sources.unpack import copy, opened
 
@@ -58,7 +58,7 @@ def test_a_damaged_archive_is_one_line(tmp_path):
         members(path)
 
 
-FEATURES = Features(encoder="e", dim=4, part=(Part(match="*rgb/*.npy", stream="rgb", rows=3),
+FEATURES = SourceArrays(encoder="e", dim=4, part=(Part(match="*rgb/*.npy", stream="rgb", rows=3),
                                               Part(match="*flow/*.npy", stream="flow", rows=3)))  # fmt: skip
 
 

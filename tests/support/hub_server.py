@@ -77,7 +77,10 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, json.dumps(self.hub.info(repository)).encode(), Content_Type="application/json")
 
     def _file(self, repository, name):
-        data = self.hub.files[repository][name]
+        data = self.hub.files.get(repository, {}).get(name)
+        if data is None:
+            self._answer(404, b"", X_Error_Code="EntryNotFound")
+            return
         wanted = self.headers.get("Range")
         self.hub.ranges.append((name, wanted))
         start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0

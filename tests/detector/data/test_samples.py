@@ -181,7 +181,7 @@ def test_wrong_annotations_and_unknown_datasets(tmp_path):
     with pytest.raises(FeatureError, match="line 2"):
         read_truth("ucf", tmp_path)
     with pytest.raises(UsageError, match="read for: ucf, xd, shanghaitech"):
-        read_truth("avenue", tmp_path)
+        read_truth("street", tmp_path)
 
 
 def test_a_label_must_be_a_category():

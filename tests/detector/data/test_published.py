@@ -1,0 +1,148 @@
+"""Ground truth in the forms in which the authors of UBnormal, MSAD, UCSD Ped2 and Avenue publish it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from kgvad.detector.data.annotations import read_truth
+from kgvad.errors import FeatureError
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def facts(truth):
+    return {name: (one.split, one.labels, one.intervals, one.frame_count) for name, one in truth.videos.items()}
+
+
+def ubnormal(folder):
+    for part in ("training", "validation", "test"):
+        for kind in ("normal", "abnormal"):
+            write(folder / "scripts" / f"{kind}_{part}_video_names.txt", f"{kind}_scene_1_scenario_{part}\n")
+    return folder
+
+
+def test_ubnormal_from_lists_and_tracks(tmp_path):
+    name = "abnormal_scene_1_scenario_test"
+    ubnormal(tmp_path)
+    with pytest.raises(FeatureError, match=f"has no {name}_tracks.txt of the abnormal test video"):
+        read_truth("ubnormal", tmp_path)
+    tracks = write(tmp_path / "Scene1" / f"{name}_annotations" / f"{name}_tracks.txt", "1,10,19\n2,15,30\n3,50,50\n")
+    found = facts(read_truth("ubnormal", tmp_path))
+    assert found[name] == ("test", ("Anomaly",), ((10, 31), (50, 51)), None)
+    assert found["normal_scene_1_scenario_test"] == ("test", (), (), None)
+    assert found["abnormal_scene_1_scenario_validation"] == ("train", ("Anomaly",), None, None)
+    assert len(found) == 6
+    tracks.unlink()
+    write(tmp_path / "frame_level_gt" / f"{name}.txt", "0\n1\n1\n0\n")
+    assert facts(read_truth("ubnormal", tmp_path))[name][2] == ((1, 3),)
+
+
+HEADER = "name,scenario,total frames,starting frame of anomaly,ending frame of anomaly\n"
+
+
+def test_msad_counts_frames_from_one(tmp_path):
+    write(tmp_path / "anomaly_annotation.csv", HEADER + "Assault_1,shop,426,55,426\nTraffic_accident_12,road,300,1,9\n")
+    write(tmp_path / "MSAD_I3D_WS_Train.list", "/data/MSAD-I3D/Traffic_accident_12_i3d.npy\n")
+    write(
+        tmp_path / "MSAD_I3D_WS_Test.list",
+        "/data/MSAD-I3D-abnormal-testing/Assault_1_i3d.npy\n/data/MSAD-I3D-normal-testing/MSAD_normal_testing_003_i3d.npy\n",
+    )
+    truth = read_truth("msad", tmp_path)
+    assert facts(truth) == {
+        "Traffic_accident_12": ("train", ("Traffic accident",), None, 300),
+        "Assault_1": ("test", ("Assault",), ((54, 426),), 426),
+        "MSAD_normal_testing_003": ("test", (), (), None),
+    }
+    write(tmp_path / "MSAD_I3D_WS_Test.list", "Assault_2_i3d.npy\n")
+    with pytest.raises(FeatureError, match="has no line for the abnormal test video Assault_2"):
+        read_truth("msad", tmp_path)
+    write(tmp_path / "anomaly_annotation.csv", "name,start\nAssault_1,3\n")
+    with pytest.raises(FeatureError, match=r"anomaly_annotation\.csv, line 2: not name, total frames, starting frame"):
+        read_truth("msad", tmp_path)
+
+
+def test_the_categories_of_msad_are_those_of_its_table():
+    from kgvad.detector.data.published.readers import MSAD_CATEGORIES
+    from kgvad.kg.tables import load_table
+
+    assert set(MSAD_CATEGORIES) == set(load_table("msad").names)
+
+
+def frames(folder, count, marked=()):
+    folder.mkdir(parents=True)
+    for index in range(count):
+        Image.new("L", (6, 4), 255 * (index in marked)).save(folder / f"{index + 1:03d}.tif")
+
+
+@pytest.fixture
+def ped2(tmp_path):
+    frames(tmp_path / "Train" / "Train001", 5)
+    frames(tmp_path / "Test" / "Test001", 8)
+    frames(tmp_path / "Test" / "Test002", 9)
+    return tmp_path
+
+
+EXPECTED = {
+    "Train001": ("train", (), None, 5),
+    "Test001": ("test", ("Anomaly",), ((2, 8),), 8),
+    "Test002": ("test", ("Anomaly",), ((0, 3), (5, 9)), 9),
+}
+
+
+def test_ped2_from_its_script(ped2):
+    script = (
+        "TestVideoFile = {};\nTestVideoFile{end+1}.gt_frame = [3:8];\nTestVideoFile{end+1}.gt_frame = [1:3, 6:9];\n"
+    )
+    write(ped2 / "Test" / "UCSDped2.m", script)
+    assert facts(read_truth("ped2", ped2)) == EXPECTED
+    write(ped2 / "Test" / "UCSDped2.m", "TestVideoFile{end+1}.gt_frame = [3:8];\n")
+    with pytest.raises(FeatureError, match=r"UCSDped2\.m has 1 videos, .* has 2 test videos"):
+        read_truth("ped2", ped2)
+
+
+def test_ped2_from_masks_and_from_a_matlab_file(ped2):
+    with pytest.raises(FeatureError, match=r"has neither UCSDped2\.m nor masks in Test001_gt"):
+        read_truth("ped2", ped2)
+    frames(ped2 / "Test" / "Test001_gt", 8, range(2, 8))
+    frames(ped2 / "Test" / "Test002_gt", 9, (0, 1, 2, 5, 6, 7, 8))
+    assert facts(read_truth("ped2", ped2)) == EXPECTED
+    cells = np.empty((1, 2), object)
+    cells[0, 0], cells[0, 1] = np.array([[3], [8]]), np.array([[1, 6], [3, 9]])
+    savemat(ped2 / "ped2.mat", {"gt": cells})
+    assert facts(read_truth("ped2", ped2)) == EXPECTED
+
+
+def test_avenue_from_masks_and_from_a_matlab_file(tmp_path):
+    for number, marked in ((1, (1, 2)), (2, ())):
+        cells = np.empty((1, 6), object)
+        for frame in range(6):
+            cells[0, frame] = np.full((4, 5), int(frame in marked), np.uint8)
+        place = tmp_path / "ground_truth_demo" / "testing_label_mask"
+        place.mkdir(parents=True, exist_ok=True)
+        savemat(place / f"{number}_label.mat", {"volLabel": cells})
+    expected = {"01": ("test", ("Anomaly",), ((1, 3),), 6), "02": ("test", (), (), 6)}
+    assert facts(read_truth("avenue", tmp_path)) == expected
+    for part, name in (("training", "01"), ("training", "03"), ("testing", "01"), ("testing", "02")):
+        write(tmp_path / f"{part}_videos" / f"{name}.avi", "")
+    found = facts(read_truth("avenue", tmp_path))
+    assert found["training_videos/01"][0] == found["03"][0] == "train"
+    assert found["testing_videos/01"] == expected["01"] and found["02"] == expected["02"]
+    cells = np.empty((1, 2), object)
+    cells[0, 0], cells[0, 1] = np.array([[2], [3]]), np.zeros((2, 0))
+    (tmp_path / "m").mkdir()
+    savemat(tmp_path / "m" / "avenue.mat", {"gt": cells})
+    assert {name: one[2] for name, one in facts(read_truth("avenue", tmp_path / "m")).items()} == {
+        "01": ((1, 3),),
+        "02": (),
+    }
+
+
+def test_a_damaged_matlab_file_is_one_line(tmp_path):
+    (tmp_path / "avenue.mat").write_bytes(b"no matlab file")
+    with pytest.raises(FeatureError, match=r"avenue\.mat cannot be read: .*; copy it again"):
+        read_truth("avenue", tmp_path)
