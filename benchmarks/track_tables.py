@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from kgvad.detector.data.caption_features import embed_captions
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.evaluation.evaluator import EvaluationOptions, evaluate_runs, match_all, score_split
 from kgvad.detector.evaluation.frame_metrics import Metrics, measure, roc_auc
-from kgvad.detector.evaluation.report import EvaluationReport
+from kgvad.detector.evaluation.report import COMPARED, METRIC_TITLES, EvaluationReport, MetricDifference, MetricSummary
 from kgvad.detector.evaluation.tables import ResultTable
 from kgvad.detector.run import MODEL, Run
 from kgvad.detector.scoring.infer import infer
@@ -55,7 +55,44 @@ def main_table(runs: Runs, track: Track, methods: Sequence[Method], resamples: i
         stored = {"key": key, "report": report.model_dump(mode="json")}
         write_json(file, stored)
     report = EvaluationReport.model_validate(stored["report"])
-    return "\n".join([*(table.as_markdown() for table in report.tables()), "", *report.notes()]).strip()
+    names = {method.folder: method.name for method in methods}
+    return "\n".join(table.as_markdown() for table in report_tables(report, names)).strip()
+
+
+def report_tables(report: EvaluationReport, names: Mapping[str, str]) -> list[ResultTable]:
+    """Localisation, categories, and paired differences, narrow enough for a page of 120 characters."""
+    tables = []
+    for columns in (("frame_auc", "frame_ap", "ano_auc", "video_auc"), ("category_top1", "category_top3", "map")):
+        rows = [
+            [names[one.name], str(len(one.seeds)), *(_summary(one.summary[column]) for column in columns)]
+            for one in report.methods
+            if one.summary[columns[0]].mean is not None
+        ]
+        header = ["method", "seeds", *(METRIC_TITLES[column] for column in columns)]
+        if rows:
+            tables.append(ResultTable("", header, rows))
+    if report.differences:
+        baseline = names[report.differences[0].baseline]
+        rows = [
+            [names[one.method], *(_difference(one.metrics[column]) for column in COMPARED)]
+            for one in report.differences
+        ]
+        title = f"Difference from `{baseline}` in points, with 95 % interval and p value"
+        tables.append(ResultTable(title, ["method", *(METRIC_TITLES[column] for column in COMPARED)], rows))
+    return tables
+
+
+def _summary(one: MetricSummary) -> str:
+    if one.mean is None or one.std is None:
+        return "n/a"
+    interval = "" if one.low is None or one.high is None else f" [{100 * one.low:.0f}, {100 * one.high:.0f}]"
+    return f"{100 * one.mean:.1f} ± {100 * one.std:.1f}{interval}"
+
+
+def _difference(one: MetricDifference) -> str:
+    if one.mean is None or one.low is None or one.high is None:
+        return "n/a"
+    return f"{100 * one.mean:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}], p {one.p:.3f}"
 
 
 def configurations(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
@@ -112,7 +149,7 @@ def duplicates_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str
     text = f"{len(groups)} groups of identical videos, {len(across)} of them across the splits"
     if not across:
         return text + "."
-    listed = "; ".join(" = ".join(group) for group in across)
+    listed = "\n".join(f"* {' = '.join(group)}" for group in across)
     rows = []
     without = without_videos(truth, [video for group in across for video in group])
     for method in methods:
@@ -120,7 +157,7 @@ def duplicates_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str
         if folder is not None:
             rows.append([method.name, "with", *_cells(_measured(folder, track, truth))])
             rows.append([method.name, "without", *_cells(_measured(folder, track, without))])
-    return f"{text}: {listed}.\n\n" + _table(["method", "duplicates"], rows)
+    return f"{text}:\n\n{listed}\n\n" + _table(["method", "duplicates"], rows)
 
 
 def caption_sets_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:

@@ -103,13 +103,18 @@ def _check_end(scores: Scores, known: VideoTruth) -> None:
 
 
 def smoothed(scores: Scores, window: int) -> Scores:
-    """Scores after a moving average over ``window`` snippets; the window is cut at the ends of the video."""
+    """Scores after a moving average over ``window`` snippets; the window is cut at the ends of the video.
+
+    Every window is summed by itself. Differences of a running total would round small scores away beside large ones,
+    and so tie the snippets of a detector whose scores are nearly all 0 or 1.
+    """
+    if window == 1:
+        return scores
     count = len(scores.scores)
-    before = np.maximum(np.arange(count) - (window - 1) // 2, 0)
-    after = np.minimum(np.arange(count) + window // 2 + 1, count)
-    total = np.concatenate([[0.0], np.cumsum(scores.scores, dtype=np.float64)])
-    mean = (total[after] - total[before]) / (after - before)
-    return replace(scores, scores=np.clip(mean, 0, 1).astype(np.float32))
+    shift = window // 2
+    sums = np.convolve(scores.scores.astype(np.float64), np.ones(window))[shift : shift + count]
+    number = np.convolve(np.ones(count), np.ones(window))[shift : shift + count]
+    return replace(scores, scores=np.clip(sums / number, 0, 1).astype(np.float32))
 
 
 def detailed_metrics(videos: Sequence[EvaluatedVideo], config: RunConfig, rule: ClassRule) -> dict[str, Any]:

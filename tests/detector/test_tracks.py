@@ -55,7 +55,7 @@ def test_tables_are_rebuilt_from_stored_runs_without_training(tracks, tmp_path):
     tuned.mkdir(parents=True)
     (tuned / "sultani.json").write_text(json.dumps({"detector": "sultani", "recipe": {"epochs": 1}}))
     first = tracks("--train").stdout
-    assert "| sultani-tuned | 2 |" in first and "| sultani | 2 |" in first
+    assert "| sultani, tuned | 2 |" in first and "| sultani | 2 |" in first
     assert "Difference from" in first
     curves = first.split("curves")[1].split("##")[0]
     assert [f"| sultani | {share} % |" in curves for share in (10, 25, 50, 100)] == [True] * 4

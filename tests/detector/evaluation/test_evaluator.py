@@ -125,6 +125,14 @@ def test_smoothing_by_hand():
     assert smoothed(one, 99).scores == pytest.approx([0.45] * 4)
 
 
+def test_tiny_scores_keep_their_order_beside_large_ones():
+    """A saturated detector scores most snippets near 0 or 1; rounded, they would be ties, and its AUC another."""
+    values = [1.0, 3e-30, 1.0, 1e-30, 2e-20, 2e-30]
+    one = scores(values)
+    assert smoothed(one, 1).scores.tolist() == one.scores.tolist()
+    assert len(set(smoothed(scores([1.0, 1.0, 1e-30, 3e-30, 5e-20, 2e-20]), 2).scores.tolist())) == 6
+
+
 def test_runs_of_different_datasets_are_refused(trained, tmp_path):
     run = trained / "runs" / "sultani"
     other = tmp_path / "other"
