@@ -13,7 +13,7 @@ of a snippet to the baseline, the score is r^2 / (r^2 + 3.5^2): 0.5 at 3.5 times
 0.8 at twice that.
 
 Text. Where an anchor bank shares the space of the features (BLIP, CLIP), or captions are given, the log-odds of the
-margin between the abnormal categories and Normal are added, and the alignment hints at categories.
+evidence for an anomaly are added, and the alignment hints at categories.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from scipy.special import expit, logit
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.text_encoders import TextEncoder, load_text_encoder
-from kgvad.detector.scoring.caption_scorer import CaptionRule, category_similarity, score_captions, smoothed_margin
+from kgvad.detector.scoring.caption_scorer import score_captions
+from kgvad.detector.scoring.joint_scorer import joint_evidence
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.errors import FeatureError
 from kgvad.vectors import unit
@@ -51,7 +52,9 @@ class TrainingFreeRule:
     own_baseline: float = 0.25  # weight of the lower quartile of the video against the typical level, in log space
     half_at: float = 3.5  # ratio to the baseline at which the score is 0.5
     text_weight: float = 2.0  # weight of the log-odds from text
-    margin_spread: float = 3.0  # robust deviations of the image-text margin over which its log-odds rise by one
+    margin_spread: float = (
+        3.0  # units of the image-text margin over which its log-odds rise by one, see joint_scorer.py
+    )
 
 
 TYPICAL = {"efficientnet-lite0": 0.03}
@@ -248,12 +251,6 @@ def _text_evidence(
         )
     mean = unit(views.mean(0))
     concepts = (mean @ bank.concept_vectors.T).astype(np.float32)  # [T, P]
-    caption_rule = CaptionRule()
-    alignment = category_similarity(concepts, bank, caption_rule.temperature)
-    margin = smoothed_margin(alignment, bank.normal, CaptionRule(window=rule.windows[0], video_share=0.0))
-    # Images and texts are further apart than texts and texts, so the margin is scaled by its spread in the video.
-    median = np.median(margin)
-    spread = 1.4826 * np.median(np.abs(margin - median)) + 0.01
-    log_odds = np.clip((margin - median) / (rule.margin_spread * spread), -3, 3)
+    joint = joint_evidence(concepts, bank, rule.windows[0], rule.margin_spread)
     note = "Categories come from the similarity of frames to texts and are only hints."
-    return _TextEvidence(log_odds, alignment, concepts, "hint", note)
+    return _TextEvidence(joint.log_odds, joint.alignment, concepts, "hint", note)

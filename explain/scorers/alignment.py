@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.data.resample import resample_spans
-from kgvad.detector.scoring.caption_scorer import CaptionRule, category_similarity
+from kgvad.detector.scoring.joint_scorer import category_similarity, unit_of_similarity
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError
 from kgvad.vectors import unit
@@ -51,7 +51,7 @@ def with_alignment(scores: Scores, store: FeatureStore, video: str, bank: Anchor
     note = f"Categories were added by comparing {manifest.encoder} features with the anchors."
     return replace(
         scores,
-        alignment=category_similarity(concepts, bank, CaptionRule().temperature),
+        alignment=category_similarity(concepts, bank, unit_of_similarity(concepts)),
         concept_alignment=concepts,
         categories=list(bank.categories),
         normal=bank.normal,

@@ -12,9 +12,11 @@ from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.captions import per_snippet, read_captions
 from kgvad.detector.scoring.caption_scorer import (
     CaptionRule,
-    category_similarity,
+    anchor_coefficients,
+    concept_shares,
+    contributions_over_time,
     score_captions,
-    smoothed_margin,
+    signal_share,
 )
 from kgvad.errors import AnchorError, ScoresError, UsageError
 from kgvad.kg.store.cache import GraphStore
@@ -67,18 +69,29 @@ def test_a_snippet_has_the_latest_caption_that_began():
     assert per_snippet([(20, "a"), (32, "b"), (100, "c")], 8) == ["a", "a", "b", "b", "b", "b", "c", "c"]
 
 
-def test_margin_by_hand():
-    # one abnormal category: the soft maximum is the category itself; no smoothing, no video level
-    rule = CaptionRule(temperature=0.1, window=1, video_share=0.0)
-    alignment = np.array([[0.5, 0.2], [0.1, 0.4]], np.float32)
-    assert np.allclose(smoothed_margin(alignment, 1, rule), [0.3, -0.3])
-    # two equal ones: log mean exp of equals is the value itself
-    assert np.allclose(smoothed_margin(np.array([[0.5, 0.5, 0.2]], np.float32), 2, rule), [0.3])
-    # the video's level is the mean of the highest eighth, here the one highest of eight
-    rule = CaptionRule(temperature=0.1, window=1, video_share=0.5)
-    column = np.arange(8, dtype=np.float32)[:, None] / 10
-    margin = smoothed_margin(np.concatenate([column, 0 * column], 1), 1, rule)
-    assert np.allclose(margin, 0.5 * column[:, 0] + 0.35)
+def test_shares_by_hand():
+    cosine = np.array([[0.3, 0.3, 0.3], [0.5, 0.3, 0.3]], np.float32)
+    found = concept_shares(cosine, np.array([False, False, True]), 0.1)
+    # equal cosines: half for Normal's one concept, half for both abnormal ones
+    np.testing.assert_allclose(found[0], [0.25, 0.25, 0.5], atol=1e-6)
+    weights = np.array([np.exp(2) / 2, 1 / 2, 1])
+    np.testing.assert_allclose(found[1], weights / weights.sum(), atol=1e-6)
+
+
+def test_evidence_is_relative_to_the_level_of_the_captions():
+    rng = np.random.default_rng(0)
+    evidence, abnormal = rng.random((40, 6)), np.arange(6) < 4
+    one = contributions_over_time(evidence, abnormal, CaptionRule())
+    np.testing.assert_allclose(contributions_over_time(3 * evidence, abnormal, CaptionRule()), one, rtol=1e-5)
+    assert not one[:, 4:].any() and (one[:, :4] > 0).all()
+
+
+def test_noisy_evidence_is_drawn_to_the_level_of_the_video():
+    rng = np.random.default_rng(0)
+    event = np.repeat([0.0, 1.0, 0.0], 50)
+    assert signal_share(event + 0.05 * rng.random(150), 15) > 0.98
+    assert signal_share(rng.random(150), 15) < 0.7
+    assert signal_share(np.ones(20), 3) == 1.0 and signal_share(np.ones(1), 1) == 1.0
 
 
 def test_the_bank_must_be_the_encoders(tmp_path):
@@ -92,12 +105,19 @@ def test_the_bank_must_be_the_encoders(tmp_path):
     for frames, rows in ((5, 1), (16, 1), (31, 1), (32, 2), (1000, 62)):
         scored = score_captions([(0, "\x00"), (40, "fire")], bank, encoder, frames)
         assert scored.scores.shape == (rows,) and scored.alignment.shape == (rows, 3)
-        assert scored.concept_alignment.shape == (rows, len(bank.concepts)) and len(scored.captions) == rows
-        by_category = [
-            scored.contributions[:, bank.concept_category == c].sum(axis=1) for c in range(len(bank.categories))
-        ]
-        similarity = category_similarity(scored.concept_alignment, bank, CaptionRule().temperature)
-        np.testing.assert_allclose(np.transpose(by_category), similarity, atol=1e-5)
+        assert scored.concept_alignment.shape == scored.contributions.shape == (rows, len(bank.concepts))
+        assert (scored.contributions >= 0).all()
+        # the score rises with the sum of the contributions, and an alignment is the sum over its concepts
+        total = scored.contributions.sum(1, dtype=float)
+        rule = CaptionRule()
+        np.testing.assert_allclose(
+            np.log(scored.scores / (1 - scored.scores.astype(float))),
+            np.log(total / rule.midpoint) / rule.spread,
+            atol=1e-2,
+        )
+        terms = anchor_coefficients(bank) * scored.concept_alignment
+        sums = [terms[:, bank.concept_category == c].sum(axis=1) for c in range(len(bank.categories))]
+        np.testing.assert_allclose(np.transpose(sums), scored.alignment, atol=1e-4)
         assert scored.scores.dtype == np.float32 and ((scored.scores >= 0) & (scored.scores <= 1)).all()
 
 
