@@ -20,6 +20,8 @@ from kgvad.files import reading
 Version = Literal["1.0"]  # of files that can be read
 SCHEMA_VERSION: Version = "1.0"
 
+SHIPPED = "kgvad:"  # before the name of a run that comes with kgvad
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -73,7 +75,7 @@ class Method(ReportPart):
     trained: bool
     encoder: str | None = None
     encoder_fingerprint: str | None = None
-    run: str | None = None
+    run: str | None = None  # folder, or kgvad:NAME for a run that comes with kgvad
     run_fingerprint: str | None = None
     bank_fingerprint: str | None = None
     scores_file: str | None = None

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kgvad.detector.scoring.scores import Scores
+from kgvad.detector.shipped import UCF_ACTIONS
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.explain.analysis.analyse import AnalysedEvent, Analysis
 from kgvad.explain.analysis.category import category_margin, is_clear
@@ -18,6 +20,7 @@ from kgvad.explain.analysis.events import PIXELS_HELD_OUT, Calibration, EventRul
 from kgvad.explain.analysis.evidence import snippet_shares, temperature
 from kgvad.explain.analysis.severity import severity_of
 from kgvad.explain.report import (
+    SHIPPED,
     Action,
     CategoryCurves,
     Confidence,
@@ -177,7 +180,7 @@ def _method(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts) -> Meth
         trained=origin.trained,
         encoder=origin.encoder,
         encoder_fingerprint=origin.encoder_fingerprint,
-        run=None if origin.run is None else plain(origin.run),
+        run=None if origin.run is None else run_name(origin.run),
         run_fingerprint=origin.run_fingerprint,
         bank_fingerprint=origin.bank_fingerprint,
         scores_file=None if scored.scores_file is None else plain(scored.scores_file),
@@ -197,6 +200,12 @@ def _method(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts) -> Meth
         knowledge=None if scored.bank is None else _knowledge(scored.bank),
         notes=tuple(plain(note) for note in origin.notes),
     )
+
+
+def run_name(folder: str) -> str:
+    """A run as a report names it: its folder, or ``kgvad:NAME`` for a run that comes with kgvad."""
+    path = Path(folder)
+    return f"{SHIPPED}{path.name}" if path.parent == UCF_ACTIONS.parent else plain(folder)
 
 
 def _held_out(scores: Scores, rule: EventRule) -> RunThresholds | None:

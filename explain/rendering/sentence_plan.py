@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kgvad.explain.report import Event, LimitationKey, Report
+from kgvad.explain.report import SHIPPED, Event, LimitationKey, Report
 
 HELD_OUT = "/method/detection/held_out"
 EVIDENCE = ("concept", "category", "relation", "inside", "outside", "rise", "contribution", "path_text")
@@ -238,6 +238,8 @@ def _method(report: Report) -> list[PlannedSentence]:
     if method.scores_file is not None:
         fields = {"file": "/method/scores_file", "scorer": "/method/scorer"}
         first = PlannedSentence("method", "method_score_file", fields)
+    elif method.run is not None and method.run.startswith(SHIPPED):
+        first = PlannedSentence("method", "method_shipped", _pick("/method", ("run", "encoder")))
     elif method.trained:
         fields = _pick("/method", ("scorer", "run", "encoder"))
         first = PlannedSentence("method", "method_trained", fields)

@@ -44,7 +44,7 @@ def train(features, run, *more, dataset="toy"):
 
 @pytest.fixture
 def start(tmp_path):
-    features = make_store(tmp_path / "first", "first", 60)
+    features = make_store(tmp_path / "first", "first", 80)
     train(features, tmp_path / "start", "--detector", "additive", "--threshold-folds", 0, dataset="first")
     return tmp_path / "start"
 

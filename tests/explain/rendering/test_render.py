@@ -15,6 +15,7 @@ import pytest
 from explain_samples import bank, report_on, scores, terms
 from jinja2.bccache import FileSystemBytecodeCache
 
+from kgvad.detector.shipped import UCF_ACTIONS
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.detector.training.exemplars import Match
 from kgvad.errors import ReportError, UsageError
@@ -49,7 +50,9 @@ def everything():
         "hint": report_on(scores(names="hint"), bank=bank(), captions_file="captions.json"),
         "unclear": report_on(unclear(trained), **known),
         "unclear hint": report_on(unclear(scores(names="hint"))),
-        "measured": report_on(scores(names="yes", trained=True, scorer="additive", thresholds=MEASURED), **known),
+        "measured": report_on(
+            scores(names="yes", trained=True, scorer="additive", run=str(UCF_ACTIONS), thresholds=MEASURED), **known
+        ),
         "nothing measured": report_on(scores(events=(), names="yes", trained=True, thresholds=MEASURED), **known),
         "nothing given": report_on(scores(events=(), scorer="unknown", aligned=False), scores_file="mine.csv"),
         "nothing unusual": report_on(scores(events=(), aligned=False)),
@@ -237,6 +240,14 @@ def test_a_trained_run_names_and_an_untrained_alignment_hints():
     assert "most likely category is robbery" in render(REPORTS["named"], "md")
     hint = render(REPORTS["hint"], "md")
     assert "(hint)" in hint and "most likely" not in hint
+
+
+def test_the_shipped_run_is_named_without_the_folder_of_the_installation():
+    for language in LANGUAGES:
+        text = render(REPORTS["measured"], "md", language=language)
+        assert "ucf_actions" in text and str(UCF_ACTIONS.parent) not in text
+        assert "UCF-Crime" in text  # what it was trained on
+    assert REPORTS["measured"].method.run == "kgvad:ucf_actions"
 
 
 UNCLEAR = {"en": "unclear: robbery or road accident", "de": "unklar: Raub oder Verkehrsunfall"}
