@@ -4,8 +4,7 @@
    made on one half of the videos; both halves are reported.
 2. ``captions``: the model-written captions of all 290 official test videos scored by anchors alone.
 3. ``time``: building the bank of every bundled dataset, with an empty and a full cache of text vectors.
-4. ``rule``: the caption rules that were compared, on training videos.
-5. ``facts``: facts that the choosing half would exclude from the anchors.
+4. ``facts``: facts that the choosing half would exclude from the anchors.
 
 Text vectors are cached between runs. Nothing is trained.
 """
@@ -23,11 +22,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
-from anchors_text import caption_rules, choose_facts, described
+from anchors_text import choose_facts, described
+from caption_sets import category_hits, mean_matrix
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.build import build_bank
@@ -37,7 +38,8 @@ from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.anchors.vector_cache import FILE
 from kgvad.detector.data.captions import per_snippet
 from kgvad.detector.evaluation.frame_metrics import roc_auc
-from kgvad.detector.scoring.caption_scorer import CaptionRule, smoothed_margin
+from kgvad.detector.scoring.caption_scorer import CaptionRule, score_clauses
+from kgvad.detector.scoring.clauses import clauses
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import CategoryTable, bundled_tables, load_table
 from kgvad.vectors import unit
@@ -55,6 +57,12 @@ class Source:
     vectors: Floats
     category: NDArray[np.int64]
     anchors: Floats
+
+    def bank(self, normal: int) -> Any:
+        """What the caption scorer reads of an anchor bank."""
+        return SimpleNamespace(
+            concept_vectors=self.vectors, concept_category=self.category, anchors=self.anchors, normal=normal
+        )
 
 
 def sources(
@@ -172,40 +180,34 @@ def captions(
         abnormal = np.add.reduceat(labels[offset : offset + frames].astype(np.int64), starts)
         total = np.diff(np.append(starts, frames))
         videos.append((row["class"], per_snippet(own, rows), abnormal, total - abnormal))
-    texts = list(dict.fromkeys(text for video in videos for text in video[1]))
-    x = encoder.encode(texts)
-    row_of = {text: i for i, text in enumerate(texts)}
-    rows_of = [np.array([row_of[text] for text in video[1]]) for video in videos]
+    pieces = {text: clauses(text) for video in videos for text in video[1]}
+    texts = list(dict.fromkeys(text for own in pieces.values() for text in own))
+    x, row_of = encoder.encode(texts), {text: i for i, text in enumerate(texts)}
     positives, negatives = (np.concatenate([video[i] for video in videos]) for i in (2, 3))
     inside = np.concatenate([np.full(len(video[1]), video[0] != table.normal.name) for video in videos])
     rule = CaptionRule()
     print(f"\n{len(videos)} videos, {len(inside)} snippets, every {stride}. caption, {len(texts)} distinct\n")
     print("| anchors | frame AUC | Ano-AUC | category top-1 / top-3 (140 videos) |\n|---|---|---|---|")
     for source in every:
-        close = np.stack([soft(x @ source.vectors[source.category == c].T, rule) for c in range(len(table.names))], 1)
-        near = x @ source.anchors.T
         scores, hits = [], []
-        for (category, *_), rows in zip(videos, rows_of, strict=True):
-            margin = smoothed_margin(close[rows], normal, rule)
-            scores.append(margin)
+        for category, own, *_ in videos:
+            distinct = list(dict.fromkeys(own))
+            rows = [[row_of[text] for text in pieces[caption]] for caption in distinct]
+            used = sorted({row for part in rows for row in part})
+            place = {row: i for i, row in enumerate(used)}
+            caption_mean = mean_matrix([[place[row] for row in part] for part in rows], len(used))
+            order = {caption: i for i, caption in enumerate(distinct)}
+            snippet_mean = mean_matrix([[order[caption]] for caption in own], len(distinct))
+            found = score_clauses(x[used], caption_mean, snippet_mean, source.bank(normal), rule)
+            scores.append(found.contributions.sum(1, dtype=np.float64))
             if category != table.normal.name:
-                share = np.exp((margin - margin.max()) / rule.scale)
-                mean = np.average(near[rows], axis=0, weights=share)
-                mean[normal] = -np.inf
-                place = list(np.argsort(-mean)).index(table.names.index(category))
-                hits.append((place < 1, place < 3))
+                hits.append(category_hits(found, normal, table.names.index(category)))
         s = np.concatenate(scores)
         top = np.mean(hits, axis=0)
         print(
             f"| {source.name} | {roc_auc(s, positives, negatives):.4f} | "
             f"{roc_auc(s[inside], positives[inside], negatives[inside]):.4f} | {top[0]:.3f} / {top[1]:.3f} |"
         )
-
-
-def soft(similarity: Floats, rule: CaptionRule) -> NDArray[np.float64]:
-    """Soft maximum over the concepts of one category, as in the scorer; [N]."""
-    t = rule.temperature
-    return np.asarray(t * (logsumexp(similarity / t, axis=1) - np.log(similarity.shape[1])))
 
 
 def times(name: str) -> None:
@@ -245,7 +247,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path, help="folder with data/ and kg/")
     parser.add_argument("--encoder", default="minilm")
     parser.add_argument("--every", type=int, default=1, help="read every Nth caption only")
-    parser.add_argument("--only", choices=("descriptions", "captions", "time", "rule", "facts"))
+    parser.add_argument("--only", choices=("descriptions", "captions", "time", "facts"))
     options = parser.parse_args()
     wanted = (options.only,) if options.only else ("descriptions", "captions", "time")
     if "time" in wanted:
@@ -254,9 +256,6 @@ def main() -> None:
     assert isinstance(encoder, TransformersEncoder)
     table, store = load_table("ucf"), GraphStore.open()
     bank = build_bank(table, store, encoder)
-    if "rule" in wanted:
-        for line in caption_rules(options.shared, bank, encoder):
-            print(line, flush=True)
     if "facts" in wanted:
         for line in choose_facts(bank, described(options.shared, table, encoder)):
             print(line, flush=True)

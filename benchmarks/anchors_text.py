@@ -19,14 +19,10 @@ from scipy.special import log_softmax
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.pooling import FACTS, POOLINGS
 from kgvad.anchors.text_encoders import TextEncoder
-from kgvad.detector.evaluation.frame_metrics import roc_auc
-from kgvad.detector.scoring.caption_scorer import CaptionRule, smoothed_margin
 from kgvad.kg.tables import CategoryTable
 from kgvad.vectors import unit
 
 Floats = NDArray[np.float32]
-FPS, SNIPPET = 30, 16
-EVERY = 4  # every n-th snippet of a training video is used
 # Sentences that a language model adds about the anomaly itself: its presence, its name, its reasons.
 NAMING = re.compile(
     r"anomal\w+ (\w+ )?(exist|in the|is (named|specific))|is an anomaly|exists|name|basis for|judg", re.I
@@ -149,50 +145,3 @@ def choose_facts(bank: AnchorBank, sources: list[Described], least: float = 5e-4
             best, weight = now, flipped(index)
             concept, own = bank.concepts[index], bank.categories[bank.concept_category[index]]
             yield f"{'include' if weight[index] else 'exclude'}\t{own}\t{concept.qid}\t{concept.prompt}\t{best:.4f}"
-
-
-def caption_rules(shared: Path, bank: AnchorBank, encoder: TextEncoder, most: int = 14336) -> Iterator[str]:
-    """Frame AUC of caption rules on training videos: their human sentences assigned to snippets by time.
-
-    At most ``most`` sentences are read, drawn with seed 0. Labels are HIVAU's event times.
-    """
-    refs = shared / "data/refs"
-    train = {Path(line.strip()).stem for line in (shared / "data/ucf/Anomaly_Train.txt").read_text().splitlines()}
-    events = json.loads((refs / "hivau_new_train.json").read_text("utf-8"))
-    videos = {}
-    for part in ("Train", "Val", "Test"):
-        videos.update(json.loads((refs / f"uca_{part}.json").read_text("utf-8")))
-    videos = {name: v for name, v in videos.items() if name in train and ("Normal" in name or name in events)}
-    sentences = sorted({text for found in videos.values() for text in found["sentences"]})
-    known = set(np.random.default_rng(0).permutation(sentences)[:most].tolist())
-    row = {text: i for i, text in enumerate(sorted(known))}
-    similar = encoder.encode(list(row)) @ bank.concept_vectors.T
-    tracks, labels = [], []
-    for name, found in videos.items():
-        spans = [(s, e, row[t]) for (s, e), t in zip(found["timestamps"], found["sentences"], strict=True) if t in row]
-        if not spans:
-            continue
-        frames = events[name]["n_frames"] if name in events else found["duration"] * FPS
-        at = np.arange(0, min(max(1, int(frames) // SNIPPET), 1600), EVERY) * SNIPPET / FPS
-        start, end, rows = (np.array(column) for column in zip(*spans, strict=True))
-        far = np.minimum(np.abs(at[:, None] - start), np.abs(at[:, None] - end))
-        covered = (at[:, None] >= start) & (at[:, None] < np.maximum(end, start + SNIPPET / FPS))
-        middle = np.abs(at[:, None] - (start + end) / 2)
-        tracks.append(rows[np.where(covered, middle, 1e6 + far).argmin(1)])
-        inside = np.zeros(len(at), bool)
-        for first, last in events[name]["events"] if "Normal" not in name else []:
-            inside |= (at >= first) & (at < last)
-        labels.append(inside)
-    truth = np.concatenate(labels).astype(np.int64)
-    yield f"{len(tracks)} training videos, {len(truth)} snippets, {truth.mean():.1%} abnormal"
-    for temperature in (0.03, 0.1, 0.2, 0.4, 1.0):
-        scaled = similar / temperature
-        columns = [
-            np.logaddexp.reduce(scaled[:, bank.concept_category == i], axis=1) for i in range(len(bank.categories))
-        ]
-        size = np.log(np.bincount(bank.concept_category))
-        close = (temperature * (np.stack(columns, 1) - size)).astype(np.float32)
-        for share in (0.3, 0.5, 0.7):
-            rule = CaptionRule(temperature=temperature, window=max(1, 25 // EVERY), video_share=share)
-            scores = np.concatenate([smoothed_margin(close[rows], bank.normal, rule) for rows in tracks])
-            yield f"temperature {temperature}, video share {share}: frame AUC {roc_auc(scores, truth, 1 - truth):.4f}"

@@ -24,7 +24,7 @@ from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import track
 from kgvad.detector.data.captions import read_captions
-from kgvad.detector.scoring.caption_scorer import CaptionRule
+from kgvad.detector.scoring.caption_scorer import anchor_coefficients
 from kgvad.explain.analysis.evidence import ConceptRises, distinct, rises
 from kgvad.explain.quality.tables import quality_table
 from kgvad.explain.quality.text_quality import text_quality
@@ -206,9 +206,10 @@ def deletion(
     if not len(cited) or len(others) < len(cited):
         return float("nan"), float("nan")
 
+    terms = concepts[0] * anchor_coefficients(bank)
+
     def similarity(left: np.ndarray) -> float:
-        values = concepts[0, left] / CaptionRule().temperature
-        return CaptionRule().temperature * float(np.log(np.mean(np.exp(values - values.max()))) + values.max())
+        return float(terms[left].sum())
 
     whole = similarity(own)
     random = [

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.run import Run
+from kgvad.detector.scoring.caption_scorer import anchor_coefficients
 from kgvad.detector.scoring.infer import infer, score_features
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import RunError
@@ -117,6 +119,55 @@ def examine(
     length = np.linalg.norm(snippets, axis=1, keepdims=True) / np.sqrt(snippets.shape[1])
     noisy = score((snippets + noise * length * rng.standard_normal(snippets.shape)).astype(np.float32))
     return _stability(base, noisy, events, rule, result)
+
+
+def concept_deletion(
+    scores: Scores, bank: AnchorBank, rule: EventRule, *, most: int = MAX_EVIDENCE, seed: int = 0
+) -> tuple[float, float] | None:
+    """Drop of the category's share without the cited concepts, and without as many random ones of the category.
+
+    For scores whose alignment is a sum over concepts (captions): the terms of the concepts in it are set to 0. The
+    largest terms of the sum during the event with the highest score are cited.
+
+    Parameters
+    ----------
+    scores
+        Of one video, by :func:`kgvad.detector.scoring.training_free.score_training_free` with captions.
+    bank
+        The anchor bank that they were computed with.
+    rule
+        How events are found.
+    most
+        Number of concepts that are cited.
+    seed
+        Of the random concepts.
+
+    Returns
+    -------
+    (float, float) or None
+        ``None`` without an event or an alignment, or if the category has fewer than twice as many concepts.
+    """
+    events = find_events(scores, rule)
+    strongest = max(events, key=lambda event: event.peak, default=None)
+    if strongest is None or scores.alignment is None or scores.concept_alignment is None:
+        return None
+    category = bank.categories.index(category_shares(scores, strongest, {})[0].name)
+    terms = scores.concept_alignment * anchor_coefficients(bank)
+    own = np.flatnonzero(bank.concept_category == category)
+    if len(own) < 2 * most:
+        return None
+    size = terms[slice(*strongest.snippets)][:, own].mean(axis=0)
+    ranked = own[np.argsort(-size, kind="stable")]
+    rng = np.random.default_rng(seed)
+    whole = _share_of(scores, strongest, scores)
+    drops = []
+    for removed in (ranked[:most], *(rng.choice(ranked[most:], most, replace=False) for _ in range(DRAWS))):
+        alignment = scores.alignment.copy()
+        alignment[:, category] -= terms[:, removed].sum(axis=1)
+        left = _share_of(replace(scores, alignment=alignment), strongest, scores)
+        assert whole is not None and left is not None
+        drops.append(whole - left)
+    return drops[0], float(np.mean(drops[1:]))
 
 
 def level(scores: Scores) -> float:
