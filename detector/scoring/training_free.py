@@ -240,10 +240,7 @@ def _text_evidence(
         reader = text_encoder or load_text_encoder(bank.encoder.source)
         found = score_captions(pairs, bank, reader, views.shape[1] * SNIPPET_FRAMES)
         log_odds = logit(np.clip(found.scores.astype(np.float64), 1e-6, 1 - 1e-6))
-        note = (
-            "Categories come from the given captions; the first is correct for about two in five of the UCF-Crime test "
-            "videos."
-        )
+        note = "Categories come from the given captions; the first is correct for two in five UCF-Crime test videos."
         return _TextEvidence(log_odds, found.alignment, found.concept_alignment, "hint", note)
     if bank is None or bank.encoder.joint != encoder:
         return None
