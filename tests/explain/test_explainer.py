@@ -259,10 +259,10 @@ def test_wrong_use_is_one_line_with_its_exit_code(kgvad, monkeypatch, case, vide
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
-        ({"scores": []}, "no scores"),
+        ({"scores": []}, "0 scores fit"),
         ({"scores": [0.1, float("nan")]}, "NaN is not a number"),
-        ({"scores": [0.1, 7]}, "outside 0..1"),
-        ({"scores": [0.5] * 400}, "do not fit"),
+        ({"scores": [0.1] * 19 + [7]}, "outside 0..1"),
+        ({"scores": [0.5] * 400}, "400 scores fit"),
         ({"scores": [0.5] * 20, "alignment": [[1]] * 3, "categories": ["A"]}, "rows"),
     ],
 )
