@@ -36,10 +36,9 @@ from kgvad.anchors.pooling import POOLINGS
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.anchors.vector_cache import FILE
-from kgvad.detector.data.captions import per_snippet
 from kgvad.detector.evaluation.frame_metrics import roc_auc
 from kgvad.detector.scoring.caption_scorer import CaptionRule, score_clauses
-from kgvad.detector.scoring.clauses import clauses
+from kgvad.detector.scoring.clauses import clauses, snippet_captions
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import CategoryTable, bundled_tables, load_table
 from kgvad.vectors import unit
@@ -179,7 +178,7 @@ def captions(
         starts = np.arange(rows) * SNIPPET
         abnormal = np.add.reduceat(labels[offset : offset + frames].astype(np.int64), starts)
         total = np.diff(np.append(starts, frames))
-        videos.append((row["class"], per_snippet(own, rows), abnormal, total - abnormal))
+        videos.append((row["class"], [parts[-1] for parts in snippet_captions(own, rows)], abnormal, total - abnormal))
     pieces = {text: clauses(text) for video in videos for text in video[1]}
     texts = list(dict.fromkeys(text for own in pieces.values() for text in own))
     x, row_of = encoder.encode(texts), {text: i for i, text in enumerate(texts)}

@@ -32,7 +32,7 @@ from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import load_table
 
 SETS = (*IMITATIONS, "human", *COGVLM)
-GRID = {"temperature": (0.05, 0.07, 0.1, 0.14, 0.2), "power": (1.0, 2.0, 3.0, 4.0, 6.0)}
+GRID = {"temperature": (0.05, 0.1, 0.2), "power": (1.0, 2.0, 3.0, 6.0)}
 FALSE_ALARMS = 0.05  # share of the normal UCF-Crime videos of the selection half, by which the midpoint was set
 
 

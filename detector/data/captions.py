@@ -1,18 +1,15 @@
-"""Captions of videos: files in any published form (:mod:`.caption_formats`), and the caption of each snippet."""
+"""Captions of videos: files in any published form (:mod:`.caption_formats`)."""
 
 from __future__ import annotations
 
 import logging
 import os
-from bisect import bisect_left
-from collections.abc import Sequence
 from pathlib import Path
 
 from kgvad.detector.data.caption_formats import FORMS, SUBTITLES, Track, parse, parse_subtitles
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError, UsageError
 from kgvad.files import parse_json, read_data
-from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.video_ids import video_id, without_suffix
 
 logger = logging.getLogger(__name__)
@@ -119,10 +116,3 @@ def _file_of(folder: Path, video: str) -> Path:
         what = "no captions" if not found else f"{found[0].name} and {found[1].name}"
         raise ScoresError(f"{folder} has {what} of {video_id(video)!r}", "name one file after the video")
     return found[0]
-
-
-def per_snippet(captions: Sequence[tuple[int, str]], snippets: int) -> list[str]:
-    """The caption of each snippet: the last one that starts before the snippet ends, or the first caption."""
-    starts = [frame for frame, _ in captions]
-    ends = range(SNIPPET_FRAMES, (snippets + 1) * SNIPPET_FRAMES, SNIPPET_FRAMES)
-    return [captions[max(bisect_left(starts, end) - 1, 0)][1] for end in ends]

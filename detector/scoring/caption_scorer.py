@@ -47,7 +47,7 @@ class CaptionRule:
     longest: int = 25  # snippets that it covers at most
     top: int = 8  # the level of the video is the mean of its highest 1 / top of the moving average
     midpoint: float = 0.46  # evidence at which the score is 0.5
-    spread: float = 0.3  # natural logarithm of the evidence over which the score rises from 0.5 to 0.73
+    spread: float = 0.15  # natural logarithm of the evidence over which the score rises from 0.5 to 0.73
 
     def window(self, snippets: int) -> int:
         """Number of snippets that the moving average covers in a video of this length."""

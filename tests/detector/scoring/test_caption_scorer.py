@@ -9,7 +9,7 @@ from anchors_samples import TABLE, checkpoint
 
 from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
-from kgvad.detector.data.captions import per_snippet, read_captions
+from kgvad.detector.data.captions import read_captions
 from kgvad.detector.scoring.caption_scorer import (
     CaptionRule,
     anchor_coefficients,
@@ -63,10 +63,6 @@ def test_what_is_no_file_of_captions_is_one_line(tmp_path, content):
 def test_missing_file(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         read_captions(tmp_path / "none.json")
-
-
-def test_a_snippet_has_the_latest_caption_that_began():
-    assert per_snippet([(20, "a"), (32, "b"), (100, "c")], 8) == ["a", "a", "b", "b", "b", "b", "c", "c"]
 
 
 def test_shares_by_hand():
