@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.feature_import import ImportOptions, import_features
+from kgvad.video.video_ids import video_id
 
-NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,4}([.#=_ ,-][A-Z][a-z]{1,4}){0,3}", fullmatch=True)
+NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,4}([.#=_ ,-][A-Z][a-z]{1,4}){0,3}", fullmatch=True).filter(
+    lambda name: video_id(name) == name  # `C.Ts` is a file of the video `C`
+)
 DIM = 6
 
 
