@@ -69,8 +69,15 @@ def everything():
             terms=terms(),
             excluded=np.arange(180) < 9,
         ),
+        "single terms": report_on(two, bank=bank(concept_vectors=np.eye(15, dtype=np.float32)), terms=two_terms()),
         "short": report_on(short(scores(events=((2, 8, 0.9),)))),
     }
+
+
+def two_terms():
+    """Contributions to Normal and one category."""
+    made = terms()
+    return replace(made, over=lambda first, stop: made.over(first, stop)[[0, -1]])
 
 
 MEASURED = RunThresholds(
