@@ -140,15 +140,11 @@ def hold_out_test(videos: dict[str, VideoTruth]) -> dict[str, VideoTruth]:
     for video, truth in videos.items():
         by_label.setdefault(truth.labels, []).append(video)
     if min(map(len, by_label.values())) < ENOUGH:
-        logger.info(
-            "no test/ folder, and a category with fewer than %d videos: all %d are for training", ENOUGH, len(videos)
-        )
         return videos
     chosen = set()
     for names in by_label.values():
         ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
         chosen |= set(ordered[: len(names) // TEST_SHARE])
-    logger.info("no test/ folder: %d of %d videos are held out for kgvad evaluate", len(chosen), len(videos))
     return {
         video: truth.model_copy(update={"split": "test"}) if video in chosen else truth
         for video, truth in videos.items()

@@ -13,7 +13,7 @@ from kgvad.explain.text import plain
 from kgvad.vectors import unit
 
 MAX_FOR, MAX_AGAINST = 5, 2  # cited for and against a category
-MIN_SIMILARITY = 0.4  # cosine from which a concept is named beside a column
+MIN_SIMILARITY = 0.5  # cosine from which a concept is named beside a column: "kissing" is at .42 to "fighting"
 
 
 def cited_contributions(

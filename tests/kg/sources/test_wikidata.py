@@ -294,6 +294,4 @@ def test_a_category_gets_the_cues_of_bundled_ones_with_the_same_item(tmp_path):
         _, table, _ = first_table(store, "mine", ["holdup"])  # an alias of robbery, and no name of a bundled category
     category, cues = table.category("holdup"), load_table("ucf").category("Robbery").cues
     assert [item.label for item in category.primary] == ["robbery"]
-    assert (
-        category.cues[: len(load_table("ucf").category("Robbery").cues)] == load_table("ucf").category("Robbery").cues
-    )
+    assert set(cues) <= set(category.cues)
