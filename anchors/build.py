@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 LONGEST_QUERY = 300  # characters
 
 
+LEAST_CONCEPTS = 3  # of a category; fewer make an anchor of its name alone
+
+
 def build_bank(
     table: CategoryTable,
     store: GraphStore,
@@ -72,6 +75,12 @@ def build_bank(
         vectors, owners, weights = vectors[kept], owners[kept], weights[kept]
     header = _header(table, concepts, encoder, pooling_name)
     return _assemble(header, vectors, owners, weights)
+
+
+def few_concepts(bank: AnchorBank, least: int = LEAST_CONCEPTS) -> list[tuple[str, int]]:
+    """Categories with fewer than ``least`` concepts, and how many they have."""
+    counts = np.bincount(bank.concept_category, minlength=len(bank.categories))
+    return [(name, int(count)) for name, count in zip(bank.categories, counts, strict=True) if count < least]
 
 
 def _header(table: CategoryTable, concepts: list[BankConcept], encoder: TextEncoder, pooling_name: str) -> BankHeader:

@@ -18,6 +18,7 @@ import csv
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,12 @@ from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.detector.training.thresholds import assign_folds, held_out_videos, measure_thresholds, save_thresholds
 from kgvad.detector.training.trainer import Trainer
+from kgvad.explain.quality.faithfulness import examine
+from kgvad.explain.quality.tables import faithfulness_table
 from kgvad.files import write_text
 from kgvad.session import Session
 from kgvad.video.encoders.base import load_visual_encoder
-from kgvad.video.feature_store import FeatureStore
+from kgvad.video.feature_store import FeatureStore, VideoEntry
 
 DATASET, FPS, ROWS = "ucf", 30.0, 100
 ARCHIVE = "data/ucf/i3d_k400_logits_100rows_i8.npz"
@@ -150,6 +153,19 @@ def evaluate(run: Run, logits: Logits, truth: Truth, frames: dict[str, int], ons
     return {name: float(value) for name, value in vars(metrics).items()} | alarms
 
 
+def deletion(run: Run, logits: Logits, truth: Truth, frames: dict[str, int]) -> str:
+    """Table of what the cited evidence is worth on the official test videos that have an event."""
+    found = []
+    for number, name in enumerate(truth.split("test")):
+        if name not in logits:
+            continue
+        entry = VideoEntry(frame_count=frames[name], fps=FPS, rows=ROWS, layout="even")
+        result = examine(run, logits[name], entry, name, seed=number)
+        if result is not None:
+            found.append(result)
+    return faithfulness_table(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
@@ -196,6 +212,7 @@ def main() -> None:
             return
         with (arguments.shared / "data/ucf/gt_ucf_index_rebuilt.csv").open() as file:
             frames = {row["video"]: int(row["n_frames"]) for row in csv.DictReader(file)}
+        print(deletion(replace(runs[0], thresholds=thresholds), logits, truth, frames))
         found = [evaluate(run, logits, truth, frames, thresholds.onset) for run in runs]
     for name in found[0]:
         values = [one[name] for one in found]

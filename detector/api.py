@@ -324,6 +324,13 @@ class Detector(nn.Module, ABC):
         """
         return None
 
+    def without_columns(self, features: Tensor, columns: Tensor) -> Tensor:
+        """``features`` [T, D] with these columns, int64 [N], at the value that contributes nothing.
+
+        Only for detectors with :meth:`contributions`.
+        """
+        raise NotImplementedError
+
     def prepare(self, videos: Sequence[Tensor], captions: Sequence[Tensor] = ()) -> None:
         """Compute statistics of the training videos, once before training.
 

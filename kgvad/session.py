@@ -7,17 +7,20 @@ they receive the objects it makes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kgvad.device import resolve_device
-from kgvad.errors import UsageError
+from kgvad.errors import UsageError, WeightsError
 from kgvad.settings import DEFAULT_DATASET, Settings, load_settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from kgvad.anchors.bank import AnchorBank
     from kgvad.anchors.text_encoders import TextEncoder
     from kgvad.kg.datasets import DatasetRef
@@ -185,6 +188,15 @@ class Session:
             encoder = load_text_encoder(name, self.device)
             self._text_encoders[name] = self._text_encoders[encoder.name] = encoder
         return self._text_encoders[name]
+
+    def text_similarity(self) -> Callable[[str, Sequence[str]], NDArray[np.floating]] | None:
+        """Cosines of a text with texts, by MiniLM; ``None`` where its weights cannot be had, with one log line."""
+        try:
+            encoder = self.text_encoder("minilm")
+        except WeightsError as error:
+            logger.info("texts are not compared: %s", error.message)
+            return None
+        return lambda text, texts: encoder.encode(list(texts)) @ encoder.encode([text])[0]
 
     def visual_encoder(self, name: str | None = None, **options: Any) -> VisualEncoder:
         """Visual encoder by name; ``options`` are those of :func:`load_visual_encoder`. Loaded once."""

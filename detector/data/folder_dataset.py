@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from kgvad.video.feature_store import FeatureStore
 logger = logging.getLogger(__name__)
 
 DEFAULT_ENCODER = "i3d"
+ENOUGH, TEST_SHARE = 10, 5  # videos of a category from which one in five is held out for testing
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def folder_bank(truth: Truth, path: Path, tools: FolderTools, *, rebuild: bool) 
 def folder_truth(folder: Path, name: str) -> Truth:
     """Labels from the sub-folders of ``folder``: one per category, one of them for normal videos.
 
-    Sub-folders called train, val or test make splits (:mod:`.category_folders`); otherwise every video is for training.
+    Sub-folders called train, val or test make splits (:mod:`.category_folders`); otherwise some videos of every
+    category that has enough are held out for testing (:func:`hold_out_test`).
     Frame labels of abnormal videos come from ``annotations.csv`` (:mod:`.folder_annotations`).
 
     Raises
@@ -115,14 +118,37 @@ def folder_truth(folder: Path, name: str) -> Truth:
         )
         for video, (split, label) in placed.items()
     }
+    if not any(video.split == "test" for video in videos.values()):
+        videos = hold_out_test(videos)
     categories = sorted({label for video in videos.values() for label in video.labels})
     if not categories or len({bool(video.labels) for video in videos.values()}) < 2:
         missing = "an abnormal category" if not categories else NORMAL
         raise UsageError(
             f"{folder} has no sub-folder for {missing}",
-            "a folder dataset has one sub-folder of videos per category, one of them called Normal",
+            "a detector is trained on both: add ordinary footage of the same cameras as Normal. Without any, "
+            "kgvad explain VIDEO uses the run that comes with kgvad",
         )
     return Truth(dataset=name, normal=NORMAL, categories=(NORMAL, *categories), videos=videos)
+
+
+def hold_out_test(videos: dict[str, VideoTruth]) -> dict[str, VideoTruth]:
+    """The labels with a fifth of each category as test videos, where every category has :data:`ENOUGH` videos.
+
+    Which ones follows from a hash of the name, so the choice does not depend on the order of the files.
+    """
+    by_label: dict[tuple[str, ...], list[str]] = {}
+    for video, truth in videos.items():
+        by_label.setdefault(truth.labels, []).append(video)
+    if min(map(len, by_label.values())) < ENOUGH:
+        return videos
+    chosen = set()
+    for names in by_label.values():
+        ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        chosen |= set(ordered[: len(names) // TEST_SHARE])
+    return {
+        video: truth.model_copy(update={"split": "test"}) if video in chosen else truth
+        for video, truth in videos.items()
+    }
 
 
 def folder_table(truth: Truth) -> CategoryTable:

@@ -45,7 +45,8 @@ def score_split(
     videos = [video for video in truth.split("test") if video in present and (text is None or video in text)]
     if not videos:
         raise FeatureError(
-            f"{store.root} has no features of the test videos of {truth.dataset}", "extract or import them"
+            f"{store.root} has no features of the test videos of {truth.dataset}",
+            "extract or import them; in a folder of videos of your own they lie in test/CATEGORY",
         )
     return [
         score_features(

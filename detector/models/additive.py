@@ -169,15 +169,28 @@ class Additive(Detector):
         -------
         Tensor
             float32 [C, D]. A row sums to the mean alignment of its category over these snippets less the bias; the
-            row of Normal is 0, because its logit is not a sum over columns.
+            row of Normal is 0, because its logit is not a sum over columns. A single category is decided against
+            Normal alone, so its row sums to the mean anomaly logit less the bias.
         """
         lengths = torch.tensor([len(features)], device=features.device)
-        x, mean, _ = self._views(features[None], lengths)
+        x, mean, smooth = self._views(features[None], lengths)
         local, whole = x[0, start:end].mean(0), mean[0, start:end].mean(0)
-        named = local * self.category_local_weight.T + whole * self.category_video_weight.T
+        if len(self.named) == 1:
+            above = self.options.contrast * (smooth[0, start:end].mean(0) - whole)
+            named = (whole * (self.local_weight + self.video_weight) + above * self.local_weight)[None]
+        else:
+            named = local * self.category_local_weight.T + whole * self.category_video_weight.T
         found = named.new_zeros(len(self.problem.categories), features.shape[1])
         found[self.named] = named
         return found
+
+    def without_columns(self, features: Tensor, columns: Tensor) -> Tensor:
+        """``features`` [T, D] with these columns at their centre, where they contribute nothing."""
+        changed = features.clone()
+        mean = features.mean(-1, keepdim=True)
+        deviation = (features - mean).square().mean(-1, keepdim=True).sqrt()
+        changed[:, columns] = mean + deviation * self.centre[columns]
+        return changed
 
     @torch.no_grad()
     def start_from(self, other: Detector) -> None:

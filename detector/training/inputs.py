@@ -127,6 +127,8 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
     bank = None
     if dataset.kind == "folder" and dataset.path is not None:
         truth = folder_truth(dataset.path, dataset.name)
+        held_out = len(truth.split("test"))
+        logger.info(f"{held_out} of {len(truth.videos)} videos are for kgvad evaluate and not trained on")
         encoder = sources.encoder or extracted_encoder(sources.features)
         store = extract_missing(dataset.path, truth, sources.features, encoder, tools)
         if config.uses_anchors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.explain.analysis.events import EventSpan
@@ -12,7 +13,7 @@ from kgvad.explain.text import plain
 from kgvad.vectors import unit
 
 MAX_FOR, MAX_AGAINST = 5, 2  # cited for and against a category
-MIN_SIMILARITY = 0.4  # cosine from which a concept is named beside a column
+MIN_SIMILARITY = 0.5  # cosine from which a concept is named beside a column: "kissing" is at .42 to "fighting"
 
 
 def cited_contributions(
@@ -21,7 +22,8 @@ def cited_contributions(
     """The largest contributions for and against ``category`` during an event, by size, those for it first.
 
     A contribution is the term of a column in the logit of the category less its mean over the abnormal categories, so
-    what raises all categories alike is not cited. All terms add up to the lead of the category, less the biases.
+    what raises all categories alike is not cited. All terms add up to the lead of the category, less the biases. A
+    single category has no others: its terms are those of the anomaly logit.
 
     Parameters
     ----------
@@ -30,13 +32,19 @@ def cited_contributions(
     bank
         Names the concept that a column's name is closest to; ``None``: no concept is named.
     """
-    values = terms.over(*span.snippets)
-    abnormal = [index for index, row in enumerate(values) if row.any()]
-    lead = values[categories.index(category)] - values[abnormal].mean(0)
+    lead = lead_of(terms, span, categories, category)
     order = np.argsort(-lead, kind="stable")
     found = [int(i) for i in order[:MAX_FOR] if lead[i] > 0]
     against = [int(i) for i in order[::-1][:MAX_AGAINST] if lead[i] < 0]
     return tuple(_contribution(terms, index, float(lead[index]), category, bank) for index in [*found, *against])
+
+
+def lead_of(terms: ColumnTerms, span: EventSpan, categories: list[str], category: str) -> NDArray[np.floating]:
+    """Contribution of each column to the lead of ``category`` during an event, float [D]."""
+    values = terms.over(*span.snippets)
+    abnormal = [index for index, row in enumerate(values) if row.any()]
+    own = values[categories.index(category)]
+    return own - values[abnormal].mean(0) if len(abnormal) > 1 else own
 
 
 def _contribution(terms: ColumnTerms, index: int, value: float, category: str, bank: AnchorBank | None) -> Contribution:

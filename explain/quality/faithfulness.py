@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kgvad.anchors.bank import AnchorBank
@@ -21,13 +22,15 @@ from kgvad.detector.scoring.caption_scorer import anchor_coefficients
 from kgvad.detector.scoring.infer import infer, score_features
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import RunError
-from kgvad.explain.analysis.events import EventRule, EventSpan, find_events, outside_events
+from kgvad.explain.analysis.contributions import MAX_FOR, lead_of
+from kgvad.explain.analysis.events import EventRule, EventSpan, default_rule, find_events, outside_events
 from kgvad.explain.analysis.evidence import (
     MAX_EVIDENCE,
     category_shares,
     concept_rises,
     distinct,
 )
+from kgvad.explain.scorers.from_video import column_terms
 from kgvad.video.feature_store import VideoEntry
 
 Score = Callable[[NDArray[np.float32]], Scores]
@@ -47,6 +50,11 @@ class Faithfulness:
         Drop of the event's category share in the same cases; ``None`` without categories.
     concept_drop, concept_drop_random
         Drop of the category's share when the cited, or random, concepts of the category are removed.
+    column_drop, column_drop_random
+        Drop of the category's share when the cited, or as many random, feature columns contribute nothing; of the
+        event's mean score where there is one category only. ``None`` where the detector's logits are no such sums.
+    columns_kept, columns_kept_random
+        That share (or score) when only the cited, or as many random, columns contribute.
     sufficiency, sufficiency_random
         Score when only the cited, or random, snippets are kept, divided by the score of the whole video.
     overlap
@@ -55,11 +63,15 @@ class Faithfulness:
         Whether the event with the highest score keeps its category after noise.
     """
 
-    score_drop: float
-    score_drop_random: float
-    sufficiency: float
-    sufficiency_random: float
-    overlap: float
+    score_drop: float | None = None
+    score_drop_random: float | None = None
+    sufficiency: float | None = None
+    sufficiency_random: float | None = None
+    overlap: float | None = None
+    column_drop: float | None = None
+    column_drop_random: float | None = None
+    columns_kept: float | None = None
+    columns_kept_random: float | None = None
     category_drop: float | None = None
     category_drop_random: float | None = None
     concept_drop: float | None = None
@@ -72,12 +84,14 @@ def examine(
     features: NDArray[np.floating],
     entry: VideoEntry,
     video: str,
-    rule: EventRule,
+    rule: EventRule | None = None,
     *,
     noise: float = 0.05,
     seed: int = 0,
 ) -> Faithfulness | None:
-    """Examine the explanation of one video; ``None`` if it has no event, or nothing but events.
+    """Examine the explanation of one video; ``None`` if it has no event.
+
+    Snippets are removed only where there are others outside the events to put in their place.
 
     Parameters
     ----------
@@ -90,7 +104,7 @@ def examine(
     video
         Its name.
     rule
-        How events are found.
+        How events are found; default: the run's.
     noise
         Standard deviation of the noise as a share of the length of a feature vector, spread over its D values.
     seed
@@ -109,13 +123,17 @@ def examine(
         return score_features(run, x, entry, video=video)
 
     base = score(snippets)
+    rule = rule or default_rule(base.origin, base.scores)
     events = find_events(base, rule)
     outside = outside_events(base, events)
-    if not events or not outside.any():
+    if not events:
         return None
     rng = np.random.default_rng(seed)
-    result = _deletion(score, snippets, base, events, outside, rng)
-    result = _concepts(run, snippets, base, events, outside, rng, result)
+    result = Faithfulness()
+    if outside.any():
+        result = _deletion(score, snippets, base, events, outside, rng)
+        result = _concepts(run, snippets, base, events, outside, rng, result)
+    result = _columns(run, score, snippets, base, events, rng, result)
     length = np.linalg.norm(snippets, axis=1, keepdims=True) / np.sqrt(snippets.shape[1])
     noisy = score((snippets + noise * length * rng.standard_normal(snippets.shape)).astype(np.float32))
     return _stability(base, noisy, events, rule, result)
@@ -201,7 +219,6 @@ def _deletion(
         score_drop_random=whole - float(np.mean([level(other) for other in others])),
         sufficiency=level(without(outside)) / whole,
         sufficiency_random=float(np.mean([level(without(~mask)) for mask in masks])) / whole,
-        overlap=0.0,
         category_drop=known[0] - known[1] if known else None,
         category_drop_random=known[0] - float(np.mean(known[2:])) if known else None,
     )
@@ -262,6 +279,48 @@ def _concepts(
         for removed in (cited, *draws)
     ]
     return replace(result, concept_drop=drops[0], concept_drop_random=float(np.mean(drops[1:])))
+
+
+def _columns(
+    run: Run,
+    score: Score,
+    snippets: NDArray[np.float32],
+    base: Scores,
+    events: list[EventSpan],
+    rng: np.random.Generator,
+    result: Faithfulness,
+) -> Faithfulness:
+    """Let the columns that are cited for the highest event contribute nothing, or random ones; or only these."""
+    terms, strongest = column_terms(run, snippets), max(events, key=lambda event: event.peak)
+    named = category_shares(base, strongest, {})
+    if terms is None or not named:
+        return result
+    lead = lead_of(terms, strongest, list(run.config.categories), named[0].name)
+    cited = np.argsort(-lead, kind="stable")[:MAX_FOR]
+    cited = cited[lead[cited] > 0]
+    everything = np.arange(len(lead))
+    rest = np.setdiff1d(everything, cited)
+    if not len(cited) or len(rest) < len(cited):
+        return result
+    device = next(run.detector.parameters()).device
+
+    def value(removed: NDArray[np.int64]) -> float:
+        x = torch.from_numpy(snippets).to(device)
+        changed = run.detector.without_columns(x, torch.from_numpy(removed).to(device))
+        found = score(changed.cpu().numpy())
+        if len(named) == 1:
+            return float(found.scores[slice(*strongest.snippets)].mean())
+        return _share_of(found, strongest, base) or 0.0
+
+    draws = [rng.choice(rest, len(cited), replace=False) for _ in range(DRAWS)]
+    whole = value(everything[:0])
+    return replace(
+        result,
+        column_drop=whole - value(cited),
+        column_drop_random=whole - float(np.mean([value(draw) for draw in draws])),
+        columns_kept=value(rest),
+        columns_kept_random=float(np.mean([value(np.setdiff1d(everything, draw)) for draw in draws])),
+    )
 
 
 def _without(run: Run, snippets: NDArray[np.float32], base: Scores, removed: NDArray[np.int64]) -> Scores:

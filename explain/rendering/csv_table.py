@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from kgvad.explain.report import Event, Report
+from kgvad.explain.report import Event, Method, Report
 from kgvad.spreadsheets import without_formula
 
 COLUMNS = (
@@ -65,7 +65,7 @@ def method_details(report: Report, labels: dict[str, str]) -> list[tuple[str, st
         ("facts_date", knowledge.facts_date if knowledge else None),
         (
             "thresholds",
-            f"{rule.onset:g} / {rule.offset:g} ({labels['calibrated' if rule.calibrated_on else 'built_in']})",
+            f"{rule.onset:.3g} / {rule.offset:.3g} ({labels[_source_of(method)]})",
         ),
         ("margin", f"{rule.category_margin:g}" if any(e.categories for e in report.events) else None),
         ("size", size),
@@ -76,6 +76,13 @@ def method_details(report: Report, labels: dict[str, str]) -> list[tuple[str, st
         ("schema", report.schema_version),
     ]
     return [(key, value) for key, value in rows if value is not None]
+
+
+def _source_of(method: Method) -> str:
+    """Label of where the thresholds come from."""
+    if method.detection.calibrated_on:
+        return "calibrated"
+    return "measured" if method.trained and method.detection.held_out is not None else "built_in"
 
 
 def _with(name: str | None, fingerprint: str | None) -> str | None:

@@ -205,7 +205,8 @@ def _evidence(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
 def _contributions(event: Event, at: str) -> list[PlannedSentence]:
     place, sentences = f"event/{event.number}/contributions", []
     if event.contributions:
-        sentences.append(PlannedSentence(place, "contributions_intro", _first(at)))
+        key = "contributions_intro" if len(event.categories) > 1 else "contributions_intro_single"
+        sentences.append(PlannedSentence(place, key, _first(at)))
     for i in range(len(event.contributions)):
         fields = _pick(f"{at}/contributions/{i}", ("name", "value", "concept", "path_text"))
         sentences.append(PlannedSentence(f"{place}/{i}", "contribution", fields))

@@ -1,8 +1,7 @@
-"""Look-up of items by name, and a draft of a category table from class names."""
+"""Look-up of items by name."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from kgvad.errors import CategoryTableError, UsageError
 from kgvad.kg.sources.wikidata import WikidataClient, is_wikidata
 from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.store.schema import Term
-from kgvad.kg.tables import VERSION, CategoryTable, ItemRef, is_qid, load_table, parse_table, qid_number
+from kgvad.kg.tables import is_qid, qid_number
 
 MATCHES = ("label", "title", "alias", "search")
 
@@ -98,69 +97,8 @@ def pick(store: GraphStore, name: str, qid: str, client: WikidataClient | None =
     )
 
 
-def item_row(candidate: Candidate, role: str = "primary") -> str:
-    """A candidate as a row of a category table."""
-    return (
-        f"{{ qid = {_toml(candidate.qid)}, label = {_toml(candidate.label)}, role = {_toml(role)}, "
-        f"verified_by = {_toml(candidate.sources)} }}"
-    )
-
-
-def first_table(
-    store: GraphStore, dataset: str, names: Sequence[str], client: WikidataClient | None = None
-) -> tuple[str, CategoryTable, list[str]]:
-    """Draft of a category table: class names with the items that have these names.
-
-    The category ``Normal`` is that of the UCF-Crime table.
-
-    Returns
-    -------
-    (str, CategoryTable, list of str)
-        The TOML text, the same as a table, and the names for which no item was found.
-    """
-    normal = load_table("ucf").normal
-    parts = [
-        "# Draft by kgvad datasets init. Check the items, and write two to six cues for each category:",
-        "# short phrases for what a fixed camera shows.",
-        "",
-        f"version = {VERSION}",
-        f"dataset = {_toml(dataset)}",
-        f"title = {_toml(dataset)}",
-    ]
-    unknown = []
-    for name in [name for name in names if name.casefold() != "normal"]:
-        candidates = resolve(store, name, client)
-        if not candidates:
-            unknown.append(name)
-        parts += ["", "[[category]]", f"name = {_toml(name)}", f"text = {_toml(name.lower())}"]
-        best = [candidate for candidate in candidates if candidate.match == candidates[0].match][:1]
-        parts += ["items = [", *(f"  {item_row(candidate)}," for candidate in best), "]"] if best else ["items = []"]
-        for other in candidates[1:6]:
-            parts.append(f"# or: {item_row(other)} # {_comment(other)}")
-        parts.append(f"cues = [{_toml(name.lower())}]")
-    parts += ["", "[[category]]", 'name = "Normal"', f"text = {_toml(normal.text)}", "normal = true", "items = ["]
-    parts += [f"  {_item_row(item)}," for item in normal.items]
-    parts += ["]", "cues = [", *(f"  {_toml(cue)}," for cue in normal.cues), "]", ""]
-    text = "\n".join(parts)
-    return text, parse_table(text, dataset), unknown
-
-
 def _sources(store: GraphStore, terms: Sequence[Term]) -> str:
     for term in terms:
         if term.kind in ("label", "title"):
             return store.term_source(term)[0].removeprefix("urn:source:").split("#")[0]
     return ""
-
-
-def _item_row(item: ItemRef) -> str:
-    values = (("qid", item.qid), ("label", item.label), ("role", item.role), ("verified_by", item.verified_by))
-    return "{ " + ", ".join(f"{key} = {_toml(value)}" for key, value in values) + " }"
-
-
-def _comment(candidate: Candidate) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in candidate.description)[:100]
-
-
-def _toml(text: str) -> str:
-    """A TOML basic string. JSON's escapes are TOML's, but for U+007F and the surrogate pairs."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")

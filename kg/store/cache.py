@@ -141,6 +141,12 @@ class GraphStore:
             qid: name for qid, terms in self.terms(qids, languages).items() if (name := label_of(terms)) is not None
         }
 
+    def all_labels(self, language: str = "en") -> dict[str, str]:
+        """Label of every item in the cache that has one in ``language``, sorted by item."""
+        query = select(TermRow.qid, TermRow.text).where(TermRow.kind == "label", TermRow.language == language)
+        with self.database.read() as connection:
+            return {row.qid: row.text for row in connection.execute(query.order_by(TermRow.qid, TermRow.text.desc()))}
+
     def facts(self, subjects: Iterable[str], properties: Sequence[str] | None = None) -> list[Fact]:
         """Statements about the items, sorted; of several sources the best: read before inferred, then the latest."""
         return self._facts(StatementRow.subject, subjects, properties)

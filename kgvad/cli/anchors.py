@@ -105,7 +105,7 @@ def build_anchors(
 
         refuse_inputs({"--output": path}, [session.dataset_ref.path, database_file(session.settings.store)])
 
-        from kgvad.anchors.build import build_bank
+        from kgvad.anchors.build import build_bank, few_concepts
         from kgvad.anchors.pooling import DEFAULT_POOLING
         from kgvad.anchors.pooling import pooling as check_pooling
 
@@ -121,6 +121,14 @@ def build_anchors(
         )
         bank = session.open_bank(bank, open_ or ())
         bank.save(path)
+    for category, count in few_concepts(bank):
+        logger.warning(
+            "%s has %d concept%s, and a category needs about ten: add items (kgvad kg resolve NAME) and cues to its "
+            "table (kgvad datasets init writes one)",
+            category,
+            count,
+            "" if count == 1 else "s",
+        )
     logger.info(
         "%d categories, %d concepts, text encoder %s, facts read %s",
         len(bank.categories),

@@ -57,7 +57,7 @@ def init(
     offline: Offline = False,
     tries: Tries = 6,
 ) -> None:
-    """Write a first category table for your own dataset, with the Wikidata items that have the categories' names."""
+    """Write a first category table for your own dataset, filled from the bundled tables and the knowledge graph."""
     from kgvad.errors import UsageError
     from kgvad.files import refuse_inputs, write_text
     from kgvad.session import Session
@@ -66,16 +66,16 @@ def init(
     if file.exists() and not force:
         raise UsageError(f"{file} exists", "name another --output, or replace it with --force")
 
-    from kgvad.kg.sources.resolve import first_table
+    from kgvad.kg.sources.draft import first_table
     from kgvad.kg.store.database import database_file
 
     with Session(store=store, endpoint=endpoint, contact=contact, offline=offline or None) as session:
         refuse_inputs({"--output": file}, [database_file(session.settings.store)])
         client = session.wikidata(tries)
-        text, _, unknown = first_table(session.graph, name, category, client)
+        text, _, unknown = first_table(session.graph, name, category, client, session.text_similarity())
     write_text(file, text)
     for one in unknown:
-        logger.info("no item is called %r: the category has only its cues until you add an item to %s", one, file)
+        logger.info("no item is known for %r: the category has only its cues until you add an item to %s", one, file)
     print(file)
 
 

@@ -176,12 +176,13 @@ def resolve(
     from kgvad.errors import KnowledgeGraphError
     from kgvad.kg import draw
     from kgvad.kg.sources import resolve as names
+    from kgvad.kg.sources.draft import item_row
     from kgvad.session import Session
 
     with Session(store=store, endpoint=endpoint, contact=contact, offline=offline or None) as session:
         client = session.wikidata(tries)
         if pick is not None:
-            print(names.item_row(names.pick(session.graph, name, pick, client)))
+            print(item_row(names.pick(session.graph, name, pick, client)))
             return
         candidates = names.resolve(session.graph, name, client)
     if not candidates:

@@ -175,8 +175,8 @@ def train(
 
     The same command resumes an interrupted training.
     """
-    from kgvad.errors import AnchorError, FeatureError, UsageError
-    from kgvad.given import must_exist
+    from kgvad.errors import AnchorError, FeatureError, RunError, UsageError
+    from kgvad.given import must_exist, run_folder
     from kgvad.settings import load_settings
 
     named = dataset or load_settings().dataset
@@ -187,7 +187,8 @@ def train(
     must_exist(captions, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
     must_exist(caption_texts, UsageError, "name a file {video: {frame: caption}}")
     must_exist(config, UsageError, "name a TOML or JSON file")
-    start = _start_folder(start)
+    start = run_folder(start)
+    must_exist(start, RunError, "name a run, or 'shipped'")
     if start is not None and config is not None:
         raise UsageError("--from takes detector, options and recipe from a run", "leave out --config or --from")
 
@@ -249,18 +250,6 @@ def train(
         )
         for folder in train_seeds(training, seeds, jobs):
             print(folder)
-
-
-def _start_folder(start: Path | None) -> Path | None:
-    """The folder that ``--from`` names."""
-    from kgvad.detector.shipped import UCF_ACTIONS
-    from kgvad.errors import RunError
-    from kgvad.given import must_exist
-
-    if start == Path("shipped") and not start.exists():
-        return UCF_ACTIONS
-    must_exist(start, RunError, "name a run, or 'shipped'")
-    return start
 
 
 def register(app: typer.Typer) -> None:

@@ -26,6 +26,15 @@ def run(folder, *arguments):
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=100)
 
 
+def test_a_category_with_few_concepts_is_named_with_what_to_do(tmp_path):
+    checkpoint("bert", tmp_path / "bert")
+    bare = '\n[[category]]\nname = "Zzxy"\ntext = "zzxy"\ncues = ["zzxy"]\n'
+    (tmp_path / "tiny.toml").write_text(TABLE + bare)
+    done = run(tmp_path, "build-anchors", "--dataset", "tiny.toml", "--encoder", "bert", "--output", "b.safetensors")
+    assert done.returncode == 0
+    assert "warning: Zzxy has 1 concept, and a category needs about ten: add items (kgvad kg resolve" in done.stderr
+
+
 def test_show_export_and_compare(place):
     shown = run(place, "anchors", "show", "tiny.safetensors")
     assert shown.returncode == 0 and "robbery, a kind of theft  [Q2727213 P279]" in shown.stdout

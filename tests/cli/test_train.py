@@ -163,6 +163,19 @@ def test_folder_datasets(tmp_path):
         folder_truth(tmp_path / "shop", "shop")
 
 
+def test_a_folder_without_a_test_folder_holds_out_a_fifth_of_each_category(tmp_path):
+    for category, count in (("Fighting", 10), ("Normal", 15)):
+        (tmp_path / "own" / category).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / "own" / category / f"{number:02}.mp4").touch()
+    truth = folder_truth(tmp_path / "own", "own")
+    test = truth.split("test")
+    assert sorted(truth.videos[video].labels for video in test) == [(), (), (), ("Fighting",), ("Fighting",)]
+    assert folder_truth(tmp_path / "own", "own").split("test") == test
+    (tmp_path / "own" / "Fighting" / "00.mp4").unlink()  # nine are too few
+    assert folder_truth(tmp_path / "own", "own").split("test") == []
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("Normal", True), ("normal_videos", True), ("Training_Normal_Videos_Anomaly", True), ("Abnormal", False)],

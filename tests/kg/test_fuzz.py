@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kgvad.errors import CategoryTableError, KgvadError, StoreError
 from kgvad.kg import draw, rdf
-from kgvad.kg.sources.resolve import first_table
+from kgvad.kg.sources.draft import first_table
 from kgvad.kg.sources.service import ServiceSettings
 from kgvad.kg.sources.wikidata import WikidataClient
 from kgvad.kg.store import nquads

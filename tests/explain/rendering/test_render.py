@@ -69,8 +69,15 @@ def everything():
             terms=terms(),
             excluded=np.arange(180) < 9,
         ),
+        "single terms": report_on(two, bank=bank(concept_vectors=np.eye(15, dtype=np.float32)), terms=two_terms()),
         "short": report_on(short(scores(events=((2, 8, 0.9),)))),
     }
+
+
+def two_terms():
+    """Contributions to Normal and one category."""
+    made = terms()
+    return replace(made, over=lambda first, stop: made.over(first, stop)[[0, -1]])
 
 
 MEASURED = RunThresholds(
@@ -183,7 +190,7 @@ def test_every_label_is_used_by_a_template():
     sources = [folder.joinpath(name).read_text("utf-8") for name in template_names() if "phrases" not in name]
     code = [path.read_text("utf-8") for path in Path(rendering.__file__).parent.glob("*.py")]
     used = set(re.findall(r"labels\.(\w+)", " ".join(sources))) | set(re.findall(r"labels\[['\"](\w+)", " ".join(code)))
-    used |= {"calibrated", "built_in"}  # chosen by the calibration of the thresholds
+    used |= {"calibrated", "built_in", "measured"}  # chosen by the calibration of the thresholds
     assert set(RENDERERS["en"].phrases.labels) == used
     details = {key for report in REPORTS.values() for key, _ in method_details(report, RENDERERS["en"].phrases.labels)}
     assert details | {"sha256"} == set(RENDERERS["en"].phrases.labels["detail"])

@@ -3,13 +3,15 @@
 import json
 
 import kg_servers as servers
+import numpy as np
 import pytest
 
 from kgvad.errors import CategoryTableError, FetchError, OfflineError, UsageError
 from kgvad.kg.graph.concepts import category_concepts
 from kgvad.kg.graph.traversal import Reach
 from kgvad.kg.sources import subgraphs as fetching
-from kgvad.kg.sources.resolve import first_table, item_row, pick, resolve
+from kgvad.kg.sources.draft import first_table, item_row
+from kgvad.kg.sources.resolve import pick, resolve
 from kgvad.kg.sources.service import ServiceSettings, TruncatedAnswerError
 from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, require
 from kgvad.kg.sources.wikidata import WikidataClient
@@ -256,8 +258,9 @@ def test_wikidatas_search(endpoint):
 def test_draft_of_a_category_table(endpoint, store):
     names = ["Robbery", 'Dog "attack"', "Oil spill", "stealing"]
     text, table, unknown = first_table(store, "mine", names, client_of(endpoint))
-    assert table.names == [*names, "Normal"] and unknown == ['Dog "attack"', "Oil spill"]
-    assert [item.qid for item in table.category("robbery").items] == ["Q53706"]
+    assert table.names == [*names, "Normal"] and "Oil spill" in unknown
+    robbery = table.category("robbery")  # a bundled table has it
+    assert (robbery.items[0].qid, robbery.cues) == ("Q53706", load_table("ucf").category("Robbery").cues)
     assert table.category("stealing").items[0].label == "theft"
     assert len(table.normal.cues) >= 10
     assert parse_table(text, "again") == table
@@ -265,3 +268,30 @@ def test_draft_of_a_category_table(endpoint, store):
         first_table(store, "mine", ["Robbery", "robbery"])
     with pytest.raises(CategoryTableError, match="dataset"):
         first_table(store, "no/name", ["Robbery"])
+
+
+def test_a_draft_takes_items_by_part_of_the_name_and_by_meaning(tmp_path):
+    known = {"Q171558": "accident", "Q1": "lorry crash", "Q2": "tea"}
+
+    def similar(text, texts):
+        assert text == "forklift accident"
+        return np.array([{"accident": 0.9, "lorry crash": 0.6, "tea": 0.1}[one] for one in texts])
+
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite", facts=False) as store:
+        terms = [Term(qid, "label", "en", label) for qid, label in known.items()]
+        store.record(Batch(Fetch("urn:example", "2026-01-01T00:00:00+00:00"), tuple(known), terms, []))
+        _, plain, _ = first_table(store, "mine", ["ForkliftAccident"])
+        _, filled, unknown = first_table(store, "mine", ["ForkliftAccident"], similar=similar)
+    category = plain.category("ForkliftAccident")
+    assert (category.text, category.cues) == ("forklift accident", ("forklift accident",))
+    assert [(item.label, item.role) for item in category.items] == [("accident", "related")]
+    assert [item.label for item in filled.category("ForkliftAccident").items] == ["accident", "lorry crash"]
+    assert unknown == []
+
+
+def test_a_category_gets_the_cues_of_bundled_ones_with_the_same_item(tmp_path):
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite") as store:
+        _, table, _ = first_table(store, "mine", ["holdup"])  # an alias of robbery, and no name of a bundled category
+    category, cues = table.category("holdup"), load_table("ucf").category("Robbery").cues
+    assert [item.label for item in category.primary] == ["robbery"]
+    assert set(cues) <= set(category.cues)
