@@ -63,7 +63,7 @@ def test_global_options_may_stand_anywhere(tmp_path):
     assert global_options_first(["kg", "stats", "-q", "--debug"]) == ["-q", "--debug", "kg", "stats"]
     assert global_options_first(["explain", "--", "-q"]) == ["explain", "--", "-q"]
     create = ("datasets", "init", "mine", "-c", "zzzz", "--offline", "--force")
-    said = "no item is called 'zzzz'"
+    said = "no item is known for 'zzzz'"
     assert said in kgvad(*create, PWD=str(tmp_path)).stderr
     assert kgvad(*create, "--quiet", PWD=str(tmp_path)).stderr == ""
     assert kgvad("-q", *create, PWD=str(tmp_path)).stderr == ""
