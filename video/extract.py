@@ -20,7 +20,7 @@ from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_store import Manifest, VideoEntry, WindowRule
 from kgvad.video.frame_quality import FrameFacts, FrameMeter
-from kgvad.video.video_ids import video_id
+from kgvad.video.video_ids import video_id, without_suffix
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ def find_videos(source: str | os.PathLike[str]) -> dict[str, Path]:
     files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
     if not files:
         raise UsageError(f"{source} holds no video", f"videos end in {' '.join(SUFFIXES)}")
-    names = [path.relative_to(source).with_name(video_id(path)).as_posix() for path in files]
+    names = [path.relative_to(source).with_name(without_suffix(path.name)).as_posix() for path in files]
     return {
         name if names.count(name) == 1 else path.relative_to(source).as_posix(): path
         for name, path in zip(names, files, strict=True)

@@ -63,7 +63,7 @@ class Additive(Detector):
     name: ClassVar[str] = "additive"
     Config: ClassVar[type[BaseModel]] = AdditiveConfig
     recipe: ClassVar[Recipe] = Recipe(epochs=12, learning_rate=5e-3, weight_decay=0.0)
-    source: ClassVar[str] = "ours"
+    source: ClassVar[str] = "kgvad"
     names_categories: ClassVar[bool] = True
     reads_columns: ClassVar[bool] = True
     centre: Tensor

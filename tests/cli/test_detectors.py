@@ -7,7 +7,7 @@ from kgvad.errors import UsageError
 def test_every_detector_with_paper_needs_and_options():
     text = kgvad("detectors")
     assert "vadclip: Wu et al. 2024; anchors required; no captions\n    width=512 layers=2 " in text
-    assert "sultani: Sultani et al. 2018; no anchors; no captions\n    dropout=0.6 " in text
+    assert "sultani: Sultani et al. 2018; no anchors; no captions\n    width=512 dropout=0.6 " in text
     assert "\nsemvad: SemVAD; anchors required; captions required\n" in text
 
 
