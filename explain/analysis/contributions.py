@@ -43,8 +43,10 @@ def lead_of(terms: ColumnTerms, span: EventSpan, categories: list[str], category
     """Contribution of each column to the lead of ``category`` during an event, float [D]."""
     values = terms.over(*span.snippets)
     abnormal = [index for index, row in enumerate(values) if row.any()]
-    own = values[categories.index(category)]
-    return own - values[abnormal].mean(0) if len(abnormal) > 1 else own
+    lead: NDArray[np.floating] = values[categories.index(category)]
+    if len(abnormal) > 1:
+        lead = lead - values[abnormal].mean(0)
+    return lead
 
 
 def _contribution(terms: ColumnTerms, index: int, value: float, category: str, bank: AnchorBank | None) -> Contribution:
