@@ -68,9 +68,8 @@ class Source:
 def pickle_refused(path: Path) -> FeatureError:
     """What to raise for a file of Python objects: it names the file and the lines that convert it."""
     array = path.suffix.lower() == ".npy"
-    load = (
-        f"np.load({path.name!r}, allow_pickle=True).item()" if array else f"np.load({path.name!r}, allow_pickle=True)"
-    )
+    # advice to the user, who knows where the file is from; kgvad itself loads with allow_pickle=False everywhere
+    load = f"np.load({path.name!r}, allow_pickle=True){'.item()' if array else ''}"
     return FeatureError(
         f"{path} is pickled, and kgvad loads no pickles",
         f"if you trust the file, convert it in Python: import numpy as np; data = {load}; "

@@ -24,70 +24,78 @@ Bank = Annotated[
 ]
 
 
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        "-e",
+        help="Text encoder: minilm, blip, blip-cls, clip, a plugin's, or a model folder. "
+        "Default: blip if available, else minilm.",
+        rich_help_panel=INPUTS,
+    ),
+]
+Pooling = Annotated[
+    str | None,
+    typer.Option(
+        help="How the concepts of a category are pooled: balanced, weighted, mean, attention, graph, label. "
+        "Default: balanced.",
+        rich_help_panel=CONCEPTS,
+    ),
+]
+Language = Annotated[
+    str,
+    typer.Option(
+        help="Languages of labels and aliases, comma-separated, in order of preference.", rich_help_panel=CONCEPTS
+    ),
+]
+Contrast = Annotated[
+    bool,
+    typer.Option(
+        "--contrast",
+        help="Keep only the concepts that separate a category from those it is confused with.",
+        rich_help_panel=CONCEPTS,
+    ),
+]
+ExplainSelection = Annotated[
+    bool,
+    typer.Option(
+        "--explain-selection",
+        help="Log why each concept was kept or dropped; implies --contrast.",
+        rich_help_panel=CONCEPTS,
+    ),
+]
+Open = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--open",
+        help="Add a category: words, or a Wikidata item such as Q4654740; repeatable.",
+        rich_help_panel=CONCEPTS,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="File to write. Default: the place of the dataset's bank in the home folder.",
+        dir_okay=False,
+        rich_help_panel=OUTPUTS,
+    ),
+]
+IfMissing = Annotated[bool, typer.Option("--if-missing", help="Keep an existing file.", rich_help_panel=OUTPUTS)]
+
+
 def build_anchors(
     dataset: Dataset = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder",
-            "-e",
-            help="Text encoder: minilm, blip, blip-cls, clip, a plugin's, or a model folder. "
-            "Default: blip if available, else minilm.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
+    encoder: Encoder = None,
     store: StoreUrl = None,
-    pooling: Annotated[
-        str | None,
-        typer.Option(
-            help="How the concepts of a category are pooled: balanced, weighted, mean, attention, graph, label. "
-            "Default: balanced.",
-            rich_help_panel=CONCEPTS,
-        ),
-    ] = None,
-    language: Annotated[
-        str,
-        typer.Option(
-            help="Languages of labels and aliases, comma-separated, in order of preference.", rich_help_panel=CONCEPTS
-        ),
-    ] = "en",
-    contrast: Annotated[
-        bool,
-        typer.Option(
-            "--contrast",
-            help="Keep only the concepts that separate a category from those it is confused with.",
-            rich_help_panel=CONCEPTS,
-        ),
-    ] = False,
-    explain_selection: Annotated[
-        bool,
-        typer.Option(
-            "--explain-selection",
-            help="Log why each concept was kept or dropped; implies --contrast.",
-            rich_help_panel=CONCEPTS,
-        ),
-    ] = False,
-    open_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--open",
-            help="Add a category: words, or a Wikidata item such as Q4654740; repeatable.",
-            rich_help_panel=CONCEPTS,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="File to write. Default: the place of the dataset's bank in the home folder.",
-            dir_okay=False,
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = None,
-    if_missing: Annotated[
-        bool, typer.Option("--if-missing", help="Keep an existing file.", rich_help_panel=OUTPUTS)
-    ] = False,
+    pooling: Pooling = None,
+    language: Language = "en",
+    contrast: Contrast = False,
+    explain_selection: ExplainSelection = False,
+    open_: Open = None,
+    output: Output = None,
+    if_missing: IfMissing = False,
     device: Device = None,
 ) -> None:
     """Build the anchor bank of a dataset from the knowledge graph, and print its path."""
@@ -151,9 +159,13 @@ def show(bank: Bank = None) -> None:
     print(describe(session.load_bank(bank)), end="")
 
 
+First = Annotated[str, typer.Argument(metavar="BANK", help="A dataset, or an anchor bank (.safetensors).")]
+Second = Annotated[str, typer.Argument(metavar="BANK", help="The bank to compare it with.")]
+
+
 def compare(
-    first: Annotated[str, typer.Argument(metavar="BANK", help="A dataset, or an anchor bank (.safetensors).")],
-    second: Annotated[str, typer.Argument(metavar="BANK", help="The bank to compare it with.")],
+    first: First,
+    second: Second,
 ) -> None:
     """Show how two anchor banks differ: encoders, categories, concepts, and the cosine of each pair of anchors."""
     from kgvad.session import Session
@@ -166,12 +178,15 @@ def compare(
     print(differences(session.load_bank(first), session.load_bank(second)), end="")
 
 
+Csv = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="FILE", help="CSV file to write. Default: stdout.", dir_okay=False),
+]
+
+
 def export(
     bank: Bank = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="CSV file to write. Default: stdout.", dir_okay=False),
-    ] = None,
+    csv: Csv = None,
 ) -> None:
     """Export the concepts of an anchor bank with prompts, weights and sources as CSV."""
     from kgvad.files import refuse_inputs, write_text
@@ -190,12 +205,15 @@ def export(
         print(csv)
 
 
+PlotOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="SVG or PNG file to write. Default: an SVG file beside the bank."),
+]
+
+
 def plot(
     bank: Bank = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="SVG or PNG file to write. Default: an SVG file beside the bank."),
-    ] = None,
+    output: PlotOutput = None,
 ) -> None:
     """Draw the similarity of the anchors, and a map of anchors and concepts; print the path of the picture."""
     from kgvad.errors import UsageError

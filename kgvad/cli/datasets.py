@@ -23,15 +23,18 @@ def list_() -> None:
     print_table(dataset_rows(Session()))
 
 
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATASET",
+        help="A dataset such as ucf, a category table (my.toml), or a folder with one sub-folder of videos per "
+        "category. Default: the configured dataset.",
+    ),
+]
+
+
 def show(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DATASET",
-            help="A dataset such as ucf, a category table (my.toml), or a folder with one sub-folder of videos per "
-            "category. Default: the configured dataset.",
-        ),
-    ] = None,
+    name: Name = None,
 ) -> None:
     """Show the categories of a dataset with their Wikidata items, and where its anchors, features and run are."""
     from kgvad.inventory import dataset_page
@@ -40,17 +43,23 @@ def show(
     print("\n".join(dataset_page(Session(dataset=name))))
 
 
+InitName = Annotated[str, typer.Argument(help="Name of the dataset: letters, digits, hyphens and underscores.")]
+Category = Annotated[
+    list[str],
+    typer.Option("--category", "-c", help="Name of an abnormal category; repeatable.", rich_help_panel=INPUTS),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="File to write. Default: NAME.toml.", rich_help_panel=OUTPUTS),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel=OUTPUTS)]
+
+
 def init(
-    name: Annotated[str, typer.Argument(help="Name of the dataset: letters, digits, hyphens and underscores.")],
-    category: Annotated[
-        list[str],
-        typer.Option("--category", "-c", help="Name of an abnormal category; repeatable.", rich_help_panel=INPUTS),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write. Default: NAME.toml.", rich_help_panel=OUTPUTS),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel=OUTPUTS)] = False,
+    name: InitName,
+    category: Category,
+    output: Output = None,
+    force: Force = False,
     store: StoreUrl = None,
     endpoint: Endpoint = None,
     contact: Contact = None,
@@ -79,29 +88,35 @@ def init(
     print(file)
 
 
+GetName = Annotated[
+    str | None,
+    typer.Argument(metavar="SOURCE", help="A source, or a dataset for its first one. Default: list the sources."),
+]
+Videos = Annotated[
+    bool, typer.Option("--videos", help="The videos of the dataset instead of features.", rich_help_panel=INPUTS)
+]
+Frames = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--frames", help="Table of frame counts that replaces the source's; repeatable.", rich_help_panel=INPUTS
+    ),
+]
+GetOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Root of the feature stores, or folder of the videos. Default: in the home folder.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+
 def get(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="SOURCE", help="A source, or a dataset for its first one. Default: list the sources."),
-    ] = None,
-    videos: Annotated[
-        bool, typer.Option("--videos", help="The videos of the dataset instead of features.", rich_help_panel=INPUTS)
-    ] = False,
-    frames: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--frames", help="Table of frame counts that replaces the source's; repeatable.", rich_help_panel=INPUTS
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Root of the feature stores, or folder of the videos. Default: in the home folder.",
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = None,
+    name: GetName = None,
+    videos: Videos = False,
+    frames: Frames = None,
+    output: GetOutput = None,
 ) -> None:
     """Download published features or videos, check and import them, and print where they are.
 

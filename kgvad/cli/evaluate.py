@@ -23,79 +23,89 @@ Markdown = Annotated[
 ]
 
 
+Runs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[RUN...]",
+        help="Runs, or folders with one run per seed. The first is the baseline of the comparison. Default: where "
+        "kgvad train writes the run.",
+    ),
+]
+Text = Annotated[
+    Path | None,
+    typer.Option(
+        "--captions", help="Store of caption embeddings, for runs trained with captions.", rich_help_panel=INPUTS
+    ),
+]
+Annotations = Annotated[
+    Path | None,
+    typer.Option(
+        "--annotations",
+        help="Frame labels of your own test videos: CSV with video, start_s, end_s (or start_frame, end_frame) and "
+        "category, text in the form of UCF-Crime, or folder of 0/1 arrays.",
+        rich_help_panel=INPUTS,
+    ),
+]
+Smooth = Annotated[
+    int,
+    typer.Option(
+        "--smooth",
+        min=1,
+        help="Window of a moving average of the scores, in snippets; 1: no smoothing.",
+        rich_help_panel=METRICS,
+    ),
+]
+EvaluateClassRule = Annotated[
+    str,
+    typer.Option(
+        "--class-probabilities",
+        metavar="RULE",
+        help="Class probabilities for mAP: softmax, or dsanet (the rule of the DSANet paper).",
+        rich_help_panel=METRICS,
+    ),
+]
+Resamples = Annotated[
+    int,
+    typer.Option(
+        "--resamples",
+        min=0,
+        help="Bootstrap resamples for confidence intervals and p values; 0: none.",
+        rich_help_panel=METRICS,
+    ),
+]
+Plots = Annotated[
+    Path | None,
+    typer.Option(
+        "--plots",
+        help="Folder for plots: ROC and precision-recall curves, categories, score curves.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+Videos = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--video",
+        help="With --plots: plot the scores of this test video; repeatable. Default: the best, the median and the "
+        "worst.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+
 def evaluate(
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[RUN...]",
-            help="Runs, or folders with one run per seed. The first is the baseline of the comparison. Default: where "
-            "kgvad train writes the run.",
-        ),
-    ] = None,
+    runs: Runs = None,
     features: FeatureRoot = None,
     lists: Lists = None,
-    text: Annotated[
-        Path | None,
-        typer.Option(
-            "--captions", help="Store of caption embeddings, for runs trained with captions.", rich_help_panel=INPUTS
-        ),
-    ] = None,
-    annotations: Annotated[
-        Path | None,
-        typer.Option(
-            "--annotations",
-            help="Frame labels of your own test videos: CSV with video, start_s, end_s (or start_frame, end_frame) and "
-            "category, text in the form of UCF-Crime, or folder of 0/1 arrays.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
-    smooth: Annotated[
-        int,
-        typer.Option(
-            "--smooth",
-            min=1,
-            help="Window of a moving average of the scores, in snippets; 1: no smoothing.",
-            rich_help_panel=METRICS,
-        ),
-    ] = 1,
-    class_rule: Annotated[
-        str,
-        typer.Option(
-            "--class-probabilities",
-            metavar="RULE",
-            help="Class probabilities for mAP: softmax, or dsanet (the rule of the DSANet paper).",
-            rich_help_panel=METRICS,
-        ),
-    ] = "softmax",
+    text: Text = None,
+    annotations: Annotations = None,
+    smooth: Smooth = 1,
+    class_rule: EvaluateClassRule = "softmax",
     temperature: Temperature = 1.0,
-    resamples: Annotated[
-        int,
-        typer.Option(
-            "--resamples",
-            min=0,
-            help="Bootstrap resamples for confidence intervals and p values; 0: none.",
-            rich_help_panel=METRICS,
-        ),
-    ] = 1000,
+    resamples: Resamples = 1000,
     json_file: Json = None,
     markdown: Markdown = None,
-    plots: Annotated[
-        Path | None,
-        typer.Option(
-            "--plots",
-            help="Folder for plots: ROC and precision-recall curves, categories, score curves.",
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = None,
-    videos: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--video",
-            help="With --plots: plot the scores of this test video; repeatable. Default: the best, the median and the "
-            "worst.",
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = None,
+    plots: Plots = None,
+    videos: Videos = None,
     device: Device = None,
 ) -> None:
     """Evaluate runs on the test videos of their dataset, and compare them with the first."""
@@ -143,31 +153,36 @@ def evaluate(
     show(report.as_rich())
 
 
+Evaluations = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[EVALUATION...]",
+        help="Files of kgvad evaluate --json. Default: the evaluations of this version of kgvad.",
+    ),
+]
+Dataset = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="ucf, xd or shanghaitech; repeatable. Default: all.",
+        rich_help_panel=INPUTS,
+    ),
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        help="Write the evaluations as one file, which this command reads again.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+
 def results(
-    evaluations: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[EVALUATION...]",
-            help="Files of kgvad evaluate --json. Default: the evaluations of this version of kgvad.",
-        ),
-    ] = None,
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--dataset",
-            "-d",
-            help="ucf, xd or shanghaitech; repeatable. Default: all.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json",
-            help="Write the evaluations as one file, which this command reads again.",
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = None,
+    evaluations: Evaluations = None,
+    dataset: Dataset = None,
+    json_file: JsonFile = None,
     markdown: Markdown = None,
 ) -> None:
     """Show published results and, in tables of their own, results measured with kgvad."""

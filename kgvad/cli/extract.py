@@ -29,71 +29,79 @@ class Temporal(str, Enum):
     first = "first"
 
 
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="VIDEOS",
+        help="Folder of videos, searched with its sub-folders, or one video. A video may be a folder of images.",
+    ),
+]
+Encoder = Annotated[
+    str,
+    typer.Option(
+        "--encoder",
+        "-e",
+        help="Visual encoder: i3d, i3d-actions, efficientnet-lite0, clip, blip, that of an installed package, or "
+        "the folder of a CLIP or BLIP model.",
+        rich_help_panel=INPUTS,
+    ),
+]
+ExtractCrop = Annotated[
+    Crop,
+    typer.Option(help="Part of the frame: that of the encoder, the centre, or ten crops.", rich_help_panel=SAMPLING),
+]
+ExtractTemporal = Annotated[
+    Temporal | None,
+    typer.Option(
+        help="Frames of a snippet that are encoded. Default: mean4 for EfficientNet, mean16 for CLIP and BLIP.",
+        rich_help_panel=SAMPLING,
+    ),
+]
+Stride = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Frames per snippet; 1 for videos that hold one frame per snippet.", rich_help_panel=SAMPLING
+    ),
+]
+Step = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds from one row of features to the next, for i3d-actions. Default: 1.6.",
+        rich_help_panel=SAMPLING,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Root of the feature stores. Default: the place of the dataset's features in the home folder, where "
+        "kgvad train looks for them.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Parallel processes. Default: one per core on a CPU, one on a GPU.",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
+
+
 def extract(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="VIDEOS",
-            help="Folder of videos, searched with its sub-folders, or one video. A video may be a folder of images.",
-        ),
-    ],
+    source: Source,
     dataset: Dataset = None,
     lists: Lists = None,
     fps: ImageRate = None,
-    encoder: Annotated[
-        str,
-        typer.Option(
-            "--encoder",
-            "-e",
-            help="Visual encoder: i3d, i3d-actions, efficientnet-lite0, clip, blip, that of an installed package, or "
-            "the folder of a CLIP or BLIP model.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = "i3d",
-    crop: Annotated[
-        Crop,
-        typer.Option(
-            help="Part of the frame: that of the encoder, the centre, or ten crops.", rich_help_panel=SAMPLING
-        ),
-    ] = Crop.plain,
-    temporal: Annotated[
-        Temporal | None,
-        typer.Option(
-            help="Frames of a snippet that are encoded. Default: mean4 for EfficientNet, mean16 for CLIP and BLIP.",
-            rich_help_panel=SAMPLING,
-        ),
-    ] = None,
-    stride: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Frames per snippet; 1 for videos that hold one frame per snippet.", rich_help_panel=SAMPLING
-        ),
-    ] = 16,
-    step: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds from one row of features to the next, for i3d-actions. Default: 1.6.",
-            rich_help_panel=SAMPLING,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Root of the feature stores. Default: the place of the dataset's features in the home folder, where "
-            "kgvad train looks for them.",
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Parallel processes. Default: one per core on a CPU, one on a GPU.",
-            rich_help_panel=PERFORMANCE,
-        ),
-    ] = None,
+    encoder: Encoder = "i3d",
+    crop: ExtractCrop = Crop.plain,
+    temporal: ExtractTemporal = None,
+    stride: Stride = 16,
+    step: Step = None,
+    output: Output = None,
+    workers: Workers = None,
     device: Device = None,
 ) -> None:
     """Extract snippet features from videos, and print the folder of the store. Run it again to resume.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from kgvad.cli.help import App
 from kgvad.cli.options import DATA, INPUTS, OUTPUTS, example
+
+if TYPE_CHECKING:
+    from kgvad.anchors.text_encoders import TextEncoder as TextEncoderModel
 
 logger = logging.getLogger(__name__)
 
@@ -18,68 +21,78 @@ READING = "Reading"  # panel of options
 Choice = TypeVar("Choice", bound=str)
 
 
+Sources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Lists (.csv, .list, .txt), folders of arrays, npz archives. Beside lists, folders hold their files. "
+        "With --to, captions.",
+    ),
+]
+To = Annotated[
+    Path | None,
+    typer.Option("--to", metavar="STORE", help="SOURCE is captions of this store.", rich_help_panel=INPUTS),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option("--dataset", "-d", help="Dataset; without it, no labels.", rich_help_panel=INPUTS),
+]
+Lists = Annotated[Path | None, typer.Option("--lists", help="Folder of the official lists.", rich_help_panel=INPUTS)]
+Listing = Annotated[
+    list[Path] | None, typer.Option("--list", help="One more SOURCE that is a list.", rich_help_panel=INPUTS)
+]
+SkipMissing = Annotated[
+    bool, typer.Option("--skip-missing", help="Leave out videos without files.", rich_help_panel=INPUTS)
+]
+TextEncoder = Annotated[
+    str | None,
+    typer.Option("--text-encoder", help="For --to: that of the anchor bank.", rich_help_panel=INPUTS),
+]
+Label = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="A=B", help="What a label means: 0=Normal.", rich_help_panel=READING),
+]
+Frames = Annotated[
+    list[Path] | None,
+    typer.Option("--frames", help="Table of frame counts, or folder of videos.", rich_help_panel=READING),
+]
+Fps = Annotated[float | None, typer.Option(min=0.1, max=1000, help="Frames per second.", rich_help_panel=READING)]
+Stride = Annotated[int, typer.Option(min=1, help="Frames per row.", rich_help_panel=READING)]
+Layout = Annotated[str | None, typer.Option("--layout", help="uniform, even or segments.", rich_help_panel=READING)]
+Axes = Annotated[str | None, typer.Option("--axes", help="TD, DT, TCD or CTD (C: crops).", rich_help_panel=READING)]
+Crops = Annotated[
+    int | None, typer.Option("--crops", min=1, help="1: NAME_0 is a name, no crop.", rich_help_panel=READING)
+]
+Stream = Annotated[str | None, typer.Option("--stream", help="rgb, flow, audio or both.", rich_help_panel=READING)]
+Encoder = Annotated[
+    str | None,
+    typer.Option("--encoder", "-e", help="Name of the encoder. [default: imported]", rich_help_panel=OUTPUTS),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Root of the feature stores.", rich_help_panel=OUTPUTS)
+]
+Device = Annotated[str | None, typer.Option("--device", help="For --to.", rich_help_panel=OUTPUTS)]
+
+
 def import_(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Lists (.csv, .list, .txt), folders of arrays, npz archives. Beside lists, folders hold their files. "
-            "With --to, captions.",
-        ),
-    ],
-    to: Annotated[
-        Path | None,
-        typer.Option("--to", metavar="STORE", help="SOURCE is captions of this store.", rich_help_panel=INPUTS),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option("--dataset", "-d", help="Dataset; without it, no labels.", rich_help_panel=INPUTS),
-    ] = None,
-    lists: Annotated[
-        Path | None, typer.Option("--lists", help="Folder of the official lists.", rich_help_panel=INPUTS)
-    ] = None,
-    listing: Annotated[
-        list[Path] | None, typer.Option("--list", help="One more SOURCE that is a list.", rich_help_panel=INPUTS)
-    ] = None,
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Leave out videos without files.", rich_help_panel=INPUTS)
-    ] = False,
-    text_encoder: Annotated[
-        str | None,
-        typer.Option("--text-encoder", help="For --to: that of the anchor bank.", rich_help_panel=INPUTS),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="A=B", help="What a label means: 0=Normal.", rich_help_panel=READING),
-    ] = None,
-    frames: Annotated[
-        list[Path] | None,
-        typer.Option("--frames", help="Table of frame counts, or folder of videos.", rich_help_panel=READING),
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(min=0.1, max=1000, help="Frames per second.", rich_help_panel=READING)
-    ] = None,
-    stride: Annotated[int, typer.Option(min=1, help="Frames per row.", rich_help_panel=READING)] = 16,
-    layout: Annotated[
-        str | None, typer.Option("--layout", help="uniform, even or segments.", rich_help_panel=READING)
-    ] = None,
-    axes: Annotated[
-        str | None, typer.Option("--axes", help="TD, DT, TCD or CTD (C: crops).", rich_help_panel=READING)
-    ] = None,
-    crops: Annotated[
-        int | None, typer.Option("--crops", min=1, help="1: NAME_0 is a name, no crop.", rich_help_panel=READING)
-    ] = None,
-    stream: Annotated[
-        str | None, typer.Option("--stream", help="rgb, flow, audio or both.", rich_help_panel=READING)
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option("--encoder", "-e", help="Name of the encoder. [default: imported]", rich_help_panel=OUTPUTS),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Root of the feature stores.", rich_help_panel=OUTPUTS)
-    ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="For --to.", rich_help_panel=OUTPUTS)] = None,
+    sources: Sources,
+    to: To = None,
+    dataset: Dataset = None,
+    lists: Lists = None,
+    listing: Listing = None,
+    skip_missing: SkipMissing = False,
+    text_encoder: TextEncoder = None,
+    label: Label = None,
+    frames: Frames = None,
+    fps: Fps = None,
+    stride: Stride = 16,
+    layout: Layout = None,
+    axes: Axes = None,
+    crops: Crops = None,
+    stream: Stream = None,
+    encoder: Encoder = None,
+    output: Output = None,
+    device: Device = None,
 ) -> None:
     """Import features or captions of another program, and print the folder of the store."""
     from kgvad.errors import FeatureError, UsageError
@@ -91,13 +104,7 @@ def import_(
     must_exist(to, FeatureError, "make features with: kgvad extract")
     session = Session(dataset=dataset, device=device)
     if to is not None:
-        from kgvad.detector.data.caption_features import import_captions
-        from kgvad.video.feature_store import FeatureStore
-
-        captions = _only(sources, "captions are imported from one file")
-        store = FeatureStore.open(to)
-        encoder_of_text = session.text_encoder(text_encoder)
-        print(import_captions(captions, store, output or store.root.parent, encoder_of_text).root)
+        print(_import_captions(sources, to, output, session.text_encoder(text_encoder)))
         return
     if any(path.suffix.lower() in (".json", ".gz") for path in sources):
         raise UsageError("captions are imported for the videos of a feature store", "name the store with --to STORE")
@@ -124,6 +131,15 @@ def import_(
         skip_missing=skip_missing,
     )
     print(import_features([*sources, *(listing or ())], output or session.features_root, options).root)
+
+
+def _import_captions(sources: list[Path], to: Path, output: Path | None, encoder: TextEncoderModel) -> Path:
+    from kgvad.detector.data.caption_features import import_captions
+    from kgvad.video.feature_store import FeatureStore
+
+    store = FeatureStore.open(to)
+    captions = _only(sources, "captions are imported from one file")
+    return import_captions(captions, store, output or store.root.parent, encoder).root
 
 
 def _one_of(option: str, value: str | None, known: tuple[Choice, ...]) -> Choice | None:
@@ -157,11 +173,13 @@ def _only(paths: list[Path], rule: str) -> Path:
     return paths[0]
 
 
+First = Annotated[Path, typer.Argument(metavar="FEATURES", help="Feature store, folder of .npy files, or .npy file.")]
+Second = Annotated[Path, typer.Argument(metavar="FEATURES", help="The features to compare them with.")]
+
+
 def compare(
-    first: Annotated[
-        Path, typer.Argument(metavar="FEATURES", help="Feature store, folder of .npy files, or .npy file.")
-    ],
-    second: Annotated[Path, typer.Argument(metavar="FEATURES", help="The features to compare them with.")],
+    first: First,
+    second: Second,
 ) -> None:
     """Compare two sets of features video by video, by the cosine of each pair of snippets."""
     from kgvad.errors import FeatureError
@@ -180,11 +198,14 @@ def compare(
     print_table(rows)
 
 
+Root = Annotated[
+    Path | None,
+    typer.Argument(metavar="ROOT", help="Root of feature stores. Default: those of every dataset."),
+]
+
+
 def list_(
-    root: Annotated[
-        Path | None,
-        typer.Argument(metavar="ROOT", help="Root of feature stores. Default: those of every dataset."),
-    ] = None,
+    root: Root = None,
 ) -> None:
     """List the feature stores: dataset, encoder, videos, snippets, dimensions, and folder."""
     from kgvad.console import print_table
@@ -197,7 +218,10 @@ def list_(
     print_table(store_rows(Session(), root))
 
 
-def check(store: Annotated[Path, typer.Argument(metavar="STORE", help="Feature store.")]) -> None:
+Store = Annotated[Path, typer.Argument(metavar="STORE", help="Feature store.")]
+
+
+def check(store: Store) -> None:
     """Show how the features of a store were made, and read every array; exit with 1 if one is damaged."""
     from kgvad.errors import FeatureError
     from kgvad.given import must_exist

@@ -41,26 +41,29 @@ Format = Annotated[
 ]
 
 
+Language = Annotated[
+    list[str] | None,
+    typer.Option("--language", help="Language of the labels; repeatable. Default: en.", rich_help_panel=INPUTS),
+]
+MaxAge = Annotated[
+    float | None,
+    typer.Option("--max-age", min=0, help="Fetch facts older than this again, in days.", rich_help_panel=SERVICE),
+]
+Refresh = Annotated[bool, typer.Option("--refresh", help="Fetch everything again.", rich_help_panel=SERVICE)]
+Batch = Annotated[int, typer.Option("--batch", min=1, max=500, help="Items per request.", rich_help_panel=SERVICE)]
+Budget = Annotated[
+    int, typer.Option("--budget", min=1, help="Largest number of items to fetch.", rich_help_panel=SERVICE)
+]
+
+
 def fetch(
     dataset: Dataset = None,
-    language: Annotated[
-        list[str] | None,
-        typer.Option("--language", help="Language of the labels; repeatable. Default: en.", rich_help_panel=INPUTS),
-    ] = None,
+    language: Language = None,
     store: StoreUrl = None,
-    max_age: Annotated[
-        float | None,
-        typer.Option("--max-age", min=0, help="Fetch facts older than this again, in days.", rich_help_panel=SERVICE),
-    ] = None,
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Fetch everything again.", rich_help_panel=SERVICE)
-    ] = False,
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, max=500, help="Items per request.", rich_help_panel=SERVICE)
-    ] = 100,
-    budget: Annotated[
-        int, typer.Option("--budget", min=1, help="Largest number of items to fetch.", rich_help_panel=SERVICE)
-    ] = 5000,
+    max_age: MaxAge = None,
+    refresh: Refresh = False,
+    batch: Batch = 100,
+    budget: Budget = 5000,
     endpoint: Endpoint = None,
     contact: Contact = None,
     offline: Offline = False,
@@ -89,22 +92,28 @@ def fetch(
             print(f"{table.dataset}: all {len(table.qids)} items are in the cache, and their labels match the table")
 
 
+Category = Annotated[str, typer.Argument(help="Name or alias of a category.")]
+Abstract = Annotated[
+    bool,
+    typer.Option("--abstract", help="Include abstract ancestors such as hazard.", rich_help_panel=OUTPUTS),
+]
+Concepts = Annotated[
+    bool,
+    typer.Option("--concepts", help="List the concepts by weight instead of a tree.", rich_help_panel=OUTPUTS),
+]
+Svg = Annotated[
+    Path | None,
+    typer.Option("--svg", help="Draw the subgraph as an SVG file.", dir_okay=False, rich_help_panel=OUTPUTS),
+]
+
+
 def show(
-    category: Annotated[str, typer.Argument(help="Name or alias of a category.")],
+    category: Category,
     dataset: Dataset = None,
     store: StoreUrl = None,
-    abstract: Annotated[
-        bool,
-        typer.Option("--abstract", help="Include abstract ancestors such as hazard.", rich_help_panel=OUTPUTS),
-    ] = False,
-    concepts: Annotated[
-        bool,
-        typer.Option("--concepts", help="List the concepts by weight instead of a tree.", rich_help_panel=OUTPUTS),
-    ] = False,
-    svg: Annotated[
-        Path | None,
-        typer.Option("--svg", help="Draw the subgraph as an SVG file.", dir_okay=False, rich_help_panel=OUTPUTS),
-    ] = None,
+    abstract: Abstract = False,
+    concepts: Concepts = False,
+    svg: Svg = None,
 ) -> None:
     """Show the subgraph of a category as a tree."""
     from kgvad.files import write_text
@@ -128,9 +137,13 @@ def show(
         print(svg)
 
 
+Start = Annotated[str, typer.Argument(help="An item: its name or QID.")]
+End = Annotated[str, typer.Argument(help="Another item.")]
+
+
 def path(
-    start: Annotated[str, typer.Argument(help="An item: its name or QID.")],
-    end: Annotated[str, typer.Argument(help="Another item.")],
+    start: Start,
+    end: End,
     store: StoreUrl = None,
 ) -> None:
     """Show the shortest path between two items, in words."""
@@ -155,17 +168,21 @@ def path(
         print(draw.visible(graph.path_in_words(session.graph, steps) or f"both are {ends[0]}"))
 
 
+Name = Annotated[str, typer.Argument(help='A name, such as "oil spill".')]
+Pick = Annotated[
+    str | None,
+    typer.Option(
+        "--pick",
+        metavar="QID",
+        help="Print this item as an entry for a category table.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+
 def resolve(
-    name: Annotated[str, typer.Argument(help='A name, such as "oil spill".')],
-    pick: Annotated[
-        str | None,
-        typer.Option(
-            "--pick",
-            metavar="QID",
-            help="Print this item as an entry for a category table.",
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = None,
+    name: Name,
+    pick: Pick = None,
     store: StoreUrl = None,
     endpoint: Endpoint = None,
     contact: Contact = None,
@@ -194,17 +211,21 @@ def resolve(
         print(draw.visible(f"{one.qid}  {one.label}{kind}{about}  ({one.match})"))
 
 
+ExportCategory = Annotated[
+    str | None,
+    typer.Option("--category", "-c", help="Export only the subgraph of this category.", rich_help_panel=INPUTS),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="File to write. Default: stdout.", dir_okay=False, rich_help_panel=OUTPUTS),
+]
+
+
 def export_(
-    category: Annotated[
-        str | None,
-        typer.Option("--category", "-c", help="Export only the subgraph of this category.", rich_help_panel=INPUTS),
-    ] = None,
+    category: ExportCategory = None,
     dataset: Dataset = None,
     store: StoreUrl = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write. Default: stdout.", dir_okay=False, rich_help_panel=OUTPUTS),
-    ] = None,
+    output: Output = None,
     form: Format = None,
 ) -> None:
     """Export the cache (N-Quads with sources, Turtle), or a graph for a viewer (GraphML, node-link JSON)."""
@@ -228,8 +249,11 @@ def export_(
             sys.stdout.write(piece)
 
 
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="N-Quads, N-Triples or Turtle files; .gz too.")]
+
+
 def import_(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="N-Quads, N-Triples or Turtle files; .gz too.")],
+    files: Files,
     store: StoreUrl = None,
 ) -> None:
     """Import facts into the cache; of a file, all or nothing."""

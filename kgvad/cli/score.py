@@ -9,54 +9,61 @@ import typer
 
 from kgvad.cli.options import INPUTS, MEASURE, OUTPUTS, PERFORMANCE, Device, Temperature, example
 
+Features = Annotated[Path, typer.Argument(metavar="FEATURES", help="Feature store.")]
+Run = Annotated[Path, typer.Option("--run", "-r", help="Trained run.", rich_help_panel=INPUTS)]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="Folder for the scores, one file per video.", rich_help_panel=OUTPUTS),
+]
+Videos = Annotated[
+    list[str] | None, typer.Option("--video", help="Score only this video; repeatable.", rich_help_panel=INPUTS)
+]
+Text = Annotated[
+    Path | None,
+    typer.Option(
+        "--captions", help="Store of caption embeddings, for a run trained with captions.", rich_help_panel=INPUTS
+    ),
+]
+Open = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--open",
+        help="Add a category without training: words, or a Wikidata item such as Q4654740; repeatable.",
+        rich_help_panel=INPUTS,
+    ),
+]
+Form = Annotated[str, typer.Option("--format", "-f", help="File format: npz, csv or json.", rich_help_panel=OUTPUTS)]
+ScoreClassRule = Annotated[
+    str | None,
+    typer.Option(
+        "--class-probabilities",
+        metavar="RULE",
+        help="Also write class probabilities: softmax, or dsanet (the rule of the DSANet paper).",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+Chunk = Annotated[
+    int | None,
+    typer.Option(
+        "--chunk",
+        min=2,
+        help="Snippets scored together; longer videos are scored in overlapping chunks. Default: the detector's limit.",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
+
 
 def score(
-    features: Annotated[Path, typer.Argument(metavar="FEATURES", help="Feature store.")],
-    run: Annotated[Path, typer.Option("--run", "-r", help="Trained run.", rich_help_panel=INPUTS)],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Folder for the scores, one file per video.", rich_help_panel=OUTPUTS),
-    ],
-    videos: Annotated[
-        list[str] | None, typer.Option("--video", help="Score only this video; repeatable.", rich_help_panel=INPUTS)
-    ] = None,
-    text: Annotated[
-        Path | None,
-        typer.Option(
-            "--captions", help="Store of caption embeddings, for a run trained with captions.", rich_help_panel=INPUTS
-        ),
-    ] = None,
-    open_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--open",
-            help="Add a category without training: words, or a Wikidata item such as Q4654740; repeatable.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
-    form: Annotated[
-        str, typer.Option("--format", "-f", help="File format: npz, csv or json.", rich_help_panel=OUTPUTS)
-    ] = "npz",
-    class_rule: Annotated[
-        str | None,
-        typer.Option(
-            "--class-probabilities",
-            metavar="RULE",
-            help="Also write class probabilities: softmax, or dsanet (the rule of the DSANet paper).",
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = None,
+    features: Features,
+    run: Run,
+    output: Output,
+    videos: Videos = None,
+    text: Text = None,
+    open_: Open = None,
+    form: Form = "npz",
+    class_rule: ScoreClassRule = None,
     temperature: Temperature = 1.0,
-    chunk: Annotated[
-        int | None,
-        typer.Option(
-            "--chunk",
-            min=2,
-            help="Snippets scored together; longer videos are scored in overlapping chunks. Default: the detector's "
-            "limit.",
-            rich_help_panel=PERFORMANCE,
-        ),
-    ] = None,
+    chunk: Chunk = None,
     device: Device = None,
 ) -> None:
     """Score the videos of a feature store with a trained run, and print the files."""

@@ -26,14 +26,16 @@ def weights_list() -> None:
             print(f"    {folder or f'not on this machine: kgvad weights fetch {one.name}'}")
 
 
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Names from kgvad weights list.")]
+OfflineSet = Annotated[
+    bool,
+    typer.Option("--offline-set", help="All weights that need no model hub: efficientnet-lite0, i3d-k400, minilm-l6."),
+]
+
+
 def weights_fetch(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Names from kgvad weights list.")] = None,
-    offline_set: Annotated[
-        bool,
-        typer.Option(
-            "--offline-set", help="All weights that need no model hub: efficientnet-lite0, i3d-k400, minilm-l6."
-        ),
-    ] = False,
+    names: Names = None,
+    offline_set: OfflineSet = False,
 ) -> None:
     """Download pretrained weights, check their hashes, and print where they are."""
     from kgvad import weights
@@ -69,20 +71,24 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+Output = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="OUTPUT",
+        help="Video to write, or with --dataset a folder. Default: scene.mp4, or example-videos.",
+    ),
+]
+Dataset = Annotated[
+    bool,
+    typer.Option(
+        "--dataset", help="Render a small labelled dataset instead: one sub-folder of short videos per category."
+    ),
+]
+
+
 def demo(
-    output: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="OUTPUT",
-            help="Video to write, or with --dataset a folder. Default: scene.mp4, or example-videos.",
-        ),
-    ] = None,
-    dataset: Annotated[
-        bool,
-        typer.Option(
-            "--dataset", help="Render a small labelled dataset instead: one sub-folder of short videos per category."
-        ),
-    ] = False,
+    output: Output = None,
+    dataset: Dataset = False,
 ) -> None:
     """Render synthetic footage, to try kgvad without videos of your own, and print its path."""
     from kgvad.files import refuse_inputs

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,8 +30,128 @@ from kgvad.cli.options import (
     TrainingFeatures,
     example,
 )
+from kgvad.cli.training_inputs import TrainingInputs
 
 logger = logging.getLogger(__name__)
+
+
+Detector = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        help="Name of the detector (kgvad detectors). Default: anchor-aligned.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="NAME=VALUE: an option of the detector; may be repeated.", rich_help_panel=TRAINING),
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Default: the detector's.", rich_help_panel=TRAINING)
+]
+LearningRate = Annotated[
+    float | None, typer.Option("--learning-rate", help="Default: the detector's.", rich_help_panel=TRAINING)
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        "--batch",
+        min=1,
+        help="Normal videos in a step, and abnormal ones in equal number.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Standardise = Annotated[
+    bool,
+    typer.Option(
+        "--standardise",
+        help="Centre the features and scale them to unit standard deviation.",
+        rich_help_panel=TRAINING,
+    ),
+]
+SigmaGreedy = Annotated[
+    float | None,
+    typer.Option(
+        "--sigma-greedy",
+        min=0.0,
+        max=1.0,
+        metavar="DECAY",
+        help="Select the snippets of abnormal videos by distance from normal ones at first (SemVAD: 0.99). "
+        "Default: 0, never.",
+        rich_help_panel=TRAINING,
+    ),
+]
+ValidationShare = Annotated[
+    float | None,
+    typer.Option(
+        "--validation-share",
+        min=0.0,
+        max=0.5,
+        help="Share of the training videos held out for early stopping; the best epoch is kept. Default: 0.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        "--patience",
+        min=1,
+        help="Epochs without improvement before early stopping. Default: 5.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed. Default: 0.", rich_help_panel=TRAINING)]
+DataSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--data-seed",
+        min=0,
+        help="Seed of the order of the training videos, the same for all seeds. Default: as --seed.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds to train.", rich_help_panel=TRAINING)]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a run with other settings.", rich_help_panel=OUTPUTS)
+]
+Tensorboard = Annotated[
+    bool,
+    typer.Option("--tensorboard", help="Log the metrics for TensorBoard, in the run.", rich_help_panel=OUTPUTS),
+]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", "-j", min=1, help="Parallel processes, one per seed.", rich_help_panel=PERFORMANCE),
+]
+MicroBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--micro-batch",
+        min=1,
+        help="Videos in memory at a time; the gradients are those of the whole batch.",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="fp32, or bf16 for mixed precision. Default: fp32.", rich_help_panel=PERFORMANCE),
+]
+ThresholdFolds = Annotated[
+    int | None,
+    typer.Option(
+        "--threshold-folds",
+        min=0,
+        help="Folds of training videos held out in turn to measure the onset threshold; each is one more training. "
+        "0: none. Default: 4 for up to 300 videos, else 0.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Fetch = Annotated[
+    bool,
+    typer.Option(
+        "--fetch", help="Where a dataset has no features yet, download published ones.", rich_help_panel=INPUTS
+    ),
+]
 
 
 def train(
@@ -45,165 +166,40 @@ def train(
     start: Start = None,
     config: ConfigFile = None,
     preset: Preset = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            "--detector",
-            help="Name of the detector (kgvad detectors). Default: anchor-aligned.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME=VALUE: an option of the detector; may be repeated.", rich_help_panel=TRAINING),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Default: the detector's.", rich_help_panel=TRAINING)
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Default: the detector's.", rich_help_panel=TRAINING)
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            "--batch",
-            min=1,
-            help="Normal videos in a step, and abnormal ones in equal number.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    standardise: Annotated[
-        bool,
-        typer.Option(
-            "--standardise",
-            help="Centre the features and scale them to unit standard deviation.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = False,
-    sigma_greedy: Annotated[
-        float | None,
-        typer.Option(
-            "--sigma-greedy",
-            min=0.0,
-            max=1.0,
-            metavar="DECAY",
-            help="Select the snippets of abnormal videos by distance from normal ones at first (SemVAD: 0.99). "
-            "Default: 0, never.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    validation_share: Annotated[
-        float | None,
-        typer.Option(
-            "--validation-share",
-            min=0.0,
-            max=0.5,
-            help="Share of the training videos held out for early stopping; the best epoch is kept. Default: 0.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            "--patience",
-            min=1,
-            help="Epochs without improvement before early stopping. Default: 5.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Random seed. Default: 0.", rich_help_panel=TRAINING)
-    ] = None,
-    data_seed: Annotated[
-        int | None,
-        typer.Option(
-            "--data-seed",
-            min=0,
-            help="Seed of the order of the training videos, the same for all seeds. Default: as --seed.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Number of seeds to train.", rich_help_panel=TRAINING)
-    ] = 1,
+    detector: Detector = None,
+    option: Option = None,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch: Batch = None,
+    standardise: Standardise = False,
+    sigma_greedy: SigmaGreedy = None,
+    validation_share: ValidationShare = None,
+    patience: Patience = None,
+    seed: Seed = None,
+    data_seed: DataSeed = None,
+    seeds: Seeds = 1,
     run: RunFolder = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run with other settings.", rich_help_panel=OUTPUTS)
-    ] = False,
-    tensorboard: Annotated[
-        bool,
-        typer.Option("--tensorboard", help="Log the metrics for TensorBoard, in the run.", rich_help_panel=OUTPUTS),
-    ] = False,
-    jobs: Annotated[
-        int,
-        typer.Option("--jobs", "-j", min=1, help="Parallel processes, one per seed.", rich_help_panel=PERFORMANCE),
-    ] = 1,
-    micro_batch: Annotated[
-        int | None,
-        typer.Option(
-            "--micro-batch",
-            min=1,
-            help="Videos in memory at a time; the gradients are those of the whole batch.",
-            rich_help_panel=PERFORMANCE,
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision", help="fp32, or bf16 for mixed precision. Default: fp32.", rich_help_panel=PERFORMANCE
-        ),
-    ] = None,
-    threshold_folds: Annotated[
-        int | None,
-        typer.Option(
-            "--threshold-folds",
-            min=0,
-            help="Folds of training videos held out in turn to measure the onset threshold; each is one more training. "
-            "0: none. Default: 4 for up to 300 videos, else 0.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    fetch: Annotated[
-        bool,
-        typer.Option(
-            "--fetch", help="Where a dataset has no features yet, download published ones.", rich_help_panel=INPUTS
-        ),
-    ] = False,
+    overwrite: Overwrite = False,
+    tensorboard: Tensorboard = False,
+    jobs: Jobs = 1,
+    micro_batch: MicroBatch = None,
+    precision: Precision = None,
+    threshold_folds: ThresholdFolds = None,
+    fetch: Fetch = False,
     device: Device = None,
 ) -> None:
     """Train a detector on videos with video-level labels.
 
     The same command resumes an interrupted training.
     """
-    from kgvad.errors import AnchorError, FeatureError, RunError, UsageError
-    from kgvad.given import must_exist, run_folder
-    from kgvad.settings import load_settings
+    inputs = TrainingInputs(dataset, features, encoder, anchors, captions, caption_texts, lists, text_encoder, config)
+    inputs.check()
+    start = _start_folder(start, config)
+    options = _options(detector, option)
 
-    named = dataset or load_settings().dataset
-    if named is None or not Path(named).expanduser().is_dir():  # of a folder of videos, both are made
-        must_exist(features, FeatureError, "make features with: kgvad extract VIDEOS --output FOLDER")
-        must_exist(anchors, AnchorError, "make it with: kgvad build-anchors --dataset NAME")
-    must_exist(lists, UsageError, "name the folder of the dataset's official lists")
-    must_exist(captions, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
-    must_exist(caption_texts, UsageError, "name a file {video: {frame: caption}}")
-    must_exist(config, UsageError, "name a TOML or JSON file")
-    start = run_folder(start)
-    must_exist(start, RunError, "name a run, or 'shipped'")
-    if start is not None and config is not None:
-        raise UsageError("--from takes detector, options and recipe from a run", "leave out --config or --from")
-
-    from kgvad.detector.registry import detector_names
-    from kgvad.detector.training.options import parse_options
-
-    options = parse_options(option or [])
-    if detector is not None and detector not in detector_names():
-        raise UsageError(f"unknown detector {detector!r}", f"choose one of {', '.join(detector_names())}")
-
-    from kgvad.detector.data.folder_dataset import FolderTools
     from kgvad.detector.run import Run, read_config
     from kgvad.detector.training.config import load_train_config, with_start
-    from kgvad.detector.training.distributed import ProcessGroup
-    from kgvad.detector.training.inputs import Sources, can_score_video, find_training_data
+    from kgvad.detector.training.inputs import can_score_video
     from kgvad.detector.training.seeds import Training, train_seeds
     from kgvad.session import Session
     from kgvad.sources.get import NEVER_SCORES, require_features
@@ -223,25 +219,12 @@ def train(
     given = {"detector": detector, "options": options, "recipe": recipe, "seed": seed, "data_seed": data_seed}
     if start is not None:
         begin = read_config(start)
-        encoder, given = encoder or begin.encoder, with_start(given, begin)
+        inputs, given = replace(inputs, encoder=encoder or begin.encoder), with_start(given, begin)
     chosen = load_train_config(config, given, preset)
     with Session(dataset=dataset, features=features, anchors=anchors, run=run, device=device) as session:
         if session.settings.features is None and session.dataset_ref.kind != "folder":
             require_features(session.dataset_ref.name, session.settings, download=fetch)
-        sources = Sources(
-            session.features_root,
-            session.settings.features_root(session.dataset_ref.name),
-            session.bank_path,
-            session.settings.anchors is not None,
-            lists,
-            encoder,
-            captions,
-            text_encoder,
-            caption_texts,
-        )
-        tools = FolderTools(session.visual_encoder, session.text_encoder, lambda: session.graph)
-        with ProcessGroup(session.device).main_process_first():
-            data = find_training_data(session.dataset_ref, sources, chosen, tools)
+        data = inputs.load(session, chosen)
         if not can_score_video(data.store):
             logger.info(NEVER_SCORES)
         first = None if start is None else Run.load(start, session.device)
@@ -250,6 +233,30 @@ def train(
         )
         for folder in train_seeds(training, seeds, jobs):
             print(folder)
+
+
+def _start_folder(start: Path | None, config: Path | None) -> Path | None:
+    """The folder of the run that ``--from`` names."""
+    from kgvad.errors import RunError, UsageError
+    from kgvad.given import must_exist, run_folder
+
+    start = run_folder(start)
+    must_exist(start, RunError, "name a run, or 'shipped'")
+    if start is not None and config is not None:
+        raise UsageError("--from takes detector, options and recipe from a run", "leave out --config or --from")
+    return start
+
+
+def _options(detector: str | None, option: list[str] | None) -> dict[str, Any]:
+    """The options of ``--set``, once the detector is known to exist."""
+    from kgvad.detector.registry import detector_names
+    from kgvad.detector.training.options import parse_options
+    from kgvad.errors import UsageError
+
+    options = parse_options(option or [])
+    if detector is not None and detector not in detector_names():
+        raise UsageError(f"unknown detector {detector!r}", f"choose one of {', '.join(detector_names())}")
+    return options
 
 
 def register(app: typer.Typer) -> None:

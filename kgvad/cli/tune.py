@@ -26,16 +26,50 @@ from kgvad.cli.options import (
     TrainingFeatures,
     example,
 )
+from kgvad.cli.training_inputs import TrainingInputs
+
+Detectors = Annotated[
+    list[str], typer.Argument(metavar="DETECTOR...", help="Detectors to tune, each by the same rule.")
+]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="Folder of the results; the same folder resumes.", rich_help_panel=OUTPUTS),
+]
+Times = Annotated[
+    Path | None,
+    typer.Option(
+        "--times",
+        help="Abnormal frames of training videos (JSON: {video: [[start, end], ...]}), to read the frame AUC of "
+        "held-out videos. They train nothing.",
+        rich_help_panel=INPUTS,
+    ),
+]
+Grid = Annotated[
+    Path | None,
+    typer.Option("--grid", help="Table of configurations (TOML). Default: the bundled one.", rich_help_panel=TRAINING),
+]
+Folds = Annotated[
+    int, typer.Option("--folds", min=2, help="Folds of training videos held out in turn.", rich_help_panel=TRAINING)
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--budget",
+        min=0.01,
+        help="CPU minutes for each detector, after which no fold is started. Default: no limit.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every training.", rich_help_panel=TRAINING)]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", "-j", min=1, help="Configurations tried in parallel.", rich_help_panel=PERFORMANCE),
+]
 
 
 def tune(
-    detectors: Annotated[
-        list[str], typer.Argument(metavar="DETECTOR...", help="Detectors to tune, each by the same rule.")
-    ],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Folder of the results; the same folder resumes.", rich_help_panel=OUTPUTS),
-    ],
+    detectors: Detectors,
+    output: Output,
     dataset: Dataset = None,
     features: TrainingFeatures = None,
     encoder: FeatureEncoder = None,
@@ -44,40 +78,14 @@ def tune(
     caption_texts: CaptionTexts = None,
     lists: Lists = None,
     text_encoder: PromptEncoder = None,
-    times: Annotated[
-        Path | None,
-        typer.Option(
-            "--times",
-            help="Abnormal frames of training videos (JSON: {video: [[start, end], ...]}), to read the frame AUC of "
-            "held-out videos. They train nothing.",
-            rich_help_panel=INPUTS,
-        ),
-    ] = None,
+    times: Times = None,
     config: ConfigFile = None,
     preset: Preset = None,
-    grid: Annotated[
-        Path | None,
-        typer.Option(
-            "--grid", help="Table of configurations (TOML). Default: the bundled one.", rich_help_panel=TRAINING
-        ),
-    ] = None,
-    folds: Annotated[
-        int, typer.Option("--folds", min=2, help="Folds of training videos held out in turn.", rich_help_panel=TRAINING)
-    ] = 5,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            "--budget",
-            min=0.01,
-            help="CPU minutes for each detector, after which no fold is started. Default: no limit.",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of every training.", rich_help_panel=TRAINING)] = 0,
-    jobs: Annotated[
-        int,
-        typer.Option("--jobs", "-j", min=1, help="Configurations tried in parallel.", rich_help_panel=PERFORMANCE),
-    ] = 1,
+    grid: Grid = None,
+    folds: Folds = 5,
+    budget: Budget = None,
+    seed: Seed = 0,
+    jobs: Jobs = 1,
     device: Device = None,
 ) -> None:
     """Choose the configuration of detectors by cross-validation on the training videos.
@@ -87,24 +95,19 @@ def tune(
     OUTPUT/DETECTOR.json, which kgvad train --config takes, and all that was tried to OUTPUT/DETECTOR.tried.json and
     DETECTOR.md.
     """
-    from kgvad.errors import AnchorError, FeatureError, UsageError
+    inputs = TrainingInputs(dataset, features, encoder, anchors, captions, caption_texts, lists, text_encoder, config)
+    inputs.check()
+
+    from kgvad.errors import UsageError
     from kgvad.given import must_exist
 
-    must_exist(features, FeatureError, "make features with: kgvad extract VIDEOS --output FOLDER")
-    must_exist(anchors, AnchorError, "make it with: kgvad build-anchors --dataset NAME")
-    must_exist(lists, UsageError, "name the folder of the dataset's official lists")
-    must_exist(captions, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
-    must_exist(caption_texts, UsageError, "name a file {video: {frame: caption}}")
     must_exist(times, UsageError, "name a file {video: [[start, end], ...]}")
-    must_exist(config, UsageError, "name a TOML or JSON file")
     must_exist(grid, UsageError, "name a TOML file")
 
     from kgvad.cli.evaluate import show
-    from kgvad.detector.data.folder_dataset import FolderTools
     from kgvad.detector.registry import detector_class
     from kgvad.detector.training.config import load_train_config
     from kgvad.detector.training.grid import make_trials, read_grid
-    from kgvad.detector.training.inputs import Sources, find_training_data
     from kgvad.detector.training.seeds import Training
     from kgvad.detector.training.tune import Search, read_times, tune
     from kgvad.detector.training.tune_report import write_report
@@ -114,22 +117,10 @@ def tune(
         detector_class(name)
     known = read_times(times) if times is not None else {}
     with Session(dataset=dataset, features=features, anchors=anchors, device=device) as session:
-        sources = Sources(
-            session.features_root,
-            session.settings.features_root(session.dataset_ref.name),
-            session.bank_path,
-            session.settings.anchors is not None,
-            lists,
-            encoder,
-            captions,
-            text_encoder,
-            caption_texts,
-        )
-        tools = FolderTools(session.visual_encoder, session.text_encoder, lambda: session.graph)
         for name in detectors:
             base = load_train_config(config, {"detector": name, "seed": seed}, preset)
             trials = tuple(make_trials(base, read_grid(name, grid)))
-            data = find_training_data(session.dataset_ref, sources, base, tools)
+            data = inputs.load(session, base)
             training = Training(base, data, output, session.device, threshold_folds=0)
             search = Search(training, trials, output, folds, None if budget is None else 60 * budget, known)
             report = write_report(search, tune(search, jobs), output)

@@ -329,11 +329,13 @@ def test_an_orientation_that_cannot_be_told_is_asked_for(tmp_path):
 
 
 def test_pickles_are_refused_as_pickles(tmp_path):
+    """The file would leave a trace if it were unpickled."""
+
     class Danger:
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
-    np.save(tmp_path / "cam1.npy", np.array({"rgb": Danger()}, dtype=object), allow_pickle=True)
+    np.save(tmp_path / "cam1.npy", np.array({"rgb": Danger()}, dtype=object))
     with pytest.raises(
         FeatureError, match=r"cam1\.npy is pickled.*np\.load\('cam1\.npy', allow_pickle=True\)"
     ) as caught:

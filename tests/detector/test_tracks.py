@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import track_runs
+import track_tables
 from detector_samples import kgvad, make_archive
 from toy_bank import toy_bank
 
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-track_runs = pytest.importorskip("track_runs", reason="the benchmarks are not installed")
-track_tables = pytest.importorskip("track_tables")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pages import ROOT
 
 @pytest.fixture
 def check():
-    pytest.importorskip("sphinx")
     spec = importlib.util.spec_from_file_location("selfcontained", ROOT / "docs/_ext/selfcontained.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

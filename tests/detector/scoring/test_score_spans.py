@@ -116,6 +116,6 @@ def test_what_fits_nothing_is_refused(tmp_path, make, message):
 
 
 def test_a_pickled_array_is_refused(tmp_path):
-    np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
+    np.save(tmp_path / "a.npy", np.array([{}], object))
     with pytest.raises(ScoresError, match="Python objects"):
         load(tmp_path / "a.npy")
