@@ -182,8 +182,16 @@ def _shipped_run(session: Session, request: ExplainRequest) -> Scorer | None:
     from kgvad.settings import DEFAULT_DATASET
 
     _no_features(request)
-    if request.encoder is not None or request.queries or session.dataset != DEFAULT_DATASET:
+    if request.encoder is not None or request.queries:
         return None  # another encoder, other categories
+    if session.dataset != DEFAULT_DATASET:
+        logger.info(
+            "%s has no run that scores this video: unusual stretches only; train one with kgvad train --dataset %s, or "
+            "leave out --dataset for the run that comes with kgvad",
+            session.dataset_ref.name,
+            session.dataset,
+        )
+        return None
     if request.stride != SNIPPET:
         logger.info("footage with one frame per snippet shows no movement: unusual stretches only, by change of pixels")
         return None

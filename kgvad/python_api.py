@@ -96,7 +96,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
         images=images,
         language=language,
     )
-    with Session(run=_path(run), anchors=_path(anchors), dataset=dataset, device=device) as session:
+    with Session(run=_path(run), anchors=_path(anchors), dataset=dataset, device=device, explaining=True) as session:
         return build_explainer(session, request, thresholds).explain(_path(video))
 
 

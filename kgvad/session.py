@@ -41,10 +41,13 @@ class Session:
         Default: :func:`~kgvad.settings.load_settings` of the working folder.
     typed
         What the command line gave, for :func:`~kgvad.settings.load_settings`; ``None`` counts as not given.
+    explaining
+        Whether videos are explained: features alone then choose no dataset, a run must be there.
     """
 
-    def __init__(self, settings: Settings | None = None, **typed: Any) -> None:
+    def __init__(self, settings: Settings | None = None, *, explaining: bool = False, **typed: Any) -> None:
         self.settings = settings or load_settings(**typed)
+        self._explaining = explaining and self.settings.run is None
         self._text_encoders: dict[str | None, TextEncoder] = {}
         self._visual_encoders: dict[tuple[Any, ...], VisualEncoder] = {}
         self._banks: dict[tuple[str, str | None], AnchorBank] = {}
@@ -67,14 +70,16 @@ class Session:
     def dataset(self) -> str:
         """The dataset as the user wrote it: a name, or the path of a category table or of a folder of videos.
 
-        Default: the dataset with features in the home folder where there is only one, else ``ucf``.
+        Default: the dataset with features in the home folder where there is only one, else ``ucf``. To explain videos,
+        the one with a run.
         """
         if self.settings.dataset:
             return self.settings.dataset
-        found = [path.name for path in (self.settings.home / "features").glob("*") if path.is_dir()]
+        kind = "runs" if self._explaining else "features"
+        found = [path.name for path in (self.settings.home / kind).glob("*") if path.is_dir()]
         if len(found) != 1 or found[0] == DEFAULT_DATASET:
             return DEFAULT_DATASET
-        logger.info("dataset: %s, the only one with features", found[0])
+        logger.info("dataset: %s, the only one with %s", found[0], "a run" if self._explaining else "features")
         return found[0]
 
     @cached_property

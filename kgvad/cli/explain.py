@@ -90,7 +90,7 @@ def explain(
     queries = tuple(open_ or ())
     request = ExplainRequest(scores, captions, features, encoder, queries, stride, videos, actions, images)
     thresholds = Thresholds(onset, offset, merge_gap, min_duration)
-    with Session(device=device, dataset=dataset, anchors=anchors, run=run) as session:
+    with Session(device=device, dataset=dataset, anchors=anchors, run=run, explaining=True) as session:
 
         def load() -> Explainer:
             explainer = build_explainer(session, request, thresholds)

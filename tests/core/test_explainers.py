@@ -140,3 +140,10 @@ def test_scores_of_a_folder_are_found_by_the_path_inside_it(tmp_path):
     assert scorer.file_of(videos / "sub" / "b.mp4") == tmp_path / "scores" / "sub" / "b.mp4.csv"
     with pytest.raises(UsageError, match="has no scores for sub/c"):
         scorer.file_of(videos / "sub" / "c.mp4")
+
+
+def test_a_named_dataset_without_a_run_says_why_the_shipped_run_is_not_used(weights, capsys):
+    weights("efficientnet-lite0")
+    with Session(dataset="xd", device="cpu") as session:
+        assert isinstance(choose_scorer(session, ExplainRequest()), TrainingFreeScorer)
+    assert "xd has no run that scores this video" in capsys.readouterr().err

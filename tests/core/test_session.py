@@ -23,6 +23,14 @@ def test_the_default_dataset_is_the_only_one_with_features(tmp_path):
     assert Session(home=tmp_path).dataset == "ucf"
 
 
+def test_features_without_a_run_choose_no_dataset_for_explaining(tmp_path):
+    (tmp_path / "features" / "shop").mkdir(parents=True)
+    assert Session(home=tmp_path, explaining=True).dataset == "ucf"
+    assert Session(home=tmp_path, explaining=True, run=tmp_path / "r").dataset == "shop"  # the names of its categories
+    (tmp_path / "runs" / "shop").mkdir(parents=True)
+    assert Session(home=tmp_path, explaining=True).dataset == "shop"
+
+
 def test_configured_places_win(tmp_path):
     Path("kgvad.toml").write_text('anchors = "b.safetensors"\nfeatures = "f"\nrun = "r"\n')
     session = Session()
