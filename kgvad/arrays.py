@@ -49,8 +49,8 @@ class Archive:
 def open_npz(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str) -> Archive:
     """Open an npz file; errors, also of reading arrays later, are of ``kind``: one line with ``remedy``."""
     with reading(path, kind, remedy):
-        return Archive(path, zipfile.ZipFile(path), kind, remedy)
-    raise AssertionError("unreachable")
+        bundle = zipfile.ZipFile(path)
+    return Archive(path, bundle, kind, remedy)
 
 
 def check_claim(file: IO[bytes], size: int) -> None:

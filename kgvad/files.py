@@ -280,6 +280,11 @@ def read_data(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str)
     return data
 
 
+def encoding_of(data: bytes) -> str:
+    """Encoding of a text by its byte order mark: UTF-16, else UTF-8."""
+    return "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
 def parse_json(data: bytes | str, name: object, kind: type[KgvadError], remedy: str) -> Any:
     """The value of a JSON text; ``name`` tells in errors where it stands.
 

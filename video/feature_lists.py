@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from kgvad.errors import FeatureError
-from kgvad.files import reading
+from kgvad.files import encoding_of, reading
 from kgvad.video.video_ids import ARRAY_SUFFIXES, VIDEO_SUFFIXES
 
 Split = Literal["train", "test"]
@@ -113,7 +113,7 @@ def _texts(path: Path) -> list[tuple[int, str]]:
     remedy = "name a list of feature files in UTF-8"
     with reading(path, FeatureError, remedy):
         data = path.read_bytes()
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = data.decode(encoding_of(data))
     lines = enumerate(re.split(r"\r\n|\r|\n", text), 1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
 

@@ -13,6 +13,7 @@ import re
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -72,17 +73,26 @@ def as_videos(source: Path, cache: Path, fps: float | None = None) -> Path:
     VideoError
         An image is damaged or has another size than the first of its folder.
     """
-    found = _sequences(source)
-    if not found:
-        if fps is not None:
-            raise UsageError(f"--fps is for folders of images, and {source} holds videos", "leave it out")
-        return source
+    with ExitStack() as archives:
+        found = _sequences(source, archives)
+        if found:
+            return _as_videos(source, found, cache, fps)
+    if fps is not None:
+        raise UsageError(f"--fps is for folders of images, and {source} holds videos", "leave it out")
+    return source
+
+
+def _as_videos(source: Path, found: Sequence[ImageSequence], cache: Path, fps: float | None) -> Path:
     rate = DEFAULT_FPS if fps is None else fps
     if fps is None:
         logger.info("%s holds images: 25 frames a second are assumed; name another rate with --fps", source)
     place = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
     root = cache / "frames" / place / (source.stem if source.is_file() else source.resolve().name)
     targets = [root / f"{sequence.name}.mkv" for sequence in found]
+    twin = next((target for target in targets if targets.count(target) > 1), None)
+    if twin is not None:
+        name = twin.relative_to(root).with_suffix("")
+        raise VideoError(f"{source} has the images of {name} as a folder and as an archive", "remove one of them")
     for sequence, target in track(zip(found, targets, strict=True), "reading images", len(found)):
         _write_once(sequence, target, rate)
     for old in set(root.rglob("*.mkv")) - set(targets):
@@ -90,12 +100,16 @@ def as_videos(source: Path, cache: Path, fps: float | None = None) -> Path:
     return targets[0] if len(targets) == 1 else root
 
 
-def _sequences(source: Path) -> list[ImageSequence]:
+def _sequences(source: Path, archives: ExitStack) -> list[ImageSequence]:
     if source.is_file():
-        return _in_archive(source, source.stem) if source.suffix.lower() == ".zip" else []
+        return _in_archive(source, source.stem, archives) if source.suffix.lower() == ".zip" else []
     if not source.is_dir():
         return []
-    files = [path for path in source.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    files = [
+        path
+        for path in source.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(source).parts)
+    ]
     if any(path.suffix.lower() in VIDEO_SUFFIXES for path in files):
         return []
     groups: dict[Path, list[_Picture]] = defaultdict(list)
@@ -111,7 +125,7 @@ def _sequences(source: Path) -> list[ImageSequence]:
     ]
     for path in sorted(files):
         if path.suffix.lower() == ".zip":
-            found += _in_archive(path, path.relative_to(source).with_suffix("").as_posix())
+            found += _in_archive(path, path.relative_to(source).with_suffix("").as_posix(), archives)
     return found
 
 
@@ -120,19 +134,19 @@ def _of_file(path: Path) -> _Picture:
     return _Picture(str(path), f"{status.st_size}:{status.st_mtime_ns}", path.read_bytes)
 
 
-def _in_archive(path: Path, name: str) -> list[ImageSequence]:
-    with reading(path, VideoError, "copy it again"), zipfile.ZipFile(path) as bundle:
-        members = bundle.infolist()
+def _in_archive(path: Path, name: str, archives: ExitStack) -> list[ImageSequence]:
+    with reading(path, VideoError, "copy it again"):
+        bundle = archives.enter_context(zipfile.ZipFile(path))
     groups: dict[str, list[_Picture]] = defaultdict(list)
-    for info in members:
+    for info in bundle.infolist():
         inside = PurePosixPath(info.filename.replace("\\", "/"))
         hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in inside.parts)
         if inside.suffix.lower() in SUFFIXES and not info.is_dir() and not hidden:
-            groups[inside.parent.as_posix()].append(_of_member(path, info))
+            groups[inside.parent.as_posix()].append(_of_member(path, bundle, info))
     kept = {folder: own for folder, own in sorted(groups.items()) if len(own) >= FEWEST}
-    # of a single folder in the archive, the name of the archive is that of the video
+    # images of a single folder, or of none, are the video that the archive is named after
     return [
-        ImageSequence(name if len(kept) == 1 else f"{name}/{_safe(path, folder)}", _ordered(own))
+        ImageSequence(name if len(kept) == 1 or folder == "." else f"{name}/{_safe(path, folder)}", _ordered(own))
         for folder, own in kept.items()
     ]
 
@@ -144,12 +158,13 @@ def _safe(path: Path, folder: str) -> str:
     return folder
 
 
-def _of_member(path: Path, info: zipfile.ZipInfo) -> _Picture:
+def _of_member(path: Path, bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Picture:
     def read() -> bytes:
-        with reading(f"{path}: {info.filename}", VideoError, "copy it again"), zipfile.ZipFile(path) as bundle:
+        with reading(f"{path}: {info.filename}", VideoError, "copy it again"):
             if info.file_size > LARGEST:
                 raise ValueError(f"an image of {info.file_size} bytes is too large")
-            return bundle.read(info)
+            data = bundle.read(info)
+        return data
 
     return _Picture(f"{path}: {info.filename}", f"{info.file_size}:{info.CRC}", read)
 
@@ -160,7 +175,8 @@ def _ordered(pictures: Iterable[_Picture]) -> tuple[_Picture, ...]:
 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Key by which ``2.jpg`` comes before ``10.jpg``."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    parts = [(part, part.lstrip("0")) for part in re.split(r"([0-9]+)", name) if part]
+    return [(0, len(digits), digits) if part[0] in "0123456789" else (1, 0, part) for part, digits in parts]
 
 
 def _write_once(sequence: ImageSequence, target: Path, fps: float) -> None:
@@ -207,8 +223,10 @@ def _opened(picture: _Picture) -> tuple[Image.Image, bytes]:
     """A picture, decoded where it is not JPEG, and its content."""
     data = picture.read()
     with reading(picture.name, VideoError, "it is damaged or no image; take it out, or copy it again"):
-        image = Image.open(io.BytesIO(data))
-        if image.format != "JPEG":
-            image.load()
-        return image, data
-    raise AssertionError("unreachable")
+        try:
+            image = Image.open(io.BytesIO(data))
+            if image.format != "JPEG":
+                image.load()
+        except Image.DecompressionBombError as error:
+            raise ValueError(str(error)) from error
+    return image, data

@@ -17,6 +17,7 @@ import numpy as np
 
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError
+from kgvad.files import encoding_of
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.video_ids import video_id
 
@@ -30,6 +31,7 @@ TEXTS = ("text", "caption", "sentence", "description", "content", "english text"
 VIDEOS = ("video", "video_name", "video name", "video_id", "name", "file", "filename")
 FRAMES = ("start_frame", "frame", "frame_index", "frame_id")
 SECONDS = ("start", "start_s", "start_time", "begin", "time", "timestamp", "t", "second", "seconds")
+SEGMENTS = ("segments", "chunks")  # of Whisper, beside the whole text
 SPANS = (("timestamps", "sentences"), ("timestamps", "captions"), ("events", "events_summary"), ("events", "sentences"))
 Clock = Literal["frames", "seconds", "order"]
 
@@ -44,10 +46,13 @@ class Track:
         Unit of the starts: ``frames``, ``seconds``, or ``order`` for texts without times.
     items
         (start, text).
+    count
+        Texts, also blank ones, which are in no item.
     """
 
     clock: Clock
     items: tuple[tuple[float, str], ...]
+    count: int
 
     def frames(self, clock: VideoClock | None, where: str) -> list[tuple[int, str]]:
         """(frame, text), ordered by frame.
@@ -80,7 +85,7 @@ class Track:
         starts = np.array([start for start, _ in self.items], np.float64)
         if self.clock == "seconds":
             return clock.frames(starts)
-        count, total = len(starts), clock.frame_count
+        count, total = self.count, clock.frame_count
         if total is None or abs(count - total / clock.fps) <= 1:
             return clock.frames(starts)
         for length in (SNIPPET_FRAMES, 1):
@@ -114,15 +119,16 @@ def parse(content: Any, where: str) -> dict[str | None, Track]:
     raise ScoresError(f"{where} holds {_shape(content)}, which is no form of captions", FORMS)
 
 
-def _shape(content: Any) -> str:
-    """The form of a JSON value, for messages: ``{video: {start, end}}``."""
+def _shape(content: Any, depth: int = 4) -> str:
+    """The form of a JSON value down to ``depth``, for messages: ``{video: {start, end}}``."""
+    if depth == 0:
+        return "..."
     if isinstance(content, dict) and content:
         keys = [str(key)[:30] for key in content]
-        return (
-            f"{{{keys[0]}: {_shape(next(iter(content.values())))}}}" if len(keys) == 1 else f"{{{', '.join(keys[:5])}}}"
-        )
+        inside = _shape(next(iter(content.values())), depth - 1)
+        return f"{{{keys[0]}: {inside}}}" if len(keys) == 1 else f"{{{', '.join(keys[:5])}}}"
     if isinstance(content, list) and content:
-        return f"[{_shape(content[0])}]"
+        return f"[{_shape(content[0], depth - 1)}]"
     return f"an empty {type(content).__name__}" if isinstance(content, dict | list) else type(content).__name__
 
 
@@ -164,6 +170,9 @@ def _track(value: Any, where: str) -> Track | None:
     for times, texts in SPANS:
         if times in value and texts in value:
             return _spans(value[times], value[texts], where)
+    for name in SEGMENTS:
+        if isinstance(value.get(name), list) and value[name]:
+            return _track(value[name], where)
     if _field(value, TEXTS) is not None:
         return _records([value], where)
     return _by_time(value, where)
@@ -241,7 +250,7 @@ def _ordered(clock: Clock, items: Sequence[tuple[float, str]], where: str) -> Tr
     )
     if not kept:
         raise ScoresError(f"{where}: there is no text", FORMS)
-    return Track(clock, tuple(kept))
+    return Track(clock, tuple(kept), len(items))
 
 
 def _field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -254,7 +263,7 @@ def parse_subtitles(data: bytes, where: str) -> Track:
     """Captions of a SubRip or WebVTT file."""
     import pysubs2
 
-    text = data.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    text = data.decode(encoding_of(data), "replace").replace("\r\n", "\n").replace("\r", "\n")
     blocks = re.split(r"\n[ \t]*\n", text)
     # the library reads a comment or style of WebVTT as a line of the caption before it
     text = "\n\n".join(block for block in blocks if not re.match(r"\s*(NOTE|STYLE|REGION)\b", block))

@@ -49,7 +49,10 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
     """
     path = Path(path)
     if path.is_dir() and video is not None:
-        path = _file_of(path, video)
+        files, name = _files(path), video_id(video)
+        if name not in files:
+            raise ScoresError(f"{path} has no captions of {name!r}", "name one file after the video")
+        path = files[name]
     tracks = caption_tracks(path)
     wanted = None if video is None else video_id(video)
     track = tracks.get(None) or (None if wanted is None else tracks.get(wanted))
@@ -77,7 +80,7 @@ def caption_tracks(path: str | os.PathLike[str]) -> dict[str | None, Track]:
     """
     path = Path(path)
     if path.is_dir():
-        return {video_id(_stem(file)): _only(file) for file in _files(path)}
+        return {video: _only(file) for video, file in _files(path).items()}
     if not path.is_file():
         raise UsageError(f"caption file {path} does not exist", FORMS)
     data = read_data(path, ScoresError, FORMS)
@@ -92,15 +95,18 @@ def texts_of_videos(path: str | Path) -> dict[str, list[str]]:
     return {video: [text for _, text in own.items] for video, own in tracks.items() if video is not None}
 
 
-def _files(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name.lower().endswith(SUFFIXES))
-    if not files:
+def _files(folder: Path) -> dict[str, Path]:
+    """Files of captions below ``folder`` by the identifier of the video that each is named after."""
+    found: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".") and file.is_file():
+            video = video_id(without_suffix(file.name, SUFFIXES))
+            other = found.setdefault(video, file)
+            if other != file:
+                raise ScoresError(f"{other} and {file} are captions of the same video {video!r}", "remove one of them")
+    if not found:
         raise ScoresError(f"{folder} holds no captions", "name each file after its video: VIDEO.srt, .vtt or .json")
-    return files
-
-
-def _stem(file: Path) -> str:
-    return without_suffix(file.name, SUFFIXES)
+    return found
 
 
 def _only(file: Path) -> Track:
@@ -108,11 +114,3 @@ def _only(file: Path) -> Track:
     if len(tracks) > 1:
         raise ScoresError(f"{file} holds captions of {len(tracks)} videos", "name this file itself")
     return next(iter(tracks.values()))
-
-
-def _file_of(folder: Path, video: str) -> Path:
-    found = [file for file in _files(folder) if video_id(_stem(file)) == video_id(video)]
-    if len(found) != 1:
-        what = "no captions" if not found else f"{found[0].name} and {found[1].name}"
-        raise ScoresError(f"{folder} has {what} of {video_id(video)!r}", "name one file after the video")
-    return found[0]

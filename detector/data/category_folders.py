@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
-from kgvad.detector.data.labels import denied, is_normal_name
+from kgvad.detector.data.labels import denied, is_normal_name, words_of
 from kgvad.errors import UsageError
 from kgvad.kg.tables import bundled_tables, load_table
 from kgvad.video.feature_lists import Split
@@ -14,7 +13,7 @@ TRAIN, VALIDATION, TEST = ("train", "training"), ("val", "valid", "validation"),
 SPLITS = (*TRAIN, *VALIDATION, *TEST)
 _WRAPPERS = frozenset(
     ("anomaly", "anomalies", "abnormal", "video", "videos", "part", "data", "dataset", "clips", "set", "files")
-)  # a folder of these words alone holds categories, and is none
+)  # a folder of these words alone, or of numbers, holds categories, and is none
 
 
 def folder_labels(paths: Mapping[str, Sequence[str]]) -> dict[str, tuple[Split, str]]:
@@ -55,7 +54,7 @@ def folder_labels(paths: Mapping[str, Sequence[str]]) -> dict[str, tuple[Split, 
 def _unwrapped(parts: Sequence[str]) -> list[str]:
     """``parts`` without leading folders that only hold others."""
     rest = list(parts)
-    while len(rest) > 1 and set(re.findall(r"[a-z]+", rest[0].lower())) <= _WRAPPERS:
+    while len(rest) > 1 and _WRAPPERS.issuperset(words_of(rest[0])):
         rest = rest[1:]
     return rest
 

@@ -61,8 +61,8 @@ def read_frame_labels(path: Path) -> dict[str, Annotated]:
         files = [file for file in sorted(path.rglob("*.npy")) if not file.name.startswith(".")]
         if not files:
             raise FeatureError(f"{path} holds no .npy arrays of frame labels", REMEDY)
-        by_video_id((_plain(file) for file in files), str(path))
-        return {video_id(_plain(file)): _of_mask(file) for file in files}
+        plain = {file.relative_to(path).with_suffix("").as_posix(): file for file in files}
+        return {video: _of_mask(plain[name]) for video, name in by_video_id(plain, str(path)).items()}
     with reading(path, FeatureError, REMEDY):
         text = path.read_text("utf-8-sig")
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
@@ -72,19 +72,17 @@ def read_frame_labels(path: Path) -> dict[str, Annotated]:
     return _of_table(path, lines) if any(name in NAMES for name in names) else _of_text(path, lines)
 
 
-def _plain(file: Path) -> str:
-    return file.name[: -len(file.suffix)]
-
-
 def _of_mask(file: Path) -> Annotated:
     mask = read_mask(file)
     return Annotated(tuple(Event(start, end) for start, end in runs(mask)), len(mask))
 
 
 def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
-    delimiter = next(mark for mark in ",;\t" if mark in lines[0][1])
+    delimiter = next((mark for mark in ",;\t" if mark in lines[0][1]), ",")
     with reading(path, FeatureError, REMEDY):
         rows = list(csv.reader([line for _, line in lines], delimiter=delimiter, skipinitialspace=True))
+    if len(rows) != len(lines):
+        raise FeatureError(f"{path}: a quoted cell goes over several lines", REMEDY)
     header = [name.strip().lower() for name in rows[0]]
     pairs = [(pair, pair in SECONDS) for pair in (*SECONDS, *FRAMES) if set(pair) <= set(header)]
     if not pairs:
@@ -131,7 +129,7 @@ def _of_text(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
     for number, text in lines:
         name, rest = _name_and_rest(text)
         fields = re.split(r"[\s,;]+", rest.strip()) if rest.strip() else []
-        words = [place for place, field in enumerate(fields) if not re.fullmatch(r"-?\d+(\.0+)?", field)]
+        words = [place for place, field in enumerate(fields) if not re.fullmatch(r"-?\d{1,12}(\.0+)?", field)]
         if len(words) > 1 or (words and words[0] > 1):
             raise FeatureError(f"{path}, line {number}: {text[:60]!r} is not VIDEO CATEGORY START END ...", REMEDY)
         category = fields[words[0]] if words else None
@@ -146,7 +144,7 @@ def _of_text(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
                 events.append(Event(*event))
         if video_id(name) in found:
             raise FeatureError(f"{path}, line {number}: a second line of {video_id(name)}", "join the lines")
-        found[video_id(name)] = Annotated(tuple(events), int(before[0]) if before else None)
+        found[video_id(name)] = Annotated(tuple(events), int(float(before[0])) if before else None)
     return found
 
 

@@ -26,7 +26,7 @@ def words_of(label: str) -> list[str]:
 def is_normal_name(label: str) -> bool:
     """Whether a label has the word normal, not denied: Normal, normal_videos, Testing_Normal_Videos_Anomaly."""
     words = words_of(label)
-    return any(word == "normal" and words[index - 1 : index] not in ([one] for one in _NEGATIONS)
+    return any(word == "normal" and words[index - 1 : index] not in ([one] for one in (*_NEGATIONS, "ab"))
                for index, word in enumerate(words))  # fmt: skip
 
 
@@ -89,6 +89,9 @@ def read_labels(
             found[label] = () if is_normal_name(value) else _of_dataset(value, dataset, categories)
         else:
             found[label] = _meaning(label, open_, dataset, categories)
+    spelled: dict[str, str] = {}  # Fight and fight are one category, spelled as it is met first
+    for label, names in found.items():
+        found[label] = tuple(spelled.setdefault(_key(name), name) for name in names)
     if categories is None and len(known) > 1 and all(found.values()):
         raise FeatureError(
             f"none of the labels {', '.join(sorted(known)[:8])} means normal",
@@ -105,7 +108,7 @@ def _meaning(label: str, labels: Sequence[str], dataset: str, categories: Sequen
     if _NUMBER.fullmatch(label):
         return _of_number(label, labels, dataset, categories)
     rest = denied(label)
-    if rest is not None:
+    if rest is not None and not rest.startswith(NORMAL.casefold()):
         others = {"".join(words_of(other)) for other in labels if other != label}
         if any(_same_stem(rest, other) for other in others):
             return ()

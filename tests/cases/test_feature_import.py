@@ -10,6 +10,8 @@ import pytest
 from detector_samples import kgvad
 
 from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.category_folders import folder_labels
+from kgvad.detector.data.labels import read_labels
 from kgvad.errors import FeatureError, KgvadError, UsageError
 from kgvad.video.feature_store import FeatureStore
 from kgvad.video.write import write_video
@@ -73,6 +75,8 @@ def test_flow_is_not_taken_where_the_list_names_rgb(tmp_path):
         (["0", "1"], [(), ("Anomaly",)]),
         (["0.0", "1.0"], [(), ("Anomaly",)]),
         (["NonFight", "Fight"], [(), ("Fight",)]),
+        (["Normal", "NonNormal"], [(), ("NonNormal",)]),
+        (["Normal", "AbNormal"], [(), ("AbNormal",)]),
         (["non-violence", "Violent"], [(), ("Violent",)]),
         (["Testing_Normal_Videos_Anomaly", "Robbery"], [(), ("Robbery",)]),
     ],
@@ -375,6 +379,15 @@ def test_the_split_is_a_word_of_the_name_of_a_list(tmp_path, name, split):
     path = write(tmp_path / f"{name}.csv", "path,label", "a.npy,Normal", "b.npy,Fall")
     imported(path, "-d", "m", out=tmp_path / "out")
     assert {video.split for video in Truth.load(tmp_path / "out").videos.values()} == {split}
+
+
+def test_spellings_of_a_label_are_one_category():
+    assert read_labels(["Normal", "Fight", "fight"], "mine") == {"Normal": (), "Fight": ("Fight",), "fight": ("Fight",)}
+
+
+def test_categories_may_be_in_any_script():
+    paths = {"a": ("\u6253\u67b6", "camera"), "b": ("Normal", "camera"), "c": ("Anomaly-Videos-Part-1", "Abuse")}
+    assert folder_labels(paths) == {"a": ("train", "\u6253\u67b6"), "b": ("train", "Normal"), "c": ("train", "Abuse")}
 
 
 def test_folders_of_arrays_are_splits_and_categories(tmp_path):

@@ -100,6 +100,33 @@ def test_wrong_frame_labels_name_the_line_or_the_video(shop, tmp_path, text, mes
     assert re.search(message, str(caught.value)), caught.value
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", 'video,start_s,end_s\n"a,1,2\nb,1,2\n', "a quoted cell goes over several lines"),
+        ("a.csv", "video\na\n", "no columns of start and end"),
+        ("a.txt", f"a.mp4 {'9' * 400} {'9' * 401}\n", "line 1"),
+    ],
+)
+def test_damaged_frame_labels_are_one_line(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(FeatureError, match=message):
+        read_frame_labels(tmp_path / name)
+
+
+def test_frames_before_the_category_may_have_a_decimal_point(tmp_path):
+    (tmp_path / "a.txt").write_text("a.mp4 120.0 Theft 1 2\n")
+    assert read_frame_labels(tmp_path / "a.txt")["a"].frame_count == 120
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "clip.npy", np.zeros(5))
+    with pytest.raises(FeatureError, match="'a/clip' and 'b/clip' name the same video"):
+        read_frame_labels(tmp_path)
+
+
 def test_arrays_of_frame_labels_must_have_one_number_a_frame(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((4, 4)))
     with pytest.raises(FeatureError, match=r"a\.npy .*not one number a frame"):

@@ -1,6 +1,9 @@
 """Videos that come as images: folders and archives of frames, in natural order, at a given rate."""
 
+import io
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from kgvad.errors import UsageError, VideoError
 from kgvad.video.decode import VideoReader
 from kgvad.video.extract import find_videos
 from kgvad.video.feature_store import FeatureStore
-from kgvad.video.image_frames import as_videos
+from kgvad.video.image_frames import as_videos, natural
 
 GREYS = [20 * index for index in range(12)]  # of 12 frames; natural order differs from alphabetical order
 
@@ -117,3 +120,56 @@ def test_extract_and_explain_read_folders_of_images(tmp_path, weights):
         "--no-actions",
     )
     assert "01_0014.mkv" in report and "4 seconds of video" in report
+
+
+def archive(path, *names, suffix=".jpg"):
+    """An archive of two images in each folder of ``names``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    out = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(out, "JPEG")
+    with zipfile.ZipFile(path, "w") as bundle:
+        for name in names:
+            for index in (1, 2):
+                bundle.writestr(f"{name}{index}{suffix}", out.getvalue())
+    return path
+
+
+def test_images_beside_the_folders_of_an_archive_are_a_video_too(tmp_path):
+    found = find_videos(as_videos(archive(tmp_path / "a.zip", "", "b/"), tmp_path / "cache", 10))
+    assert sorted(found) == ["a", "a/b"]
+
+
+def test_a_folder_and_an_archive_of_one_name_are_refused(tmp_path):
+    frames(tmp_path / "in" / "x", ".jpg")
+    archive(tmp_path / "in" / "x.zip", "")
+    with pytest.raises(VideoError, match="the images of x as a folder and as an archive"):
+        as_videos(tmp_path / "in", tmp_path / "cache", 10)
+
+
+def test_hidden_folders_are_passed_over(tmp_path):
+    frames(tmp_path / "in" / "x", ".jpg")
+    frames(tmp_path / "in" / ".thumbnails", ".jpg")
+    assert as_videos(tmp_path / "in", tmp_path / "cache", 10).name == "x.mkv"
+
+
+def test_an_image_that_claims_too_many_pixels_is_one_line(tmp_path):
+    folder = frames(tmp_path / "a")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    content = b"IDAT" + zlib.compress(b"0")
+    chunks = [struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in (header, content)]
+    (folder / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    with pytest.raises(VideoError, match=r"3\.png cannot be read: .*exceeds limit"):
+        as_videos(folder, tmp_path / "cache", 10)
+
+
+def test_natural_order_of_any_digits():
+    assert sorted(["10.jpg", "9" * 5000 + ".jpg", "2.jpg", "007.jpg", "1²2.jpg"], key=natural) == [
+        "1²2.jpg", "2.jpg", "007.jpg", "10.jpg", "9" * 5000 + ".jpg"]  # fmt: skip
+
+
+def test_an_archive_is_opened_once(tmp_path, monkeypatch):
+    path = archive(tmp_path / "a.zip", "x/", "y/")
+    opened = []
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *given, kind=zipfile.ZipFile: opened.append(given) or kind(*given))
+    as_videos(path, tmp_path / "cache", 10)
+    assert len(opened) == 1

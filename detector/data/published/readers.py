@@ -83,7 +83,7 @@ def read_msad(folder: Path) -> Truth:
             if name:
                 own = marked.setdefault(video_id(name), ([], int(float(count))))
                 own[0].append((max(int(float(start)) - 1, 0), int(float(end))))
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             raise FeatureError(
                 f"{path}, line {number}: not {', '.join(columns)}", "copy the annotation of the dataset again"
             ) from None
@@ -137,7 +137,7 @@ def _ped2_spans(folder: Path, test: Sequence[str]) -> tuple[list[Spans] | None, 
     if script is not None:
         with reading(script, FeatureError, "copy it again"):
             text = script.read_text("utf-8-sig")
-        found = [_matlab_ranges(one) for one in re.findall(r"gt_frame\s*=\s*\[([^\]]*)\]", text)]
+            found = [_matlab_ranges(one) for one in re.findall(r"gt_frame\s*=\s*\[([^\]]*)\]", text)]
     elif matrix is not None:
         found = _mat_spans(matrix)
     else:
@@ -210,8 +210,10 @@ def _avenue_names(folder: Path, word: str) -> dict[str, str]:
 
 def _label_volume(path: Path) -> tuple[Spans, int]:
     """Abnormal frames and number of frames of ``volLabel``, a cell [1, frames] of masks."""
-    cells = _mat(path, "volLabel").reshape(-1)
-    marked = np.array([bool(np.asarray(cell).any()) for cell in cells])
+    cells = _mat(path, "volLabel")
+    if cells.dtype != object:
+        raise FeatureError(f"{path}: volLabel is not a cell with one mask a frame", "copy it again")
+    marked = np.array([bool(np.asarray(cell).any()) for cell in cells.reshape(-1)])
     return runs(marked), len(marked)
 
 
@@ -222,8 +224,9 @@ def _mat_spans(path: Path) -> list[Spans]:
         pairs = np.asarray(cell)
         while pairs.dtype == object and pairs.size == 1:
             pairs = np.asarray(pairs.reshape(-1)[0])
-        pairs = pairs.T if pairs.ndim == 2 and pairs.shape[0] == 2 else pairs.reshape(-1, 2)
-        found.append(_union((int(first) - 1, int(last)) for first, last in pairs))
+        with reading(path, FeatureError, "copy it again"):
+            pairs = pairs.T if pairs.ndim == 2 and pairs.shape[0] == 2 else pairs.reshape(-1, 2)
+            found.append(_union((int(first) - 1, int(last)) for first, last in pairs))
     return found
 
 
@@ -243,8 +246,7 @@ def _mat(path: Path, name: str) -> NDArray[Any]:
         if name not in content:
             raise ValueError(f"it has no variable {name}")
         variable: NDArray[Any] = content[name]
-        return variable
-    raise AssertionError("unreachable")
+    return variable
 
 
 def _sequences(folder: Path, part: str) -> dict[str, int]:
@@ -278,15 +280,18 @@ def _union(spans: Iterable[tuple[int, int]]) -> Spans:
 def _lines(path: Path | None) -> list[str]:
     assert path is not None
     with reading(path, FeatureError, "copy it again"):
-        return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    raise AssertionError("unreachable")
+        text = path.read_text("utf-8-sig")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _numbers(path: Path, what: str) -> NDArray[np.float64]:
     """Numbers of a text file, [lines, columns]."""
     try:
         rows = [[float(cell) for cell in re.split(r"[,\s]+", line.strip(", "))] for line in _lines(path)]
-        return np.array(rows, np.float64).reshape(len(rows), -1)
+        found = np.array(rows, np.float64).reshape(len(rows), -1)
+        if not (np.abs(found) < 1e12).all():
+            raise ValueError
+        return found
     except ValueError:
         raise FeatureError(f"{path} does not hold {what}", "copy it again") from None
 

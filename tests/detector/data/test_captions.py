@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from kgvad.detector.data.captions import caption_tracks, read_captions
+from kgvad.detector.data.captions import caption_tracks, read_captions, read_track
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError
 
@@ -152,3 +152,34 @@ def test_what_has_no_form_is_named(tmp_path, value, message):
     path = save(tmp_path / ("a.srt" if isinstance(value, str) else "a.json"), value)
     with pytest.raises(ScoresError, match=message):
         read_captions(path, "clip", CLOCK)
+
+
+def test_the_segments_of_whisper_are_read_instead_of_its_whole_text(tmp_path):
+    segments = [{"start": 1.0, "end": 2.0, "text": "a"}, {"start": 3.0, "end": 4.0, "text": "b"}]
+    chunks = [{"timestamp": [1.0, 2.0], "text": "a"}, {"timestamp": [3.0, None], "text": "b"}]
+    for name, value in (("segments", segments), ("chunks", chunks)):
+        path = save(tmp_path / "a.json", {"text": "a b", name: value, "language": "en"})
+        assert read_track(path).items == ((1.0, "a"), (3.0, "b"))
+
+
+def test_blank_texts_of_a_list_keep_their_place(tmp_path):
+    path = save(tmp_path / "a.json", ["a", "", "", "d"])
+    assert read_captions(path, "clip", CLOCK) == [(0, "a"), (75, "d")]
+
+
+def test_two_files_of_one_video_in_a_folder_are_refused(tmp_path):
+    save(tmp_path / "clip.srt", SRT)
+    save(tmp_path / "clip.vtt", VTT)
+    with pytest.raises(ScoresError, match=r"clip\.srt and .*clip\.vtt are captions of the same video 'clip'"):
+        caption_tracks(tmp_path)
+
+
+def test_subtitles_in_utf_16(tmp_path):
+    (tmp_path / "clip.srt").write_bytes(SRT.encode("utf-16"))
+    assert read_captions(tmp_path / "clip.srt", "clip", CLOCK) == EXPECTED
+
+
+def test_a_message_about_nested_json_stays_short(tmp_path):
+    with pytest.raises(ScoresError) as error:
+        read_track(save(tmp_path / "a.json", "[" * 900 + "]" * 900))
+    assert len(str(error.value)) < 500

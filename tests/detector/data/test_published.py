@@ -146,3 +146,24 @@ def test_a_damaged_matlab_file_is_one_line(tmp_path):
     (tmp_path / "avenue.mat").write_bytes(b"no matlab file")
     with pytest.raises(FeatureError, match=r"avenue\.mat cannot be read: .*; copy it again"):
         read_truth("avenue", tmp_path)
+
+
+def test_numbers_beyond_any_frame_are_one_line(tmp_path):
+    write(tmp_path / "anomaly_annotation.csv", HEADER + "Assault_1,shop,1e999,55,426\n")
+    with pytest.raises(FeatureError, match=r"anomaly_annotation\.csv, line 2"):
+        read_truth("msad", tmp_path)
+    write(tmp_path / "m" / "UCSDped2.m", f"gt_frame = [1:{'9' * 5000}];")
+    with pytest.raises(FeatureError, match=r"UCSDped2\.m cannot be read"):
+        read_truth("ped2", tmp_path / "m")
+    for part in ("training", "test"):
+        for kind in ("normal", "abnormal"):
+            write(tmp_path / "u" / f"{kind}_{part}_video_names.txt", f"{kind}_{part}\n")
+    write(tmp_path / "u" / "abnormal_test_tracks.txt", "1,nan,inf\n")
+    with pytest.raises(FeatureError, match=r"abnormal_test_tracks\.txt does not hold object, first frame, last frame"):
+        read_truth("ubnormal", tmp_path / "u")
+
+
+def test_masks_of_avenue_that_are_no_cell_are_refused(tmp_path):
+    savemat(tmp_path / "1_label.mat", {"volLabel": np.ones((4, 5, 6), np.uint8)})
+    with pytest.raises(FeatureError, match=r"1_label\.mat: volLabel is not a cell with one mask a frame"):
+        read_truth("avenue", tmp_path)
