@@ -91,15 +91,13 @@ def own_centre(stores: Sequence[Path]) -> torch.Tensor:
 
 
 def measure_held_out(samples: Sequence[TrainingSample], run: Run, folds: int = 5) -> RunThresholds:
-    """Thresholds of the run from held-out folds of its training videos; identical videos share a fold."""
-    first: dict[bytes, str] = {}
-    twins = {s.video: first.setdefault(np.asarray(s.features).tobytes(), s.video) for s in samples}
+    """Thresholds of the run from held-out folds of its training videos."""
 
     def train(part: Sequence[TrainingSample], folder: Path) -> Run:
         counts = {"videos": len(part), "abnormal_videos": sum(not s.target[run.config.normal] for s in part)}
         return Trainer(part, run.config.model_copy(update=counts), folder, bank=run.bank).fit()
 
-    fold_of = assign_folds(samples, run.config.normal, folds, 0, twins)
+    fold_of = assign_folds(samples, run.config.normal, folds, 0)
     assert fold_of is not None
     return measure_thresholds([video for _, video in held_out_videos(samples, fold_of, train)], run.config.normal)
 

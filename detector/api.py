@@ -222,7 +222,7 @@ class Detector(nn.Module, ABC):
     names_categories
         Whether it classifies, so that its :class:`Output` has an alignment.
     supports_sigma_greedy
-        Whether its losses heed :attr:`Batch.select_by_distance`.
+        Whether its losses use :attr:`Batch.select_by_distance`.
     losses_average_over_videos
         Whether every loss is a mean over videos, or depends on no video, so that a step can be split by video.
     snippet_averaged_losses, abnormal_averaged_losses
@@ -257,7 +257,7 @@ class Detector(nn.Module, ABC):
             self.register_forward_pre_hook(_standardise_input)
 
     def start_from(self, other: Detector) -> None:
-        """Start at the weights of another trained detector, and let training move away from them only for a reason.
+        """Start at the weights of another trained detector, and regularise the training towards them.
 
         Raises
         ------
@@ -327,9 +327,12 @@ class Detector(nn.Module, ABC):
     def without_columns(self, features: Tensor, columns: Tensor) -> Tensor:
         """``features`` [T, D] with these columns, int64 [N], at the value that contributes nothing.
 
-        Only for detectors with :meth:`contributions`.
+        Raises
+        ------
+        UsageError
+            The logits are no such sum (:meth:`contributions`).
         """
-        raise NotImplementedError
+        raise UsageError(f"the logits of {self.name} are not sums over feature columns", "name a run of additive")
 
     def prepare(self, videos: Sequence[Tensor], captions: Sequence[Tensor] = ()) -> None:
         """Compute statistics of the training videos, once before training.

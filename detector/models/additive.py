@@ -194,7 +194,7 @@ class Additive(Detector):
 
     @torch.no_grad()
     def start_from(self, other: Detector) -> None:
-        """Start at the weights of ``other`` and shrink towards them; categories it lacks keep the prior from text.
+        """Start at the weights of ``other`` and shrink towards them; categories it lacks start at the prior from text.
 
         Raises
         ------
@@ -210,6 +210,7 @@ class Additive(Detector):
         for mine, index in enumerate(self.named):
             column = theirs.get(letters(own[index]))
             if column is None:
+                self.category_bias[mine] = 0
                 continue
             for name in ("category_local", "category_video"):
                 getattr(self, f"{name}_target")[:, mine] = getattr(other, f"{name}_weight")[:, column]

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from kgvad.console import track
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.resample import resample_captions
-from kgvad.detector.data.samples import TrainingSample, load_samples
+from kgvad.detector.data.samples import Sampler, TrainingSample, load_samples
 from kgvad.detector.registry import detector_class
 from kgvad.detector.run import START, Run, RunConfig, TrainConfig
 from kgvad.detector.training.caption_words import words_of_captions
@@ -59,10 +61,10 @@ class Training:
     tensorboard
         Log the metrics for TensorBoard.
     threshold_folds
-        Folds of training videos that are held out in turn to measure the onset threshold; 0: none. ``None``: a few
+        Folds of training videos that are held out in turn to measure thresholds and gains; 0: none. ``None``: a few
         where the training set is small.
     start
-        Run whose weights the training starts from and is drawn to.
+        Run whose weights the training starts from and is regularised towards.
     """
 
     config: TrainConfig
@@ -243,7 +245,7 @@ def _check_captions(detector: str, given: bool) -> None:
 
 
 def _as_many_steps(config: TrainConfig, start: Run | None, videos: int, abnormal: int) -> TrainConfig:
-    """As many epochs as give the steps that the start took, where its number of epochs was not changed.
+    """Enough epochs for the number of steps that the start took, where its number of epochs was not changed.
 
     A few clips make one step an epoch, and a dozen steps leave the weights where they are.
     """
@@ -252,7 +254,10 @@ def _as_many_steps(config: TrainConfig, start: Run | None, videos: int, abnormal
     recipe = config.recipe
 
     def steps(videos: int, abnormal: int) -> int:
-        return max(-(-(videos - abnormal) // recipe.normal_batch), -(-abnormal // recipe.abnormal_batch))
+        is_normal = np.arange(videos) >= abnormal
+        targets = np.stack([is_normal, ~is_normal], axis=1).astype(np.float32)
+        batches = recipe.normal_batch, recipe.abnormal_batch
+        return Sampler(targets, 0, *batches, seed=0, mixed_batch=recipe.mixed_batch).steps
 
     wanted = recipe.epochs * steps(start.config.videos, start.config.abnormal_videos)
     epochs = max(recipe.epochs, -(-wanted // steps(videos, abnormal)))

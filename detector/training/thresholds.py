@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from kgvad.detector.data.duplicates import duplicate_groups
 from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.run import THRESHOLDS, Run
 from kgvad.detector.scoring.infer import infer
@@ -22,9 +23,7 @@ from kgvad.files import write_text
 logger = logging.getLogger(__name__)
 
 FALSE_ALARM_RATE = 0.05  # share of normal videos that may have an event
-SMALL_SET = (
-    300  # videos; larger sets are cross-validated only on request, because it takes as long as `folds` trainings
-)
+SMALL_SET = 300  # videos; larger sets are cross-validated only on request: it takes as long as `folds` trainings
 FOLDS = 4
 NAMED_CORRECT = 0.5  # share of the named categories that must be correct
 MARGINS = np.round(np.arange(0, 1.001, 0.05), 2)  # candidates for the lead at which a category is named
@@ -184,12 +183,10 @@ def choose_category_margin(
     return thresholds.model_copy(update=update)
 
 
-def assign_folds(
-    samples: Sequence[TrainingSample], normal: int, folds: int, seed: int, twins: Mapping[str, str] | None = None
-) -> dict[str, int] | None:
+def assign_folds(samples: Sequence[TrainingSample], normal: int, folds: int, seed: int) -> dict[str, int] | None:
     """Fold of each video, normal and abnormal videos spread evenly; ``None`` where there are fewer than two of a kind.
 
-    ``twins`` maps a video to an identical one whose fold it shares. Fewer folds are made where a kind is rarer.
+    Videos with identical features share a fold. Fewer folds are made where a kind is rarer.
     """
     random = np.random.default_rng([seed, 1])
     groups = []
@@ -202,7 +199,9 @@ def assign_folds(
     for videos in groups:
         for index, video in enumerate(random.permutation(videos).tolist()):
             fold_of[video] = index % folds
-    return fold_of | {video: fold_of[twin] for video, twin in (twins or {}).items() if video in fold_of}
+    for group in duplicate_groups({sample.video: sample.features for sample in samples}):
+        fold_of |= dict.fromkeys(group, fold_of[group[0]])
+    return fold_of
 
 
 def save_thresholds(run: Run, thresholds: RunThresholds) -> None:

@@ -104,7 +104,7 @@ class Trainer:
         Parameters
         ----------
         start
-            Run whose weights the training starts from and is drawn to; the configuration names its fingerprint.
+            Run whose weights the training starts from and is regularised towards; the configuration names it.
 
         Raises
         ------

@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict
 
 from kgvad.console import track
 from kgvad.detector.data.annotations import VideoTruth
-from kgvad.detector.data.duplicates import duplicate_groups
 from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
 from kgvad.detector.evaluation.evaluator import match_all
 from kgvad.detector.evaluation.frame_metrics import measure
 from kgvad.detector.scoring.infer import score_features
 from kgvad.detector.training.grid import Trial
+from kgvad.detector.training.inputs import TrainingData
 from kgvad.detector.training.process_pool import run_in_parallel
 from kgvad.detector.training.seeds import Training, prepare, train_part
 from kgvad.detector.training.thresholds import assign_folds
@@ -127,7 +127,9 @@ def tune(search: Search, jobs: int = 1) -> list[TrialResult]:
             prepared = _try(search, number, prepared)
     results = [_read_trial(search, trial) for trial in search.trials]
     if not any(result.complete for result in results):
-        raise RunError("the budget ended before any configuration was tried", "raise --budget, or lower --folds")
+        raise RunError(
+            "the budget ended before the folds of any configuration were finished", "raise --budget, or lower --folds"
+        )
     return results
 
 
@@ -161,13 +163,13 @@ def _try(search: Search, number: int, prepared: Prepared | None = None) -> Prepa
             break
         started = time.process_time()
         scored = _train_fold(search, training, samples, {v for v, own in fold_of.items() if own == fold}, number, fold)
-        result = _measure(scored, training, search.times, time.process_time() - started)
+        result = _measure(scored, training.data, time.process_time() - started)
         write_json(_result_file(search, trial, fold), result.model_dump())
     return prepared
 
 
 def fold_assignment(samples: Sequence[TrainingSample], normal: int, folds: int) -> dict[str, int]:
-    """Fold of each video, the same for every trial and detector; duplicates lie in one fold.
+    """Fold of each video, the same for every trial and detector.
 
     Raises
     ------
@@ -177,9 +179,6 @@ def fold_assignment(samples: Sequence[TrainingSample], normal: int, folds: int) 
     fold_of = assign_folds(samples, normal, folds, seed=0)
     if fold_of is None or len(set(fold_of.values())) < folds:
         raise FeatureError(f"there are too few training videos for {folds} folds", "lower --folds")
-    for group in duplicate_groups({sample.video: sample.features for sample in samples}):
-        for video in group:
-            fold_of[video] = fold_of[group[0]]
     return fold_of
 
 
@@ -207,20 +206,15 @@ def _train_fold(
 
 
 def held_out_truth(known: VideoTruth, times: Sequence[tuple[int, int]] | None) -> VideoTruth:
-    """A training video with the frame labels that ``times`` give; without times it has no abnormal frames."""
-    return known.model_copy(update={"intervals": tuple(times or ()), "frame_count": None})
+    """A training video with the frame labels that ``times`` give; without times an abnormal video has none."""
+    return known.model_copy(update={"intervals": tuple(times) if times else None, "frame_count": None})
 
 
-def _measure(videos: Sequence[EvaluatedVideo], training: Training, times: Times, cpu_s: float) -> FoldResult:
-    """Metrics of held-out videos; those of frames leave out abnormal videos without times."""
-    data = training.data
-    whole = asdict(measure(videos, data.categories, data.normal))
-    timed = [video for video in videos if not video.abnormal or times.get(video.video)]
-    frames = asdict(measure(timed, data.categories, data.normal))
-    values = {name: whole[name] for name in ("video_auc", "category_top1")}
-    values |= {name: frames[name] for name in ("frame_auc", "ano_auc")}
-    found = {name: None if value is None or math.isnan(value) else float(value) for name, value in values.items()}
-    return FoldResult(**found, cpu_s=cpu_s)
+def _measure(videos: Sequence[EvaluatedVideo], data: TrainingData, cpu_s: float) -> FoldResult:
+    """Metrics of held-out videos; those of frames leave out abnormal videos without frame labels."""
+    metrics = asdict(measure(videos, data.categories, data.normal))
+    wanted = {name: metrics[name] for name in FoldResult.model_fields if name in metrics}
+    return FoldResult(**{name: None if math.isnan(value) else value for name, value in wanted.items()}, cpu_s=cpu_s)
 
 
 def _trial_folder(search: Search, trial: Trial) -> Path:

@@ -188,7 +188,9 @@ def test_the_budget_ends_the_search_and_says_so(tune, tmp_path):
     assert "not finished" in (tmp_path / "tuned/sultani.md").read_text()
     for path in (tmp_path / "tuned/trials").glob("*/fold-1.json"):
         path.unlink()
-    with pytest.raises(RunError, match="the budget ended before any configuration was tried; raise --budget"):
+    with pytest.raises(
+        RunError, match="the budget ended before the folds of any configuration were finished; raise --budget"
+    ):
         tune("--budget", 1)
 
 
