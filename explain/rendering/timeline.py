@@ -21,6 +21,7 @@ from kgvad.explain.report import Report
 from kgvad.explain.text import words
 
 WIDTH, HEIGHT = 1000, 200  # user units of the drawings; they stretch to the page
+LABEL_SHARE = 0.18  # of the height of the plot on a phone, that a label takes
 MAX_POINTS = 500  # of the curve
 MAX_BINS = 160  # of the category strips
 MAX_STRIPS = 6  # categories shown
@@ -106,7 +107,9 @@ def _timeline(report: Report, labels: dict[str, Any], rules: list[str]) -> Marku
     line = f"M0,{y[0]:.1f}" + "".join(
         f"H{x[i + 1]:.1f}" + (f"V{y[i + 1]:.1f}" if i + 1 < len(y) else "") for i in range(len(y))
     )
-    rule_y = HEIGHT * (1 - report.method.detection.onset)
+    onset = report.method.detection.onset
+    rule_y = HEIGHT * (1 - onset)
+    ends = [("top", 1), ("bottom", 0)]  # a label of the axis that the threshold's would cover is left out
     parts = [
         Markup('<div class="plot with-bands">' if report.events else '<div class="plot">'),
         *(_band(report, index, duration, rules, labels) for index in range(len(report.events))),
@@ -115,13 +118,12 @@ def _timeline(report: Report, labels: dict[str, Any], rules: list[str]) -> Marku
             '<path class="area" d="{line}V{h}H0Z"/><path class="line" d="{line}"/>'
             '<line class="threshold" x1="0" x2="{w}" y1="{y}" y2="{y}"/></svg>'
         ).format(w=WIDTH, h=HEIGHT, line=line, y=f"{rule_y:.1f}"),
-        Markup('<span class="y top">1</span><span class="y bottom">0</span><span class="y rule">{}</span>').format(
-            f"{report.method.detection.onset:.2f}".replace(".", labels["decimal"])
-        ),
+        *(Markup('<span class="y {}">{}</span>').format(*end) for end in ends if abs(onset - end[1]) >= LABEL_SHARE),
+        Markup('<span class="y rule">{}</span>').format(f"{onset:.2f}".replace(".", labels["decimal"])),
         Markup("</div>"),
         _ticks(duration, rules),
     ]
-    rules.append(f".plot .rule{{top:{100 * (1 - report.method.detection.onset):.2f}%}}")
+    rules.append(f".plot .rule{{top:{100 * (1 - onset):.2f}%}}")
     return Markup("").join(parts)
 
 

@@ -541,3 +541,17 @@ def test_a_single_category_has_no_share():
         text = render(REPORTS["single"], form)
         assert "robbery" in text and "robbery (100%)" not in text
     assert "The only available category for event 1 is robbery." in render(REPORTS["single"], "md")
+
+
+def test_the_label_of_a_high_threshold_covers_no_other():
+    high = report_on(scores(names="yes", trained=True, scorer="additive", thresholds=MEASURED))
+    high = high.model_copy(
+        update={
+            "method": high.method.model_copy(
+                update={"detection": high.method.detection.model_copy(update={"onset": 0.89})}
+            )
+        }
+    )
+    page = render(high, "html")
+    assert '<span class="y rule">0.89</span>' in page and '<span class="y top">' not in page
+    assert '<span class="y bottom">0</span>' in page
