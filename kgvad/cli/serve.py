@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from kgvad.cli.options import INPUTS, LOOK, Dataset, Device, RunFolder, example
+from kgvad.cli.explain_options import Captions, Language
+from kgvad.cli.options import OPERATE, OUTPUTS, Dataset, Device, RunFolder, example
 
 logger = logging.getLogger(__name__)
 
@@ -22,22 +23,25 @@ def serve(
     ] = None,
     inbox: Annotated[
         Path | None,
-        typer.Option("--inbox", help="Folder of reports, marks and uploads. Default: in KGVAD_HOME."),
+        typer.Option(
+            "--inbox",
+            help="Folder of reports, marks and uploads. Default: inbox in KGVAD_HOME.",
+            rich_help_panel=OUTPUTS,
+        ),
     ] = None,
     run: RunFolder = None,
     dataset: Dataset = None,
-    captions: Annotated[
-        Path | None,
-        typer.Option("--captions", help="Captions, JSON: {video: {frame: caption}}.", rich_help_panel=INPUTS),
-    ] = None,
-    language: Annotated[str | None, typer.Option("--language", help="Language of pages and reports: en or de.")] = None,
+    captions: Captions = None,
+    language: Language = None,
     host: Annotated[
         str,
         typer.Option(
             "--host", help="Address to serve on; others than this machine need a token.", rich_help_panel=SERVER
         ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, rich_help_panel=SERVER)] = 8472,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0: any free one.", rich_help_panel=SERVER)
+    ] = 8472,
     token: Annotated[
         str | None,
         typer.Option(
@@ -76,4 +80,4 @@ def serve(
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command(rich_help_panel=LOOK, epilog=example("kgvad serve videos/"))(serve)
+    app.command(rich_help_panel=OPERATE, epilog=example("kgvad serve videos/"))(serve)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kgvad.anchors.text_encoders import TextEncoder
 
 LONGEST = 200  # characters of a query that are used
-LEAST_SIMILARITY = 0.5  # cosine from which another wording counts; that of a concept named beside a column
+LEAST_SIMILARITY = 0.4  # cosine from which another wording counts; words without relation stay below .3 (MiniLM)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from kgvad.video.decode import probe
 logger = logging.getLogger(__name__)
 
 UPLOADS = "videos"
+FormToken = Annotated[str, Form(alias=FIELD)]
 CATEGORY = re.compile(r"\w[\w .&+-]{0,59}")  # also the name of a folder
 
 
@@ -317,8 +318,6 @@ def _add_changes(app: FastAPI, inbox: Inbox) -> None:
         if not inbox.access.is_our_form(request, token):
             raise HTTPException(403, "the page is too old; load it again")
 
-    token_field = Annotated[str, Form(alias=FIELD)]
-
     @app.post("/videos", response_class=HTMLResponse)
     async def upload(request: Request) -> Response:
         async with request.form(max_fields=10) as form:
@@ -333,7 +332,7 @@ def _add_changes(app: FastAPI, inbox: Inbox) -> None:
         return RedirectResponse("/", 303)
 
     @app.post("/training", response_class=HTMLResponse)
-    def training(request: Request, token: token_field) -> str:
+    def training(request: Request, token: FormToken) -> str:
         must_be_ours(request, token)
         return inbox.training_page(request, write_training_set(inbox.library))
 
@@ -341,7 +340,7 @@ def _add_changes(app: FastAPI, inbox: Inbox) -> None:
     def mark(
         request: Request,
         number: int,
-        token: token_field,
+        token: FormToken,
         event: Annotated[int, Form()],
         verdict: Annotated[str, Form()],
         category: Annotated[str, Form()] = "",
@@ -351,14 +350,14 @@ def _add_changes(app: FastAPI, inbox: Inbox) -> None:
         return RedirectResponse(f"/videos/{number}#event-{event}", 303)
 
     @app.post("/videos/{number}/again")
-    def again(request: Request, number: int, token: token_field) -> Response:
+    def again(request: Request, number: int, token: FormToken) -> Response:
         must_be_ours(request, token)
         inbox.library.again(_video(inbox, number).id)
         inbox.worker.wake()
         return RedirectResponse(f"/videos/{number}", 303)
 
     @app.post("/videos/{number}/remove")
-    def remove(request: Request, number: int, token: token_field) -> Response:
+    def remove(request: Request, number: int, token: FormToken) -> Response:
         must_be_ours(request, token)
         inbox.remove(_video(inbox, number))
         return RedirectResponse("/", 303)

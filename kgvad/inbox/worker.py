@@ -138,8 +138,8 @@ def read_report(folder: Path) -> tuple[Report, Pictures]:
 def mentions(report: Report) -> Iterator[tuple[str, float]]:
     """What a search finds the report by: categories, concepts, actions and captions of its events, with their times."""
     for event in report.events:
-        if event.category_clear and event.categories:
-            yield event.categories[0].text, event.peak_s
+        for category in event.categories[: 1 if event.category_clear else 2]:  # what the headline names
+            yield category.text, event.peak_s
         for text in (
             *(evidence.concept for evidence in event.evidence),
             *(term.name for term in event.contributions if term.value > 0),
