@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -101,11 +101,8 @@ def transfer_progress(description: str) -> Iterator[Transferred]:
         yield transferred
 
 
-class Observer(Protocol):
-    """Called with what is being done, the finished units and, where it is known, their total number."""
-
-    def __call__(self, description: str, completed: float, total: float | None) -> None: ...
-
+# Called with what is being done, the finished units and, where it is known, their total number.
+Observer = Callable[[str, float, float | None], None]
 
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 

@@ -143,8 +143,8 @@ class Library:
     def counts(self) -> dict[str, int]:
         """Number of videos by state."""
         with self._read() as session:
-            found = session.execute(select(VideoRow.state, func.count().label("count")).group_by(VideoRow.state))
-            return {row.state: row.count for row in found}
+            found = session.execute(select(VideoRow.state, func.count()).group_by(VideoRow.state))
+            return {row[0]: row[1] for row in found}
 
     def remove(self, number: int) -> None:
         """Forget a video with its marks."""
