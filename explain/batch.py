@@ -162,7 +162,7 @@ def _one(
         reason = f"{path} failed unexpectedly ({type(error).__name__}: {' '.join(str(error).split())})"
         logger.warning(reason)
         return Entry(video=printable(name), sha256=digest, reason=printable(reason))
-    return _entry(name, page, digest, with_sentences(report, renderer.phrases))
+    return index_entry(name, page, digest, with_sentences(report, renderer.phrases))
 
 
 def printable(text: str) -> str:
@@ -197,7 +197,8 @@ def _score_files(explainer: Explainer, source: Path, videos: Mapping[str, Path])
     return [path for video in videos.values() for path in score_files(folder, video.relative_to(source))]
 
 
-def _entry(name: str, page: str, digest: str, report: Report) -> Entry:
+def index_entry(name: str, page: str, digest: str, report: Report) -> Entry:
+    """The row of a report that has its sentences; ``page`` is its path without suffix."""
     top = None if report.summary.top_event is None else report.events[report.summary.top_event - 1]
     category = top.categories[0] if top is not None and top.categories else None
     return Entry(

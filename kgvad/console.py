@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -100,9 +101,26 @@ def transfer_progress(description: str) -> Iterator[Transferred]:
         yield transferred
 
 
+# Called with what is being done, the finished units and, where it is known, their total number.
+Observer = Callable[[str, float, float | None], None]
+
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Tell ``observer`` of every step of the progress bars that this thread opens in the block."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
 @contextmanager
 def progress(description: str, total: float | None = None) -> Iterator[Advance]:
     """A progress bar on stderr while the block runs; silent where stderr is not a terminal."""
+    observer = _observer.get()
     with _progress() as bar:
         task = bar.add_task(description, total=total)
 
@@ -111,6 +129,9 @@ def progress(description: str, total: float | None = None) -> Iterator[Advance]:
                 bar.update(task, advance=units)
             else:
                 bar.update(task, advance=units, description=description)
+            if observer is not None:
+                state = bar.tasks[task]
+                observer(state.description, state.completed, state.total)
 
         yield advance
 

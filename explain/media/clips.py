@@ -47,22 +47,33 @@ def cut_clips(video: Path, report: Report, folder: Path) -> dict[int, Path]:
             raise UsageError(
                 f"--clips {target} already exists and is not a clip of {video.name}", "choose another folder"
             )
-    clips = {}
-    info = probe(video, exact=True)
     with progress("cutting clips", len(report.events)) as advance:
         for event in report.events:
-            target = targets[event.number]
-            start = max(0.0, event.start_s - MARGIN_S)
-            end = min(report.video.duration_s, event.end_s + MARGIN_S)
-            try:
-                clock = FrameClock(info.fps) if info.breaks else None
-                _cut(video, target, (start, end), comment, clock)
-            except av.FFmpegError as error:
-                reason = getattr(error, "strerror", None) or error
-                raise ReportError(f"event {event.number} cannot be cut out of {video}: {reason}") from error
-            clips[event.number] = target
+            cut_clip(video, targets[event.number], (event.start_s, event.end_s))
             advance()
-    return clips
+    return targets
+
+
+def cut_clip(video: Path, target: Path, between_s: tuple[float, float]) -> None:
+    """Write one clip, which begins and ends :data:`MARGIN_S` outside ``between_s`` (start and end, seconds).
+
+    Raises
+    ------
+    ReportError
+        The video cannot be read or cut.
+    KgvadError
+        The file cannot be written.
+    """
+    info = probe(video, exact=True)
+    start, end = max(0.0, between_s[0] - MARGIN_S), min(info.duration_s, between_s[1] + MARGIN_S)
+    try:
+        clock = FrameClock(info.fps) if info.breaks else None
+        _cut(video, target, (start, end), f"{COMMENT}{video.name}", clock)
+    except av.FFmpegError as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ReportError(
+            f"{between_s[0]:.1f} to {between_s[1]:.1f} s cannot be cut out of {video}: {reason}"
+        ) from error
 
 
 def safe_name(name: str) -> str:

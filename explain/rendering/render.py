@@ -93,16 +93,49 @@ class Renderer:
         if form not in FORMATS:
             raise UsageError(f"{form!r} is not a format", f"use {', '.join(FORMATS)}")
         report = with_sentences(report, self.phrases)
-        data = report.model_dump(mode="json")
         if form == "json":
-            return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            return json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if form == "csv":
             return events_csv(report)
+        context = self._context(report, player)
+        if form == "html":
+            context |= self._figures(report, pictures)
+            context |= self._page(context, "player.js.j2", active=player is not None)
+        return self._fill(f"report.{form}.j2", context)
+
+    def served(
+        self,
+        name: str,
+        more: dict[str, Any],
+        *,
+        report: Report | None = None,
+        pictures: Pictures | None = None,
+        player: str | None = None,
+    ) -> str:
+        """A page of the inbox, whose forms and addresses belong to the server that it comes from.
+
+        Parameters
+        ----------
+        name
+            Template.
+        more
+            What the template reads beside labels and report.
+        report, pictures, player
+            As for :meth:`render`, for a page about one report.
+        """
+        context: dict[str, Any] = {"labels": self.phrases.labels} | more
+        if report is not None:
+            context |= self._context(report, player) | self._figures(report, pictures)
+        return self._fill(name, context | self._page(context, "inbox.js.j2", "inbox.css.j2", active=True, served=True))
+
+    def _context(self, report: Report, player: str | None) -> dict[str, Any]:
+        """What the templates of a report with sentences read."""
+        data = report.model_dump(mode="json")
         sentences: dict[str, list[dict[str, Any]]] = {"notes": []}
         for sentence in data["sentences"]:
             sentences.setdefault(sentence["place"], []).append(sentence)
         labels = self.phrases.labels
-        context: dict[str, Any] = {
+        return {
             "report": data,
             "sentences": sentences,
             "labels": labels,
@@ -112,11 +145,12 @@ class Renderer:
             "unusual_only": is_unusual_only(report),
             "rows": method_details(report, labels),
         }
-        if form == "html":
-            drawn = figures(report, labels, self.phrases.categories, self.phrases.properties, pictures or {})
-            context |= {"figures": drawn, "poster": next(iter(drawn.pictures.values()), None)}
-            context |= self._page(context, "player.js.j2", active=player is not None)
-        return self._fill(f"report.{form}.j2", context)
+
+    def _figures(self, report: Report, pictures: Pictures | None) -> dict[str, Any]:
+        """What is drawn on a page."""
+        phrases = self.phrases
+        drawn = figures(report, phrases.labels, phrases.categories, phrases.properties, pictures or {})
+        return {"figures": drawn, "poster": next(iter(drawn.pictures.values()), None)}
 
     def index(self, entries: list[dict[str, Any]]) -> str:
         """The index page of many reports; ``entries`` are the fields of :class:`~kgvad.explain.batch.Entry`."""
@@ -139,13 +173,25 @@ class Renderer:
         template = guard(name, lambda: self._environment.get_template(name))
         return str(guard(name, lambda: template.render(context)))
 
-    def _page(self, context: dict[str, Any], script_name: str, *, active: bool) -> dict[str, Any]:
-        """Style sheet, script and the content security policy that allows exactly these two by their hashes."""
-        style, script = (self._fill(name, context).strip() for name in ("style.css.j2", script_name))
-        for name, text in (("style.css.j2", style), (script_name, script)):
+    def _page(
+        self,
+        context: dict[str, Any],
+        script_name: str,
+        style_name: str = "style.css.j2",
+        *,
+        active: bool,
+        served: bool = False,
+    ) -> dict[str, Any]:
+        """Style sheet, script and the content security policy that allows exactly these two by their hashes.
+
+        Where the page is ``served``, its forms and requests may go to its server, too.
+        """
+        style, script = (self._fill(name, context).strip() for name in (style_name, script_name))
+        for name, text in ((style_name, style), (script_name, script)):
             if "</" in text:
                 raise ReportError(f"the template {name} contains '</'", "remove it: it would end its element")
-        policy = f"default-src 'none'; style-src '{_hash(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
+        forms = "'self'; connect-src 'self'" if served else "'none'"
+        policy = f"default-src 'none'; style-src '{_hash(style)}'; img-src data:; base-uri 'none'; form-action {forms}"
         if active:
             policy += f"; media-src 'self' file:; script-src '{_hash(script)}'"
         return {"style": Markup(style), "script": Markup(script), "policy": policy}

@@ -11,7 +11,21 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from kgvad.cli import anchors, datasets, detectors, evaluate, explain, extract, features, kg, score, setup, train, tune
+from kgvad.cli import (
+    anchors,
+    datasets,
+    detectors,
+    evaluate,
+    explain,
+    extract,
+    features,
+    kg,
+    score,
+    serve,
+    setup,
+    train,
+    tune,
+)
 from kgvad.cli.help import App
 from kgvad.errors import KgvadError, unexpected
 from kgvad.streams import OutputError, guard_streams
@@ -46,7 +60,21 @@ def _options(
 
 
 # Panels and commands appear in `kgvad --help` in this order.
-for module in (anchors, train, extract, datasets, features, explain, evaluate, tune, score, kg, detectors, setup):
+for module in (
+    anchors,
+    train,
+    extract,
+    datasets,
+    features,
+    explain,
+    evaluate,
+    tune,
+    score,
+    serve,
+    kg,
+    detectors,
+    setup,
+):
     module.register(app)
 
 ANYWHERE = ("--debug", "--quiet", "-q", "--verbose", "-v")  # global options that may follow the command

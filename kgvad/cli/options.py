@@ -10,6 +10,7 @@ import typer
 # Panels of `kgvad --help`, in this order.
 MAIN_PATH = "Main path"
 DATA = "Data"
+OPERATE = "Operate"
 MEASURE = "Measure"
 LOOK = "Look"
 

@@ -28,6 +28,7 @@ PANELS = {
     "Main path": ["build-anchors", "train", "explain"],
     "Data": ["extract", "datasets", "features"],
     "Measure": ["explain-eval", "evaluate", "results", "tune", "score"],
+    "Operate": ["serve"],
     "Look": ["detectors", "doctor", "demo", "anchors", "kg", "weights"],
 }
 

@@ -39,6 +39,7 @@ def sandbox(rendered, home, weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo_dataset, "render_dataset", lambda folder: shutil.copytree(rendered, folder))
     monkeypatch.setattr(extract_folder, "_default_workers", lambda encoder, videos: 1)  # processes start slowly
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)  # `kgvad serve` would not end
     for target, source in {
         "video.mp4": "test/RoadAccidents/RoadAccidents004.mp4",
         "scene.mp4": "test/Explosion/Explosion004.mp4",

@@ -1,0 +1,83 @@
+"""``kgvad serve``: the inbox."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgvad.cli.explain_options import Captions, Language
+from kgvad.cli.options import OPERATE, OUTPUTS, Dataset, Device, RunFolder, example
+
+logger = logging.getLogger(__name__)
+
+SERVER = "Server"
+
+
+def serve(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER]...", help="Folders of videos; new files in them are explained as they come."),
+    ] = None,
+    inbox: Annotated[
+        Path | None,
+        typer.Option(
+            "--inbox",
+            help="Folder of reports, marks and uploads. Default: inbox in KGVAD_HOME.",
+            rich_help_panel=OUTPUTS,
+        ),
+    ] = None,
+    run: RunFolder = None,
+    dataset: Dataset = None,
+    captions: Captions = None,
+    language: Language = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", help="Address to serve on; others than this machine need a token.", rich_help_panel=SERVER
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0: any free one.", rich_help_panel=SERVER)
+    ] = 8472,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            envvar="KGVAD_TOKEN",
+            help="What visitors must know. Default: made up and printed, where one is needed.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host", help="Further name of this server, for one behind a proxy.", rich_help_panel=SERVER
+        ),
+    ] = None,
+    max_upload: Annotated[
+        str, typer.Option("--max-upload", help="Largest upload, such as 500MB or 4GB.", rich_help_panel=SERVER)
+    ] = "2GB",
+    device: Device = None,
+) -> None:
+    """Serve an inbox: drop videos, read their reports, mark events, train on the marks."""
+    from kgvad.errors import UsageError
+    from kgvad.given import must_exist
+
+    for folder in folders or ():
+        must_exist(folder, UsageError, "give a folder of videos")
+    must_exist(captions, UsageError, "give a JSON file {video: {frame: caption}}")
+    from kgvad.explainers import ExplainRequest
+    from kgvad.inbox.serve import Server
+    from kgvad.session import Session
+
+    with Session(device=device, dataset=dataset, run=run, explaining=True) as session:
+        request = ExplainRequest(captions=captions, language=language)
+        Server(session, request, inbox, folders or []).run(host, port, token, allow_host or [], max_upload)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command(rich_help_panel=OPERATE, epilog=example("kgvad serve videos/"))(serve)

@@ -1,0 +1,281 @@
+"""The inbox's database: videos, the state of their reports, and the marks of reviewers, in one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Delete, Engine, ForeignKey, UniqueConstraint, create_engine, delete, event, func, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from kgvad.errors import StoreError
+
+FILE = "inbox.sqlite"
+VERSION = 1  # PRAGMA user_version of the file
+BUSY_TIMEOUT_S = 30
+TRIES = 2  # times that the same video may end the process
+
+State = Literal["waiting", "working", "done", "failed"]
+Verdict = Literal["right", "wrong"]
+
+
+class Base(DeclarativeBase):
+    """Base of the tables."""
+
+
+class VideoRow(Base):
+    """A video in the inbox."""
+
+    __tablename__ = "video"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]  # shown; the path inside the opened folder, or the name of the upload
+    path: Mapped[str] = mapped_column(unique=True)  # absolute
+    uploaded: Mapped[bool]  # whether the file belongs to the inbox
+    added: Mapped[str]
+    state: Mapped[str] = mapped_column(default="waiting", index=True)
+    reason: Mapped[str | None]  # why it failed
+    tries: Mapped[int] = mapped_column(default=0)  # begun, never ended
+    made_with: Mapped[str | None]  # identity of the explainer
+    events: Mapped[int] = mapped_column(default=0)
+    first_s: Mapped[float | None]
+    duration_s: Mapped[float | None]
+    highest: Mapped[float | None]  # score
+    category: Mapped[str | None]  # of the strongest event, where it is clear
+    verdict: Mapped[str | None]  # that category in words
+
+
+class MarkRow(Base):
+    """What a person said about an event."""
+
+    __tablename__ = "mark"
+    __table_args__ = (UniqueConstraint("video_id", "start_s", "end_s"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    video_id: Mapped[int] = mapped_column(ForeignKey("video.id", ondelete="CASCADE"), index=True)
+    start_s: Mapped[float]
+    end_s: Mapped[float]
+    verdict: Mapped[str]
+    category: Mapped[str | None]
+    made: Mapped[str]
+
+
+class MentionRow(Base):
+    """A text of a report, for search."""
+
+    __tablename__ = "mention"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    video_id: Mapped[int] = mapped_column(ForeignKey("video.id", ondelete="CASCADE"), index=True)
+    text: Mapped[str]
+    time_s: Mapped[float]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A reviewer's mark of an event: ``verdict``, and the category if it was given."""
+
+    start_s: float
+    end_s: float
+    verdict: Verdict
+    category: str | None = None
+
+
+class Library:
+    """The database of one inbox. Several threads may use it.
+
+    Parameters
+    ----------
+    folder
+        Folder of the inbox; made where it is missing.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written, or the file is damaged or of a newer version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make the folder {folder}: {error.strerror}", "choose another --inbox") from error
+        self.file = folder / FILE
+        self._engine = self._open()
+        self._sessions = sessionmaker(self._engine, expire_on_commit=False)
+        with self._guard():
+            self._prepare()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    # Videos
+
+    def add(self, path: Path, name: str, *, uploaded: bool = False) -> int:
+        """Put a video into the queue and return its number; a video that is known keeps its report and marks."""
+        with self._write() as session:
+            known = session.scalar(select(VideoRow).where(VideoRow.path == str(path)))
+            if known is not None:
+                return known.id
+            row = VideoRow(name=name, path=str(path), uploaded=uploaded, added=_now())
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def video(self, number: int) -> VideoRow | None:
+        """The video with this number."""
+        with self._read() as session:
+            return session.get(VideoRow, number)
+
+    def videos(self) -> list[VideoRow]:
+        """All videos, newest first."""
+        with self._read() as session:
+            return list(session.scalars(select(VideoRow).order_by(VideoRow.id.desc())))
+
+    def counts(self) -> dict[str, int]:
+        """Number of videos by state."""
+        with self._read() as session:
+            found = session.execute(select(VideoRow.state, func.count()).group_by(VideoRow.state))
+            return {row[0]: row[1] for row in found}
+
+    def remove(self, number: int) -> None:
+        """Forget a video with its marks."""
+        with self._write() as session:
+            session.execute(delete(VideoRow).where(VideoRow.id == number))
+
+    # Queue
+
+    def recover(self) -> None:
+        """Queue what an ended process left unfinished again; a video that ended it :data:`TRIES` times has failed."""
+        reason = "explaining it ended the process twice; try kgvad explain on it alone"
+        with self._write() as session:
+            ended = VideoRow.state == "working"
+            session.execute(
+                update(VideoRow).where(ended, VideoRow.tries >= TRIES).values(state="failed", reason=reason)
+            )
+            session.execute(update(VideoRow).where(ended).values(state="waiting"))
+
+    def take(self) -> VideoRow | None:
+        """The oldest video that waits, now marked as being worked on."""
+        with self._write() as session:
+            row = session.scalar(select(VideoRow).where(VideoRow.state == "waiting").order_by(VideoRow.id).limit(1))
+            if row is not None:
+                row.state, row.tries = "working", row.tries + 1
+            return row
+
+    def finish(self, number: int, facts: Mapping[str, object], mentions: Sequence[tuple[str, float]]) -> None:
+        """Record a report: columns of :class:`VideoRow`, and the texts that a search finds it by, with their times."""
+        with self._write() as session:
+            session.execute(
+                update(VideoRow).where(VideoRow.id == number).values(state="done", reason=None, tries=0, **facts)
+            )
+            session.execute(delete(MentionRow).where(MentionRow.video_id == number))
+            if session.get(VideoRow, number) is not None:  # it may have been removed meanwhile
+                session.add_all(MentionRow(video_id=number, text=text, time_s=time_s) for text, time_s in mentions)
+
+    def fail(self, number: int, reason: str) -> None:
+        """Record why a video has no report."""
+        with self._write() as session:
+            session.execute(
+                update(VideoRow).where(VideoRow.id == number).values(state="failed", reason=reason, tries=0)
+            )
+
+    def again(self, number: int) -> None:
+        """Put a video back into the queue."""
+        with self._write() as session:
+            session.execute(
+                update(VideoRow)
+                .where(VideoRow.id == number, VideoRow.state.in_(("done", "failed")))
+                .values(state="waiting", reason=None, tries=0)
+            )
+
+    # Marks
+
+    def mark(self, number: int, mark: Mark) -> None:
+        """Set the mark of an event; an earlier mark of the same stretch is replaced."""
+        with self._write() as session:
+            session.execute(_same_stretch(number, mark.start_s, mark.end_s))
+            session.add(
+                MarkRow(
+                    video_id=number,
+                    start_s=mark.start_s,
+                    end_s=mark.end_s,
+                    verdict=mark.verdict,
+                    category=mark.category,
+                    made=_now(),
+                )
+            )
+
+    def unmark(self, number: int, start_s: float, end_s: float) -> None:
+        """Take the mark of an event back."""
+        with self._write() as session:
+            session.execute(_same_stretch(number, start_s, end_s))
+
+    def marks(self) -> dict[int, list[MarkRow]]:
+        """Marks by number of the video, in the order of time."""
+        found: dict[int, list[MarkRow]] = {}
+        with self._read() as session:
+            for row in session.scalars(select(MarkRow).order_by(MarkRow.video_id, MarkRow.start_s)):
+                found.setdefault(row.video_id, []).append(row)
+        return found
+
+    # Search
+
+    def mentions(self) -> list[MentionRow]:
+        """Every text of every report."""
+        with self._read() as session:
+            return list(session.scalars(select(MentionRow).order_by(MentionRow.id)))
+
+    # Connections
+
+    def _open(self) -> Engine:
+        engine = create_engine(f"sqlite:///{self.file}", connect_args={"timeout": BUSY_TIMEOUT_S})
+
+        @event.listens_for(engine, "connect")
+        def _connect(connection: sqlite3.Connection, _record: object) -> None:
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        return engine
+
+    def _prepare(self) -> None:
+        with self._engine.begin() as connection:
+            found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if found > VERSION:
+                raise StoreError(f"{self.file} was written by a newer kgvad", "update kgvad, or choose another --inbox")
+            Base.metadata.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreError(f"the inbox {self.file}: {cause}", "free disk space, or choose another --inbox") from error
+
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        with self._guard(), self._sessions() as session:
+            yield session
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        with self._guard(), self._sessions.begin() as session:
+            yield session
+
+
+def _same_stretch(number: int, start_s: float, end_s: float) -> Delete:
+    return delete(MarkRow).where(MarkRow.video_id == number, MarkRow.start_s == start_s, MarkRow.end_s == end_s)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,156 @@
+"""Put the inbox together and serve it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
+from kgvad.errors import KgvadError, UsageError, WeightsError
+from kgvad.explain.rendering.render import Renderer
+from kgvad.explainers import ExplainRequest, build_explainer
+from kgvad.inbox.access import Access, is_loopback
+from kgvad.inbox.library import Library
+from kgvad.inbox.search import Searcher
+from kgvad.inbox.worker import Worker
+from kgvad.session import Session
+from kgvad.video.extract import find_videos
+
+if TYPE_CHECKING:
+    from kgvad.anchors.text_encoders import TextEncoder
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0  # at the opened folders; a file that grew within this time is still being written
+
+
+class Server:
+    """An inbox with its worker, its followed folders and its pages.
+
+    Parameters
+    ----------
+    session
+        Device, run and dataset.
+    request
+        How videos are explained.
+    folder
+        Folder of the inbox. Default: ``inbox`` in the home folder of the settings.
+    videos
+        Folders whose videos are explained.
+    """
+
+    def __init__(
+        self, session: Session, request: ExplainRequest, folder: Path | None = None, videos: Sequence[Path] = ()
+    ) -> None:
+        self.session, self.videos = session, [path.absolute() for path in videos]
+        self.library = Library((folder or session.settings.home / "inbox").absolute())
+        self.renderer = Renderer(request.language or session.settings.language)
+        self.worker = Worker(self.library, lambda: build_explainer(session, request), self.renderer)
+
+    def run(self, host: str, port: int, token: str | None, names: Sequence[str], max_upload: str) -> None:
+        """Serve until interrupted; prints the address.
+
+        Raises
+        ------
+        UsageError
+            The address cannot be served, or an option has a wrong value.
+        """
+        try:
+            import uvicorn
+        except ImportError as error:
+            raise UsageError("kgvad serve needs FastAPI and Uvicorn", "pip install 'kgvad[serve]'") from error
+        if token is None and not is_loopback(host):
+            token = secrets.token_urlsafe(18)
+        listener = _listen(host, port)
+        port = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else "localhost" if is_loopback(host) else host
+        hosts = {host, "localhost", "127.0.0.1", "::1", *names}
+        if host in ("0.0.0.0", "::"):
+            shown = socket.gethostname()
+            hosts |= {shown.lower(), f"{shown.lower()}.local", *_own_addresses()}
+        app = self.app(Access(frozenset(name.lower() for name in hosts), token, _bytes(max_upload)))
+        threading.Thread(target=self._follow, name="folders", daemon=True).start()
+        self.worker.start()
+        print(f"http://{shown}:{port}/" + (f"?token={token}" if token else ""), flush=True)
+        try:
+            uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run(sockets=[listener])
+        finally:
+            self.worker.stop()
+
+    def app(self, access: Access):  # type: ignore[no-untyped-def]
+        """The application (FastAPI), without a server around it."""
+        from kgvad.inbox.web import Inbox, create_app
+
+        table = self.session.table()
+        categories = [(category.name, category.text) for category in table.categories if not category.normal]
+        searcher = Searcher(self.library, self._text_encoder)
+        return create_app(Inbox(self.library, self.worker, searcher, self.renderer, access, categories))
+
+    def look(self) -> None:
+        """Add the videos of the followed folders that are complete."""
+        for folder in self.videos:
+            try:
+                found = find_videos(folder)
+            except KgvadError as error:  # it is empty yet, or its disk is away
+                logger.debug("%s", error)
+                continue
+            for name, path in found.items():
+                try:
+                    settled = time.time() - path.stat().st_mtime > LOOK_EVERY_S
+                except OSError:
+                    continue
+                if settled:
+                    self.library.add(path, name)
+        self.worker.wake()
+
+    def _follow(self) -> None:
+        while self.videos:
+            try:
+                self.look()
+            except KgvadError as error:
+                logger.warning("%s", error)
+            time.sleep(LOOK_EVERY_S)
+
+    def _text_encoder(self) -> TextEncoder | None:
+        try:
+            return self.session.text_encoder("minilm")
+        except WeightsError as error:
+            logger.info("only the words themselves are searched: %s", error.message)
+            return None
+
+
+def _bytes(text: str) -> int:
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError as error:
+        raise UsageError(f"--max-upload {text} is not a size", "give one such as 500MB or 4GB") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; taken here so that a busy port is one line before any model is loaded."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+        return listener
+    except OSError as error:
+        raise UsageError(
+            f"cannot serve on {host}:{port}: {error.strerror}", "choose another --port or --host"
+        ) from error
+
+
+def _own_addresses() -> set[str]:
+    """Addresses of this machine, as far as its name resolves to them."""
+    try:
+        return {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
+    except OSError:
+        return set()

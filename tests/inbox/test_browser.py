@@ -1,0 +1,78 @@
+"""The inbox in a real browser: keys alone, phone width, no script errors, nothing serious for axe."""
+
+import shutil
+import threading
+
+import pytest
+import uvicorn
+
+from kgvad.inbox.access import Access
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+
+@pytest.fixture
+def address(inbox):
+    app = inbox.app(Access(frozenset({"127.0.0.1"}), None, 1 << 20))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.05)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found = browser.new_page(viewport={"width": 1280, "height": 900})
+        found.errors = []
+        found.on("console", lambda message: found.errors.append(message.text) if message.type == "error" else None)
+        found.on("pageerror", lambda error: found.errors.append(str(error)))
+        yield found
+        browser.close()
+
+
+def test_a_wrong_alarm_is_marked_with_keys_alone(inbox, address, page):
+    page.goto(address)
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/videos/*")
+    page.keyboard.press("j")
+    page.keyboard.press("w")
+    page.wait_for_selector("text=marked as wrong")
+    assert [mark.verdict for marks in inbox.library.marks().values() for mark in marks] == ["wrong"]
+    page.keyboard.press("u")
+    page.wait_for_url(address + "/")
+    page.keyboard.press("/")
+    page.keyboard.type("door")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=door*")
+    assert page.errors == []
+
+
+def test_four_clicks_lead_from_a_wrong_alarm_to_the_training_command(inbox, address, page):
+    page.goto(address)
+    page.get_by_role("link", name="door").click()
+    page.get_by_role("button", name="Wrong").click()
+    page.get_by_role("link", name="Training set").click()
+    page.get_by_role("button", name="Write the training set").click()
+    assert "kgvad train --dataset" in page.inner_text("pre")
+    assert list((inbox.library.folder / "training" / "Normal").iterdir())
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_fit_and_are_accessible(inbox, address, page, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.set_viewport_size({"width": width, "height": 844})
+    for path in ("/", "/videos/1", "/training", "/?q=x"):
+        page.goto(address + path)
+        found = axe.run(page).response["violations"]
+        assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    assert page.errors == []

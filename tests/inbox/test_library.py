@@ -1,0 +1,79 @@
+"""The inbox's database: the queue, what a killed process leaves, marks."""
+
+import os
+import sqlite3
+
+import pytest
+
+from kgvad.errors import StoreError
+from kgvad.inbox.library import FILE, Library, Mark
+
+
+@pytest.fixture
+def library(tmp_path):
+    found = Library(tmp_path / "inbox")
+    yield found
+    found.close()
+
+
+def test_videos_are_taken_oldest_first_and_once(library, tmp_path):
+    first, second = library.add(tmp_path / "a.mp4", "a"), library.add(tmp_path / "b.mp4", "b")
+    assert library.add(tmp_path / "a.mp4", "a") == first
+    assert [library.take().id, library.take().id, library.take()] == [first, second, None]
+
+
+def test_a_video_that_was_being_explained_is_queued_again_but_not_for_ever(library, tmp_path):
+    number = library.add(tmp_path / "a.mp4", "a")
+    for _ in range(2):
+        assert library.take().id == number
+        library.recover()
+    video = library.video(number)
+    assert video.state == "failed"
+    assert "ended the process" in video.reason
+    assert library.take() is None
+
+
+def test_a_mark_replaces_the_earlier_one_of_the_same_event(library, tmp_path):
+    number = library.add(tmp_path / "a.mp4", "a")
+    library.mark(number, Mark(8.0, 12.0, "right", "Robbery"))
+    library.mark(number, Mark(8.0, 12.0, "wrong"))
+    library.mark(number, Mark(1.0, 2.0, "right", "Arson"))
+    assert [(m.start_s, m.verdict, m.category) for m in library.marks()[number]] == [
+        (1.0, "right", "Arson"),
+        (8.0, "wrong", None),
+    ]
+    library.unmark(number, 1.0, 2.0)
+    assert len(library.marks()[number]) == 1
+    library.remove(number)
+    assert library.marks() == {}
+
+
+def test_what_was_written_is_there_after_opening_again(tmp_path):
+    one = Library(tmp_path)
+    number = one.add(tmp_path / "a.mp4", "a")
+    one.mark(number, Mark(8.0, 12.0, "wrong"))
+    one.close()
+    again = Library(tmp_path)
+    assert len(again.marks()[number]) == 1
+    again.close()
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path):
+    Library(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="newer kgvad"):
+        Library(tmp_path)
+
+
+def test_a_damaged_file_is_one_line(tmp_path):
+    (tmp_path / FILE).write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match=r"inbox\.sqlite"):
+        Library(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="cannot make the folder"):
+        Library(tmp_path / "inbox")

@@ -1,0 +1,129 @@
+"""The pages without a browser: what they show, what they change, and what they refuse."""
+
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from .conftest import HOST, explain_all
+
+
+def client(server, **options):
+    return TestClient(server.client, base_url=f"http://{HOST}", follow_redirects=False, **options)
+
+
+def token(page):
+    return re.search(r'name="form_token" value="(\w+)"', page.text)[1]
+
+
+def video_number(server, name):
+    return next(video.id for video in server.library.videos() if video.name == name)
+
+
+def post(web, address, page="/", **fields):
+    return web.post(address, data={"form_token": token(web.get(page))} | fields)
+
+
+def test_the_list_shows_every_video_with_its_result(inbox):
+    page = client(inbox).get("/").text
+    assert "door" in page and "yard" in page
+    assert "00:00:08" in page  # start of the event
+    assert "All videos are explained (2)" in page
+
+
+def test_a_mark_is_kept_shown_and_exported(inbox):
+    web, number = client(inbox), video_number(inbox, "door")
+    done = post(web, f"/videos/{number}/marks", f"/videos/{number}", event="1", verdict="right", category="Burglary")
+    assert (done.status_code, done.headers["location"]) == (303, f"/videos/{number}#event-1")
+    page = web.get(f"/videos/{number}").text
+    assert "marked as right: Burglary" in page
+    assert '<button name="verdict" value="right" aria-pressed="true">' in page
+    (mark,) = web.get("/marks.json").json()["marks"]
+    assert (mark["start_s"], mark["end_s"], mark["verdict"], mark["category"]) == (8.0, 12.0, "right", "Burglary")
+    assert "door" in web.get("/?show=right").text
+    assert "yard" not in web.get("/?show=right").text
+    assert "door" not in web.get("/?show=unmarked").text
+    post(web, f"/videos/{number}/marks", f"/videos/{number}", event="1", verdict="none")
+    assert web.get("/marks.json").json()["marks"] == []
+
+
+@pytest.mark.parametrize("category", ["../up", "Normal", "normal", "a/b", "x" * 61, "<b>", ".hidden"])
+def test_a_category_that_is_no_name_is_refused(inbox, category):
+    web, number = client(inbox), video_number(inbox, "door")
+    answer = post(web, f"/videos/{number}/marks", event="1", verdict="right", category=category)
+    assert answer.status_code == 422
+    assert inbox.library.marks() == {}
+
+
+def test_an_event_that_is_not_there_is_refused(inbox):
+    number = video_number(inbox, "door")
+    assert post(client(inbox), f"/videos/{number}/marks", event="2", verdict="right").status_code == 404
+    assert post(client(inbox), "/videos/999/marks", event="1", verdict="right").status_code == 404
+
+
+def test_an_upload_is_explained_and_removed(inbox, footage):
+    web = client(inbox)
+    data = (footage[0] / "door.mp4").read_bytes()
+    answer = web.post(
+        "/videos", data={"form_token": token(web.get("/"))}, files={"files": ("../../door one.mp4", data)}
+    )
+    assert answer.status_code == 303
+    (stored,) = (inbox.library.folder / "videos").iterdir()
+    assert stored.name.endswith("-door_one.mp4")
+    number = video_number(inbox, "door one.mp4")
+    explain_all(inbox)
+    assert inbox.library.video(number).state == "failed"  # there are no scores of it
+    assert "could not be analysed" in web.get(f"/videos/{number}").text
+    post(web, f"/videos/{number}/remove")
+    assert not stored.exists()
+    assert inbox.library.video(number) is None
+
+
+def test_removing_a_video_of_a_folder_keeps_its_file(inbox, footage):
+    number = video_number(inbox, "door")
+    post(client(inbox), f"/videos/{number}/remove")
+    assert (footage[0] / "door.mp4").is_file()
+    assert not (inbox.library.folder / "reports" / str(number)).exists()
+
+
+def test_a_file_that_is_no_video_is_refused_and_not_kept(inbox):
+    web = client(inbox)
+    answer = web.post("/videos", data={"form_token": token(web.get("/"))}, files={"files": ("a.mp4", b"<script>" * 99)})
+    assert answer.status_code == 422
+    assert "a.mp4" in answer.text
+    assert list((inbox.library.folder / "videos").iterdir()) == []
+
+
+def test_reports_can_be_downloaded(inbox):
+    number = video_number(inbox, "door")
+    for form, start in {"html": "<!doctype html>", "json": "{", "md": "# ", "csv": ""}.items():
+        answer = client(inbox).get(f"/videos/{number}/report.{form}")
+        assert answer.text.startswith(start)
+        assert answer.headers["content-disposition"] == f"attachment; filename*=UTF-8''door.{form}"
+    assert client(inbox).get(f"/videos/{number}/report.exe").status_code == 404
+
+
+def test_a_part_of_a_video_can_be_read(inbox):
+    number = video_number(inbox, "door")
+    answer = client(inbox).get(f"/videos/{number}/file", headers={"Range": "bytes=0-99"})
+    assert (answer.status_code, len(answer.content)) == (206, 100)
+
+
+@pytest.mark.parametrize(
+    "path", ["/videos/1/../../inbox.sqlite", "/videos/%2e%2e/file", "/..%2finbox.sqlite", "/videos/a/file"]
+)
+def test_paths_lead_nowhere_else(inbox, path):
+    answer = client(inbox).get(path)
+    assert answer.status_code in (404, 422)
+    assert b"SQLite" not in answer.content
+
+
+def test_hostile_names_are_text(inbox, footage, tmp_path):
+    inbox.library.add(tmp_path / "x.mp4", '<img src=x onerror="alert(1)">')
+    page = client(inbox).get("/?q=%3Cscript%3E&category=%22%3E%3Cb%3E&show=x").text
+    assert "<script>alert" not in page and "<img" not in page and '"><b>' not in page
+
+
+def test_german_pages(make):
+    assert '<html lang="de">' in (page := client(make(language="de")).get("/").text)
+    assert "Noch kein Video." in page
