@@ -133,7 +133,8 @@ def _listed(path: Path, finder: _Finder, missing: list[Line]) -> Source:
         if not files:
             missing.append(line)
         for file in files:
-            key = (posix(line.path) if len(files) == 1 else file.name, file)
+            name = posix(line.path)
+            key = (name if len(files) == 1 else f"{name.rpartition('/')[0]}/{file.name}", file)
             other = pieces.setdefault(key, Piece(key[0], file, line=line))
             if other.line is not line:
                 repeated += 1

@@ -56,8 +56,7 @@ def _table(path: Path) -> dict[str, Clock]:
         if not isinstance(table, dict):
             raise FeatureError(f"{path} is not a table of frame counts", REMEDY)
         rows = {name: row if isinstance(row, dict) else {"n_frames": row} for name, row in table.items()}
-        by_video_id(rows, str(path))
-        return {video_id(name): _clock(path, name, row) for name, row in rows.items()}
+        return {video: _clock(path, name, rows[name]) for video, name in by_video_id(rows, str(path)).items()}
     with reading(path, FeatureError, REMEDY):
         text = path.read_text("utf-8-sig")
         lines = [line for line in text.splitlines() if line.strip()]
@@ -70,9 +69,9 @@ def _table(path: Path) -> dict[str, Clock]:
         if not isinstance(name, str):
             raise FeatureError(f"{path} is not a table with the columns video and n_frames", REMEDY)
         clock = _clock(path, name, named)
-        if found.setdefault(video_id(name), clock) != clock:
+        if found.setdefault(name, clock) != clock:
             raise FeatureError(f"{path}: two lines are of the video {video_id(name)}", "remove one of them")
-    return found
+    return {video: found[name] for video, name in by_video_id(found, str(path)).items()}
 
 
 def _clock(path: Path, name: str, row: dict[str, object]) -> Clock:
@@ -97,12 +96,12 @@ def _probed(folder: Path) -> dict[str, Clock]:
     ]
     if not files:
         raise FeatureError(f"{folder} holds no video", "name the folder of the videos, or a table of frame counts")
-    by_video_id([path.name for path in files], str(folder))
+    names = by_video_id([path.relative_to(folder).as_posix() for path in files], str(folder))
     found: dict[str, Clock] = {}
-    for path in track(files, "counting frames"):
+    for video, name in track(names.items(), "counting frames"):
         try:
-            info = probe(path, exact=True)
+            info = probe(folder / name, exact=True)
         except VideoError:
             continue  # a video that cannot be read has no count; its absence is reported where it is needed
-        found[video_id(path)] = Clock(info.frame_count, info.fps)
+        found[video] = Clock(info.frame_count, info.fps)
     return found

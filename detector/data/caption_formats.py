@@ -19,7 +19,7 @@ from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError
 from kgvad.files import encoding_of
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.video_ids import video_id
+from kgvad.video.video_ids import by_video_id
 
 MAX_CHARACTERS = 2000  # of one caption; text encoders read far fewer
 FORMS = (
@@ -133,17 +133,14 @@ def _shape(content: Any, depth: int = 4) -> str:
 
 
 def _named(entries: Iterable[tuple[str, Any]], where: str) -> dict[str | None, Track]:
+    values = dict(entries)
     found: dict[str | None, Track] = {}
-    names: dict[str, str] = {}
-    for name, value in entries:
-        track = _track(value, f"{where}: {str(name)[:60]}")
+    for video, name in by_video_id(map(str, values), where, ScoresError).items():
+        track = _track(values[name], f"{where}: {name[:60]}")
         if track is None:
-            raise ScoresError(f"{where}: {str(name)[:60]!r} is {_shape(value)}, which is no form of captions", FORMS)
-        key = video_id(str(name))
-        if key in names:
-            raise ScoresError(f"{where}: {names[key]!r} and {name!r} name the same video", "remove one of them")
-        names[key] = name
-        found[key] = track
+            form = _shape(values[name])
+            raise ScoresError(f"{where}: {name[:60]!r} is {form}, which is no form of captions", FORMS)
+        found[video] = track
     return found
 
 

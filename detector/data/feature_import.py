@@ -24,6 +24,7 @@ from kgvad.video.feature_sources import Source, count_of, names_of, open_sources
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 from kgvad.video.frame_counts import Clock, read_clocks
 from kgvad.video.store_staging import MANIFEST
+from kgvad.video.video_ids import VideoNames
 
 logger = logging.getLogger(__name__)
 
@@ -200,11 +201,12 @@ def _distinct(sources: Iterable[Source]) -> list[Source]:
 def _clocks(videos: Sequence[ImportedVideo], truth: Truth | None, options: ImportOptions) -> dict[str, Clock]:
     """What is known: from the list, then the tables, then the dataset; a rate also from ``--fps``."""
     tables = read_clocks(options.frames)
+    names = VideoNames(tables)
     known = {} if truth is None else truth.videos
     found: dict[str, Clock] = {}
     for video in videos:
         lines = [piece.line for piece in video.pieces if piece.line is not None]
-        table = tables.get(video.name, Clock())
+        table = tables.get(names.find(video.name) or "", Clock())
         frames = next((line.frames for line in lines if line.frames), None) or table.frames
         if frames is None and video.name in known:
             frames = known[video.name].frame_count

@@ -14,7 +14,7 @@ from kgvad.detector.data.labels import is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import reading
 from kgvad.video.feature_sources import names_of
-from kgvad.video.video_ids import VIDEO_SUFFIXES, by_last_part, by_video_id, video_id
+from kgvad.video.video_ids import VIDEO_SUFFIXES, VideoNames, by_video_id, video_id
 
 NAMES = ("video", "name", "video_name", "file", "path", "filename")
 FRAMES = (("start_frame", "end_frame"), ("start", "end"))
@@ -89,20 +89,17 @@ def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
         raise FeatureError(f"{path} has no columns of start and end", REMEDY)
     (start, end), in_seconds = pairs[0]
     found: dict[str, list[Event]] = {}
-    spelled: dict[str, str] = {}
     for (number, text), row in zip(lines[1:], rows[1:], strict=True):
         cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
         name = next((cells[key] for key in NAMES if cells.get(key)), None)
         if name is None:
             raise FeatureError(f"{path}, line {number}: {text[:60]!r} names no video", REMEDY)
-        spelled[name] = name
         category = next((cells[key] for key in CATEGORY if cells.get(key)), None)
         event = _event(path, number, cells.get(start, ""), cells.get(end, ""), in_seconds, start)
-        found.setdefault(video_id(name), [])
+        found.setdefault(name, [])
         if event is not None and (category is None or not is_normal_name(category)):
-            found[video_id(name)].append(Event(event[0], event[1], category, in_seconds))
-    by_video_id(spelled, str(path))
-    return {video: Annotated(tuple(events)) for video, events in found.items()}
+            found[name].append(Event(event[0], event[1], category, in_seconds))
+    return {video: Annotated(tuple(found[name])) for video, name in by_video_id(found, str(path)).items()}
 
 
 def _event(path: Path, number: int, start: str, end: str, in_seconds: bool, column: str) -> tuple[float, float] | None:
@@ -142,10 +139,10 @@ def _of_text(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
             event = _event(path, number, str(start), str(end), False, "start") if (start, end) != (0, 0) else None
             if event is not None and not (category and is_normal_name(category)):
                 events.append(Event(*event))
-        if video_id(name) in found:
+        if name in found:
             raise FeatureError(f"{path}, line {number}: a second line of {video_id(name)}", "join the lines")
-        found[video_id(name)] = Annotated(tuple(events), int(float(before[0])) if before else None)
-    return found
+        found[name] = Annotated(tuple(events), int(float(before[0])) if before else None)
+    return {video: found[name] for video, name in by_video_id(found, str(path)).items()}
 
 
 def _name_and_rest(text: str) -> tuple[str, str]:
@@ -163,7 +160,7 @@ def with_frame_labels(truth: Truth, labels: Mapping[str, Annotated], rates: Mapp
     Parameters
     ----------
     labels
-        By identifier, without folders.
+        By identifier.
     rates
         Frames per second of the videos, to read seconds.
     where
@@ -174,15 +171,14 @@ def with_frame_labels(truth: Truth, labels: Mapping[str, Annotated], rates: Mapp
     FeatureError
         No test video has frame labels, or an event is of no category of the dataset.
     """
-    alone = by_last_part(truth.split("test"))
-    matched = {alone[name]: one for name, one in labels.items() if name in alone}
+    matched = VideoNames(truth.split("test")).match(labels, where)
     if not matched:
         raise FeatureError(
             f"{where} names no test video of {truth.dataset}; its first is {next(iter(labels))}", "check its names"
         )
     videos = dict(truth.videos)
-    for name, one in matched.items():
-        videos[name] = _labelled(truth, name, one, rates.get(name), where)
+    for name, named in matched.items():
+        videos[name] = _labelled(truth, name, labels[named], rates.get(name), where)
     return truth.model_copy(update={"videos": videos})
 
 

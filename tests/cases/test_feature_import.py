@@ -11,9 +11,11 @@ from detector_samples import kgvad
 
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.category_folders import folder_labels
+from kgvad.detector.data.frame_labels import read_frame_labels, with_frame_labels
 from kgvad.detector.data.labels import read_labels
 from kgvad.errors import FeatureError, KgvadError, UsageError
 from kgvad.video.feature_store import FeatureStore
+from kgvad.video.video_ids import VideoNames, tail_ids
 from kgvad.video.write import write_video
 
 RNG = np.random.default_rng(0)
@@ -452,7 +454,7 @@ def test_archives_of_segments_and_of_rows_spread_evenly(tmp_path):
 def test_two_names_of_one_video_are_an_error(tmp_path):
     write(tmp_path / "frames.csv", "video,n_frames", "a.mp4,160", "a,320")
     save(tmp_path, {"in/a.npy": rows()})
-    with pytest.raises(KgvadError, match="two lines are of the video a"):
+    with pytest.raises(KgvadError, match=r"'a\.mp4' and 'a' name the same video"):
         imported(tmp_path / "in", "--frames", tmp_path / "frames.csv", out=tmp_path / "out")
     save(tmp_path, {"in/a.mp4.npy": rows()})
     with pytest.raises(FeatureError, match=r"a\.mp4\.npy and .*a\.npy are features of the same video"):
@@ -469,3 +471,53 @@ def test_wrong_options_are_one_line(tmp_path, option):
 def test_help_fits_a_screen(capsys):
     lines = kgvad("features", "import", "--help").splitlines()
     assert len(lines) <= 45
+
+
+def test_equal_names_in_folders_are_told_apart_by_the_folder(tmp_path):
+    save(tmp_path, {f"f/{camera}/{name}.npy": rows() for camera in "ab" for name in ("clip", "other")})
+    lines = [f"/me/f/{camera}/{name}.npy,{label},{split}" for camera, label in (("a", "Fight"), ("b", "Normal"))
+             for name, split in (("clip", "train"), ("other", "test"))]  # fmt: skip
+    path = write(tmp_path / "l.csv", "path,label,split", *lines)
+    frames = write(tmp_path / "n.csv", "video,n_frames", "x/a/clip.mp4,150", "x/b/clip.mp4,160")
+    store = imported(path, "--dataset", "mine", "--frames", frames, out=tmp_path / "out")
+    assert store.ids() == ["a/clip", "a/other", "b/clip", "b/other"]
+    assert [store.info(f"{camera}/clip").frame_count for camera in "ab"] == [150, 160]
+    np.testing.assert_allclose(store.load("b/clip"), np.load(tmp_path / "f/b/clip.npy"), rtol=1e-3, atol=1e-3)
+    assert labels(tmp_path / "out")["a/other"] == ("Fight",)
+    found = with_frame_labels(
+        Truth.load(tmp_path / "out"), read_frame_labels(write(tmp_path / "a.txt", "v/a/other.mp4 16 48")), {}, "a.txt"
+    )
+    assert found.videos["a/other"].intervals == ((16, 48),)
+    assert found.videos["b/other"].intervals is None
+
+
+def test_folders_that_do_not_make_other_videos_do_not_tell_them_apart(tmp_path):
+    array = rows()
+    save(tmp_path, {"rgb/RGB/a.npy": rows(), "rgb/Flow/a.npy": rows(), "copy/x/a.npy": array, "copy/y/a.npy": array})
+    with pytest.raises(FeatureError, match="are features of the same video and crop"):
+        imported(tmp_path / "rgb", out=tmp_path / "out")
+    with pytest.raises(FeatureError, match=r"x/a\.npy and .*y/a\.npy are the same video twice"):
+        imported(tmp_path / "copy", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["a/clip.mp4", "b/clip.mp4"], ["a/clip", "b/clip"]),
+        (["x/a/clip.mp4", "y/a/clip.mp4", "b/clip.mp4"], ["x/a/clip", "y/a/clip", "b/clip"]),
+        (["D:\\v\\one\\clip.MP4", "D:\\v\\two\\other.MP4"], ["clip", "other"]),
+        (["clip.mp4", "dir/clip.avi"], ["clip", "clip"]),
+        (["a/clip", "x/a/clip", "b/clip"], ["a/clip", "a/clip", "b/clip"]),
+    ],
+)
+def test_the_shortest_tail_tells_paths_apart(paths, expected):
+    assert tail_ids(paths) == expected
+
+
+def test_names_find_the_identifier_they_mean():
+    names = VideoNames(["a/clip", "b/clip", "Abuse/Abuse001_x264"])
+    assert names.find("/videos/b/clip.mp4") == "b/clip"
+    assert names.find("clip.mp4") is None
+    assert names.find("Abuse001_x264.mp4") == names.find("other/Abuse001_x264") == "Abuse/Abuse001_x264"
+    with pytest.raises(FeatureError, match="both fit the video 'Abuse/Abuse001_x264'"):
+        names.match(["p/Abuse001_x264", "q/Abuse001_x264"], "file")

@@ -15,7 +15,7 @@ import numpy as np
 
 from kgvad.errors import ScoresError
 from kgvad.files import read_json, write_json
-from kgvad.video.video_ids import video_id
+from kgvad.video.video_ids import VideoNames, by_video_id, video_id
 
 REMEDY = "score the video again, or write the file again"
 
@@ -36,14 +36,14 @@ def _of_video(content: dict[str, Any], video: str | None) -> Any:
     """The scores of one video of a file of several."""
     if video is None and len(content) == 1:
         return next(iter(content.values()))
-    wanted = None if video is None else video_id(video)
-    found = [name for name in content if video_id(name) == wanted]
-    if len(found) != 1:
-        what = "no scores" if not found else f"{len(found)} entries"
+    names = by_video_id(content, "the file", ScoresError)
+    found = None if video is None else VideoNames(names).find(video)
+    if found is None:
+        wanted = None if video is None else video_id(video)
         raise ScoresError(
-            f"there are {what} of {wanted!r}", f"the file has {len(content)} videos, first {next(iter(content))!r}"
+            f"there are no scores of {wanted!r}", f"the file has {len(content)} videos, first {next(iter(content))!r}"
         )
-    return content[found[0]]
+    return content[names[found]]
 
 
 def _by_time(content: dict[str, Any]) -> dict[str, Any] | None:
