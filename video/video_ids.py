@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ def posix(path: str | PurePath) -> str:
     return re.sub(r"^[A-Za-z]:(?=/)", "", str(path).strip().replace("\\", "/"))
 
 
+def composed(name: str) -> str:
+    """``name`` with composed characters (NFC): macOS writes the same letter as two characters."""
+    return unicodedata.normalize("NFC", name)
+
+
 def without_suffix(name: str, suffixes: Sequence[str] = VIDEO_SUFFIXES) -> str:
     """``name`` without the known suffixes at its end; any other text behind a dot stays."""
     while name.lower().endswith(tuple(suffixes)) and "." in name[1:].rstrip("."):
@@ -43,7 +49,7 @@ def video_id(path: str | PurePath) -> str:
 
     ``C:\\\\v\\\\Some.Film.1996__#0-10_label_A.mp4`` gives ``Some.Film.1996__#0-10_label_A``.
     """
-    return without_suffix(PurePosixPath(posix(path)).name)
+    return without_suffix(composed(PurePosixPath(posix(path)).name))
 
 
 def tail_ids(paths: Sequence[str]) -> list[str]:
@@ -61,7 +67,7 @@ def tail_ids(paths: Sequence[str]) -> list[str]:
 
 def _identified(path: str) -> str:
     folder, slash, _ = posix(path).rpartition("/")
-    return f"{folder}{slash}{video_id(path)}"
+    return f"{composed(folder)}{slash}{video_id(path)}"
 
 
 def _shortest_tail(parts: tuple[str, ...], alike: set[tuple[str, ...]]) -> tuple[str, ...]:
@@ -102,15 +108,15 @@ class VideoNames:
         self._by_tail: dict[str, str | None] = {}  # None: of several
         known = list(ids)
         for name in known:
-            parts = name.split("/")
+            parts = composed(name).split("/")
             for start in range(1, len(parts)):
                 tail = "/".join(parts[start:])
                 self._by_tail[tail] = None if tail in self._by_tail else name
-        self._by_tail |= {name: name for name in known}
+        self._by_tail |= {composed(name): name for name in known}
 
     def find(self, name: str | PurePath) -> str | None:
         """The identifier; ``None`` where none fits, or several do."""
-        exact = self._by_tail.get(str(name))
+        exact = self._by_tail.get(composed(str(name)))
         if exact is not None:
             return exact
         parts = _identified(str(name)).split("/")
@@ -181,7 +187,7 @@ def feature_names(names: Sequence[str], crops: int | None = None) -> list[Featur
 
 
 def _stem(name: str) -> str:
-    return without_suffix(PurePosixPath(posix(name)).name, (*ARRAY_SUFFIXES, *VIDEO_SUFFIXES))
+    return without_suffix(composed(PurePosixPath(posix(name)).name), (*ARRAY_SUFFIXES, *VIDEO_SUFFIXES))
 
 
 def _in_groups(stems: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from kgvad.video.video_ids import VideoNames, tail_ids, video_id, without_suffix
 
 logger = logging.getLogger(__name__)
 Captions = list[tuple[int, str]]  # (frame, caption), ordered by frame
-SUFFIXES = (".json", *SUBTITLES, ".gz")
+SUFFIXES = (".json", ".jsonl", *SUBTITLES, ".gz")
 
 
 def read_captions(path: str | Path, video: str | None = None, clock: VideoClock | None = None) -> Captions:
@@ -89,6 +89,12 @@ def caption_tracks(path: str | os.PathLike[str]) -> dict[str | None, Track]:
     data = read_data(path, ScoresError, FORMS)
     if path.name.lower().removesuffix(".gz").endswith(SUBTITLES):
         return {None: parse_subtitles(data, str(path))}
+    first, _, rest = data.strip().partition(b"\n")
+    if first.startswith(b"{") and first.rstrip().endswith(b"}") and rest.strip():  # JSON lines
+        lines = [line for line in data.splitlines() if line.strip()]
+        where = [f"{path}, line {number}" for number in range(1, len(lines) + 1)]
+        content = [parse_json(line, place, ScoresError, FORMS) for line, place in zip(lines, where, strict=True)]
+        return parse(content, str(path))
     return parse(parse_json(data, path, ScoresError, FORMS), str(path))
 
 

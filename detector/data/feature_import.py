@@ -268,9 +268,10 @@ def _check_frame_labels(
         if clocks[video].frames is None and video in fixed:
             unknown.append(video)
         last = max((end for _, end in one.intervals), default=0)
-        if one.frame_count is None and last > entry.frame_count + entry.stride:
-            assumed = " assumed" if "frame_count" in entry.assumed else ""
-            beyond.append(f"{video} (annotated to frame {last} of {entry.frame_count}{assumed})")
+        end = one.frame_count or entry.frame_count
+        if last > end + entry.stride:
+            assumed = " assumed" if "frame_count" in entry.assumed and one.frame_count is None else ""
+            beyond.append(f"{video} (annotated to frame {last} of {end}{assumed})")
     if unknown:
         raise FeatureError(
             f"{len(unknown)} test videos have {entries[unknown[0]].rows} rows and no frame count: {names_of(unknown)}",

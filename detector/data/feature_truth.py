@@ -18,7 +18,7 @@ from kgvad.detector.data.annotations import (
 )
 from kgvad.detector.data.category_folders import folder_labels
 from kgvad.detector.data.feature_videos import ImportedVideo
-from kgvad.detector.data.labels import NORMAL, XD_CODES, counted, read_labels
+from kgvad.detector.data.labels import NORMAL, counted, read_labels
 from kgvad.errors import FeatureError, UsageError
 from kgvad.video.feature_lists import Split, split_of
 from kgvad.video.feature_sources import names_of
@@ -160,9 +160,8 @@ def _from_name(video: str, dataset: str) -> str | None:
         match = re.match(r"(Normal_Videos|[A-Za-z]+?)_?\d+", video)
         names = {name.casefold() for name in UCF_CATEGORIES}
         return None if match is None or match[1].split("_")[0].casefold() not in names else match[1]
-    code = video.rpartition("label_")[2] if "label_" in video else ""
-    if dataset == "xd" and code and all(part in ("A", "0", *XD_CODES) for part in code.split("-")):
-        return code
+    if dataset == "xd" and "label_" in video:
+        return video.rpartition("label_")[2]
     return None
 
 

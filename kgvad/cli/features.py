@@ -114,8 +114,11 @@ def import_(
     if to is not None:
         print(_import_captions(sources, to, output, session.text_encoder(text_encoder)))
         return
-    if any(path.suffix.lower() in (".json", ".gz") for path in sources):
-        raise UsageError("captions are imported for the videos of a feature store", "name the store with --to STORE")
+    if any(path.name.lower().endswith((".json", ".json.gz", ".srt", ".srt.gz", ".vtt", ".vtt.gz")) for path in sources):
+        raise UsageError(
+            "JSON and subtitles are read as captions of the videos of a feature store",
+            "name the store with --to STORE; lists of features are .csv or .txt",
+        )
     named = session.settings.dataset
     if named is None and output is None:
         raise UsageError(

@@ -24,12 +24,27 @@ def read(path: Path, video: str | None) -> dict[str, Any]:
     """Fields of the file."""
     content = read_json(path, ScoresError, REMEDY)
     if isinstance(content, list):
-        return {"scores": content}
+        return _of_records(content) or {"scores": content}
     fields = as_object(content)
     if fields and all(isinstance(value, dict | list) for value in fields.values()) and "scores" not in fields:
         fields = _of_video(fields, video)
         return {"scores": fields} if isinstance(fields, list) else _by_time(fields) or fields
     return _by_time(fields) or fields
+
+
+def _of_records(content: list[Any]) -> dict[str, Any] | None:
+    """Fields of ``[{"frame": 0, "score": .1}, ...]``, or with ``time`` in seconds; ``None`` for other lists."""
+    for clock in ("frame", "time"):
+        if content and all(isinstance(one, dict) and {clock, "score"} <= one.keys() for one in content):
+            times = {str(one[clock]): one["score"] for one in content}
+            if len(times) < len(content):
+                raise ScoresError(f"two scores have the same {clock}", REMEDY)
+            found = _by_time(times)
+            if found is None:
+                raise ScoresError(f"a {clock} is not a number", REMEDY)
+            name = "starts" if clock == "frame" else "starts_s"
+            return {"scores": found["scores"], name: found.get("starts", found.get("starts_s"))}
+    return None
 
 
 def _of_video(content: dict[str, Any], video: str | None) -> Any:
