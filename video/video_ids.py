@@ -17,7 +17,7 @@ VIDEO_SUFFIXES = (
 ARRAY_SUFFIXES = (".npy", ".npz", ".txt")  # of files that hold the features of one video
 STREAMS = ("rgb", "flow", "audio")  # of two-stream encoders; `audio` beside pictures
 
-_CROP = re.compile(r"(?:__|_crop_?)(\d{1,2})$")
+_CROP = re.compile(r"(?:__|[_.-]crop[_-]?)(\d{1,2})$", re.IGNORECASE)
 _NUMBER = re.compile(r"_(\d)$")
 _STREAM = re.compile(r"_+(rgb|flow|audio)$", re.IGNORECASE)
 _ENCODER = re.compile(r"_+(i3d|c3d|clip|s3d|x3d|swin|vggish|feats?|features?)$", re.IGNORECASE)

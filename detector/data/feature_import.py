@@ -231,6 +231,11 @@ def _clocks(videos: Sequence[ImportedVideo], truth: Truth | None, options: Impor
     """
     tables = read_clocks(options.frames)
     names = VideoNames(tables)
+    if tables and not any(names.find(video.name) for video in videos):
+        raise FeatureError(
+            f"{names_of(map(str, options.frames))} has none of these videos, but {names_of(tables)}",
+            "check the names of the videos",
+        )
     known = {} if truth is None else truth.videos
     found: dict[str, Clock] = {}
     apart: dict[str, float] = {}

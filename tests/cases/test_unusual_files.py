@@ -164,6 +164,42 @@ def test_frame_labels_as_text_and_as_a_row():
         read_frame_labels(Path("gt.npy"))
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding", "expected"),
+    [
+        ("video;n_frames;fps\na.mp4;158;29,97\n", "utf-8", (158, 29.97)),
+        ("video,n_frames\nv/a.mp4,158\n", "utf-16", (158, 30)),
+        ("video,fps\na,25\n", "utf-8", (160, 25)),
+    ],
+)
+def test_tables_of_frame_counts_in_other_spellings(text, encoding, expected):
+    Path("n.csv").write_bytes(text.encode(encoding))
+    found = imported("f", "--frames", "n.csv").info("a")
+    assert (found.frame_count, found.fps) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a 158\nb 160\n", "is not a table with the columns video and n_frames"),
+        ("video,duration\na,6.3\n", "is not a table with the columns video and n_frames"),
+        ("video,n_frames,fps\na,158,x\n", "a: 'x' is not a frame rate"),
+        ("video,n_frames\nc,158\n", r"n\.csv has none of these videos, but c"),
+    ],
+)
+def test_tables_of_frame_counts_that_say_nothing_are_refused(text, message):
+    Path("n.csv").write_text(text)
+    with pytest.raises(FeatureError, match=message):
+        imported("f", "--frames", "n.csv")
+
+
+def test_crops_with_hyphens():
+    Path("g").mkdir()
+    for crop in range(3):
+        np.save(f"g/a-crop-{crop}.npy", rows())
+    assert imported("g").load("a").shape == (3, 10, 8)
+
+
 TRAIN = "Abuse/Abuse001_x264.mp4\nTraining_Normal_Videos_Anomaly/Normal_Videos002_x264.mp4\n"
 TEST = "Abuse/Abuse003_x264.mp4\n"
 
