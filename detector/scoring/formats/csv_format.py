@@ -30,7 +30,7 @@ Columns = dict[str, NDArray[np.float64]]
 def read(path: Path, video: str | None) -> dict[str, Any]:
     """Fields of the file."""
     data = path.read_bytes()
-    text = data.decode(encoding_of(data))
+    text = data.decode(encoding_of(data)).replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
     fields: dict[str, Any] = {}
     if first.startswith("#"):
