@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kgvad.arrays import check_claim
 from kgvad.errors import FeatureError
@@ -45,14 +46,14 @@ def side_rate(file: Path, video: str, stride: int) -> tuple[float | None, float 
     return (stride / step_s, None) if rate is None else (rate, step_s * rate)
 
 
-def _numbers(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _numbers(path: Path) -> NDArray[np.float64]:
     with reading(path, FeatureError, REMEDY):
         with path.open("rb") as file:
             check_claim(file, path.stat().st_size)
         values = np.load(path, allow_pickle=False)
         if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
             raise ValueError("it holds no numbers")
-        return values.astype(np.float64).reshape(-1)
+        return np.asarray(values, np.float64).reshape(-1)
 
 
 def _rate(path: Path) -> float:
