@@ -15,6 +15,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -291,17 +292,27 @@ def parse_json(data: bytes | str, name: object, kind: type[KgvadError], remedy: 
     Raises
     ------
     KgvadError
-        Of ``kind``: not UTF-8, not JSON, nested too deeply, NaN or infinity, or half a surrogate pair.
+        Of ``kind``: not UTF-8 or UTF-16, not JSON, a key twice in one object,
+        nested too deeply, NaN or infinity, or half a surrogate pair.
     """
     try:
-        text = (data.encode() if isinstance(data, str) else data).decode("utf-8-sig")
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        raw = data.encode() if isinstance(data, str) else data
+        text = raw.decode(encoding_of(raw))
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_no_repeated)
         if re.search(r"\\u[dD][89a-fA-F]", text):  # escapes of surrogates: halves of them cannot be written again
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:160]
         raise kind(f"{name} is not valid JSON: {reason}", remedy) from error
     return value
+
+
+def _no_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"the key {counts.most_common(1)[0][0][:60]!r} stands twice in one object")
+    return found
 
 
 def _no_constant(name: str) -> Any:

@@ -10,6 +10,7 @@ from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_sources import names_of
 from kgvad.video.feature_store import VideoEntry
 from kgvad.video.frame_counts import Clock
+from kgvad.video.row_spans import RowSpans
 
 Rule = Literal["uniform", "even", "segments"]
 FIXED_ROWS = 32  # of one number of rows for all videos, as in Sultani's segments; fewer may be chance
@@ -92,6 +93,33 @@ def entry_of(video: str, rows: int, clock: Clock, rule: Rule, stride: int, fps: 
     return VideoEntry.model_validate({**common, "stride": stride})
 
 
+def spans_entry(video: str, rows: int, clock: Clock, spans: RowSpans, stride: int, fps: float) -> VideoEntry:
+    """Facts about a video whose rows have explicit spans; parameters as of :func:`entry_of`.
+
+    Raises
+    ------
+    FeatureError
+        There are more or fewer spans than rows, or they do not fit the video.
+    """
+    if len(spans.spans) != rows:
+        raise FeatureError(
+            f"{video} has {rows} rows of features and {len(spans.spans)} spans", "give one line for each row"
+        )
+    assumed: tuple[Literal["fps", "frame_count"], ...] = () if clock.fps is not None else ("fps",)
+    edges = spans.edges(clock.fps or fps, clock.frames, video)
+    if clock.frames is None:
+        assumed = (*assumed, "frame_count")
+    return VideoEntry(
+        frame_count=edges[-1],
+        fps=clock.fps or fps,
+        rows=rows,
+        layout="spans",
+        stride=stride,
+        edges=edges,
+        assumed=assumed,
+    )
+
+
 def fitted_entry(entry: VideoEntry, frame_count: int | None, video: str) -> VideoEntry:
     """``entry`` with the frame count that a video or an annotation has, where its own is assumed.
 
@@ -102,13 +130,20 @@ def fitted_entry(entry: VideoEntry, frame_count: int | None, video: str) -> Vide
     """
     if frame_count is None or "frame_count" not in entry.assumed:
         return entry
-    if not _fits(entry.rows, frame_count, entry.stride):
+    edges = entry.edges
+    if edges is not None:
+        fits = edges[-2] < frame_count <= edges[-1] + max(entry.stride, edges[-1] - edges[-2])
+        edges = [*edges[:-1], frame_count]
+    else:
+        fits = _fits(entry.rows, frame_count, entry.stride)
+    if not fits:
+        what = f"of {entry.stride} frames" if edges is None else f"up to frame {entry.frame_count}"
         raise FeatureError(
-            f"{video}: {entry.rows} rows of {entry.stride} frames do not fit its {frame_count} frames",
+            f"{video}: {entry.rows} rows {what} do not fit its {frame_count} frames",
             "import the features again with --frames, a table of frame counts or the folder of the videos",
         )
     left = tuple(name for name in entry.assumed if name != "frame_count")
-    return entry.model_copy(update={"frame_count": frame_count, "assumed": left})
+    return entry.model_copy(update={"frame_count": frame_count, "edges": edges, "assumed": left})
 
 
 def assumptions(entry: VideoEntry) -> list[str]:

@@ -22,8 +22,36 @@ from kgvad.video.video_ids import ARRAY_SUFFIXES, VIDEO_SUFFIXES
 Split = Literal["train", "test"]
 LIST_SUFFIXES = (".csv", ".tsv", ".list", ".lst", ".txt")
 COLUMNS = {
-    "path": ("path", "file", "filename", "file_name", "filepath", "video", "name", "video_name", "feature"),
-    "label": ("label", "labels", "class", "category", "event", "anomaly"),
+    "path": (
+        "path",
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "video",
+        "name",
+        "video_name",
+        "video_path",
+        "video_id",
+        "feature",
+        "features",
+        "feature_path",
+        "feature_file",
+        "npy_path",
+    ),
+    "label": (
+        "label",
+        "labels",
+        "class",
+        "category",
+        "event",
+        "anomaly",
+        "class_name",
+        "label_name",
+        "category_name",
+        "video_label",
+    ),
     "split": ("split", "subset", "set"),
     "frames": ("frames", "n_frames", "num_frames", "frame_count", "nframes"),
     "fps": ("fps", "frame_rate", "framerate"),
@@ -33,7 +61,9 @@ _SPLIT_WORDS: dict[str, Split] = {
     "testing": "test",
 }  # fmt: skip
 _KNOWN = "|".join(re.escape(suffix) for suffix in (*ARRAY_SUFFIXES, *VIDEO_SUFFIXES))
-_ENTRY = re.compile(rf"^(?P<path>.*?(?:{_KNOWN}))[\"']?(?:$|\s*[,;\t]\s*|\s+)(?P<rest>.*)$", re.IGNORECASE)
+_ENTRY = re.compile(rf"^(?P<path>.*?(?:{_KNOWN}))[\"']?(?:$|\s*[,;|\t]\s*|\s+)(?P<rest>.*)$", re.IGNORECASE)
+_COMMENT = re.compile(rf"#(?!.*(?:{_KNOWN}))", re.IGNORECASE)
+DELIMITERS = (",", ";", "\t", "|")
 _INDEX = re.compile(r"^(\d+)\s*[\s,;]\s*")
 
 
@@ -80,6 +110,11 @@ def read_list(path: Path) -> list[Line]:
     texts = _texts(path)
     if not texts:
         raise FeatureError(f"{path} names no feature files", "name a list with one file a line")
+    if all(_is_number(word) for _, text in texts[:3] for word in re.split(r"[\s,;]+", text.strip(",; \t"))):
+        raise FeatureError(
+            f"{path} holds numbers, not names of files",
+            "name a list of files; features as text are read from .txt, one row a line",
+        )
     header = _header(texts[0][1])
     split = split_of(path.stem)
     found = _with_columns(path, texts, header) if header is not None else _without_columns(path, texts)
@@ -115,15 +150,15 @@ def _texts(path: Path) -> list[tuple[int, str]]:
         data = path.read_bytes()
         text = data.decode(encoding_of(data))
     lines = enumerate(re.split(r"\r\n|\r|\n", text), 1)
-    return [(number, line.strip()) for number, line in lines if line.strip()]
+    return [(number, text) for number, line in lines if (text := line.strip()) and not _COMMENT.match(text)]
 
 
 def _header(line: str) -> tuple[str, list[str]] | None:
     """Delimiter and names of the columns, where a line names them."""
     if _ENTRY.match(line):
         return None
-    for delimiter in (",", ";", "\t"):
-        names = [name.strip().strip("\"'").lower() for name in line.split(delimiter)]
+    for delimiter in DELIMITERS:
+        names = [name.strip().strip("\"'").lower().replace(" ", "_") for name in line.split(delimiter)]
         if any(name in COLUMNS["path"] for name in names):
             return delimiter, names
     return None

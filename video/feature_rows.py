@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kgvad.arrays import Archive, check_claim, open_npz, read_header
 from kgvad.errors import FeatureError
-from kgvad.files import reading
+from kgvad.files import encoding_of, reading
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_sources import Piece, names_of, pickle_refused
 
@@ -94,12 +94,19 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _file(path: Path) -> NDArray[Any]:
     if path.suffix.lower() == ".txt":
-        rows = [line.replace(",", " ").split() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        data = path.read_bytes()
+        lines = [line.replace(",", " ").split() for line in data.decode(encoding_of(data)).splitlines()]
+        rows = [row for row in lines if row]
+        if odd := next((number for number, row in enumerate(lines, 1) if row and len(row) != len(rows[0])), None):
+            raise ValueError(f"line {odd} has {len(lines[odd - 1])} numbers, the first has {len(rows[0])}")
         return np.array(rows, dtype=np.float32)
     if path.suffix.lower() == ".npz":
         with open_npz(path, FeatureError, "copy it again") as bundle:
             if len(bundle.names) != 1:
-                raise ValueError(f"it holds {len(bundle.names)} arrays ({names_of(bundle.names)}), not one")
+                raise FeatureError(
+                    f"{path} holds {len(bundle.names)} arrays ({names_of(bundle.names)}), not one",
+                    "save each as a file of its own, such as NAME_rgb.npy and NAME_flow.npy",
+                )
             return bundle[bundle.names[0]]
     with path.open("rb") as file:
         check_claim(file, path.stat().st_size)

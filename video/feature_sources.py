@@ -11,11 +11,16 @@ from pathlib import Path
 from kgvad.arrays import open_npz
 from kgvad.errors import FeatureError, UsageError
 from kgvad.video.feature_lists import Line, is_list, read_list
-from kgvad.video.video_ids import ARRAY_SUFFIXES, STREAMS, feature_names, is_side_file, posix, video_id
+from kgvad.video.video_ids import ARRAY_SUFFIXES, STREAMS, composed, feature_names, is_side_file, posix, video_id
 
 logger = logging.getLogger(__name__)
 
 PICKLES = (".pkl", ".pickle", ".pth", ".pt", ".joblib")
+CONVERTED = {
+    ".mat": "scipy.io.loadmat({name!r})['NAME']", ".h5": "h5py.File({name!r})['NAME'][:]",
+    ".hdf5": "h5py.File({name!r})['NAME'][:]", ".csv": "numpy.loadtxt({name!r}, delimiter=',')",
+    ".gz": "numpy.load(gzip.open({name!r}))",
+}  # fmt: skip
 SHOWN = 5  # names in a message about many
 
 
@@ -67,13 +72,26 @@ class Source:
 
 def pickle_refused(path: Path) -> FeatureError:
     """What to raise for a file of Python objects: it names the file and the lines that convert it."""
-    array = path.suffix.lower() == ".npy"
     # advice to the user, who knows where the file is from; kgvad itself loads with allow_pickle=False everywhere
-    load = f"np.load({path.name!r}, allow_pickle=True){'.item()' if array else ''}"
+    load = f"np.load({path.name!r}, allow_pickle=True){'.item()' if path.suffix.lower() == '.npy' else ''}"
+    if path.suffix.lower() in (".pt", ".pth"):
+        return FeatureError(
+            f"{path} is pickled, and kgvad loads no pickles",
+            f"convert it in Python: import numpy as np, torch; data = torch.load({path.name!r}, weights_only=True); "
+            f"np.save('{path.stem}.npy', data.float().numpy())",
+        )
     return FeatureError(
         f"{path} is pickled, and kgvad loads no pickles",
         f"if you trust the file, convert it in Python: import numpy as np; data = {load}; "
         f"np.save('{path.stem}_rgb.npy', data['rgb'])",
+    )
+
+
+def _not_read(path: Path) -> FeatureError:
+    load = CONVERTED[path.suffix.lower()].format(name=path.name)
+    return FeatureError(
+        f"{path}: features in {path.suffix} files are not read",
+        f"convert them in Python: numpy.save('NAME.npy', {load})",
     )
 
 
@@ -133,7 +151,8 @@ def _listed(path: Path, finder: _Finder, missing: list[Line]) -> Source:
         if not files:
             missing.append(line)
         for file in files:
-            key = (posix(line.path) if len(files) == 1 else file.name, file)
+            name = posix(line.path)
+            key = (name if len(files) == 1 else f"{name.rpartition('/')[0]}/{file.name}", file)
             other = pieces.setdefault(key, Piece(key[0], file, line=line))
             if other.line is not line:
                 repeated += 1
@@ -152,6 +171,10 @@ def _same_line(first: Line | None, second: Line) -> None:
 
 
 def _without_missing(sources: list[Source], missing: list[Line], skip: bool) -> list[Source]:
+    for line in missing:
+        path = Path(line.path)
+        if path.suffix.lower() in CONVERTED and path.is_file():
+            raise _not_read(path)
     names = names_of(f"{Path(posix(line.path)).name} ({line.where})" for line in missing)
     if not skip:
         raise FeatureError(
@@ -173,13 +196,16 @@ def _without_missing(sources: list[Source], missing: list[Line], skip: bool) -> 
 
 def _folder(path: Path) -> Source:
     files = array_files(path)
-    used = [file for file in files if not is_side_file(file.name)]
-    if len(files) > len(used):
-        logger.info(f"{path}: {len(files) - len(used)} files of frame rates or time stamps are passed over")
+    texts = [file for file in files if file.suffix.lower() == ".txt" and is_list(file)]
+    used = [file for file in files if not is_side_file(file.name) and file not in texts]
+    if texts:
+        logger.warning(f"{path}: text without numbers is passed over: {names_of(file.name for file in texts)}")
     if not used:
-        pickled = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in PICKLES]
-        if pickled:
-            raise pickle_refused(pickled[0])
+        for file in sorted(path.rglob("*")):
+            if file.suffix.lower() in PICKLES:
+                raise pickle_refused(file)
+            if file.suffix.lower() in CONVERTED:
+                raise _not_read(file)
         raise FeatureError(f"{path} holds no features (.npy, .npz or .txt)", "save each video as a .npy array")
     return Source(path, "folder", tuple(Piece(file.relative_to(path).as_posix(), file) for file in used))
 
@@ -208,6 +234,10 @@ def array_files(folder: Path) -> list[Path]:
 
 
 def _single(path: Path) -> Source:
+    if path.suffix.lower() in PICKLES:
+        raise pickle_refused(path)
+    if path.suffix.lower() in CONVERTED:
+        raise _not_read(path)
     with path.open("rb") as file:
         magic = file.read(6)
     if magic[:4] == b"PK\x03\x04":
@@ -218,8 +248,6 @@ def _single(path: Path) -> Source:
         return Source(path, "archive", tuple(Piece(name, path, name) for name in names))
     if magic == b"\x93NUMPY" or path.suffix.lower() == ".txt":
         return Source(path, "folder", (Piece(path.name, path),))
-    if path.suffix.lower() in PICKLES:
-        raise pickle_refused(path)
     raise FeatureError(
         f"{path} is not a list, an npz archive or an array", "name a list (.csv, .list), a folder, or an npz archive"
     )
@@ -242,7 +270,7 @@ class _Finder:
                 if path.is_file():
                     return [path]
             self._index()
-            best = self._best(line, self._by_name.get(Path(name).name, []))
+            best = self._best(line, self._by_name.get(_spelling(name), []))
             if len(best) > 1:
                 raise _tie(line, best)
             return best
@@ -262,7 +290,7 @@ class _Finder:
             for folder in self._folders:
                 for file in array_files(folder):
                     if not is_side_file(file.name):
-                        self._by_name.setdefault(file.name, []).append(file)
+                        self._by_name.setdefault(_spelling(file.name), []).append(file)
             self._indexed = True
 
     def _best(self, line: Line, files: Sequence[Path]) -> list[Path]:
@@ -274,6 +302,11 @@ class _Finder:
         ]
         shared = [_common_end(wanted, file.resolve().parts[:-1]) for file in fitting]
         return [file for file, count in zip(fitting, shared, strict=True) if count == max(shared)]
+
+
+def _spelling(name: str) -> str:
+    """The last part of a path, whatever its case and the composition of its characters."""
+    return composed(Path(name).name).casefold()
 
 
 def _streams(parts: Sequence[str]) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kgvad.console import track
 from kgvad.errors import FeatureError, VideoError
-from kgvad.files import read_json, reading
+from kgvad.files import encoding_of, read_json, reading
 from kgvad.video.video_ids import VIDEO_SUFFIXES, by_video_id, video_id
 
 NAMES = ("video", "name", "video_name", "file", "path", "filename")
@@ -56,13 +56,15 @@ def _table(path: Path) -> dict[str, Clock]:
         if not isinstance(table, dict):
             raise FeatureError(f"{path} is not a table of frame counts", REMEDY)
         rows = {name: row if isinstance(row, dict) else {"n_frames": row} for name, row in table.items()}
-        by_video_id(rows, str(path))
-        return {video_id(name): _clock(path, name, row) for name, row in rows.items()}
+        return {video: _clock(path, name, rows[name]) for video, name in by_video_id(rows, str(path)).items()}
     with reading(path, FeatureError, REMEDY):
-        text = path.read_text("utf-8-sig")
-        lines = [line for line in text.splitlines() if line.strip()]
+        data = path.read_bytes()
+        lines = [line for line in data.decode(encoding_of(data)).splitlines() if line.strip()]
         delimiter = next((mark for mark in "\t;," if lines and mark in lines[0]), ",")
         table_rows = list(csv.DictReader(lines, delimiter=delimiter))
+        header = {name.strip().strip('"').lower() for name in lines[0].split(delimiter)} if lines else set()
+    if not (header & set(NAMES) and header & {*COUNTS, *RATES} and table_rows):
+        raise FeatureError(f"{path} is not a table with the columns video and n_frames", REMEDY)
     found: dict[str, Clock] = {}
     for row in table_rows:
         named = {str(key).strip().lower(): value for key, value in row.items()}
@@ -70,20 +72,23 @@ def _table(path: Path) -> dict[str, Clock]:
         if not isinstance(name, str):
             raise FeatureError(f"{path} is not a table with the columns video and n_frames", REMEDY)
         clock = _clock(path, name, named)
-        if found.setdefault(video_id(name), clock) != clock:
+        if found.setdefault(name, clock) != clock:
             raise FeatureError(f"{path}: two lines are of the video {video_id(name)}", "remove one of them")
-    return found
+    return {video: found[name] for video, name in by_video_id(found, str(path)).items()}
 
 
 def _clock(path: Path, name: str, row: dict[str, object]) -> Clock:
     count = next((row[key] for key in COUNTS if key in row), None)
     rate = next((row[key] for key in RATES if row.get(key)), None)
     try:
-        frames = int(str(count))
-        fps = None if rate is None else float(str(rate))
+        frames = None if count is None and rate is not None else int(str(count))
     except ValueError:
         raise FeatureError(f"{path}: {name}: {str(count)[:20]!r} is not a number of frames", REMEDY) from None
-    if frames < 1 or (fps is not None and not 0 < fps < 1e4):
+    try:
+        fps = None if rate is None else float(str(rate).replace(",", "."))
+    except ValueError:
+        raise FeatureError(f"{path}: {name}: {str(rate)[:20]!r} is not a frame rate", REMEDY) from None
+    if (frames is not None and frames < 1) or (fps is not None and not 0 < fps < 1e4):
         raise FeatureError(f"{path}: {name}: frames and fps must be above 0", REMEDY)
     return Clock(frames, fps)
 
@@ -97,12 +102,12 @@ def _probed(folder: Path) -> dict[str, Clock]:
     ]
     if not files:
         raise FeatureError(f"{folder} holds no video", "name the folder of the videos, or a table of frame counts")
-    by_video_id([path.name for path in files], str(folder))
+    names = by_video_id([path.relative_to(folder).as_posix() for path in files], str(folder))
     found: dict[str, Clock] = {}
-    for path in track(files, "counting frames"):
+    for video, name in track(names.items(), "counting frames"):
         try:
-            info = probe(path, exact=True)
+            info = probe(folder / name, exact=True)
         except VideoError:
             continue  # a video that cannot be read has no count; its absence is reported where it is needed
-        found[video_id(path)] = Clock(info.frame_count, info.fps)
+        found[video] = Clock(info.frame_count, info.fps)
     return found

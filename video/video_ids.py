@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
 
-from kgvad.errors import FeatureError
+from kgvad.errors import FeatureError, KgvadError
 
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv",
@@ -16,7 +17,7 @@ VIDEO_SUFFIXES = (
 ARRAY_SUFFIXES = (".npy", ".npz", ".txt")  # of files that hold the features of one video
 STREAMS = ("rgb", "flow", "audio")  # of two-stream encoders; `audio` beside pictures
 
-_CROP = re.compile(r"(?:__|_crop_?)(\d{1,2})$")
+_CROP = re.compile(r"(?:__|[_.-]crop[_-]?)(\d{1,2})$", re.IGNORECASE)
 _NUMBER = re.compile(r"_(\d)$")
 _STREAM = re.compile(r"_+(rgb|flow|audio)$", re.IGNORECASE)
 _ENCODER = re.compile(r"_+(i3d|c3d|clip|s3d|x3d|swin|vggish|feats?|features?)$", re.IGNORECASE)
@@ -26,6 +27,11 @@ _SIDE = re.compile(r"_(fps|timestamps(_ms)?)$", re.IGNORECASE)
 def posix(path: str | PurePath) -> str:
     """``path`` with forward slashes and without a drive letter."""
     return re.sub(r"^[A-Za-z]:(?=/)", "", str(path).strip().replace("\\", "/"))
+
+
+def composed(name: str) -> str:
+    """``name`` with composed characters (NFC): macOS writes the same letter as two characters."""
+    return unicodedata.normalize("NFC", name)
 
 
 def without_suffix(name: str, suffixes: Sequence[str] = VIDEO_SUFFIXES) -> str:
@@ -43,31 +49,99 @@ def video_id(path: str | PurePath) -> str:
 
     ``C:\\\\v\\\\Some.Film.1996__#0-10_label_A.mp4`` gives ``Some.Film.1996__#0-10_label_A``.
     """
-    return without_suffix(PurePosixPath(posix(path)).name)
+    return without_suffix(composed(PurePosixPath(posix(path)).name))
 
 
-def by_video_id(names: Iterable[str], where: str) -> dict[str, str]:
-    """``names`` by their identifier.
+def tail_ids(paths: Sequence[str]) -> list[str]:
+    """Identifier of the video that each path names: its last part, with the folders that tell it from the others.
+
+    ``a/clip.mp4`` and ``b/clip.mp4`` stay apart as ``a/clip`` and ``b/clip``. A path that ends another one
+    (``clip.mp4`` and ``a/clip.mp4``) cannot be told from it and has the same identifier.
+    """
+    whole = [tuple(part for part in _identified(path).split("/") if part not in ("", ".")) for path in paths]
+    alike: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for parts in whole:
+        alike[parts[-1] if parts else ""].add(parts)
+    return ["/".join(_shortest_tail(parts, alike[parts[-1]])) if parts else "" for parts in whole]
+
+
+def _identified(path: str) -> str:
+    folder, slash, _ = posix(path).rpartition("/")
+    return f"{composed(folder)}{slash}{video_id(path)}"
+
+
+def _shortest_tail(parts: tuple[str, ...], alike: set[tuple[str, ...]]) -> tuple[str, ...]:
+    ends = [other for other in alike if parts[-len(other) :] == other]  # also itself
+    parts = min(ends, key=len)
+    others = [other for other in alike if other[-len(parts) :] != parts]
+    tails = (parts[-length:] for length in range(1, len(parts)))
+    return next((tail for tail in tails if not any(other[-len(tail) :] == tail for other in others)), parts)
+
+
+def by_video_id(names: Iterable[str], where: str, error: type[KgvadError] = FeatureError) -> dict[str, str]:
+    """``names`` by what identifies them: the path without the suffix of a video. :class:`VideoNames` looks them up.
 
     Raises
     ------
     FeatureError
-        Two names are of one video.
+        Two names are of one video. Or ``error``, another class.
     """
+    known = list(dict.fromkeys(names))
     found: dict[str, str] = {}
-    for name in names:
-        other = found.setdefault(video_id(name), name)
+    for one, name in zip(tail_ids(known), known, strict=True):
+        other = found.setdefault(one, name)
         if other != name:
-            raise FeatureError(f"{where}: {other!r} and {name!r} name the same video", "remove one of them")
-    return found
+            raise error(f"{where}: {other!r} and {name!r} name the same video", "remove one of them")
+    return {_identified(name): name for name in known}
 
 
-def by_last_part(ids: Iterable[str]) -> dict[str, str]:
-    """Identifiers by their last part, where it is of one of them alone, and by themselves."""
-    known = list(ids)
-    last = [video_id(name) for name in known]
-    alone = Counter(last)
-    return {short: name for short, name in zip(last, known, strict=True) if alone[short] == 1} | {n: n for n in known}
+class VideoNames:
+    """Finds the identifier among ``ids`` that a name means, with more or fewer folders and with any suffix of a video.
+
+    Parameters
+    ----------
+    ids
+        Identifiers, each perhaps with folders.
+    """
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._by_tail: dict[str, str | None] = {}  # None: of several
+        known = list(ids)
+        for name in known:
+            parts = composed(name).split("/")
+            for start in range(1, len(parts)):
+                tail = "/".join(parts[start:])
+                self._by_tail[tail] = None if tail in self._by_tail else name
+        self._by_tail |= {composed(name): name for name in known}
+
+    def find(self, name: str | PurePath) -> str | None:
+        """The identifier; ``None`` where none fits, or several do."""
+        exact = self._by_tail.get(composed(str(name)))
+        if exact is not None:
+            return exact
+        parts = _identified(str(name)).split("/")
+        for start in range(len(parts)):
+            found = self._by_tail.get("/".join(parts[start:]))
+            if found is not None:
+                return found
+        return None
+
+    def match(self, names: Iterable[str], where: str) -> dict[str, str]:
+        """Each of ``names`` by the identifier that it means, those that mean none left out.
+
+        Raises
+        ------
+        FeatureError
+            Two names mean the same identifier.
+        """
+        found: dict[str, str] = {}
+        for name in names:
+            own = self.find(name)
+            if own is not None and found.setdefault(own, name) != name:
+                raise FeatureError(
+                    f"{where}: {found[own]!r} and {name!r} both fit the video {own!r}", "remove one of them"
+                )
+        return found
 
 
 @dataclass(frozen=True)
@@ -82,6 +156,11 @@ class FeatureName:
 def is_side_file(name: str) -> bool:
     """Whether a name is that of a file beside features: frame rate or time stamps (``clip_fps.npy``)."""
     return _SIDE.search(without_suffix(PurePosixPath(posix(name)).name, ARRAY_SUFFIXES)) is not None
+
+
+def names_features(folder: str) -> bool:
+    """Whether a folder is named after a stream, a crop or an encoder: ``RGB``, ``crop_3``, ``ucf_i3d``."""
+    return any(rule.search(f"_{folder}") is not None for rule in (_CROP, _STREAM, _ENCODER))
 
 
 def feature_names(names: Sequence[str], crops: int | None = None) -> list[FeatureName]:
@@ -108,7 +187,7 @@ def feature_names(names: Sequence[str], crops: int | None = None) -> list[Featur
 
 
 def _stem(name: str) -> str:
-    return without_suffix(PurePosixPath(posix(name)).name, (*ARRAY_SUFFIXES, *VIDEO_SUFFIXES))
+    return without_suffix(composed(PurePosixPath(posix(name)).name), (*ARRAY_SUFFIXES, *VIDEO_SUFFIXES))
 
 
 def _in_groups(stems: Sequence[str]) -> bool:

@@ -7,19 +7,20 @@ evaluation need nothing else.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from kgvad.detector.data.labels import XD_CODES, is_normal_name, xd_labels
 from kgvad.errors import FeatureError, UsageError
-from kgvad.files import check_version, read_json, reading, write_text
+from kgvad.files import check_version, encoding_of, read_json, reading, write_text
 from kgvad.video.feature_lists import Split
 from kgvad.video.frame_counts import read_frame_counts
-from kgvad.video.video_ids import video_id
+from kgvad.video.video_ids import posix, video_id
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,16 +158,37 @@ def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
 
 def _lines(path: Path) -> Iterable[tuple[int, str]]:
     try:
-        text = path.read_text("utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode(encoding_of(data))
     except FileNotFoundError:
         raise FeatureError(f"{path} is missing", "name the folder of the dataset's official lists") from None
     except (OSError, UnicodeDecodeError) as error:
         raise FeatureError(f"{path} cannot be read: {error}", "copy it again") from error
-    return ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip())
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise FeatureError(f"{path} is empty", "copy it again")
+    return lines
 
 
 def _wrong(path: Path, number: int, line: str, expected: str) -> FeatureError:
     return FeatureError(f"{path}, line {number}: {line[:60]!r} is not {expected}", "correct the line")
+
+
+def _intervals(path: Path, number: int, line: str, values: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Pairs of ``values`` as [start, end); -1 -1 and 0 0 are none."""
+    pairs = [pair for pair in zip(values[::2], values[1::2], strict=True) if pair not in ((-1, -1), (0, 0))]
+    if any(not 0 <= start < end for start, end in pairs):
+        raise _wrong(path, number, line, "a line of intervals with a start below the end")
+    return tuple(pairs)
+
+
+def _add(found: dict[str, Any], video: str, value: Any, path: Path, number: int) -> None:
+    """Enter a video that has no entry yet."""
+    if video in found:
+        raise FeatureError(
+            f"{path}, line {number}: {video} is listed twice, here or in the other split", "remove one line"
+        )
+    found[video] = value
 
 
 def _read_ucf(folder: Path) -> Truth:
@@ -177,8 +199,9 @@ def _read_ucf(folder: Path) -> Truth:
     for name, split in splits:
         path = folder / name
         for number, line in _lines(path):
-            category, slash, file = line.partition("/")
-            if not slash or not file:
+            line = posix(line)
+            category, file = PurePosixPath(line).parent.name, PurePosixPath(line).name
+            if not category or not file:
                 raise _wrong(path, number, line, "CATEGORY/VIDEO.mp4")
             normal = is_normal_name(category)
             if not normal and category not in UCF_CATEGORIES:
@@ -186,13 +209,14 @@ def _read_ucf(folder: Path) -> Truth:
             video = video_id(file)
             if split == "test" and video not in intervals:
                 raise FeatureError(f"{folder / UCF.annotations} has no line for the test video {video}", "complete it")
-            videos[video] = VideoTruth(
+            truth = VideoTruth(
                 split=split,
                 labels=() if normal else (category,),
                 intervals=intervals[video] if split == "test" else None,
                 frame_count=counts.get(video),
                 file=line,
             )
+            _add(videos, video, truth, path, number)
     return Truth(dataset="ucf", categories=UCF_CATEGORIES, videos=videos)
 
 
@@ -207,10 +231,10 @@ def _ucf_intervals(path: Path) -> tuple[dict[str, tuple[tuple[int, int], ...]], 
             if fields[0].isdigit():
                 counts[video] = int(fields.pop(0))
             values = [int(value) for value in fields[1:]]
-            pairs = zip(values[::2], values[1::2], strict=True)
-            found[video] = tuple((start, end) for start, end in pairs if start >= 0)
+            spans = _intervals(path, number, line, values)
         except (ValueError, IndexError):
             raise _wrong(path, number, line, "VIDEO CATEGORY START END START END") from None
+        _add(found, video, spans, path, number)
     return found, counts
 
 
@@ -224,13 +248,12 @@ def _read_xd(folder: Path) -> Truth:
     for number, line in _lines(path := folder / "annotations.txt"):
         video, *fields = line.split()
         try:
-            marked[video_id(video)] = tuple(
-                (start, end)
-                for start, end in zip(map(int, fields[::2]), map(int, fields[1::2]), strict=True)
-                if end > start
-            )
+            spans = _intervals(path, number, line, [int(field) for field in fields])
         except ValueError:
             raise _wrong(path, number, line, "VIDEO then START END pairs") from None
+        if spans and not xd_labels(video_id(video).rpartition("label_")[2]):
+            raise FeatureError(f"{path}, line {number}: {video} is normal by its name and has intervals", "correct it")
+        _add(marked, video_id(video), spans, path, number)
     events = _xd_events(folder / "annotations_multiclasses.txt")
     index = folder / "gt_xd_index_rebuilt.tsv"
     counts: dict[str, int | None] = dict(read_frame_counts(index)) if index.is_file() else dict.fromkeys(marked)
@@ -275,25 +298,27 @@ def _read_shanghaitech(folder: Path) -> Truth:
     """Weakly supervised split: ``video,label`` for training, ``video,label,frames`` for testing (-1: see the mask)."""
     videos: dict[str, VideoTruth] = {}
     lists: tuple[tuple[str, Split], ...] = (("SH_Train_new.txt", "train"), ("SH_Test_NEW.txt", "test"))
-    for name, split in lists:
-        path = _first_of(folder, (name, f"mist_{name}"))
+    for file, split in lists:
+        path = _first_of(folder, (file, f"mist_{file}"))
         for number, line in _lines(path):
-            video, *fields = [field.strip() for field in line.split(",")]
+            name, *fields = re.split(r"[,\s]+", line)
+            video = video_id(name)
             if not fields or fields[0] not in ("0", "1"):
                 raise _wrong(path, number, line, "VIDEO,0 or VIDEO,1")
             labels = ("Anomaly",) if fields[0] == "1" else ()
             if split == "train":
-                videos[video] = VideoTruth(split="train", labels=labels)
+                truth = VideoTruth(split="train", labels=labels)
             elif labels:
                 mask = _first_of(folder, (f"test_frame_mask/{video}.npy", f"frame_masks/{video}.npy"))
                 if not mask.is_file():
                     raise FeatureError(f"{mask} is missing for the abnormal test video {video}", "copy the frame masks")
                 frames = read_mask(mask)
-                videos[video] = VideoTruth(split="test", labels=labels, intervals=runs(frames), frame_count=len(frames))
+                truth = VideoTruth(split="test", labels=labels, intervals=runs(frames), frame_count=len(frames))
             elif len(fields) < 2 or not fields[1].isdigit():
                 raise _wrong(path, number, line, "VIDEO,0,FRAMES")
             else:
-                videos[video] = VideoTruth(split="test", intervals=(), frame_count=int(fields[1]))
+                truth = VideoTruth(split="test", intervals=(), frame_count=int(fields[1]))
+            _add(videos, video, truth, path, number)
     return Truth(dataset="shanghaitech", categories=("Normal", "Anomaly"), videos=videos)
 
 
@@ -312,8 +337,11 @@ def read_mask(path: Path) -> NDArray[Any]:
         with path.open("rb") as file:
             check_claim(file, path.stat().st_size)
         mask: NDArray[Any] = np.load(path, allow_pickle=False)
-        if mask.ndim != 1 or mask.dtype.kind not in "biuf":
+        if mask.size == 0 or max(mask.shape, default=0) != mask.size or mask.dtype.kind not in "biuf":
             raise ValueError(f"it holds {mask.dtype} {list(mask.shape)}, not one number a frame")
+        mask = mask.reshape(-1)
+        if not np.isfinite(mask).all():
+            raise ValueError("it holds NaN or infinity, not one number a frame")
     return mask
 
 

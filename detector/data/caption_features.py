@@ -16,7 +16,7 @@ from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import FeatureError
 from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore, Manifest
-from kgvad.video.video_ids import by_last_part
+from kgvad.video.video_ids import VideoNames
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ def import_captions(
     tracks = caption_tracks(Path(path))
     if None in tracks:
         raise FeatureError(f"{path} does not name the videos it describes", "use {video: captions}")
-    ids = by_last_part(features.ids())
-    captioned = {ids[video]: own for video, own in tracks.items() if video is not None and video in ids}
+    named = VideoNames(features.ids()).match((name for name in tracks if name is not None), str(path))
+    captioned = {video: tracks[name] for video, name in named.items()}
     if not captioned:
         raise FeatureError(f"{path} has no captions of any video of {features.root}", "use captions of these videos")
     framed = {

@@ -7,6 +7,7 @@ a video, or in a list whose entries name theirs. SubRip and WebVTT: one file a v
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +20,9 @@ from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError
 from kgvad.files import encoding_of
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.video_ids import video_id
+from kgvad.video.video_ids import by_video_id
 
+logger = logging.getLogger(__name__)
 MAX_CHARACTERS = 2000  # of one caption; text encoders read far fewer
 FORMS = (
     "known forms: {frame: text}, [{start, end, text}], {timestamps, sentences}, a list of texts for each second, each "
@@ -67,10 +69,12 @@ class Track:
         Raises
         ------
         ScoresError
-            The clock is seconds and that of the video is unknown, or all captions start behind its end.
+            The clock is seconds and that of the video is unknown, or most captions start behind its end.
         """
         if self.clock == "frames":
-            return [(int(start), text) for start, text in self.items]
+            found = [(int(start), text) for start, text in self.items]
+            self._check_end([frame for frame, _ in found], clock, where)
+            return found
         if clock is None:
             raise ScoresError(f"{where}: the clock is seconds, and the frame rate is unknown", "name the video")
         starts = self._starts(clock, where)
@@ -79,7 +83,23 @@ class Track:
                 f"{where}: the first caption starts at {self.items[0][0]:g} s, behind the end of the video",
                 "name times in frames start_frame",
             )
+        self._check_end(starts, clock, where)
         return [(int(frame), text) for frame, (_, text) in zip(starts, self.items, strict=True)]
+
+    def _check_end(self, starts: Sequence[int], clock: VideoClock | None, where: str) -> None:
+        """Refuse captions of which most start behind the end of the video: another clock, or another video."""
+        if clock is None or clock.frame_count is None:
+            return
+        behind = sum(start >= clock.frame_count + clock.fps for start in starts)
+        if behind > len(starts) / 2:
+            other = "frames, as start_frame" if self.clock == "seconds" else "seconds, as start"
+            raise ScoresError(
+                f"{where}: {behind} of {len(starts)} captions start behind the end of the video, by the clock "
+                f"{self.clock}",
+                f"name times in {other}, or the captions of this video",
+            )
+        if behind:
+            logger.warning("%s: %d of %d captions start behind the end of the video", where, behind, len(starts))
 
     def _starts(self, clock: VideoClock, where: str) -> Any:
         starts = np.array([start for start, _ in self.items], np.float64)
@@ -133,18 +153,30 @@ def _shape(content: Any, depth: int = 4) -> str:
 
 
 def _named(entries: Iterable[tuple[str, Any]], where: str) -> dict[str | None, Track]:
+    values = dict(entries)
     found: dict[str | None, Track] = {}
-    names: dict[str, str] = {}
-    for name, value in entries:
-        track = _track(value, f"{where}: {str(name)[:60]}")
+    silent = []
+    for video, name in by_video_id(map(str, values), where, ScoresError).items():
+        if len(values) > 1 and _has_no_text(values[name]):
+            silent.append(name)
+            continue
+        track = _track(values[name], f"{where}: {name[:60]}")
         if track is None:
-            raise ScoresError(f"{where}: {str(name)[:60]!r} is {_shape(value)}, which is no form of captions", FORMS)
-        key = video_id(str(name))
-        if key in names:
-            raise ScoresError(f"{where}: {names[key]!r} and {name!r} name the same video", "remove one of them")
-        names[key] = name
-        found[key] = track
+            form = _shape(values[name])
+            raise ScoresError(f"{where}: {name[:60]!r} is {form}, which is no form of captions", FORMS)
+        found[video] = track
+    if silent:
+        logger.warning("%s: %d videos have no captions, the first is %s", where, len(silent), silent[0])
+    if not found:
+        raise ScoresError(f"{where}: no video has captions", FORMS)
     return found
+
+
+def _has_no_text(value: Any) -> bool:
+    """Whether an entry of a video has a place for texts and none in it."""
+    if isinstance(value, Mapping):
+        return any(names[1] in value and not value[names[1]] for names in SPANS)
+    return value is None or value in ([], "")
 
 
 def _listed(entries: Sequence[Mapping[str, Any]], where: str) -> dict[str | None, Track]:

@@ -10,11 +10,11 @@ from kgvad.detector.data.caption_formats import FORMS, SUBTITLES, Track, parse, 
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError, UsageError
 from kgvad.files import parse_json, read_data
-from kgvad.video.video_ids import video_id, without_suffix
+from kgvad.video.video_ids import VideoNames, tail_ids, video_id, without_suffix
 
 logger = logging.getLogger(__name__)
 Captions = list[tuple[int, str]]  # (frame, caption), ordered by frame
-SUFFIXES = (".json", *SUBTITLES, ".gz")
+SUFFIXES = (".json", ".jsonl", *SUBTITLES, ".gz")
 
 
 def read_captions(path: str | Path, video: str | None = None, clock: VideoClock | None = None) -> Captions:
@@ -49,13 +49,16 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
     """
     path = Path(path)
     if path.is_dir() and video is not None:
-        files, name = _files(path), video_id(video)
-        if name not in files:
-            raise ScoresError(f"{path} has no captions of {name!r}", "name one file after the video")
+        files = _files(path)
+        name = VideoNames(files).find(video)
+        if name is None:
+            raise ScoresError(f"{path} has no captions of {video_id(video)!r}", "name one file after the video")
         path = files[name]
     tracks = caption_tracks(path)
     wanted = None if video is None else video_id(video)
-    track = tracks.get(None) or (None if wanted is None else tracks.get(wanted))
+    track = tracks.get(None)
+    if track is None and video is not None:
+        track = tracks.get(VideoNames(one for one in tracks if one is not None).find(video))
     if track is None and wanted is None and len(tracks) == 1:
         track = next(iter(tracks.values()))
     if track is None:
@@ -86,6 +89,12 @@ def caption_tracks(path: str | os.PathLike[str]) -> dict[str | None, Track]:
     data = read_data(path, ScoresError, FORMS)
     if path.name.lower().removesuffix(".gz").endswith(SUBTITLES):
         return {None: parse_subtitles(data, str(path))}
+    first, _, rest = data.strip().partition(b"\n")
+    if first.startswith(b"{") and first.rstrip().endswith(b"}") and rest.strip():  # JSON lines
+        lines = [line for line in data.splitlines() if line.strip()]
+        where = [f"{path}, line {number}" for number in range(1, len(lines) + 1)]
+        content = [parse_json(line, place, ScoresError, FORMS) for line, place in zip(lines, where, strict=True)]
+        return parse(content, str(path))
     return parse(parse_json(data, path, ScoresError, FORMS), str(path))
 
 
@@ -97,13 +106,17 @@ def texts_of_videos(path: str | Path) -> dict[str, list[str]]:
 
 def _files(folder: Path) -> dict[str, Path]:
     """Files of captions below ``folder`` by the identifier of the video that each is named after."""
+    files = [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".") and file.is_file()
+    ]
+    names = tail_ids([without_suffix(file.relative_to(folder).as_posix(), SUFFIXES) for file in files])
     found: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*")):
-        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".") and file.is_file():
-            video = video_id(without_suffix(file.name, SUFFIXES))
-            other = found.setdefault(video, file)
-            if other != file:
-                raise ScoresError(f"{other} and {file} are captions of the same video {video!r}", "remove one of them")
+    for video, file in zip(names, files, strict=True):
+        other = found.setdefault(video, file)
+        if other != file:
+            raise ScoresError(f"{other} and {file} are captions of the same video {video!r}", "remove one of them")
     if not found:
         raise ScoresError(f"{folder} holds no captions", "name each file after its video: VIDEO.srt, .vtt or .json")
     return found

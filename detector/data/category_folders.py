@@ -33,12 +33,10 @@ def folder_labels(paths: Mapping[str, Sequence[str]]) -> dict[str, tuple[Split, 
     UsageError
         A file is in no category, or it cannot be told which of its folders is the category.
     """
-    splits = {
-        video: next((part.lower() for part in parts if part.lower() in SPLITS), None) for video, parts in paths.items()
-    }
+    splits = {video: next(filter(None, map(_split_word, parts)), None) for video, parts in paths.items()}
     has_test = any(split in TEST for split in splits.values())
     held_out = TEST if has_test else (*TEST, *VALIDATION)
-    rests = {video: [part for part in parts if part.lower() not in SPLITS] for video, parts in paths.items()}
+    rests = {video: [part for part in parts if _split_word(part) is None] for video, parts in paths.items()}
     while rests and all(len(rest) > 1 for rest in rests.values()) and len({rest[0] for rest in rests.values()}) == 1:
         rests = {video: rest[1:] for video, rest in rests.items()}
     rests = {video: _unwrapped(rest) for video, rest in rests.items()}
@@ -49,6 +47,13 @@ def folder_labels(paths: Mapping[str, Sequence[str]]) -> dict[str, tuple[Split, 
         split: Split = "test" if splits[video] in held_out else "train"
         found[video] = (split, _category("/".join((*paths[video], video.rpartition("/")[2])), rest, level))
     return found
+
+
+def _split_word(folder: str) -> str | None:
+    """The split that a folder is named after: ``test``, ``TEST_SET``, ``training_videos``."""
+    words = words_of(folder)
+    found = [word for word in words if word in SPLITS]
+    return found[0] if len(found) == 1 and _WRAPPERS.issuperset(set(words) - set(found)) else None
 
 
 def _unwrapped(parts: Sequence[str]) -> list[str]:

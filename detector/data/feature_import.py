@@ -18,12 +18,15 @@ from kgvad.detector.data.feature_videos import ImportedVideo, collect_videos, me
 from kgvad.errors import FeatureError
 from kgvad.files import refuse_inputs
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.feature_layout import Rule, entry_of, layout_rule
+from kgvad.video.feature_layout import Rule, entry_of, layout_rule, spans_entry
 from kgvad.video.feature_rows import Arrays, Axes
 from kgvad.video.feature_sources import Source, count_of, names_of, open_sources
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 from kgvad.video.frame_counts import Clock, read_clocks
+from kgvad.video.row_spans import RowSpans, read_spans
+from kgvad.video.side_files import side_rate
 from kgvad.video.store_staging import MANIFEST
+from kgvad.video.video_ids import VideoNames
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ class ImportOptions:
     layout
         How rows cover a video; ``None``: decided from the frame counts
         (:func:`kgvad.video.feature_layout.layout_rule`).
+    spans
+        Tables with the start and end of each row (:mod:`kgvad.video.row_spans`), instead of a layout.
     fps
         Frames per second of videos of which nothing else says it.
     axes
@@ -69,6 +74,7 @@ class ImportOptions:
     encoder: str = IMPORTED
     stride: int = SNIPPET_FRAMES
     layout: Rule | None = None
+    spans: Sequence[Path] = ()
     fps: float | None = None
     axes: Axes | None = None
     crops: int | None = None
@@ -176,6 +182,7 @@ def _entries(
     """Frames and times of the rows of each video."""
     clocks = _clocks(videos, truth, options)
     fps = options.fps or FPS.get(options.dataset or "", 30.0)
+    explicit = _explicit(videos, options.spans)
     entries: dict[str, VideoEntry] = {}
     fixed: set[str] = set()
     for source in _distinct(video.source for video in videos):
@@ -183,6 +190,10 @@ def _entries(
         rows = {video.name: video.shape[1] for video in own}
         frames = {video: count for video in rows if (count := clocks[video].frames) is not None}
         segments = all(arrays.is_quantised(video.pieces[0]) for video in own[:1])
+        if explicit:
+            for video, count in rows.items():
+                entries[video] = spans_entry(video, count, clocks[video], explicit[video], options.stride, fps)
+            continue
         rule = options.layout or layout_rule(rows, frames, options.stride, str(source.path), segments=segments)
         if rule != "uniform":
             fixed |= rows.keys()
@@ -193,23 +204,59 @@ def _entries(
     return entries
 
 
+def _explicit(videos: Sequence[ImportedVideo], tables: Sequence[Path]) -> dict[str, RowSpans]:
+    """The spans of each video; empty where there are no tables of spans."""
+    if not tables:
+        return {}
+    spans = read_spans(tables)
+    names = VideoNames(spans)
+    found = {video.name: spans[name] for video in videos if (name := names.find(video.name)) is not None}
+    without = [video.name for video in videos if video.name not in found]
+    if without:
+        raise FeatureError(
+            f"{count_of(len(without), 'video')} without spans: {names_of(without)}",
+            "add the lines of their rows, or leave these videos out",
+        )
+    return found
+
+
 def _distinct(sources: Iterable[Source]) -> list[Source]:
     return list({id(source): source for source in sources}.values())
 
 
 def _clocks(videos: Sequence[ImportedVideo], truth: Truth | None, options: ImportOptions) -> dict[str, Clock]:
-    """What is known: from the list, then the tables, then the dataset; a rate also from ``--fps``."""
+    """What is known: from the list, then the tables, then the dataset.
+
+    A rate also from ``--fps``, then from a file beside the features (:mod:`kgvad.video.side_files`).
+    """
     tables = read_clocks(options.frames)
+    names = VideoNames(tables)
+    if tables and not any(names.find(video.name) for video in videos):
+        raise FeatureError(
+            f"{names_of(map(str, options.frames))} has none of these videos, but {names_of(tables)}",
+            "check the names of the videos",
+        )
     known = {} if truth is None else truth.videos
     found: dict[str, Clock] = {}
+    apart: dict[str, float] = {}
     for video in videos:
         lines = [piece.line for piece in video.pieces if piece.line is not None]
-        table = tables.get(video.name, Clock())
+        table = tables.get(names.find(video.name) or "", Clock())
         frames = next((line.frames for line in lines if line.frames), None) or table.frames
         if frames is None and video.name in known:
             frames = known[video.name].frame_count
         rate = next((line.fps for line in lines if line.fps), None) or table.fps or options.fps
+        if rate is None and video.pieces[0].member is None:
+            rate, step = side_rate(video.pieces[0].file, video.name, options.stride)
+            if step is not None and abs(step - options.stride) > 1:
+                apart[video.name] = step
         found[video.name] = Clock(frames, rate or FPS.get(options.dataset or ""))
+    if apart and not options.spans and options.layout is None:
+        step = next(iter(apart.values()))
+        logger.warning(
+            f"time stamps beside the features of {count_of(len(apart), 'video')} put rows {step:.4g} frames apart, not "
+            f"{options.stride} (set the frames of a row with --stride)"
+        )
     return found
 
 
@@ -226,9 +273,10 @@ def _check_frame_labels(
         if clocks[video].frames is None and video in fixed:
             unknown.append(video)
         last = max((end for _, end in one.intervals), default=0)
-        if one.frame_count is None and last > entry.frame_count + entry.stride:
-            assumed = " assumed" if "frame_count" in entry.assumed else ""
-            beyond.append(f"{video} (annotated to frame {last} of {entry.frame_count}{assumed})")
+        end = one.frame_count or entry.frame_count
+        if last > end + entry.stride:
+            assumed = " assumed" if "frame_count" in entry.assumed and one.frame_count is None else ""
+            beyond.append(f"{video} (annotated to frame {last} of {end}{assumed})")
     if unknown:
         raise FeatureError(
             f"{len(unknown)} test videos have {entries[unknown[0]].rows} rows and no frame count: {names_of(unknown)}",

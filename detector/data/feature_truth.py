@@ -18,9 +18,9 @@ from kgvad.detector.data.annotations import (
 )
 from kgvad.detector.data.category_folders import folder_labels
 from kgvad.detector.data.feature_videos import ImportedVideo
-from kgvad.detector.data.labels import NORMAL, XD_CODES, counted, read_labels
+from kgvad.detector.data.labels import NORMAL, counted, read_labels
 from kgvad.errors import FeatureError, UsageError
-from kgvad.video.feature_lists import Split
+from kgvad.video.feature_lists import Split, split_of
 from kgvad.video.feature_sources import names_of
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ def label_videos(
         return None
     official = _official(dataset, lists, beside)
     known = {} if official is None else dict(official.videos)
+    _name_with_folders(known, videos)
+    _resplit_one_class(known, videos)
     raw: dict[str, str] = {}
     splits: dict[str, Split] = {}
     folders = {} if said else _from_folders([video for video in videos if video.name not in known])
@@ -84,6 +86,51 @@ def label_videos(
     if fixed is None:
         fixed = (NORMAL, *sorted({label for labels in meanings.values() for label in labels}))
     return Truth(dataset=dataset, normal=NORMAL, categories=fixed, videos=known)
+
+
+def _name_with_folders(known: dict[str, VideoTruth], videos: Sequence[ImportedVideo]) -> None:
+    """Give published videos the identifier of features that keep the folder of their split: ``testing_videos/01``.
+
+    Avenue numbers both of its parts from 01 and publishes nothing about its training videos, which are normal.
+    """
+    found: dict[str, VideoTruth] = {}
+    taken: set[str] = set()
+    one_class = not any(one.split == "train" for one in known.values())
+    for video in videos:
+        folder, slash, last = video.name.rpartition("/")
+        split = split_of(folder.rpartition("/")[2])
+        if not slash or video.name in known or last not in known:
+            continue
+        if split == known[last].split:
+            found[video.name] = known[last]
+            taken.add(last)
+        elif split == "train" and one_class:
+            found[video.name] = VideoTruth(split="train")
+        else:
+            raise FeatureError(
+                f"{video.name} may be the video {last} of the published lists, or not: its name occurs several times",
+                "import only the folder of the published videos",
+            )
+    for last in taken:
+        del known[last]
+    known |= found
+
+
+def _resplit_one_class(known: dict[str, VideoTruth], videos: Sequence[ImportedVideo]) -> None:
+    """Take the split of the lists of features where the published one trains on normal videos alone (Ped2, Avenue)."""
+    if any(one.split == "train" and one.labels for one in known.values()):
+        return
+    moved = [video for video in videos if video.name in known and video.split not in (None, known[video.name].split)]
+    for video in moved:
+        one = known[video.name]
+        labelled = one.intervals is None and not one.labels
+        known[video.name] = one.model_copy(
+            update={"split": video.split, "intervals": () if labelled else one.intervals}
+        )
+    if moved:
+        logger.info(
+            f"the published split trains on normal videos alone; {len(moved)} videos are in the split of their list"
+        )
 
 
 def _listed(video: ImportedVideo) -> str | None:
@@ -113,9 +160,8 @@ def _from_name(video: str, dataset: str) -> str | None:
         match = re.match(r"(Normal_Videos|[A-Za-z]+?)_?\d+", video)
         names = {name.casefold() for name in UCF_CATEGORIES}
         return None if match is None or match[1].split("_")[0].casefold() not in names else match[1]
-    code = video.rpartition("label_")[2] if "label_" in video else ""
-    if dataset == "xd" and code and all(part in ("A", "0", *XD_CODES) for part in code.split("-")):
-        return code
+    if dataset == "xd" and "label_" in video:
+        return video.rpartition("label_")[2]
     return None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from kgvad.errors import FeatureError, UsageError
 from kgvad.video.feature_lists import Split
 from kgvad.video.feature_rows import Arrays, Axes, orientation, oriented
 from kgvad.video.feature_sources import Piece, Source, names_of
-from kgvad.video.video_ids import feature_names
+from kgvad.video.video_ids import FeatureName, feature_names, names_features, posix, tail_ids
 
 logger = logging.getLogger(__name__)
 
@@ -84,16 +86,19 @@ def collect_videos(
     repeated: Counter[str] = Counter()
     splits: dict[str, dict[str, str]] = defaultdict(dict)  # video -> split -> where
     doubled: list[tuple[str, Piece, Piece]] = []
-    for source in sources:
-        names = feature_names([piece.name for piece in source.pieces], crops)
-        for piece, name in zip(source.pieces, names, strict=True):
-            own = videos.setdefault(name.video, ImportedVideo(name.video, source))
-            if piece.line is not None and piece.line.split is not None:
-                splits[name.video].setdefault(piece.line.split, piece.line.where)
-            other = own.parts.setdefault(name.stream or "", {}).setdefault(name.crop, piece)
-            if other is not piece:
-                doubled.append((name.video, other, piece))
-                repeated[source.path.name] += 1
+    named = [
+        (source, piece, name)
+        for source in sources
+        for piece, name in zip(source.pieces, feature_names([one.name for one in source.pieces], crops), strict=True)
+    ]
+    for source, piece, name in _with_folders(named):
+        own = videos.setdefault(name.video, ImportedVideo(name.video, source))
+        if piece.line is not None and piece.line.split is not None:
+            splits[name.video].setdefault(piece.line.split, piece.line.where)
+        other = own.parts.setdefault(name.stream or "", {}).setdefault(name.crop, piece)
+        if other is not piece:
+            doubled.append((name.video, other, piece))
+            repeated[source.path.name] += 1
     _refuse_both_splits(videos.values(), splits)
     for double in doubled:
         _same_file(*double)
@@ -104,6 +109,45 @@ def collect_videos(
     for video in found:
         _check_crops(video)
     return found
+
+
+Named = tuple[Source, Piece, FeatureName]
+
+
+def _with_folders(found: Sequence[Named]) -> list[Named]:
+    """``found`` with folders before the names of videos where different files have the same name.
+
+    Folders that are named after streams, crops or encoders hold the same videos, so they tell none apart.
+    """
+    files: dict[tuple[str, str | None, int | None], set[tuple[Path, str | None]]] = defaultdict(set)
+    for _, piece, name in found:
+        files[name.video, name.stream, name.crop].add((piece.file, piece.member))
+    alike = {video for (video, _, _), own in files.items() if len(own) > 1}
+    paths = [f"{PurePosixPath(posix(piece.name)).parent}/{name.video}" for _, piece, name in found]
+    own = [path for path, (_, _, name) in zip(paths, found, strict=True) if name.video in alike]
+    tails = dict(zip(own, tail_ids(own), strict=True))
+    apart = {path: tail for path, tail in tails.items() if not any(map(names_features, tail.split("/")[:-1]))}
+    if apart:
+        _refuse_copies(piece for path, (_, piece, _) in zip(paths, found, strict=True) if path in apart)
+        shown = names_of(sorted(set(apart.values())))
+        logger.warning(f"equal names in several folders are taken as different videos: {shown}")
+    return [
+        (source, piece, replace(name, video=apart.get(path, name.video)))
+        for path, (source, piece, name) in zip(paths, found, strict=True)
+    ]
+
+
+def _refuse_copies(pieces: Iterable[Piece]) -> None:
+    """Refuse files of one name with the same content: they are the same video twice."""
+    known: dict[tuple[str, int], list[Piece]] = defaultdict(list)
+    for piece in pieces:
+        if piece.member is not None:
+            continue
+        alike = known[piece.file.name, piece.file.stat().st_size]
+        for other in alike:
+            if other.file != piece.file and filecmp.cmp(other.file, piece.file, shallow=False):
+                raise FeatureError(f"{other.where} and {piece.where} are the same video twice", "remove one of them")
+        alike.append(piece)
 
 
 def _refuse_both_splits(videos: Iterable[ImportedVideo], seen: Mapping[str, dict[str, str]]) -> None:

@@ -12,13 +12,15 @@ from pathlib import Path
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask, runs
 from kgvad.detector.data.labels import is_normal_name
 from kgvad.errors import FeatureError
-from kgvad.files import reading
+from kgvad.files import encoding_of, reading
 from kgvad.video.feature_sources import names_of
-from kgvad.video.video_ids import VIDEO_SUFFIXES, by_last_part, by_video_id, video_id
+from kgvad.video.video_ids import VIDEO_SUFFIXES, VideoNames, by_video_id, video_id
 
 NAMES = ("video", "name", "video_name", "file", "path", "filename")
-FRAMES = (("start_frame", "end_frame"), ("start", "end"))
-SECONDS = (("start_s", "end_s"), ("start_sec", "end_sec"), ("start_seconds", "end_seconds"))
+FRAMES = (("start_frame", "end_frame"), ("begin_frame", "end_frame"), ("start", "end"))
+SECONDS = (("start_s", "end_s"), ("start_sec", "end_sec"), ("start_seconds", "end_seconds"),
+           ("start_time", "end_time"))  # fmt: skip
+MASKS = (".npy", ".txt")
 CATEGORY = ("category", "label", "class", "event")
 REMEDY = "give the columns video, start_s and end_s (seconds) or start_frame and end_frame, and one line for each event"
 
@@ -58,23 +60,44 @@ def read_frame_labels(path: Path) -> dict[str, Annotated]:
         A line or an array is wrong; the message names it.
     """
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*.npy")) if not file.name.startswith(".")]
+        files = [
+            file
+            for file in sorted(path.rglob("*"))
+            if file.suffix.lower() in MASKS and not file.name.startswith(".") and file.is_file()
+        ]
         if not files:
-            raise FeatureError(f"{path} holds no .npy arrays of frame labels", REMEDY)
+            raise FeatureError(
+                f"{path} holds no arrays of frame labels",
+                "save one a video, NAME.npy or NAME.txt with a 0 or 1 a frame",
+            )
         plain = {file.relative_to(path).with_suffix("").as_posix(): file for file in files}
+        if len(plain) < len(files):
+            raise FeatureError(f"{path} holds NAME.npy and NAME.txt of one video", "remove one of them")
         return {video: _of_mask(plain[name]) for video, name in by_video_id(plain, str(path)).items()}
+    if path.suffix.lower() in (".npy", ".npz", ".mat"):
+        raise FeatureError(f"{path} does not name its videos", "name a folder with an array NAME.npy for each video")
     with reading(path, FeatureError, REMEDY):
-        text = path.read_text("utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode(encoding_of(data))
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise FeatureError(f"{path} is empty", REMEDY)
-    names = [name.strip().lower() for name in re.split(r"[,;\t]", lines[0][1])]
+    names = [name.strip().strip('"').lower().replace(" ", "_") for name in re.split(r"[,;\t]", lines[0][1])]
     return _of_table(path, lines) if any(name in NAMES for name in names) else _of_text(path, lines)
 
 
 def _of_mask(file: Path) -> Annotated:
-    mask = read_mask(file)
+    mask = read_mask(file) if file.suffix.lower() == ".npy" else _text_mask(file)
     return Annotated(tuple(Event(start, end) for start, end in runs(mask)), len(mask))
+
+
+def _text_mask(file: Path) -> list[int]:
+    with reading(file, FeatureError, "write a 0 or 1 for each frame"):
+        data = file.read_bytes()
+        words = data.decode(encoding_of(data)).replace(",", " ").split()
+        if not words or not set(words) <= {"0", "1", "0.0", "1.0"}:
+            raise ValueError("it does not hold one 0 or 1 for each frame")
+        return [int(float(word)) for word in words]
 
 
 def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
@@ -83,26 +106,25 @@ def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
         rows = list(csv.reader([line for _, line in lines], delimiter=delimiter, skipinitialspace=True))
     if len(rows) != len(lines):
         raise FeatureError(f"{path}: a quoted cell goes over several lines", REMEDY)
-    header = [name.strip().lower() for name in rows[0]]
+    header = [name.strip().lower().replace(" ", "_") for name in rows[0]]
+    if delimiter == ";":  # there a comma is a decimal point
+        rows = [rows[0], *([re.sub(r"^(\d+),(\d+)$", r"\1.\2", cell.strip()) for cell in row] for row in rows[1:])]
     pairs = [(pair, pair in SECONDS) for pair in (*SECONDS, *FRAMES) if set(pair) <= set(header)]
     if not pairs:
         raise FeatureError(f"{path} has no columns of start and end", REMEDY)
     (start, end), in_seconds = pairs[0]
     found: dict[str, list[Event]] = {}
-    spelled: dict[str, str] = {}
     for (number, text), row in zip(lines[1:], rows[1:], strict=True):
         cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
         name = next((cells[key] for key in NAMES if cells.get(key)), None)
         if name is None:
             raise FeatureError(f"{path}, line {number}: {text[:60]!r} names no video", REMEDY)
-        spelled[name] = name
         category = next((cells[key] for key in CATEGORY if cells.get(key)), None)
         event = _event(path, number, cells.get(start, ""), cells.get(end, ""), in_seconds, start)
-        found.setdefault(video_id(name), [])
+        found.setdefault(name, [])
         if event is not None and (category is None or not is_normal_name(category)):
-            found[video_id(name)].append(Event(event[0], event[1], category, in_seconds))
-    by_video_id(spelled, str(path))
-    return {video: Annotated(tuple(events)) for video, events in found.items()}
+            found[name].append(Event(event[0], event[1], category, in_seconds))
+    return {video: Annotated(tuple(found[name])) for video, name in by_video_id(found, str(path)).items()}
 
 
 def _event(path: Path, number: int, start: str, end: str, in_seconds: bool, column: str) -> tuple[float, float] | None:
@@ -110,7 +132,7 @@ def _event(path: Path, number: int, start: str, end: str, in_seconds: bool, colu
     if start in ("", "-1") and end in ("", "-1"):
         return None
     try:
-        first, last = float(start), float(end)
+        first, last = (_number(value, in_seconds) for value in (start, end))
     except ValueError:
         first = last = math.nan
     if not 0 <= first < last < 1e9:
@@ -122,6 +144,13 @@ def _event(path: Path, number: int, start: str, end: str, in_seconds: bool, colu
             f"{path}, line {number}: {start} to {end} are not whole frames", f"call the columns of seconds {column}_s"
         )
     return first, last
+
+
+def _number(value: str, in_seconds: bool) -> float:
+    """A number, or seconds from ``00:01:05.5``."""
+    if not in_seconds:
+        return float(value)
+    return sum(float(part) * 60.0**power for power, part in enumerate(reversed(value.split(":"))))
 
 
 def _of_text(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
@@ -142,10 +171,10 @@ def _of_text(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
             event = _event(path, number, str(start), str(end), False, "start") if (start, end) != (0, 0) else None
             if event is not None and not (category and is_normal_name(category)):
                 events.append(Event(*event))
-        if video_id(name) in found:
+        if name in found:
             raise FeatureError(f"{path}, line {number}: a second line of {video_id(name)}", "join the lines")
-        found[video_id(name)] = Annotated(tuple(events), int(float(before[0])) if before else None)
-    return found
+        found[name] = Annotated(tuple(events), int(float(before[0])) if before else None)
+    return {video: found[name] for video, name in by_video_id(found, str(path)).items()}
 
 
 def _name_and_rest(text: str) -> tuple[str, str]:
@@ -163,7 +192,7 @@ def with_frame_labels(truth: Truth, labels: Mapping[str, Annotated], rates: Mapp
     Parameters
     ----------
     labels
-        By identifier, without folders.
+        By identifier.
     rates
         Frames per second of the videos, to read seconds.
     where
@@ -174,15 +203,14 @@ def with_frame_labels(truth: Truth, labels: Mapping[str, Annotated], rates: Mapp
     FeatureError
         No test video has frame labels, or an event is of no category of the dataset.
     """
-    alone = by_last_part(truth.split("test"))
-    matched = {alone[name]: one for name, one in labels.items() if name in alone}
+    matched = VideoNames(truth.split("test")).match(labels, where)
     if not matched:
         raise FeatureError(
             f"{where} names no test video of {truth.dataset}; its first is {next(iter(labels))}", "check its names"
         )
     videos = dict(truth.videos)
-    for name, one in matched.items():
-        videos[name] = _labelled(truth, name, one, rates.get(name), where)
+    for name, named in matched.items():
+        videos[name] = _labelled(truth, name, labels[named], rates.get(name), where)
     return truth.model_copy(update={"videos": videos})
 
 

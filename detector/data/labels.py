@@ -89,6 +89,10 @@ def read_labels(
             found[label] = () if is_normal_name(value) else _of_dataset(value, dataset, categories)
         else:
             found[label] = _meaning(label, open_, dataset, categories)
+    for label in known:
+        parts = [part.strip() for part in label.split("|") if part.strip()]
+        if len(parts) > 1 and label.casefold() not in said:  # Fight|Arson: both
+            found[label] = tuple(name for part in parts for name in _meaning(part, open_, dataset, categories))
     spelled: dict[str, str] = {}  # Fight and fight are one category, spelled as it is met first
     for label, names in found.items():
         found[label] = tuple(spelled.setdefault(_key(name), name) for name in names)
@@ -125,6 +129,10 @@ def _same_stem(one: str, other: str) -> bool:
 
 
 def _of_number(label: str, labels: Sequence[str], dataset: str, categories: Sequence[str] | None) -> tuple[str, ...]:
+    if {label, *labels} <= {"-1", "1"}:
+        raise FeatureError(
+            f"the labels of {dataset} are -1 and 1", f"say which one is normal: --label -1={NORMAL} --label 1={ANOMALY}"
+        )
     numbers = {int(float(other)) if _NUMBER.fullmatch(other) else None for other in labels}
     abnormal = [name for name in categories or (NORMAL, ANOMALY) if name != NORMAL]
     if numbers <= {0, 1} and (len(abnormal) == 1 or float(label) == 0):

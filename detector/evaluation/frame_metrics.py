@@ -66,11 +66,16 @@ def length_only_baseline(videos: Sequence[EvaluatedVideo]) -> Metrics:
 
 
 def category_rank(video: EvaluatedVideo, categories: Sequence[str], normal: int | None) -> int | None:
-    """Rank (0 is the first) of the best ranked true category, Normal left out; ``None`` for a normal video."""
+    """Rank (0 is the first) of the best ranked true category, Normal left out.
+
+    ``None`` for a normal video, and where there is one category, which is no choice.
+    """
     scores = video.video_category_scores()
     if not video.abnormal or scores is None:
         return None
     order = [categories[index] for index in np.argsort(-scores, kind="stable") if index != normal]
+    if len(order) < 2:
+        return None
     return min((order.index(label) for label in video.labels if label in order), default=len(order))
 
 

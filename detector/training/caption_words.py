@@ -16,7 +16,7 @@ from kgvad.detector.data.class_prompts import PromptOptions, WordEncoder, class_
 from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.run import RunConfig
 from kgvad.errors import UsageError
-from kgvad.video.video_ids import video_id
+from kgvad.video.video_ids import VideoNames
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +41,8 @@ def words_of_captions(
     if captions is None:
         raise UsageError(f"{config.detector} makes class prompts of the words of the training captions", remedy)
     labels = {sample.video: sample.target.nonzero()[0].tolist() for sample in samples}
-    texts: dict[str, Iterable[str]] = {
-        video: captions[video_id(video)] for video in labels if video_id(video) in captions
-    }
+    named = VideoNames(labels).match(captions, "the file of caption texts")
+    texts: dict[str, Iterable[str]] = {video: captions[name] for video, name in named.items()}
     if not texts:
         raise UsageError("the file of caption texts has none of the training videos", remedy)
     logger.info(f"class prompts of the captions of {len(texts)} of {len(labels)} training videos")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgvad.anchors.bank import AnchorBank
+from kgvad.anchors.merged_categories import merge_abnormal
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.captions import texts_of_videos
 from kgvad.detector.data.feature_import import ImportOptions, import_features, is_imported
@@ -21,6 +22,7 @@ from kgvad.detector.data.folder_dataset import (
     folder_truth,
 )
 from kgvad.detector.data.inputs import load_truth
+from kgvad.detector.data.labels import ANOMALY
 from kgvad.detector.data.video_names import match_videos
 from kgvad.detector.models.learned_anchors import load_prompt_encoder
 from kgvad.detector.run import TrainConfig
@@ -136,7 +138,7 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
     else:
         store, truth = _stored_features(dataset, sources)
         if config.uses_anchors:
-            bank = _existing_bank(dataset, sources.anchors)
+            bank = _for_labels(_existing_bank(dataset, sources.anchors), truth)
     captions = None if sources.captions is None else FeatureStore.open(sources.captions)
     load = None
     if sources.text_encoder is not None and bank is not None:
@@ -173,6 +175,18 @@ def _existing_bank(dataset: DatasetRef, path: Path) -> AnchorBank:
         )
     logger.info(f"anchors: {path}")
     return AnchorBank.load(path)
+
+
+def _for_labels(bank: AnchorBank, truth: Truth) -> AnchorBank:
+    """``bank``, with one abnormal category where the labels only say whether a video is abnormal."""
+    used = {label for video in truth.videos.values() for label in video.labels}
+    if used != {ANOMALY} or ANOMALY in bank.categories:
+        return bank
+    logger.info(
+        f"the labels of {truth.dataset} name no kind of anomaly: the {len(bank.categories) - 1} abnormal categories of "
+        f"the anchor bank are one category, {ANOMALY}"
+    )
+    return merge_abnormal(bank, ANOMALY)
 
 
 def can_score_video(store: FeatureStore) -> bool:

@@ -280,7 +280,7 @@ def _check_balance(data: TrainingData, videos: int, abnormal: int) -> None:
     if abnormal in (0, videos):
         raise FeatureError(
             f"all {videos} training videos of {data.dataset} are {'abnormal' if abnormal else 'normal'}",
-            "a detector needs normal and abnormal videos",
+            "a detector needs both; split the videos yourself: kgvad features import train.list test.list",
         )
 
 

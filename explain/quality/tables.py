@@ -16,7 +16,7 @@ from kgvad.explain.analysis.events import EventRule
 from kgvad.explain.quality.faithfulness import Faithfulness, examine
 from kgvad.explain.quality.text_quality import Figure, TextQuality, read_references, text_quality
 from kgvad.explain.report import Report
-from kgvad.video.video_ids import video_id
+from kgvad.video.video_ids import VideoNames, video_id
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +41,15 @@ def text_table(sources: Sequence[Path], references: Path, seed: int = 0) -> str:
         A source is missing or is not a report, or no report has a reference.
     """
     known = read_references(references)
+    names = VideoNames(known)
     candidates, targets = [], []
     for path in _report_files(sources):
         report = Report.read(path)
         text = explanation(report)
-        if text and video_id(report.video.name) in known:
+        video = names.find(report.video.name)
+        if text and video is not None:
             candidates.append(text)
-            targets.append(known[video_id(report.video.name)])
+            targets.append(known[video])
     if not candidates:
         raise ReportError("no report with an event has a reference text", "check the names of the videos")
     return quality_table({"reports": text_quality(candidates, targets, seed=seed)})

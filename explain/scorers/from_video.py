@@ -63,7 +63,7 @@ class RunScorer:
         from kgvad.detector.scoring.infer import score_features
 
         video = required(video)
-        track = None if self.captions is None else read_track(self.captions, video.name)
+        track = None if self.captions is None else read_track(self.captions, str(video))
         made = encode(video, self.encoder)
         captions = None if track is None else track.frames(VideoClock.of(made.info), str(self.captions))
         scores = score_features(
@@ -160,7 +160,7 @@ class CaptionScorer:
         from kgvad.detector.scoring.training_free import score_training_free
 
         video = required(video)
-        track = read_track(self.captions, video.name)
+        track = read_track(self.captions, str(video))
         made = encode(video, self.encoder)
         captions = track.frames(VideoClock.of(made.info), str(self.captions))
         scores = score_training_free(

@@ -72,7 +72,7 @@ class ScoreFileScorer:
         if self.captions is not None:
             if video is None:
                 raise UsageError("--captions needs the video that they describe", "give the video")
-            captions = read_captions(self.captions, video.name, None if info is None else VideoClock.of(info))
+            captions = read_captions(self.captions, str(video), None if info is None else VideoClock.of(info))
         _check_bank(scores, bank)
         return ScoredVideo(
             scores=scores,

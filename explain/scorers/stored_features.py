@@ -64,7 +64,7 @@ class StoredFeatureScorer:
         name = stored_name(self.store, video)
         entry = self._entry(name, video, info)
         clock = VideoClock(entry.fps, entry.frame_count) if info is None else VideoClock.of(info)
-        captions = None if self.captions is None else read_captions(self.captions, video.name, clock)
+        captions = None if self.captions is None else read_captions(self.captions, str(video), clock)
         device = str(next(self.run.detector.parameters()).device)
         features = self.store.load(name)
         scores = score_features(

@@ -59,6 +59,10 @@ Frames = Annotated[
 Fps = Annotated[float | None, typer.Option(min=0.1, max=1000, help="Frames per second.", rich_help_panel=READING)]
 Stride = Annotated[int, typer.Option(min=1, help="Frames per row.", rich_help_panel=READING)]
 Layout = Annotated[str | None, typer.Option("--layout", help="uniform, even or segments.", rich_help_panel=READING)]
+Spans = Annotated[
+    list[Path] | None,
+    typer.Option("--spans", help="Table of the start and end of each row.", rich_help_panel=READING),
+]
 Axes = Annotated[str | None, typer.Option("--axes", help="TD, DT, TCD or CTD (C: crops).", rich_help_panel=READING)]
 Crops = Annotated[
     int | None, typer.Option("--crops", min=1, help="1: NAME_0 is a name, no crop.", rich_help_panel=READING)
@@ -87,6 +91,7 @@ def import_(
     fps: Fps = None,
     stride: Stride = 16,
     layout: Layout = None,
+    spans: Spans = None,
     axes: Axes = None,
     crops: Crops = None,
     stream: Stream = None,
@@ -101,13 +106,19 @@ def import_(
 
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
     must_exist(frames, UsageError, "name a table of frame counts, or the folder of the videos")
+    must_exist(spans, UsageError, "name a table with the start and end of each row")
     must_exist(to, FeatureError, "make features with: kgvad extract")
+    if spans and layout is not None:
+        raise UsageError("--spans says where each row lies, so --layout does not apply", "leave out one of them")
     session = Session(dataset=dataset, device=device)
     if to is not None:
         print(_import_captions(sources, to, output, session.text_encoder(text_encoder)))
         return
-    if any(path.suffix.lower() in (".json", ".gz") for path in sources):
-        raise UsageError("captions are imported for the videos of a feature store", "name the store with --to STORE")
+    if any(path.name.lower().endswith((".json", ".json.gz", ".srt", ".srt.gz", ".vtt", ".vtt.gz")) for path in sources):
+        raise UsageError(
+            "JSON and subtitles are read as captions of the videos of a feature store",
+            "name the store with --to STORE; lists of features are .csv or .txt",
+        )
     named = session.settings.dataset
     if named is None and output is None:
         raise UsageError(
@@ -123,6 +134,7 @@ def import_(
         encoder=encoder or "imported",
         stride=stride,
         layout=_one_of("--layout", layout, ("uniform", "even", "segments")),
+        spans=spans or (),
         fps=fps,
         axes=_one_of("--axes", axes, ("TD", "DT", "TCD", "CTD")),
         crops=crops,

@@ -1,6 +1,7 @@
 """What people bring to ``kgvad features import``: published lists, folders and archives, in small copies."""
 
 import io
+import itertools
 import logging
 import pickle
 import re
@@ -11,9 +12,11 @@ from detector_samples import kgvad
 
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.category_folders import folder_labels
+from kgvad.detector.data.frame_labels import read_frame_labels, with_frame_labels
 from kgvad.detector.data.labels import read_labels
 from kgvad.errors import FeatureError, KgvadError, UsageError
 from kgvad.video.feature_store import FeatureStore
+from kgvad.video.video_ids import VideoNames, tail_ids
 from kgvad.video.write import write_video
 
 RNG = np.random.default_rng(0)
@@ -452,7 +455,7 @@ def test_archives_of_segments_and_of_rows_spread_evenly(tmp_path):
 def test_two_names_of_one_video_are_an_error(tmp_path):
     write(tmp_path / "frames.csv", "video,n_frames", "a.mp4,160", "a,320")
     save(tmp_path, {"in/a.npy": rows()})
-    with pytest.raises(KgvadError, match="two lines are of the video a"):
+    with pytest.raises(KgvadError, match=r"'a\.mp4' and 'a' name the same video"):
         imported(tmp_path / "in", "--frames", tmp_path / "frames.csv", out=tmp_path / "out")
     save(tmp_path, {"in/a.mp4.npy": rows()})
     with pytest.raises(FeatureError, match=r"a\.mp4\.npy and .*a\.npy are features of the same video"):
@@ -469,3 +472,112 @@ def test_wrong_options_are_one_line(tmp_path, option):
 def test_help_fits_a_screen(capsys):
     lines = kgvad("features", "import", "--help").splitlines()
     assert len(lines) <= 45
+
+
+def test_equal_names_in_folders_are_told_apart_by_the_folder(tmp_path):
+    save(tmp_path, {f"f/{camera}/{name}.npy": rows() for camera in "ab" for name in ("clip", "other")})
+    lines = [f"/me/f/{camera}/{name}.npy,{label},{split}" for camera, label in (("a", "Fight"), ("b", "Normal"))
+             for name, split in (("clip", "train"), ("other", "test"))]  # fmt: skip
+    path = write(tmp_path / "l.csv", "path,label,split", *lines)
+    frames = write(tmp_path / "n.csv", "video,n_frames", "x/a/clip.mp4,150", "x/b/clip.mp4,160")
+    store = imported(path, "--dataset", "mine", "--frames", frames, out=tmp_path / "out")
+    assert store.ids() == ["a/clip", "a/other", "b/clip", "b/other"]
+    assert [store.info(f"{camera}/clip").frame_count for camera in "ab"] == [150, 160]
+    np.testing.assert_allclose(store.load("b/clip"), np.load(tmp_path / "f/b/clip.npy"), rtol=1e-3, atol=1e-3)
+    assert labels(tmp_path / "out")["a/other"] == ("Fight",)
+    found = with_frame_labels(
+        Truth.load(tmp_path / "out"), read_frame_labels(write(tmp_path / "a.txt", "v/a/other.mp4 16 48")), {}, "a.txt"
+    )
+    assert found.videos["a/other"].intervals == ((16, 48),)
+    assert found.videos["b/other"].intervals is None
+
+
+def test_folders_that_do_not_make_other_videos_do_not_tell_them_apart(tmp_path):
+    array = rows()
+    save(tmp_path, {"rgb/RGB/a.npy": rows(), "rgb/Flow/a.npy": rows(), "copy/x/a.npy": array, "copy/y/a.npy": array})
+    with pytest.raises(FeatureError, match="are features of the same video and crop"):
+        imported(tmp_path / "rgb", out=tmp_path / "out")
+    with pytest.raises(FeatureError, match=r"x/a\.npy and .*y/a\.npy are the same video twice"):
+        imported(tmp_path / "copy", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["a/clip.mp4", "b/clip.mp4"], ["a/clip", "b/clip"]),
+        (["x/a/clip.mp4", "y/a/clip.mp4", "b/clip.mp4"], ["x/a/clip", "y/a/clip", "b/clip"]),
+        (["D:\\v\\one\\clip.MP4", "D:\\v\\two\\other.MP4"], ["clip", "other"]),
+        (["clip.mp4", "dir/clip.avi"], ["clip", "clip"]),
+        (["a/clip", "x/a/clip", "b/clip"], ["a/clip", "a/clip", "b/clip"]),
+    ],
+)
+def test_the_shortest_tail_tells_paths_apart(paths, expected):
+    assert tail_ids(paths) == expected
+
+
+def test_names_find_the_identifier_they_mean():
+    names = VideoNames(["a/clip", "b/clip", "Abuse/Abuse001_x264"])
+    assert names.find("/videos/b/clip.mp4") == "b/clip"
+    assert names.find("clip.mp4") is None
+    assert names.find("Abuse001_x264.mp4") == names.find("other/Abuse001_x264") == "Abuse/Abuse001_x264"
+    with pytest.raises(FeatureError, match="both fit the video 'Abuse/Abuse001_x264'"):
+        names.match(["p/Abuse001_x264", "q/Abuse001_x264"], "file")
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "options", "edges"),
+    [
+        ("video,start_frame,end_frame", ["c,0,40", "c,40,100", "c,100,130"], [], [0, 40, 100, 130]),
+        ("video;start_s;end_s", ["c.mp4;0;1.6", "c.mp4;1.6;4", "c.mp4;4;5.2"], ["--fps", 25], [0, 40, 100, 130]),
+        ("name\tstart\tend", ["v/c\t0\t64", "v/c\t16\t80", "v/c\t32\t96"], [], [0, 40, 56, 96]),
+        ("video,start,end,row", ["c,10,20,0", "c,30,40,1", "c,41,50,2"], [], [0, 25, 40, 50]),
+    ],
+)
+def test_spans_say_which_frames_a_row_covers(tmp_path, header, lines, options, edges):
+    save(tmp_path, {"in/c.npy": rows(3)})
+    spans = write(tmp_path / "spans.csv", header, *lines)
+    store = imported(tmp_path / "in", "--spans", spans, *options, out=tmp_path / "out")
+    assert store.info("c").edges == edges
+    assert store.info("c").spans().tolist() == [[a, b] for a, b in itertools.pairwise(edges)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (["c,0,40", "c,40,80"], [], "c has 3 rows of features and 2 spans; give one line for each row"),
+        (["d,0,40"], [], "1 video without spans: c"),
+        (["c,0,40", "c,40,30", "c,80,90"], [], r"line 3: '40' to '30' is not a span"),
+        (["c,0,40", "c,60,80", "c,30,90"], [], r"line 4: the span lies before the one above it"),
+        (["c,0,40", "c,40,80", "c,80,900"], ["--frames", "n.csv"], "c: its last row ends at frame 900 of 48"),
+        (["c,0,40", "c,0,40", "c,0,40"], [], "c: row 1 has no frame of its own"),
+        (["c,0,40", "c,40,80", "c,80,x"], [], "line 4: '80' to 'x' is not a span"),
+        (["c,0,9", "c,9,12", "c,12,20"], ["--layout", "even"], "--spans says where each row lies"),
+    ],
+)
+def test_spans_that_do_not_fit_name_the_line_or_the_video(tmp_path, monkeypatch, lines, options, message):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path, {"in/c.npy": rows(3)})
+    write(tmp_path / "n.csv", "video,n_frames", "c,48")
+    write(tmp_path / "spans.csv", "video,start_frame,end_frame", *lines)
+    with pytest.raises(KgvadError, match=message):
+        imported("in", "--spans", "spans.csv", *options, out=tmp_path / "out")
+
+
+def test_a_frame_rate_beside_the_features_is_used_after_what_is_said(tmp_path, caplog):
+    side = {
+        "in/a_fps.npy": np.float64(25),
+        "in/b_timestamps_ms.npy": np.arange(10) * 640.0,
+        "in/c_fps.npy": np.array([10]),
+    }
+    save(tmp_path, {f"in/{name}_{stream}.npy": rows() for name in "abcd" for stream in ("rgb", "flow")} | side)
+    store = imported(tmp_path / "in", out=tmp_path / "out")
+    assert [store.info(name).fps for name in "abcd"] == [25, 25, 10, 30]
+    assert [bool(store.info(name).assumed.count("fps")) for name in "abcd"] == [False, False, False, True]
+    assert imported(tmp_path / "in", "--fps", 12, out=tmp_path / "o2").info("a").fps == 12
+    np.save(tmp_path / "in/a_timestamps_ms.npy", np.arange(10) * 2560.0)
+    with caplog.at_level(logging.WARNING):
+        imported(tmp_path / "in", out=tmp_path / "o3")
+    assert "put rows 64 frames apart, not 16" in caplog.text
+    np.save(tmp_path / "in/a_fps.npy", np.arange(3))
+    with pytest.raises(FeatureError, match=r"a_fps\.npy does not hold one frame rate; .*--fps"):
+        imported(tmp_path / "in", out=tmp_path / "o4")

@@ -28,7 +28,7 @@ def test_list_shows_bundled_and_prepared_datasets_with_what_was_made(tmp_path):
 def test_show_prints_categories_with_items():
     page = kgvad("datasets", "show", "xd")
     assert "CarAccident" in page and "Q9687" in page and "kgvad build-anchors --dataset xd" in page
-    with pytest.raises(UsageError, match="unknown dataset 'nothing'; known are msad"):
+    with pytest.raises(UsageError, match="unknown dataset 'nothing'; known are avenue"):
         kgvad("datasets", "show", "nothing")
 
 

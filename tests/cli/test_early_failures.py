@@ -18,7 +18,7 @@ WRONG = {
     "evaluate missing": "missing does not exist; make one with: kgvad train",
     "evaluate . --features missing": "missing does not exist",
     "extract missing.mp4": "missing.mp4 does not exist",
-    "build-anchors --dataset nothing": "unknown dataset 'nothing'; known are msad",
+    "build-anchors --dataset nothing": "unknown dataset 'nothing'; known are avenue",
     "build-anchors --dataset nothing.toml": "there is no category table nothing.toml; kgvad datasets init writes",
     "anchors show nothing": "nothing.safetensors does not exist; make it with: kgvad build-anchors --dataset nothing",
     "anchors export --csv out.csv": "ucf.safetensors does not exist; make it with: kgvad build-anchors --dataset ucf",

@@ -95,7 +95,7 @@ def test_export_and_import(kg, home):
 
 
 def test_offline(kg, home):
-    for name in ("ucf", "xd", "shanghaitech", "ubnormal", "msad"):
+    for name in ("ucf", "xd", "shanghaitech", "ubnormal", "msad", "ped2", "avenue"):
         code, out, _ = kg("fetch", "--offline", "--dataset", name)
         assert code == 0 and out.startswith(f"{name}: all ")
     assert "labels of ucf compared with the graph: " in kg("stats")[1]
@@ -110,7 +110,7 @@ NOWHERE = ["--endpoint", "http://127.0.0.1:9/q", "--contact", "a@b.org"]
 WRONG = {
     "no contact": (["fetch", "-d", "ucf"], 2, "use --contact you@example.org"),
     "a bad contact": (["fetch", "-d", "ucf", "--contact", "me"], 2, "'me' is neither"),
-    "an unknown dataset": (["fetch", "-d", "nope", "--offline"], 2, "unknown dataset 'nope'; known are msad"),
+    "an unknown dataset": (["fetch", "-d", "nope", "--offline"], 2, "unknown dataset 'nope'; known are avenue"),
     "an unknown category": (["show", "Parade"], 2, "ucf has no category 'Parade'"),
     "a bad store": (["stats", "--store", "nonsense"], 2, "'nonsense' is not a supported database URL"),
     "an unknown format": (["export", "-f", "docx"], 2, "unknown format 'docx'"),

@@ -36,7 +36,7 @@ def test_a_bundled_name_wins_over_a_folder_of_that_name():
 
 @pytest.mark.parametrize("argument", ["missing/videos", "", "..hidden"])
 def test_what_is_neither(argument):
-    with pytest.raises(UsageError, match=r"is neither a dataset nor a folder; known datasets: msad"):
+    with pytest.raises(UsageError, match=r"is neither a dataset nor a folder; known datasets: avenue"):
         resolve_dataset(argument)
 
 

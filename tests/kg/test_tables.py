@@ -16,6 +16,7 @@ UCF = [
 ]  # fmt: skip
 TITLES = {
     "ucf": "UCF-Crime", "xd": "XD-Violence", "shanghaitech": "ShanghaiTech", "ubnormal": "UBnormal", "msad": "MSAD",
+    "ped2": "UCSD Ped2", "avenue": "CUHK Avenue",
 }  # fmt: skip
 
 
@@ -28,7 +29,7 @@ def store(tmp_path_factory):
 def test_bundled_tables():
     assert bundled_tables() == sorted(TITLES)
     assert load_table("ucf").names == UCF
-    assert [load_table(name).normal.name for name in TITLES] == ["Normal"] * 5
+    assert [load_table(name).normal.name for name in TITLES] == ["Normal"] * 7
 
 
 @pytest.mark.parametrize("name", TITLES)
@@ -155,7 +156,7 @@ def test_the_error_of_a_wrong_table_names_the_place(name):
 
 def test_a_missing_table(tmp_path):
     with pytest.raises(
-        UsageError, match=r"unknown dataset 'nope'; choose one of msad, shanghaitech, ubnormal, ucf, xd,"
+        UsageError, match=r"unknown dataset 'nope'; choose one of avenue, msad, ped2, shanghaitech, ubnormal, ucf, xd,"
     ):
         load_table("nope")
     with pytest.raises(UsageError, match=r"no category table .*mine\.toml; kgvad datasets init"):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.data.annotations import Truth, VideoTruth, runs
-from kgvad.detector.data.labels import is_normal_name
+from kgvad.detector.data.labels import ANOMALY, is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import reading
 from kgvad.video.feature_lists import Split
@@ -21,7 +21,6 @@ from kgvad.video.image_frames import natural
 from kgvad.video.video_ids import feature_names, video_id
 
 Spans = tuple[tuple[int, int], ...]
-ANOMALY = "Anomaly"  # the one abnormal category of datasets that name none
 MSAD_CATEGORIES = (
     "Normal", "Assault", "Explosion", "Fighting", "Fire", "Object falling", "People falling", "Robbery", "Shooting",
     "Traffic accident", "Vandalism", "Water incident",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kgvad.detector.scoring.formats.json_format import REMEDY, as_object
 from kgvad.errors import ScoresError
-from kgvad.files import parse_json, write_text
+from kgvad.files import encoding_of, parse_json, write_text
 
 PREFIXES = {"alignment": "alignment/", "concept_alignment": "concept/", "probabilities": "probability/"}
 FRAMES = ("start", "frame")  # columns that say where a row starts
@@ -29,7 +29,8 @@ Columns = dict[str, NDArray[np.float64]]
 
 def read(path: Path, video: str | None) -> dict[str, Any]:
     """Fields of the file."""
-    text = path.read_text("utf-8-sig")
+    data = path.read_bytes()
+    text = data.decode(encoding_of(data)).replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
     fields: dict[str, Any] = {}
     if first.startswith("#"):
@@ -48,11 +49,10 @@ def read(path: Path, video: str | None) -> dict[str, Any]:
 
 
 def _columns(text: str) -> Columns:
-    """Values by column, float64 [T] each."""
-    lines = list(csv.reader(io.StringIO(text)))
-    names = (
-        [name.strip().lower() if name.strip().lower() in _PLAIN else name.strip() for name in lines[0]] if lines else []
-    )
+    """Values by column, float64 [T] each, ordered by start."""
+    delimiter = next((mark for mark in "\t;," if mark in text.partition("\n")[0]), ",")
+    lines = list(csv.reader(io.StringIO(text), delimiter=delimiter))
+    names = [_plain(name) for name in lines[0]] if lines else []
     if len(names) == 1 and _is_number(names[0]):
         lines, names = [["score"], *lines], ["score"]
     if "score" not in names or (len(names) > 1 and not {*FRAMES, *SECONDS}.intersection(names)):
@@ -64,11 +64,26 @@ def _columns(text: str) -> Columns:
     for number, row in enumerate(rows):
         if len(row) != len(names):
             raise ScoresError(f"row {number + 1} has {len(row)} values for {len(names)} columns", "correct the file")
+    if delimiter == ";":  # there a comma is a decimal point
+        rows = [[cell.replace(",", ".") for cell in row] for row in rows]
     values = np.array(rows, dtype=np.float64).reshape(-1, len(names))
+    start = next((names.index(name) for name in (*FRAMES, *SECONDS) if name in names), None)
+    if start is not None:
+        values = values[np.argsort(values[:, start], kind="stable")]
     return dict(zip(names, values.T, strict=True))
 
 
 _PLAIN = (*FRAMES, *SECONDS, "end", "end_s", "score")
+_SYNONYMS = {
+    "start_frame": "start", "frame_id": "frame", "frame_index": "frame", "end_frame": "end", "start_time": "start_s",
+    "end_time": "end_s", "anomaly_score": "score", "scores": "score",
+}  # fmt: skip
+
+
+def _plain(name: str) -> str:
+    plain = name.strip().lower().replace(" ", "_")
+    plain = _SYNONYMS.get(plain, plain)
+    return plain if plain in _PLAIN else name.strip()
 
 
 def _is_number(text: str) -> bool:

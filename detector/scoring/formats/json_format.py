@@ -15,7 +15,7 @@ import numpy as np
 
 from kgvad.errors import ScoresError
 from kgvad.files import read_json, write_json
-from kgvad.video.video_ids import video_id
+from kgvad.video.video_ids import VideoNames, by_video_id, video_id
 
 REMEDY = "score the video again, or write the file again"
 
@@ -24,7 +24,7 @@ def read(path: Path, video: str | None) -> dict[str, Any]:
     """Fields of the file."""
     content = read_json(path, ScoresError, REMEDY)
     if isinstance(content, list):
-        return {"scores": content}
+        return _of_records(content) or {"scores": content}
     fields = as_object(content)
     if fields and all(isinstance(value, dict | list) for value in fields.values()) and "scores" not in fields:
         fields = _of_video(fields, video)
@@ -32,18 +32,33 @@ def read(path: Path, video: str | None) -> dict[str, Any]:
     return _by_time(fields) or fields
 
 
+def _of_records(content: list[Any]) -> dict[str, Any] | None:
+    """Fields of ``[{"frame": 0, "score": .1}, ...]``, or with ``time`` in seconds; ``None`` for other lists."""
+    for clock in ("frame", "time"):
+        if content and all(isinstance(one, dict) and {clock, "score"} <= one.keys() for one in content):
+            times = {str(one[clock]): one["score"] for one in content}
+            if len(times) < len(content):
+                raise ScoresError(f"two scores have the same {clock}", REMEDY)
+            found = _by_time(times)
+            if found is None:
+                raise ScoresError(f"a {clock} is not a number", REMEDY)
+            name = "starts" if clock == "frame" else "starts_s"
+            return {"scores": found["scores"], name: found.get("starts", found.get("starts_s"))}
+    return None
+
+
 def _of_video(content: dict[str, Any], video: str | None) -> Any:
     """The scores of one video of a file of several."""
     if video is None and len(content) == 1:
         return next(iter(content.values()))
-    wanted = None if video is None else video_id(video)
-    found = [name for name in content if video_id(name) == wanted]
-    if len(found) != 1:
-        what = "no scores" if not found else f"{len(found)} entries"
+    names = by_video_id(content, "the file", ScoresError)
+    found = None if video is None else VideoNames(names).find(video)
+    if found is None:
+        wanted = None if video is None else video_id(video)
         raise ScoresError(
-            f"there are {what} of {wanted!r}", f"the file has {len(content)} videos, first {next(iter(content))!r}"
+            f"there are no scores of {wanted!r}", f"the file has {len(content)} videos, first {next(iter(content))!r}"
         )
-    return content[found[0]]
+    return content[names[found]]
 
 
 def _by_time(content: dict[str, Any]) -> dict[str, Any] | None:

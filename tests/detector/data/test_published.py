@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from anchors_samples import tiny_bank
+from detector_samples import kgvad
 from PIL import Image
 from scipy.io import savemat
 
-from kgvad.detector.data.annotations import read_truth
+from kgvad.detector.data.annotations import Truth, read_truth
+from kgvad.detector.run import Run
 from kgvad.errors import FeatureError
 
 
@@ -167,3 +170,78 @@ def test_masks_of_avenue_that_are_no_cell_are_refused(tmp_path):
     savemat(tmp_path / "1_label.mat", {"volLabel": np.ones((4, 5, 6), np.uint8)})
     with pytest.raises(FeatureError, match=r"1_label\.mat: volLabel is not a cell with one mask a frame"):
         read_truth("avenue", tmp_path)
+
+
+def features(folder, shifts):
+    random = np.random.default_rng(0)
+    for name, shift in shifts.items():
+        path = folder / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, random.normal(shift, 1, (10, 8)).astype("f4"))
+
+
+def test_labels_without_categories_train_against_one_abnormal_category(tmp_path, tmp_path_factory):
+    videos = {f"{number:02d}_{part}": number % 2 for number in range(8) for part in ("train", "test")}
+    (tmp_path / "test_frame_mask").mkdir()
+    for name, label in videos.items():
+        if label and name.endswith("test"):
+            np.save(tmp_path / "test_frame_mask" / f"{name}.npy", np.arange(160) // 40 == 1)
+    for file, part, end in (("SH_Train_new.txt", "train", ""), ("SH_Test_NEW.txt", "test", ",160")):
+        write(tmp_path / file, "".join(f"{name},{y}{end}\n" for name, y in videos.items() if name.endswith(part)))
+    features(tmp_path / "feat", {f"{name}_i3d": label for name, label in videos.items()})
+    kgvad("features", "import", tmp_path / "feat", "-d", "shanghaitech", "--lists", tmp_path, "-o", tmp_path / "f")
+    bank, _, _ = tiny_bank(tmp_path_factory)
+    bank.save(tmp_path / "bank.safetensors")
+    run = tmp_path / "run"
+    kgvad(
+        "train",
+        "-d",
+        "shanghaitech",
+        "--features",
+        tmp_path / "f",
+        "--anchors",
+        tmp_path / "bank.safetensors",
+        "--epochs",
+        1,
+        "--run",
+        run,
+    )
+    trained = Run.load(run)
+    assert trained.config.categories == ("Anomaly", "Normal")
+    own = len(bank.of("Robbery")) + len(bank.of("Arson"))
+    assert len(trained.bank.of("Anomaly")) == own and trained.bank.of("Normal") == bank.of("Normal")
+    mean = bank.anchors[:2].mean(axis=0)
+    np.testing.assert_allclose(trained.bank.anchors[0], mean / np.linalg.norm(mean), rtol=1e-5)
+    table = kgvad("evaluate", run, "--features", tmp_path / "f")
+    assert "n/a" in table  # one category is no choice
+
+
+def test_the_list_splits_a_set_whose_training_videos_are_normal(tmp_path):
+    write(tmp_path / "UCSDped2.m", "TestVideoFile{end+1}.gt_frame = [41:80];\n" * 12)
+    names = [*(f"Train{number:03d}" for number in range(1, 17)), *(f"Test{number:03d}" for number in range(1, 13))]
+    features(tmp_path / "feat", dict.fromkeys(names, 0))
+    train, test = names[:12] + names[16:22], names[12:16] + names[22:]
+    for part, own in (("train", train), ("test", test)):
+        write(tmp_path / f"{part}.list", "".join(f"/me/{name}.npy\n" for name in own))
+    kgvad("features", "import", tmp_path / "train.list", tmp_path / "test.list", "-d", "ped2", "-o", tmp_path / "f")
+    truth = Truth.load(tmp_path / "f")
+    assert truth.split("train") == train and set(truth.split("test")) == set(test)
+    assert truth.videos["Train013"].intervals == () and truth.videos["Test007"].intervals == ((40, 80),)
+
+
+def test_avenue_keeps_the_folders_that_tell_its_equal_names_apart(tmp_path):
+    cells = np.empty((1, 2), object)
+    cells[0, 0], cells[0, 1] = np.array([[2], [3]]), np.zeros((2, 0))
+    savemat(tmp_path / "avenue.mat", {"gt": cells})
+    features(tmp_path / "feat", {"training_videos/01": 0, "testing_videos/01": 0, "testing_videos/02": 0})
+    kgvad("features", "import", tmp_path / "feat", "-d", "avenue", "--lists", tmp_path, "-o", tmp_path / "f")
+    found = facts(Truth.load(tmp_path / "f"))
+    assert found["training_videos/01"][:2] == ("train", ())
+    assert found["testing_videos/01"][:3] == ("test", ("Anomaly",), ((1, 3),))
+    assert found["02"][:3] == ("test", (), ())
+
+
+def test_both_names_of_a_violent_video_of_xd_are_one(tmp_path):
+    write(tmp_path / "annotations.txt", "v=a__#1_label_G-0-0 10 20\nv=b__#1_label_B1-0-0.mp4 30 40\n")
+    truth = read_truth("xd", tmp_path)
+    assert truth.videos["v=b__#1_label_B1-0-0"].intervals == ((30, 40),)

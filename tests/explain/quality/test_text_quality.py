@@ -58,7 +58,7 @@ def test_references_of_every_form_are_read(tmp_path):
             {"a/v1.mp4": "one", "v2": ["x", "y"], "v3": {"sentences": ["s"]}, "v4": {"events_summary": ["e"]}, "v5": []}
         )
     )
-    assert read_references(path) == {"v1": ["one"], "v2": ["x", "y"], "v3": ["s"], "v4": ["e"]}
+    assert read_references(path) == {"a/v1": ["one"], "v2": ["x", "y"], "v3": ["s"], "v4": ["e"]}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"v": 3}'])

@@ -1,0 +1,104 @@
+"""Scores and captions in forms nobody published: read right, or refused in one line with a remedy."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from kgvad.detector.data.captions import caption_tracks, read_track
+from kgvad.detector.data.clock import VideoClock
+from kgvad.detector.scoring.scores import Scores
+from kgvad.errors import ScoresError
+
+SCORES = [0.125, 0.25, 0.5]
+STARTS = [0, 16, 32]
+
+
+def scores(path):
+    found = Scores.load(path, video="clip.mp4", fps=25, frame_count=48)
+    return found.scores.tolist(), found.spans[:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("s.csv", "frame;score\n0;0,125\n16;0,25\n32;0,5\n"),
+        ("s.csv", "frame\tscore\n0\t.125\n16\t.25\n32\t.5\n"),
+        ("s.csv", "Frame_ID,Anomaly Score\n0,.125\n16,.25\n32,.5\n"),
+        ("s.csv", "start_frame,end_frame,score\n0,16,.125\n16,32,.25\n32,48,.5\n"),
+        ("s.csv", "frame,score\n32,.5\n0,.125\n16,.25\n"),
+        ("s.json", json.dumps([{"frame": f, "score": s} for f, s in zip(STARTS, SCORES, strict=True)])),
+        ("s.json", json.dumps([{"time": f / 25, "score": s} for f, s in zip(STARTS, SCORES, strict=True)])),
+        ("s.json", json.dumps({"a/clip.mp4": SCORES, "b/other.mp4": [1, 1, 1]})),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig"])
+def test_scores_in_other_spellings(tmp_path, name, text, encoding):
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    assert scores(tmp_path / name) == (SCORES, STARTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a/clip": [0.1], "b/clip": [0.2]}', "there are no scores of 'clip'"),
+        ('{"clip": [0.1], "clip.mp4": [0.2]}', "'clip' and 'clip.mp4' name the same video"),
+        ('{"clip": [0.1], "clip": [0.2]}', "the key 'clip' stands twice in one object"),
+        ('[{"frame": 0, "score": 0.1}, {"frame": 0, "score": 0.2}]', "two scores have the same frame"),
+        ('[{"frame": "x", "score": 0.1}]', "a frame is not a number"),
+    ],
+)
+def test_scores_that_may_be_another_videos_are_refused(tmp_path, text, message):
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(ScoresError, match=message):
+        scores(tmp_path / "s.json")
+
+
+def captions(path, video="clip.mp4", frame_count=2500):
+    return read_track(path, video).frames(VideoClock(25, frame_count), str(path))
+
+
+@pytest.mark.parametrize("name", ["c.jsonl", "c.json"])
+def test_captions_as_json_lines(tmp_path, name):
+    lines = [{"video": "clip.mp4", "start": 2 * i, "end": 2 * i + 2, "caption": text} for i, text in enumerate("ab")]
+    (tmp_path / name).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert captions(tmp_path / name) == [(0, "a"), (50, "b")]
+
+
+def test_captions_of_equal_names_are_told_apart_by_the_folder(tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps({"a/clip.mp4": {"0": "x"}, "b/clip.mp4": {"0": "y"}}))
+    assert captions(tmp_path / "c.json", "/videos/b/clip.mp4") == [(0, "y")]
+    with pytest.raises(ScoresError, match="has no captions of 'clip'"):
+        captions(tmp_path / "c.json", "clip.mp4")
+
+
+def test_seconds_that_are_frames_are_refused(tmp_path, caplog):
+    spans = [{"start": 16 * i, "end": 16 * i + 16, "text": "x"} for i in range(100)]
+    (tmp_path / "c.json").write_text(json.dumps(spans))
+    with pytest.raises(ScoresError, match=r"93 of 100 captions start behind the end .* clock seconds; .*start_frame"):
+        captions(tmp_path / "c.json")
+    (tmp_path / "d.json").write_text(json.dumps({str(16 * i): "x" for i in range(100)}))
+    with pytest.raises(ScoresError, match=r"behind the end of the video, by the clock frames; .*seconds"):
+        captions(tmp_path / "d.json", frame_count=100)
+    (tmp_path / "e.json").write_text(json.dumps({"0": "x", "16": "y", "99999": "z"}))
+    with caplog.at_level(logging.WARNING):
+        captions(tmp_path / "e.json")
+    assert "1 of 3 captions start behind the end of the video" in caplog.text
+
+
+def test_a_video_without_sentences_does_not_stop_the_others(tmp_path, caplog):
+    content = {"a": {"timestamps": [], "sentences": []}, "b": {"timestamps": [[0, 1]], "sentences": ["x"]}, "c": None}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    with caplog.at_level(logging.WARNING):
+        assert set(caption_tracks(tmp_path / "c.json")) == {"b"}
+    assert "2 videos have no captions, the first is a" in caplog.text
+    (tmp_path / "c.json").write_text(json.dumps({"a": content["a"], "c": None}))
+    with pytest.raises(ScoresError, match="no video has captions"):
+        caption_tracks(tmp_path / "c.json")
+
+
+def test_scores_of_an_array_with_nan_name_the_snippet(tmp_path):
+    np.save(tmp_path / "s.npy", np.array([0.1, np.nan, 0.2]))
+    with pytest.raises(ScoresError, match="snippet 1 is not a finite number"):
+        scores(tmp_path / "s.npy")
