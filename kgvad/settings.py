@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from kgvad.errors import SettingsError
+from kgvad.types import Fields
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -110,7 +111,7 @@ def load_settings(folder: Path | None = None, **typed: Any) -> Settings:
         raise _wrong(error, "the options or the environment (KGVAD_...)") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Fields:
     try:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
@@ -139,7 +140,7 @@ class _FileSettings(Settings):
         return (init_settings,)
 
 
-def _checked(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(path: Path, values: Mapping[str, object]) -> Fields:
     """The keys that the file sets, paths made relative to the file."""
     try:
         found = _FileSettings(**values)

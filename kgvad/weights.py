@@ -340,7 +340,7 @@ class _NumpyUnpickler(pickle.Unpickler):
         for module in modules
     )
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) not in self._allowed:
             raise WeightsError(f"the pickle asks for {module}.{name}, which is not allowed", "use another file")
         core = "numpy._core" if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else "numpy.core"

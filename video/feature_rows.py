@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kgvad.arrays import Archive, check_claim, open_npz, read_header
 from kgvad.errors import FeatureError
 from kgvad.files import reading
+from kgvad.types import AnyArray
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_sources import Piece, names_of, pickle_refused
 
@@ -38,7 +38,7 @@ class Arrays:
             raise pickle_refused(piece.file)
         return _squeezed(shape)
 
-    def read(self, piece: Piece) -> NDArray[Any]:
+    def read(self, piece: Piece) -> AnyArray:
         """The array, two or three axes, finite.
 
         Raises
@@ -74,7 +74,7 @@ class Arrays:
             self._archives[file] = open_npz(file, FeatureError, "copy the archive again")
         return self._archives[file]
 
-    def _member(self, piece: Piece) -> NDArray[Any]:
+    def _member(self, piece: Piece) -> AnyArray:
         bundle, name = self._archive(piece.file), str(piece.member)
         if f"{name}|q" not in bundle.names:
             return bundle[name]
@@ -92,7 +92,7 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0], *kept, shape[-1]) if shape[-1] != 1 else (shape[0], *kept)
 
 
-def _file(path: Path) -> NDArray[Any]:
+def _file(path: Path) -> AnyArray:
     if path.suffix.lower() == ".txt":
         rows = [line.replace(",", " ").split() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
         return np.array(rows, dtype=np.float32)
@@ -103,7 +103,7 @@ def _file(path: Path) -> NDArray[Any]:
             return bundle[bundle.names[0]]
     with path.open("rb") as file:
         check_claim(file, path.stat().st_size)
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    array: AnyArray = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 
@@ -136,7 +136,7 @@ def orientation(shapes: Sequence[tuple[int, ...]], source: str) -> Axes:
     return "TCD" if len(first) > 1 else "CTD"
 
 
-def oriented(array: NDArray[Any], axes: Axes) -> NDArray[Any]:
+def oriented(array: AnyArray, axes: Axes) -> AnyArray:
     """``array`` as [crops, T, D]."""
     if array.ndim == 2:
         return array.T[None] if axes == "DT" else array[None]

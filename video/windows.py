@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +103,7 @@ class WindowSampling:
         """The options with which an encoder of this sampling is loaded again."""
         return EncoderOptions(stride=self.stride, step_s=self.step_s)
 
-    def rule(self) -> dict[str, Any]:
+    def rule(self) -> dict[str, object]:
         """What a manifest says about these windows."""
         return {**asdict(self), "assumed_fps": self.assumed_fps, "short_videos": "the last frame is repeated"}
 

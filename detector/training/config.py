@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,6 +13,7 @@ from kgvad.detector.run import TrainConfig
 from kgvad.detector.training.options import merged
 from kgvad.errors import UsageError
 from kgvad.files import read_json
+from kgvad.types import Fields
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,12 +21,12 @@ else:
     import tomli as tomllib
 
 
-def presets() -> dict[str, dict[str, Any]]:
+def presets() -> dict[str, Fields]:
     """Published settings by name: fields of :class:`kgvad.detector.run.TrainConfig`."""
     return tomllib.loads(files("kgvad.detector.training").joinpath("presets.toml").read_text("utf-8"))
 
 
-def load_train_config(file: Path | None, overrides: Mapping[str, Any], preset: str | None = None) -> TrainConfig:
+def load_train_config(file: Path | None, overrides: Mapping[str, object], preset: str | None = None) -> TrainConfig:
     """The configuration in ``file``, with values of the command line in place of its own.
 
     Parameters
@@ -64,7 +64,7 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any], preset: s
     return config
 
 
-def with_start(given: Mapping[str, Any], start: TrainConfig) -> dict[str, Any]:
+def with_start(given: Mapping[str, object], start: TrainConfig) -> Fields:
     """What the command line gave, with the detector, the options and the recipe of the run to start from behind it.
 
     Raises
@@ -85,7 +85,7 @@ def with_start(given: Mapping[str, Any], start: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Fields:
     remedy = "correct the file"
     try:
         if path.suffix.lower() == ".json":
