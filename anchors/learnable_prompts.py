@@ -352,7 +352,7 @@ class LearnedAnchors(nn.Module):
         self._refresh()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
-    def _load_from_state_dict(self, state: Any, prefix: str, *rest: object) -> None:
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state, prefix, *rest)
         self._cached_for = None
         if self.learned is None:

@@ -149,7 +149,7 @@ def _usage(argument: Any) -> str:
     return name if argument.required else f"[{name}]"
 
 
-def _kind(annotation: object) -> str:
+def _kind(annotation: Any) -> str:
     """What to type for a parameter of this type."""
     inner = [one for one in get_args(annotation) if one is not type(None)]
     if inner:
@@ -159,7 +159,7 @@ def _kind(annotation: object) -> str:
     return {int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(annotation, "TEXT")
 
 
-def _type_words(annotation: object) -> str:
+def _type_words(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{one}`" for one in get_args(annotation))
     inner = [one for one in get_args(annotation) if one is not type(None)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,7 +139,7 @@ class _FileSettings(Settings):
         return (init_settings,)
 
 
-def _checked(path: Path, values: Mapping[str, object]) -> Fields:
+def _checked(path: Path, values: Fields) -> Fields:
     """The keys that the file sets, paths made relative to the file."""
     try:
         found = _FileSettings(**values)
@@ -168,10 +167,10 @@ def cache_dir() -> Path:
 
 
 def default_bank(dataset: str) -> Path:
-    """Where ``build-anchors`` writes the anchor bank of ``dataset`` unless told otherwise."""
+    """Where ``build-anchors`` writes the anchor bank of ``dataset`` by default."""
     return load_settings().bank_path(dataset)
 
 
 def default_run(dataset: str) -> Path:
-    """Where ``train`` writes the run of ``dataset`` unless told otherwise."""
+    """Where ``train`` writes the run of ``dataset`` by default."""
     return load_settings().run_folder(dataset)

@@ -318,7 +318,7 @@ def _fetch_from_hub(weights: Weights, source: HubSource, target: Path) -> None:
 
 
 def _knock(endpoint: str, timeout_s: float = 5.0) -> None:
-    """Raise at once where the hub cannot be reached; its library would retry for half a minute."""
+    """Raise immediately where the hub cannot be reached; its library would retry for half a minute."""
     with contextlib.suppress(urllib.error.HTTPError):  # an answer, whatever it says, means that the hub is there
         urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=timeout_s).close()
 

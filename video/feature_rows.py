@@ -115,7 +115,7 @@ def orientation(shapes: Sequence[tuple[int, ...]], source: str) -> Axes:
     Raises
     ------
     FeatureError
-        The order cannot be told; the message names the shapes.
+        The order is ambiguous; the message names the shapes.
     """
     solid = {shape for shape in shapes if len(shape) == 3}
     remedy = "say it with --axes: TD, DT, TCD or CTD (T rows, C crops, D dimensions)"
@@ -132,7 +132,7 @@ def orientation(shapes: Sequence[tuple[int, ...]], source: str) -> Axes:
     if likely[0] != likely[1]:
         return "CTD" if likely[0] else "TCD"
     if (len(first) > 1) == (len(second) > 1):
-        raise FeatureError(f"{source}: the axis of the crops cannot be told from {shown}", remedy)
+        raise FeatureError(f"{source}: the axis of the crops is ambiguous in {shown}", remedy)
     return "TCD" if len(first) > 1 else "CTD"
 
 

@@ -52,7 +52,10 @@ TrainingFeatures = Annotated[
 FeatureEncoder = Annotated[
     str | None,
     typer.Option(
-        "--encoder", "-e", help="Visual encoder of the features; a folder of videos is encoded with it.", rich_help_panel=INPUTS
+        "--encoder",
+        "-e",
+        help="Visual encoder, also of a folder of videos.",
+        rich_help_panel=INPUTS,
     ),
 ]
 CaptionStore = Annotated[

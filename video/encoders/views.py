@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from kgvad.errors import FeatureError
 from kgvad.video.sampling import SCALED, Sampling, cut
 
 
-def fingerprint_of(name: str, dim: int, weights: str, sampling: object) -> str:
+def fingerprint_of(name: str, dim: int, weights: str, sampling: Any) -> str:
     """16 hexadecimal digits over everything that changes the numbers; ``sampling`` is a dataclass."""
     facts = {"encoder": name, "dim": dim, "weights": weights, "version": 1, **asdict(sampling)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
