@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,7 +27,7 @@ def presets() -> dict[str, Fields]:
     return tomllib.loads(files("kgvad.detector.training").joinpath("presets.toml").read_text("utf-8"))
 
 
-def load_train_config(file: Path | None, overrides: Mapping[str, object], preset: str | None = None) -> TrainConfig:
+def load_train_config(file: Path | None, overrides: Mapping[str, Any], preset: str | None = None) -> TrainConfig:
     """The configuration in ``file``, with values of the command line in place of its own.
 
     Parameters
@@ -64,7 +65,7 @@ def load_train_config(file: Path | None, overrides: Mapping[str, object], preset
     return config
 
 
-def with_start(given: Mapping[str, object], start: TrainConfig) -> Fields:
+def with_start(given: Mapping[str, Any], start: TrainConfig) -> Fields:
     """What the command line gave, with the detector, the options and the recipe of the run to start from behind it.
 
     Raises
