@@ -13,7 +13,6 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from safetensors.numpy import save_file
 
 from kgvad.errors import AnchorError
 from kgvad.files import check_version, parse_json, reading, replacing
+from kgvad.types import AnyArray
 
 VERSION = 1  # of the file format
 TENSORS = ("anchors", "concept_vectors", "concept_category", "concept_weight")
@@ -106,7 +106,7 @@ class AnchorBank:
         Hash of the category table, name of the pooling, time of the build, and date of the newest fact.
     """
 
-    def __init__(self, header: BankHeader, tensors: dict[str, NDArray[Any]], where: str = "the anchor bank") -> None:
+    def __init__(self, header: BankHeader, tensors: dict[str, AnyArray], where: str = "the anchor bank") -> None:
         self.header = header
         self.dataset, self.categories, self.normal = header.dataset, header.categories, header.normal
         self.concepts, self.encoder = header.concepts, header.encoder

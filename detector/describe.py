@@ -107,7 +107,7 @@ def _type(annotation: Any) -> str:
     )
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):

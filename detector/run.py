@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 from pydantic import (
@@ -37,6 +37,7 @@ from kgvad.detector.registry import build, check_options, detector_class
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import RunError, UsageError
 from kgvad.files import DAMAGED, check_version, read_json, sha256
+from kgvad.types import Fields
 
 if TYPE_CHECKING:
     from kgvad.anchors.transformers_encoder import TransformersEncoder
@@ -53,7 +54,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     detector: str = Field(default="anchor-aligned", description="Name of the detector.")
-    options: dict[str, Any] = Field(
+    options: Fields = Field(
         default_factory=dict, validate_default=True, description="Options of the detector; see kgvad detectors NAME."
     )
     recipe: Recipe = Field(default=Recipe(), description="Training hyperparameters.")
@@ -64,7 +65,7 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _complete_recipe(cls, values: Any) -> Any:
+    def _complete_recipe(cls, values: object) -> object:
         """Hyperparameters that are not given have the defaults of the detector."""
         if not isinstance(values, Mapping):
             return values
@@ -76,7 +77,7 @@ class TrainConfig(BaseModel):
 
     @field_validator("options")
     @classmethod
-    def _complete_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _complete_options(cls, options: Fields, info: ValidationInfo) -> Fields:
         """Options that are not given have their defaults."""
         return check_options(info.data["detector"], options).model_dump(mode="json") if "detector" in info.data else {}
 

@@ -35,7 +35,7 @@ class Explanation:
     bank
         Anchor bank that the scores were computed with, where there was one.
     language
-        Language in which :meth:`save` and :meth:`render` write the report, unless told otherwise.
+        Language in which :meth:`save` and :meth:`render` write the report by default.
     """
 
     report: Report

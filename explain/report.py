@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import ReportError
 from kgvad.files import reading
+from kgvad.types import Fields
 
 Version = Literal["1.0"]  # of files that can be read
 SCHEMA_VERSION: Version = "1.0"
@@ -318,7 +319,7 @@ class Report(ReportPart):
             ) from error
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> Fields:
     """The JSON schema of :class:`Report`, as published in ``docs/report.schema.json``."""
     schema = Report.model_json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "kgvad report", **schema}

@@ -228,5 +228,5 @@ def _plain(graph: nx.MultiDiGraph[str]) -> nx.MultiDiGraph[str]:
     return copy
 
 
-def _clean(data: dict[str, Any]) -> dict[str, Any]:
+def _clean(data: dict[str, object]) -> dict[str, object]:
     return {key: _NO_XML.sub("\ufffd", value) if isinstance(value, str) else value for key, value in data.items()}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import zipfile
 from tokenize import TokenError
-from typing import IO, Any
+from typing import IO
 
-from numpy import dtype
+from numpy import dtype, generic
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from kgvad.errors import KgvadError
 from kgvad.files import reading
+from kgvad.types import AnyArray
 
 LARGEST_ARRAY = 4 << 30  # bytes of one array of an archive, unpacked
 
@@ -31,13 +31,13 @@ class Archive:
     def __exit__(self, *_: object) -> None:
         self._bundle.close()
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
+    def __getitem__(self, name: str) -> AnyArray:
         with reading(f"{self._path}: {name}", self._kind, self._remedy):
             member = self._members[name]
             with self._bundle.open(member) as file:
                 check_claim(file, member.file_size)
             with self._bundle.open(member) as file:
-                array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+                array: AnyArray = npy.read_array(file, allow_pickle=False)
             return array
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ def check_claim(file: IO[bytes], size: int) -> None:
         raise ValueError(f"an array of {claimed} bytes is larger than {LARGEST_ARRAY >> 30} GB")
 
 
-def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], dtype[Any]]:
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], dtype[generic]]:
     """Shape and type that an npy header declares; a damaged one is a ``ValueError``."""
     version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0

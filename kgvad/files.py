@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, NoReturn, Union
 
 from safetensors import SafetensorError
 
@@ -213,7 +213,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Write indented JSON; NaN and infinity are refused because JSON has neither."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -315,7 +315,7 @@ def _no_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
 
 
@@ -326,7 +326,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def check_version(data: Any, name: object, known: int, kind: type[KgvadError], remedy: str) -> None:
+def check_version(data: object, name: object, known: int, kind: type[KgvadError], remedy: str) -> None:
     """Refuse the content of a file whose ``version`` is missing, older or newer than the one that is ``known``.
 
     Raises

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from unearth.fetchers import PyPIClient
 
 PYPI = "https://pypi.org/simple"
-TRIES = 2  # of one source; a refused connection is told within seconds
+TRIES = 2  # of one source; a refused connection is reported within seconds
 TIMEOUT_S = 15.0  # pip's default
 
 

@@ -70,7 +70,7 @@ class Command:
 
     words: tuple[str, ...]
     click: Any
-    types: dict[str, Any]
+    types: dict[str, object]
 
     @property
     def is_group(self) -> bool:

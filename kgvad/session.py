@@ -49,7 +49,7 @@ class Session:
         self.settings = settings or load_settings(**typed)
         self._explaining = explaining and self.settings.run is None
         self._text_encoders: dict[str | None, TextEncoder] = {}
-        self._visual_encoders: dict[tuple[Any, ...], VisualEncoder] = {}
+        self._visual_encoders: dict[tuple[object, ...], VisualEncoder] = {}
         self._banks: dict[tuple[str, str | None], AnchorBank] = {}
 
     def __enter__(self) -> Session:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from pydantic_settings import (
 )
 
 from kgvad.errors import SettingsError
+from kgvad.types import Fields
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -110,7 +110,7 @@ def load_settings(folder: Path | None = None, **typed: Any) -> Settings:
         raise _wrong(error, "the options or the environment (KGVAD_...)") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Fields:
     try:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
@@ -139,7 +139,7 @@ class _FileSettings(Settings):
         return (init_settings,)
 
 
-def _checked(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(path: Path, values: Fields) -> Fields:
     """The keys that the file sets, paths made relative to the file."""
     try:
         found = _FileSettings(**values)
@@ -167,10 +167,10 @@ def cache_dir() -> Path:
 
 
 def default_bank(dataset: str) -> Path:
-    """Where ``build-anchors`` writes the anchor bank of ``dataset`` unless told otherwise."""
+    """Where ``build-anchors`` writes the anchor bank of ``dataset`` by default."""
     return load_settings().bank_path(dataset)
 
 
 def default_run(dataset: str) -> Path:
-    """Where ``train`` writes the run of ``dataset`` unless told otherwise."""
+    """Where ``train`` writes the run of ``dataset`` by default."""
     return load_settings().run_folder(dataset)

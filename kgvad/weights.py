@@ -318,7 +318,7 @@ def _fetch_from_hub(weights: Weights, source: HubSource, target: Path) -> None:
 
 
 def _knock(endpoint: str, timeout_s: float = 5.0) -> None:
-    """Raise at once where the hub cannot be reached; its library would retry for half a minute."""
+    """Raise immediately where the hub cannot be reached; its library would retry for half a minute."""
     with contextlib.suppress(urllib.error.HTTPError):  # an answer, whatever it says, means that the hub is there
         urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=timeout_s).close()
 
@@ -340,7 +340,7 @@ class _NumpyUnpickler(pickle.Unpickler):
         for module in modules
     )
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) not in self._allowed:
             raise WeightsError(f"the pickle asks for {module}.{name}, which is not allowed", "use another file")
         core = "numpy._core" if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else "numpy.core"

@@ -15,6 +15,7 @@ from kgvad.console import progress
 from kgvad.errors import KgvadError, VideoError
 from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
+from kgvad.types import Fields
 from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
 from kgvad.video.extract import extract_video, find_videos, manifest_of
 from kgvad.video.feature_arrays import write_array
@@ -139,7 +140,7 @@ def _one_by_one(todo: dict[str, Path], store: FeatureStore, encoder: VisualEncod
 _worker_encoder: VisualEncoder | None = None  # of this worker process, loaded once by the initializer
 
 
-def _start_worker(name: str, options: dict[str, Any], device: str) -> None:
+def _start_worker(name: str, options: Fields, device: str) -> None:
     global _worker_encoder
     import torch
 

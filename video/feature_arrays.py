@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kgvad.arrays import check_claim
 from kgvad.errors import FeatureError
 from kgvad.files import reading, replacing
+from kgvad.types import AnyArray
 
 LARGEST = float(np.finfo(np.float16).max)
 
 
-def read_array(path: Path) -> NDArray[Any]:
+def read_array(path: Path) -> AnyArray:
     """A .npy file of features, memory-mapped, checked to be finite numbers in two or three dimensions.
 
     Raises
@@ -28,7 +27,7 @@ def read_array(path: Path) -> NDArray[Any]:
     with reading(path, FeatureError, "extract that video again"):
         with path.open("rb") as file:
             check_claim(file, path.stat().st_size)
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: AnyArray = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim not in (2, 3) or 0 in array.shape:
         shape = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
         raise FeatureError(f"{path} holds {shape}, not float [T, D] or [crops, T, D]", "extract that video again")
@@ -36,7 +35,7 @@ def read_array(path: Path) -> NDArray[Any]:
     return array
 
 
-def check_finite(array: NDArray[Any], name: str) -> None:
+def check_finite(array: AnyArray, name: str) -> None:
     """Raise :class:`FeatureError` naming the first row of ``array`` that holds NaN or infinity."""
     finite = np.isfinite(array)
     if not finite.all():
@@ -46,7 +45,7 @@ def check_finite(array: NDArray[Any], name: str) -> None:
         raise FeatureError(f"{name}: row {row} holds {kind}", "extract that video again")
 
 
-def write_array(path: Path, features: NDArray[Any], name: str) -> None:
+def write_array(path: Path, features: AnyArray, name: str) -> None:
     """Write features as float16, atomically; refuses what float16 cannot hold."""
     check_finite(features, f"features of {name}")
     with np.errstate(over="ignore"):

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kgvad.errors import FeatureError
+from kgvad.types import AnyArray
 from kgvad.video.feature_rows import Arrays, Axes, orientation, oriented
 from kgvad.video.feature_sources import Piece, stored_arrays
 from kgvad.video.feature_store import FeatureStore
@@ -68,7 +67,7 @@ def compare_features(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> It
         yield compare_arrays(video, load_a(), load_b())
 
 
-def compare_arrays(video: str, a: NDArray[Any], b: NDArray[Any]) -> Comparison:
+def compare_arrays(video: str, a: AnyArray, b: AnyArray) -> Comparison:
     """Compare float [T, D] with float [T', D]."""
     if a.shape[1] != b.shape[1]:
         raise FeatureError(
@@ -83,7 +82,7 @@ def compare_arrays(video: str, a: NDArray[Any], b: NDArray[Any]) -> Comparison:
     return Comparison(video, len(a), len(b), float(cosine.mean()), float(cosine.min()), int(cosine.argmin()), ratio)
 
 
-def _arrays(path: Path) -> dict[str, Callable[[], NDArray[Any]]]:
+def _arrays(path: Path) -> dict[str, Callable[[], AnyArray]]:
     """Readers of the first crop [T, D] of each video of a store, a folder or a file, by identifier without folders."""
     if path.is_dir() and (any(path.glob(MANIFEST)) or any(path.glob(f"*/{MANIFEST}"))):
         store = FeatureStore.open(path)
@@ -96,11 +95,11 @@ def _arrays(path: Path) -> dict[str, Callable[[], NDArray[Any]]]:
     return {video: partial(_first_crop, arrays, piece, axes) for video, piece in pieces.items()}
 
 
-def _stored(store: FeatureStore, video: str) -> NDArray[Any]:
+def _stored(store: FeatureStore, video: str) -> AnyArray:
     array = store.load(video)
     return array[0] if array.ndim == 3 else array
 
 
-def _first_crop(arrays: Arrays, piece: Piece, axes: Axes) -> NDArray[Any]:
-    crop: NDArray[Any] = oriented(arrays.read(piece), axes)[0]
+def _first_crop(arrays: Arrays, piece: Piece, axes: Axes) -> AnyArray:
+    crop: AnyArray = oriented(arrays.read(piece), axes)[0]
     return crop

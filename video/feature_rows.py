@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kgvad.arrays import Archive, check_claim, open_npz, read_header
 from kgvad.errors import FeatureError
 from kgvad.files import encoding_of, reading
+from kgvad.types import AnyArray
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_sources import Piece, names_of, pickle_refused
 
@@ -38,7 +38,7 @@ class Arrays:
             raise pickle_refused(piece.file)
         return _squeezed(shape)
 
-    def read(self, piece: Piece) -> NDArray[Any]:
+    def read(self, piece: Piece) -> AnyArray:
         """The array, two or three axes, finite.
 
         Raises
@@ -74,7 +74,7 @@ class Arrays:
             self._archives[file] = open_npz(file, FeatureError, "copy the archive again")
         return self._archives[file]
 
-    def _member(self, piece: Piece) -> NDArray[Any]:
+    def _member(self, piece: Piece) -> AnyArray:
         bundle, name = self._archive(piece.file), str(piece.member)
         if f"{name}|q" not in bundle.names:
             return bundle[name]
@@ -92,7 +92,7 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0], *kept, shape[-1]) if shape[-1] != 1 else (shape[0], *kept)
 
 
-def _file(path: Path) -> NDArray[Any]:
+def _file(path: Path) -> AnyArray:
     if path.suffix.lower() == ".txt":
         data = path.read_bytes()
         lines = [line.replace(",", " ").split() for line in data.decode(encoding_of(data)).splitlines()]
@@ -110,7 +110,7 @@ def _file(path: Path) -> NDArray[Any]:
             return bundle[bundle.names[0]]
     with path.open("rb") as file:
         check_claim(file, path.stat().st_size)
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    array: AnyArray = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 
@@ -122,7 +122,7 @@ def orientation(shapes: Sequence[tuple[int, ...]], source: str) -> Axes:
     Raises
     ------
     FeatureError
-        The order cannot be told; the message names the shapes.
+        The order is ambiguous; the message names the shapes.
     """
     solid = {shape for shape in shapes if len(shape) == 3}
     remedy = "say it with --axes: TD, DT, TCD or CTD (T rows, C crops, D dimensions)"
@@ -139,11 +139,11 @@ def orientation(shapes: Sequence[tuple[int, ...]], source: str) -> Axes:
     if likely[0] != likely[1]:
         return "CTD" if likely[0] else "TCD"
     if (len(first) > 1) == (len(second) > 1):
-        raise FeatureError(f"{source}: the axis of the crops cannot be told from {shown}", remedy)
+        raise FeatureError(f"{source}: the axis of the crops is ambiguous in {shown}", remedy)
     return "TCD" if len(first) > 1 else "CTD"
 
 
-def oriented(array: NDArray[Any], axes: Axes) -> NDArray[Any]:
+def oriented(array: AnyArray, axes: Axes) -> AnyArray:
     """``array`` as [crops, T, D]."""
     if array.ndim == 2:
         return array.T[None] if axes == "DT" else array[None]

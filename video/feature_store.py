@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from kgvad.errors import FeatureError
 from kgvad.files import check_version, read_json, write_text
+from kgvad.types import AnyArray
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_arrays import read_array, write_array
 from kgvad.video.frame_quality import Quality
@@ -291,7 +292,7 @@ class FeatureStore:
         """File of the features of ``video``."""
         return self.root / f"{video}.npy"
 
-    def load(self, video: str) -> NDArray[Any]:
+    def load(self, video: str) -> AnyArray:
         """Features of ``video``, memory-mapped, [T, D] or [crops, T, D].
 
         Raises
@@ -310,7 +311,7 @@ class FeatureStore:
             )
         return array
 
-    def add(self, video: str, features: NDArray[Any], entry: VideoEntry) -> None:
+    def add(self, video: str, features: AnyArray, entry: VideoEntry) -> None:
         """Write the features of ``video`` and enter it in the manifest.
 
         Parameters

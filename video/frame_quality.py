@@ -16,6 +16,8 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from kgvad.types import AnyArray
+
 Quality = Literal["ok", "black", "flat", "fade", "cut", "camera"]
 Floats = NDArray[np.float32]
 
@@ -57,7 +59,7 @@ class FrameFacts:
     luma: Floats
     contrast: Floats
     change: Floats
-    kinds: NDArray[Any]
+    kinds: AnyArray
 
     def cuts(self) -> list[int]:
         """First frame of each shot but the first."""
@@ -83,7 +85,7 @@ class RowFacts:
     quality: tuple[Quality, ...]
 
 
-def _row_quality(kinds: NDArray[Any]) -> Quality:
+def _row_quality(kinds: AnyArray) -> Quality:
     """What at least half of the frames are; otherwise ``cut`` where a shot begins; otherwise ``ok``."""
     share = {kind: float((kinds == kind).mean()) for kind in ("black", "flat", "fade", "camera")}
     if share["black"] + share["flat"] + share["fade"] >= 0.5:
@@ -216,7 +218,7 @@ def _cuts(change: Floats, similarity: Floats, flash: NDArray[np.bool_]) -> NDArr
     return np.asarray(found, np.int64)
 
 
-def _enclosed_cards(kinds: NDArray[Any], smooth: Floats, times: NDArray[np.float64]) -> None:
+def _enclosed_cards(kinds: AnyArray, smooth: Floats, times: NDArray[np.float64]) -> None:
     """A short smooth stretch between black frames or cards is a card as well."""
     for start, end in _runs(~np.isin(kinds, ("black", "flat"))):
         enclosed = start > 0 and end < len(kinds)
@@ -225,7 +227,7 @@ def _enclosed_cards(kinds: NDArray[Any], smooth: Floats, times: NDArray[np.float
             kinds[start:end] = "flat"
 
 
-def _fades(kinds: NDArray[Any], contrast: Floats, times: NDArray[np.float64]) -> None:
+def _fades(kinds: AnyArray, contrast: Floats, times: NDArray[np.float64]) -> None:
     """Frames next to black ones whose contrast rises step by step away from them."""
     for start, end in _runs(kinds == "black"):
         for edge, step in ((start - 1, -1), (end, 1)):

@@ -23,12 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.errors import UsageError
+from kgvad.types import Fields
 from kgvad.video import SNIPPET_FRAMES
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class SamplingRule(Protocol):
         """First frame of each row and the end of the last, int64 [T + 1]; ``None``: row i begins at frame i stride."""
         ...
 
-    def rule(self) -> dict[str, Any] | None:
+    def rule(self) -> Fields | None:
         """What a manifest says about windows that are sampled by time; otherwise ``None``."""
         ...
 

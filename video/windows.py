@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.errors import UsageError
+from kgvad.types import Fields
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.decode import VideoInfo, VideoReader
 from kgvad.video.sampling import EncoderOptions
@@ -104,7 +104,7 @@ class WindowSampling:
         """The options with which an encoder of this sampling is loaded again."""
         return EncoderOptions(stride=self.stride, step_s=self.step_s)
 
-    def rule(self) -> dict[str, Any]:
+    def rule(self) -> Fields:
         """What a manifest says about these windows."""
         return {**asdict(self), "assumed_fps": self.assumed_fps, "short_videos": "the last frame is repeated"}
 

@@ -11,19 +11,17 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from kgvad.detector.data.labels import XD_CODES, is_normal_name, xd_labels
 from kgvad.errors import FeatureError, UsageError
 from kgvad.files import check_version, encoding_of, read_json, reading, write_text
+from kgvad.types import AnyArray
 from kgvad.video.feature_lists import Split
 from kgvad.video.frame_counts import read_frame_counts
 from kgvad.video.video_ids import posix, video_id
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 FILE = "dataset.json"
 VERSION = 1  # of dataset.json
@@ -327,7 +325,7 @@ def _first_of(folder: Path, names: Sequence[str]) -> Path:
     return next((folder / name for name in names if (folder / name).is_file()), folder / names[0])
 
 
-def read_mask(path: Path) -> NDArray[Any]:
+def read_mask(path: Path) -> AnyArray:
     """The mask of one video, [frames]."""
     import numpy as np
 
@@ -336,7 +334,7 @@ def read_mask(path: Path) -> NDArray[Any]:
     with reading(path, FeatureError, "copy the frame masks"):
         with path.open("rb") as file:
             check_claim(file, path.stat().st_size)
-        mask: NDArray[Any] = np.load(path, allow_pickle=False)
+        mask: AnyArray = np.load(path, allow_pickle=False)
         if mask.size == 0 or max(mask.shape, default=0) != mask.size or mask.dtype.kind not in "biuf":
             raise ValueError(f"it holds {mask.dtype} {list(mask.shape)}, not one number a frame")
         mask = mask.reshape(-1)
@@ -345,7 +343,7 @@ def read_mask(path: Path) -> NDArray[Any]:
     return mask
 
 
-def runs(mask: Sequence[int] | NDArray[Any]) -> tuple[tuple[int, int], ...]:
+def runs(mask: Sequence[int] | AnyArray) -> tuple[tuple[int, int], ...]:
     """Maximal runs of non-zero entries as [start, end)."""
     import numpy as np
 

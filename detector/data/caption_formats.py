@@ -12,9 +12,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError
@@ -101,7 +102,7 @@ class Track:
         if behind:
             logger.warning("%s: %d of %d captions start behind the end of the video", where, behind, len(starts))
 
-    def _starts(self, clock: VideoClock, where: str) -> Any:
+    def _starts(self, clock: VideoClock, where: str) -> NDArray[np.int64]:
         starts = np.array([start for start, _ in self.items], np.float64)
         if self.clock == "seconds":
             return clock.frames(starts)
@@ -117,7 +118,7 @@ class Track:
         )
 
 
-def parse(content: Any, where: str) -> dict[str | None, Track]:
+def parse(content: object, where: str) -> dict[str | None, Track]:
     """Tracks of a JSON value by the identifier of the video; under ``None`` where it names none.
 
     Raises
@@ -139,7 +140,7 @@ def parse(content: Any, where: str) -> dict[str | None, Track]:
     raise ScoresError(f"{where} holds {_shape(content)}, which is no form of captions", FORMS)
 
 
-def _shape(content: Any, depth: int = 4) -> str:
+def _shape(content: object, depth: int = 4) -> str:
     """The form of a JSON value down to ``depth``, for messages: ``{video: {start, end}}``."""
     if depth == 0:
         return "..."
@@ -152,7 +153,7 @@ def _shape(content: Any, depth: int = 4) -> str:
     return f"an empty {type(content).__name__}" if isinstance(content, dict | list) else type(content).__name__
 
 
-def _named(entries: Iterable[tuple[str, Any]], where: str) -> dict[str | None, Track]:
+def _named(entries: Iterable[tuple[str, object]], where: str) -> dict[str | None, Track]:
     values = dict(entries)
     found: dict[str | None, Track] = {}
     silent = []
@@ -172,22 +173,22 @@ def _named(entries: Iterable[tuple[str, Any]], where: str) -> dict[str | None, T
     return found
 
 
-def _has_no_text(value: Any) -> bool:
+def _has_no_text(value: object) -> bool:
     """Whether an entry of a video has a place for texts and none in it."""
     if isinstance(value, Mapping):
         return any(names[1] in value and not value[names[1]] for names in SPANS)
     return value is None or value in ([], "")
 
 
-def _listed(entries: Sequence[Mapping[str, Any]], where: str) -> dict[str | None, Track]:
+def _listed(entries: Sequence[Mapping[str, object]], where: str) -> dict[str | None, Track]:
     """Entries that name their video: one entry a video, or one a caption."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+    groups: dict[str, list[Mapping[str, object]]] = {}
     for one in entries:
         groups.setdefault(str(_field(one, VIDEOS)), []).append(one)
     return _named(((name, own[0] if len(own) == 1 else own) for name, own in groups.items()), where)
 
 
-def _track(value: Any, where: str) -> Track | None:
+def _track(value: object, where: str) -> Track | None:
     """The captions of one video in any form; ``None`` where ``value`` has none of them."""
     if isinstance(value, str):
         return _ordered("seconds", [(0.0, value)], where)
@@ -210,7 +211,7 @@ def _track(value: Any, where: str) -> Track | None:
     return _by_time(value, where)
 
 
-def _by_time(value: Mapping[str, Any], where: str) -> Track | None:
+def _by_time(value: Mapping[str, object], where: str) -> Track | None:
     """``{frame: text}``, or ``{seconds: text}`` where a key has a decimal point; a text may be a list of texts."""
     if not all(re.fullmatch(r"-?\d+(\.\d+)?", str(key)) for key in value) or isinstance(
         next(iter(value.values())), dict
@@ -228,7 +229,7 @@ def _by_time(value: Mapping[str, Any], where: str) -> Track | None:
     return _ordered(clock, items, where)
 
 
-def _records(value: Sequence[Mapping[str, Any]], where: str) -> Track | None:
+def _records(value: Sequence[Mapping[str, object]], where: str) -> Track | None:
     """``[{start, end, text}]``: seconds, or frames where the start is called ``frame`` or ``start_frame``."""
     items: list[tuple[float, str]] = []
     clocks: set[Clock] = set()
@@ -249,7 +250,7 @@ def _records(value: Sequence[Mapping[str, Any]], where: str) -> Track | None:
     return _ordered(clocks.pop(), items, where)
 
 
-def _spans(times: Any, texts: Any, where: str) -> Track:
+def _spans(times: object, texts: object, where: str) -> Track:
     if isinstance(texts, str):
         texts = [texts]
     if not isinstance(times, list) or not isinstance(texts, list) or len(times) != len(texts):
@@ -262,7 +263,7 @@ def _spans(times: Any, texts: Any, where: str) -> Track:
     return _ordered("seconds", items, where)
 
 
-def _time(value: Any, where: str) -> float:
+def _time(value: object, where: str) -> float:
     """Seconds or frames from a number or a text such as ``00:01:02.5``."""
     try:
         if isinstance(value, bool):
@@ -285,7 +286,7 @@ def _ordered(clock: Clock, items: Sequence[tuple[float, str]], where: str) -> Tr
     return Track(clock, tuple(kept), len(items))
 
 
-def _field(record: Mapping[str, Any], names: Sequence[str]) -> Any:
+def _field(record: Mapping[str, object], names: Sequence[str]) -> object:
     """The first of the fields ``names`` that the record has, whatever the case of its keys."""
     lower = {str(key).strip().lower(): value for key, value in record.items()}
     return next((lower[name] for name in names if lower.get(name) is not None), None)

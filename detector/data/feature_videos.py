@@ -8,12 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kgvad.errors import FeatureError, UsageError
+from kgvad.types import AnyArray
 from kgvad.video.feature_lists import Split
 from kgvad.video.feature_rows import Arrays, Axes, orientation, oriented
 from kgvad.video.feature_sources import Piece, Source, names_of
@@ -56,7 +55,7 @@ class ImportedVideo:
         """The split that its list names."""
         return next((piece.line.split for piece in self.pieces if piece.line is not None), None)
 
-    def load(self, arrays: Arrays) -> NDArray[Any]:
+    def load(self, arrays: Arrays) -> AnyArray:
         """Features [crops, T, D]; streams stand side by side."""
         streams = []
         for crops in self.parts.values():

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.data.samples import Features
 from kgvad.errors import FeatureError
+from kgvad.types import AnyArray
 from kgvad.video.feature_store import FeatureStore, VideoEntry
 
 
-def resample_spans(values: NDArray[Any], source: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float32]:
+def resample_spans(values: AnyArray, source: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.float32]:
     """Mean of ``values`` over each target span, weighted by shared frames; the nearest value where none is shared.
 
     Parameters

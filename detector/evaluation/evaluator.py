@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError, RunError
 from kgvad.files import write_json
 from kgvad.settings import load_settings
+from kgvad.types import Fields
 from kgvad.video.feature_layout import fitted_entry
 from kgvad.video.feature_sources import names_of
 from kgvad.video.feature_store import FeatureStore
@@ -118,9 +118,9 @@ def smoothed(scores: Scores, window: int) -> Scores:
     return replace(scores, scores=np.clip(sums / number, 0, 1).astype(np.float32))
 
 
-def detailed_metrics(videos: Sequence[EvaluatedVideo], config: RunConfig, rule: ClassRule) -> dict[str, Any]:
+def detailed_metrics(videos: Sequence[EvaluatedVideo], config: RunConfig, rule: ClassRule) -> Fields:
     """Detection mAP (corrected and legacy), alarm metrics, and AUC and confusion by category."""
-    details: dict[str, Any] = {}
+    details: Fields = {}
     framed = all(one.has_frame_labels for one in videos)
     if all(one.category_scores is not None for one in videos):
         for mode in ("corrected", "legacy") if framed else ():

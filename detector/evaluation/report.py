@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, astuple, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +14,7 @@ from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
 from kgvad.detector.evaluation.frame_metrics import Metrics, length_only_baseline
 from kgvad.detector.evaluation.tables import ResultTable
 from kgvad.detector.scoring.class_probabilities import ClassRule
+from kgvad.types import Fields
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +60,7 @@ class Method:
     categories: tuple[str, ...]
     normal: int
     metrics: tuple[Metrics, ...]
-    details: tuple[dict[str, Any], ...]
+    details: tuple[Fields, ...]
     videos: tuple[list[EvaluatedVideo], ...]
     intervals: dict[str, ConfidenceInterval]
 
@@ -96,15 +97,15 @@ class Evaluation:
             }
             for method, found in zip(self.methods[1:], self.differences, strict=False)
         ]
-        about: dict[str, Any] = {"dataset": self.dataset, "smooth": self.smooth, "resamples": self.resamples}
+        about: Fields = {"dataset": self.dataset, "smooth": self.smooth, "resamples": self.resamples}
         about |= {"class_rule": self.rule.name, "temperature": self.rule.temperature}
         about["length_only_baseline"] = asdict(length_only_baseline(self.methods[0].videos[0]))
         methods = [_method_results(method) for method in self.methods]
         return EvaluationReport.model_validate(json_safe(about | {"methods": methods, "differences": differences}))
 
 
-def _method_results(method: Method) -> dict[str, Any]:
-    summary: dict[str, Any] = {}
+def _method_results(method: Method) -> Fields:
+    summary: Fields = {}
     for name, values in method.columns().items():
         deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         summary[name] = {"mean": float(np.mean(values)), "std": deviation}
@@ -166,7 +167,7 @@ class MethodResults(BaseModel):
     abnormal_videos: int
     categories_present: int
     summary: dict[str, MetricSummary]
-    runs: list[dict[str, Any]] = []  # all results of each run
+    runs: list[Fields] = []  # all results of each run
 
 
 class MethodComparison(BaseModel):
@@ -268,7 +269,7 @@ def _percent(value: float | None) -> str:
     return "n/a" if value is None else f"{100 * value:.1f}"
 
 
-def json_safe(value: Any) -> Any:
+def json_safe(value: object) -> object:
     """``value`` with ``None`` for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: json_safe(inner) for key, inner in value.items()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from kgvad.errors import ScoresError
+from kgvad.types import AnyArray
 
 if TYPE_CHECKING:
     from kgvad.detector.scoring.scores import Scores
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 CORRECT = "correct the file or score the video again"
 
 
-def as_array(value: Any, dtype: Any, name: str, ndim: int) -> NDArray[Any]:
+def as_array(value: object, dtype: DTypeLike, name: str, ndim: int) -> AnyArray:
     """``value`` as an array of ``dtype`` with ``ndim`` dimensions.
 
     Raises

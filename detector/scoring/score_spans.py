@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError
+from kgvad.types import AnyArray
 from kgvad.video import SNIPPET_FRAMES
 
 logger = logging.getLogger(__name__)
 CLOCKS = ("spans", "starts", "spans_s", "starts_s")  # fields of a file; it has one of them, or none
 
 
-def spans_of(fields: Mapping[str, Any], count: int, video: VideoClock) -> Any:
+def spans_of(fields: Mapping[str, object], count: int, video: VideoClock) -> object:
     """Frames [start, end) of each of ``count`` scores, [count, 2].
 
     Without ends a score holds until the next one starts, and the last one as long as the one before. Without starts
@@ -46,7 +46,7 @@ def spans_of(fields: Mapping[str, Any], count: int, video: VideoClock) -> Any:
     return _within(spans, video.frame_count)
 
 
-def _numbers(value: Any, name: str, dimensions: int) -> NDArray[Any]:
+def _numbers(value: object, name: str, dimensions: int) -> AnyArray:
     try:
         array = np.asarray(value, np.float64)
     except (ValueError, TypeError):
@@ -56,7 +56,7 @@ def _numbers(value: Any, name: str, dimensions: int) -> NDArray[Any]:
     return array
 
 
-def _until_next(starts: NDArray[Any]) -> NDArray[Any]:
+def _until_next(starts: AnyArray) -> AnyArray:
     """[start, next start); the last one is as long as the one before."""
     if not len(starts):
         return np.zeros((0, 2), np.int64)
@@ -64,7 +64,7 @@ def _until_next(starts: NDArray[Any]) -> NDArray[Any]:
     return np.stack([starts, np.append(starts[1:], starts[-1] + step)], axis=1)
 
 
-def _within(spans: NDArray[Any], frame_count: int | None) -> NDArray[Any]:
+def _within(spans: AnyArray, frame_count: int | None) -> AnyArray:
     """``spans`` with a last one that ends with the video, where it starts inside."""
     if frame_count is not None and len(spans) and spans.shape[1] == 2 and spans[-1, 0] < frame_count < spans[-1, 1]:
         spans = spans.copy()

@@ -6,10 +6,9 @@ They are kept as npz, CSV or JSON (:mod:`kgvad.detector.scoring.formats`).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from kgvad.detector.scoring.score_spans import CLOCKS, spans_of
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import ScoresError
 from kgvad.files import check_version, reading
+from kgvad.types import Fields
 
 VERSION = 1  # of a file of scores
 FORMATS = (".npz", ".csv", ".json")  # suffixes of the files that are written
@@ -150,7 +150,7 @@ class Scores:
             message = error.message if str(path) in error.message else f"{path}: {error.message}"
             raise ScoresError(message, error.remedy) from error.__cause__
 
-    def to_fields(self) -> dict[str, Any]:
+    def to_fields(self) -> Fields:
         """Fields of a file: arrays as they are, everything else ready for JSON; tables that are ``None`` left out."""
         about = {
             "version": VERSION,
@@ -167,7 +167,7 @@ class Scores:
     @classmethod
     def from_fields(
         cls,
-        fields: Mapping[str, Any],
+        fields: Fields,
         video: str,
         fps: float | None = None,
         frame_count: int | None = None,
@@ -211,14 +211,14 @@ class Scores:
         )
 
 
-def _number(fields: Mapping[str, Any], name: str) -> float | None:
+def _number(fields: Fields, name: str) -> float | None:
     value = fields.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise ScoresError(f"{name} is {str(value)[:40]!r}, not a number", "correct the file")
     return value
 
 
-def _origin(fields: Mapping[str, Any]) -> Origin:
+def _origin(fields: Fields) -> Origin:
     try:
         return Origin.model_validate(fields.get("origin") or {})
     except ValidationError as error:
@@ -226,14 +226,14 @@ def _origin(fields: Mapping[str, Any]) -> Origin:
         raise ScoresError(f"origin.{'.'.join(map(str, first['loc']))}: {first['msg']}", "correct the file") from None
 
 
-def _categories(fields: Mapping[str, Any]) -> list[str] | None:
+def _categories(fields: Fields) -> list[str] | None:
     names = fields.get("categories")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ScoresError("categories must be a list of names", "correct the file")
     return names
 
 
-def _normal(fields: Mapping[str, Any]) -> int | None:
+def _normal(fields: Fields) -> int | None:
     normal = fields.get("normal")
     if normal is not None and (not isinstance(normal, int) or isinstance(normal, bool)):
         raise ScoresError(f"normal is {normal!r}, not the index of a category", "correct the file")

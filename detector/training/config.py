@@ -14,6 +14,7 @@ from kgvad.detector.run import TrainConfig
 from kgvad.detector.training.options import merged
 from kgvad.errors import UsageError
 from kgvad.files import read_json
+from kgvad.types import Fields
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,7 +22,7 @@ else:
     import tomli as tomllib
 
 
-def presets() -> dict[str, dict[str, Any]]:
+def presets() -> dict[str, Fields]:
     """Published settings by name: fields of :class:`kgvad.detector.run.TrainConfig`."""
     return tomllib.loads(files("kgvad.detector.training").joinpath("presets.toml").read_text("utf-8"))
 
@@ -64,7 +65,7 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any], preset: s
     return config
 
 
-def with_start(given: Mapping[str, Any], start: TrainConfig) -> dict[str, Any]:
+def with_start(given: Mapping[str, Any], start: TrainConfig) -> Fields:
     """What the command line gave, with the detector, the options and the recipe of the run to start from behind it.
 
     Raises
@@ -85,7 +86,7 @@ def with_start(given: Mapping[str, Any], start: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Fields:
     remedy = "correct the file"
     try:
         if path.suffix.lower() == ".json":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from kgvad.detector.run import Run
 from kgvad.detector.scoring.infer import infer
 from kgvad.errors import RunError
 from kgvad.files import DAMAGED, replacing
+from kgvad.types import AnyArray
 from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore
 
@@ -132,7 +132,7 @@ def write_exemplars(run: Run, store: FeatureStore, truth: Truth, most: int = MOS
             "categories": [one[0] for one in chosen],
         }
     )
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, AnyArray] = {
         "seconds": np.array([one[3] for one in chosen], dtype=np.float32),
         "vectors": np.stack([one[4] for one in chosen]).astype(np.float16),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from kgvad.anchors.learnable_prompts import computed_once
 from kgvad.detector.api import Batch, Detector, Output
 from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.errors import UsageError
+from kgvad.types import Fields
 
 MICRO_BATCH_SNIPPETS = 2048  # of a part on the CPU, where parts that fit the caches of a core are fastest
 
@@ -165,7 +165,7 @@ def _tensors(output: Output) -> dict[str, Tensor]:
 
 def _with(output: Output, tensors: Mapping[str, Tensor]) -> Output:
     """The output with other tensors, named as by :func:`_tensors`."""
-    changes: dict[str, Any] = {name: value for name, value in tensors.items() if "." not in name}
+    changes: Fields = {name: value for name, value in tensors.items() if "." not in name}
     for name in {name.partition(".")[0] for name in tensors if "." in name}:
         own = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
         changes[name] = _with(getattr(output, name), own)

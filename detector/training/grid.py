@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from kgvad.detector.run import TrainConfig
 from kgvad.detector.training.options import merged
 from kgvad.errors import UsageError
+from kgvad.types import Fields
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -40,7 +41,7 @@ class Trial:
     config: TrainConfig
 
 
-def read_grid(detector: str, file: Path | None = None) -> list[dict[str, Any]]:
+def read_grid(detector: str, file: Path | None = None) -> list[Fields]:
     """Changes to try for a detector, in the order of ``file``; default: the bundled grid.
 
     Raises
@@ -65,11 +66,11 @@ def read_grid(detector: str, file: Path | None = None) -> list[dict[str, Any]]:
     return [choice for entry in entries for choice in combinations(entry)]
 
 
-def combinations(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def combinations(entry: Mapping[str, object]) -> Iterator[Fields]:
     """Every combination of the choices (lists) in nested ``entry``."""
     leaves = list(_leaves(entry))
     for values in product(*(value if isinstance(value, list) else [value] for _, value in leaves)):
-        found: dict[str, Any] = {}
+        found: Fields = {}
         for (names, _), value in zip(leaves, values, strict=True):
             nested: Any = value
             for name in reversed(names):
@@ -78,7 +79,7 @@ def combinations(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield found
 
 
-def make_trials(base: TrainConfig, changes: Sequence[Mapping[str, Any]]) -> list[Trial]:
+def make_trials(base: TrainConfig, changes: Sequence[Mapping[str, object]]) -> list[Trial]:
     """A trial for each of ``changes`` to ``base``; equal configurations are one trial.
 
     Raises
@@ -99,7 +100,7 @@ def make_trials(base: TrainConfig, changes: Sequence[Mapping[str, Any]]) -> list
     return list(found.values())
 
 
-def _leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(values: Mapping[str, object], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, (*above, name))

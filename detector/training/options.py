@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from kgvad.errors import UsageError
+from kgvad.types import Fields
 
 
-def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+def parse_options(pairs: Sequence[str]) -> Fields:
     """Detector options from ``NAME=VALUE``; a value is JSON if it can be parsed, else text.
 
     A dotted name (``captions.width``) is an option of a nested model.
@@ -19,7 +19,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     UsageError
         A pair has another form.
     """
-    options: dict[str, Any] = {}
+    options: Fields = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not all(name.split(".")):
@@ -34,7 +34,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def merged(values: Mapping[str, object], overrides: Mapping[str, object]) -> Fields:
     """Nested ``values`` with ``overrides`` in place of their own."""
     result = dict(values)
     for name, value in overrides.items():

@@ -186,7 +186,7 @@ def read_references(path: Path) -> dict[str, list[str]]:
     return found
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: object) -> list[str]:
     if isinstance(value, Mapping):
         value = value.get("sentences") or value.get("events_summary")
     if isinstance(value, str):

@@ -10,6 +10,7 @@ from jinja2.exceptions import SecurityError, TemplateError, TemplateNotFound, Te
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from kgvad.errors import ReportError, UsageError
+from kgvad.types import Fields
 
 TABLES = ("labels", "scales", "severities", "relations", "properties", "categories")
 
@@ -39,8 +40,8 @@ class Phrases:
         for part in TABLES:
             if part not in module:
                 raise ReportError(f"the template {self.file} does not set {part}", "copy it from the English file")
-        self.labels: dict[str, Any] = dict(module["labels"])
-        self.scales: dict[str, Any] = dict(module["scales"])
+        self.labels: Fields = dict(module["labels"])
+        self.scales: Fields = dict(module["scales"])
         self.severities: list[str] = list(module["severities"])
         self.relations: dict[str, str] = dict(module["relations"])
         self.properties: dict[str, str] = dict(module["properties"])
@@ -49,7 +50,7 @@ class Phrases:
             name: value for name, value in module.items() if hasattr(value, "arguments")
         }
 
-    def sentence(self, key: str, values: dict[str, Any]) -> str:
+    def sentence(self, key: str, values: Fields) -> str:
         """The sentence ``key`` filled with ``values``.
 
         Raises

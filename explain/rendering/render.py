@@ -11,7 +11,6 @@ import hashlib
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -26,6 +25,7 @@ from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.rendering.timeline import figures
 from kgvad.explain.report import Report
 from kgvad.explain.text import words
+from kgvad.types import Fields
 
 FORMATS = ("md", "html", "json", "srt", "vtt", "csv")
 Pictures = dict[int, bytes]  # frame to JPEG
@@ -106,7 +106,7 @@ class Renderer:
     def served(
         self,
         name: str,
-        more: dict[str, Any],
+        more: Fields,
         *,
         report: Report | None = None,
         pictures: Pictures | None = None,
@@ -123,15 +123,15 @@ class Renderer:
         report, pictures, player
             As for :meth:`render`, for a page about one report.
         """
-        context: dict[str, Any] = {"labels": self.phrases.labels} | more
+        context: Fields = {"labels": self.phrases.labels} | more
         if report is not None:
             context |= self._context(report, player) | self._figures(report, pictures)
         return self._fill(name, context | self._page(context, "inbox.js.j2", "inbox.css.j2", active=True, served=True))
 
-    def _context(self, report: Report, player: str | None) -> dict[str, Any]:
+    def _context(self, report: Report, player: str | None) -> Fields:
         """What the templates of a report with sentences read."""
         data = report.model_dump(mode="json")
-        sentences: dict[str, list[dict[str, Any]]] = {"notes": []}
+        sentences: dict[str, list[Fields]] = {"notes": []}
         for sentence in data["sentences"]:
             sentences.setdefault(sentence["place"], []).append(sentence)
         labels = self.phrases.labels
@@ -146,13 +146,13 @@ class Renderer:
             "rows": method_details(report, labels),
         }
 
-    def _figures(self, report: Report, pictures: Pictures | None) -> dict[str, Any]:
+    def _figures(self, report: Report, pictures: Pictures | None) -> Fields:
         """What is drawn on a page."""
         phrases = self.phrases
         drawn = figures(report, phrases.labels, phrases.categories, phrases.properties, pictures or {})
         return {"figures": drawn, "poster": next(iter(drawn.pictures.values()), None)}
 
-    def index(self, entries: list[dict[str, Any]]) -> str:
+    def index(self, entries: list[Fields]) -> str:
         """The index page of many reports; ``entries`` are the fields of :class:`~kgvad.explain.batch.Entry`."""
         categories = {
             entry["category"]: self.phrases.categories.get(entry["category"], entry["category_text"])
@@ -160,7 +160,7 @@ class Renderer:
             if entry["category"] is not None
         }
         made = [entry for entry in entries if entry["page"] is not None]
-        context: dict[str, Any] = {
+        context: Fields = {
             "entries": entries,
             "labels": self.phrases.labels,
             "categories": categories,
@@ -169,19 +169,19 @@ class Renderer:
         }
         return self._fill("index.html.j2", context | self._page(context, "index.js.j2", active=True))
 
-    def _fill(self, name: str, context: dict[str, Any]) -> str:
+    def _fill(self, name: str, context: Fields) -> str:
         template = guard(name, lambda: self._environment.get_template(name))
         return str(guard(name, lambda: template.render(context)))
 
     def _page(
         self,
-        context: dict[str, Any],
+        context: Fields,
         script_name: str,
         style_name: str = "style.css.j2",
         *,
         active: bool,
         served: bool = False,
-    ) -> dict[str, Any]:
+    ) -> Fields:
         """Style sheet, script and the content security policy that allows exactly these two by their hashes.
 
         Where the page is ``served``, its forms and requests may go to its server, too.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -19,6 +18,7 @@ from kgvad.explain.rendering.escaping import clock
 from kgvad.explain.rendering.subgraph import draw
 from kgvad.explain.report import Report
 from kgvad.explain.text import words
+from kgvad.types import Fields
 
 WIDTH, HEIGHT = 1000, 200  # user units of the drawings; they stretch to the page
 LABEL_SHARE = 0.18  # of the height of the plot on a phone, that a label takes
@@ -57,7 +57,7 @@ class Figures:
 
 def figures(
     report: Report,
-    labels: dict[str, Any],
+    labels: Fields,
     categories: dict[str, str],
     properties: dict[str, str],
     pictures: dict[int, bytes],
@@ -71,7 +71,7 @@ def figures(
 
 
 def _graphs(
-    report: Report, labels: dict[str, Any], categories: dict[str, str], properties: dict[str, str]
+    report: Report, labels: Fields, categories: dict[str, str], properties: dict[str, str]
 ) -> dict[int, Markup]:
     drawings = {}
     for event in report.events:
@@ -99,7 +99,7 @@ def pooled(report: Report, most: int) -> tuple[NDArray[np.float64], NDArray[np.f
     return edges, highest
 
 
-def _timeline(report: Report, labels: dict[str, Any], rules: list[str]) -> Markup:
+def _timeline(report: Report, labels: Fields, rules: list[str]) -> Markup:
     duration = report.video.duration_s
     edges, score = pooled(report, MAX_POINTS)
     x = edges / duration * WIDTH
@@ -127,7 +127,7 @@ def _timeline(report: Report, labels: dict[str, Any], rules: list[str]) -> Marku
     return Markup("").join(parts)
 
 
-def _band(report: Report, index: int, duration: float, rules: list[str], labels: dict[str, Any]) -> Markup:
+def _band(report: Report, index: int, duration: float, rules: list[str], labels: Fields) -> Markup:
     event = report.events[index]
     left, width = 100 * event.start_s / duration, 100 * event.duration_s / duration
     rules.append(f".b{event.number}{{left:{left:.3f}%;width:{max(width, 0.2):.3f}%}}")

@@ -32,7 +32,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx2
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
@@ -243,7 +243,7 @@ def _log_retry(state: RetryCallState, address: str) -> None:
     logger.info(f"{address} {_failure(state).reason}; trying again in {state.upcoming_sleep:.0f} s")
 
 
-def _give_up(state: RetryCallState, address: str) -> Any:
+def _give_up(state: RetryCallState, address: str) -> NoReturn:
     failure = _failure(state)
     raise FetchError(
         f"{address} {failure.reason} ({state.attempt_number} tries)",
@@ -305,7 +305,7 @@ def _json(body: bytes, address: str) -> Any:
         raise _TemporaryError(f"does not answer in JSON: {_line(text) or 'an empty body'}") from error
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 

@@ -327,7 +327,7 @@ def _supersede(connection: Connection, fetch: Fetch, fetch_id: int, requested: S
             connection.execute(delete(FetchRow).where(FetchRow.id == old))
 
 
-def _insert_new(connection: Connection, row: Any, values: list[dict[str, Any]]) -> int:
+def _insert_new(connection: Connection, row: Any, values: list[dict[str, object]]) -> int:
     """Insert rows that are not present; returns the number inserted (exact for a single row only)."""
     if not values:
         return 0
@@ -336,7 +336,7 @@ def _insert_new(connection: Connection, row: Any, values: list[dict[str, Any]]) 
     return connection.execute(dialect.insert(table).on_conflict_do_nothing(), values).rowcount
 
 
-def _term_values(term: Term, fetch_id: int) -> dict[str, Any]:
+def _term_values(term: Term, fetch_id: int) -> dict[str, object]:
     return {
         "qid": term.qid,
         "kind": term.kind,

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
@@ -75,7 +74,7 @@ class Database:
         engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT_S})
 
         @event.listens_for(engine, "connect")
-        def _connect(connection: sqlite3.Connection, _record: Any) -> None:
+        def _connect(connection: sqlite3.Connection, _record: object) -> None:
             connection.isolation_level = None  # BEGIN is sent below, not by the driver
             _write_ahead(connection)
             for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "cache_size = -16000"):

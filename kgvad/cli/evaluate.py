@@ -26,7 +26,7 @@ Markdown = Annotated[
 Runs = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[RUN...]",
+        metavar="RUN...",
         help="Runs, or folders with one run per seed. The first is the baseline of the comparison. Default: where "
         "kgvad train writes the run.",
     ),
@@ -156,7 +156,7 @@ def evaluate(
 Evaluations = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[EVALUATION...]",
+        metavar="EVALUATION...",
         help="Files of kgvad evaluate --json. Default: the evaluations of this version of kgvad.",
     ),
 ]

@@ -52,7 +52,10 @@ TrainingFeatures = Annotated[
 FeatureEncoder = Annotated[
     str | None,
     typer.Option(
-        "--encoder", "-e", help="Which features; of a folder of videos, what to extract.", rich_help_panel=INPUTS
+        "--encoder",
+        "-e",
+        help="Visual encoder, also of a folder of videos.",
+        rich_help_panel=INPUTS,
     ),
 ]
 CaptionStore = Annotated[
@@ -85,7 +88,7 @@ Start = Annotated[
     typer.Option(
         "--from",
         help="Run to start from: its weights take the place of the prior, under the same ridge, with its detector, "
-        "options and encoder. 'shipped' names the run that comes with kgvad. What it gains on held-out videos is "
+        "options and encoder. 'shipped' names the run that comes with kgvad. The gain on held-out videos is "
         "measured.",
         rich_help_panel=INPUTS,
     ),

@@ -19,7 +19,7 @@ SERVER = "Server"
 def serve(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FOLDER]...", help="Folders of videos; new files in them are explained as they come."),
+        typer.Argument(metavar="FOLDER...", help="Folders of videos; new files in them are explained as they come."),
     ] = None,
     inbox: Annotated[
         Path | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -31,6 +31,7 @@ from kgvad.cli.options import (
     example,
 )
 from kgvad.cli.training_inputs import TrainingInputs
+from kgvad.types import Fields
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ DataSeed = Annotated[
     typer.Option(
         "--data-seed",
         min=0,
-        help="Seed of the order of the training videos, the same for all seeds. Default: as --seed.",
+        help="Seed of the order of the training videos, the same for all seeds. Default: the value of --seed.",
         rich_help_panel=TRAINING,
     ),
 ]
@@ -247,7 +248,7 @@ def _start_folder(start: Path | None, config: Path | None) -> Path | None:
     return start
 
 
-def _options(detector: str | None, option: list[str] | None) -> dict[str, Any]:
+def _options(detector: str | None, option: list[str] | None) -> Fields:
     """The options of ``--set``, once the detector is known to exist."""
     from kgvad.detector.registry import detector_names
     from kgvad.detector.training.options import parse_options

@@ -40,7 +40,7 @@ Times = Annotated[
     typer.Option(
         "--times",
         help="Abnormal frames of training videos (JSON: {video: [[start, end], ...]}), to read the frame AUC of "
-        "held-out videos. They train nothing.",
+        "held-out videos. They are not used for training.",
         rich_help_panel=INPUTS,
     ),
 ]

@@ -7,11 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from kgvad.arrays import check_claim
 from kgvad.console import track
@@ -19,6 +18,7 @@ from kgvad.errors import DatasetError
 from kgvad.files import reading, replacing
 from kgvad.sources.recipe import Part, SourceArrays
 from kgvad.sources.unpack import Member, copy
+from kgvad.types import AnyArray
 
 CHANGED = "the source has changed since its recipe was written; nothing was imported"
 
@@ -114,14 +114,14 @@ def _check(features: SourceArrays, part: Part, member: Member) -> None:
         raise DatasetError(f"{member.path} has the shape {list(shape)} of {dtype}, {fault}", CHANGED)
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     version = npy.read_magic(file)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(file)
     return shape, dtype
 
 
-def _fault(features: SourceArrays, part: Part, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str | None:
+def _fault(features: SourceArrays, part: Part, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> str | None:
     """What differs from the recipe, in words."""
     if dtype.kind != "f":
         return "not of floating-point numbers"
@@ -136,10 +136,10 @@ def _fault(features: SourceArrays, part: Part, shape: tuple[int, ...], dtype: np
     return None
 
 
-def _load(features: SourceArrays, part: Part, member: Member) -> NDArray[Any]:
+def _load(features: SourceArrays, part: Part, member: Member) -> AnyArray:
     _check(features, part, member)
     with reading(member.path, DatasetError, CHANGED), member.open() as file:
-        array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+        array: AnyArray = npy.read_array(file, allow_pickle=False)
     return array
 
 
@@ -156,6 +156,6 @@ def _place(member: Member, target: Path) -> None:
     copy(member, target)
 
 
-def _save(array: NDArray[Any], target: Path) -> None:
+def _save(array: AnyArray, target: Path) -> None:
     with replacing(target) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)

@@ -329,7 +329,7 @@ def test_one_orientation_for_a_whole_source(tmp_path, arrays, crops):
 
 def test_an_orientation_that_cannot_be_told_is_asked_for(tmp_path):
     save(tmp_path / "in", {"v.npy": SOLID[:5], "w.npy": SOLID[5:7].repeat(5, axis=0)[:5]})
-    with pytest.raises(FeatureError, match=r"axis of the crops cannot be told from \[5, 10, 6\]; .*--axes"):
+    with pytest.raises(FeatureError, match=r"axis of the crops is ambiguous in \[5, 10, 6\]; .*--axes"):
         imported(tmp_path / "in", out=tmp_path / "out")
     store = imported(tmp_path / "in", "--axes", "CTD", out=tmp_path / "out")
     np.testing.assert_allclose(store.load("v"), SOLID[:5], rtol=1e-3, atol=1e-3)

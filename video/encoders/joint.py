@@ -17,6 +17,7 @@ from kgvad.checksums import IMAGE_FILES
 from kgvad.errors import UsageError, WeightsError
 from kgvad.files import read_json
 from kgvad.model_folder import digest, is_model_folder, loading, model_type
+from kgvad.types import Fields
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.encoders.views import FrameEncoder, shorter_side
 from kgvad.video.sampling import EncoderOptions, Sampling
@@ -54,11 +55,11 @@ class JointEncoder(FrameEncoder):
         return projected
 
 
-def _preprocessing(folder: Path) -> dict[str, Any]:
+def _preprocessing(folder: Path) -> Fields:
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return {}
-    settings: dict[str, Any] = read_json(path, WeightsError, "copy it again")
+    settings: Fields = read_json(path, WeightsError, "copy it again")
     return settings
 
 

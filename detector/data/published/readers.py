@@ -15,6 +15,7 @@ from kgvad.detector.data.annotations import Truth, VideoTruth, runs
 from kgvad.detector.data.labels import ANOMALY, is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import reading
+from kgvad.types import AnyArray
 from kgvad.video.feature_lists import Split
 from kgvad.video.image_frames import SUFFIXES as IMAGES
 from kgvad.video.image_frames import natural
@@ -229,7 +230,7 @@ def _mat_spans(path: Path) -> list[Spans]:
     return found
 
 
-def _mat(path: Path, name: str) -> NDArray[Any]:
+def _mat(path: Path, name: str) -> AnyArray:
     """A variable of a MATLAB file (version 5, which holds numbers and cells only)."""
     from scipy.io import loadmat
 
@@ -244,7 +245,7 @@ def _mat(path: Path, name: str) -> NDArray[Any]:
             raise ValueError(str(error)) from error
         if name not in content:
             raise ValueError(f"it has no variable {name}")
-        variable: NDArray[Any] = content[name]
+        variable: AnyArray = content[name]
     return variable
 
 

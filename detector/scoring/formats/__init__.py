@@ -8,16 +8,17 @@ fields ``spans`` and ``starts`` are frames, ``spans_s`` and ``starts_s`` are sec
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from kgvad.detector.scoring.formats import csv_format, json_format, npy_format, npz_format
 from kgvad.errors import UsageError
+from kgvad.types import Fields
 
 
 class Codec(Protocol):
     """Reads and writes the fields of :meth:`kgvad.detector.scoring.scores.Scores.to_fields`."""
 
-    def read(self, path: Path, video: str | None) -> dict[str, Any]:
+    def read(self, path: Path, video: str | None) -> Fields:
         """Fields of the file, as it has them; nothing is checked but the format.
 
         Parameters
@@ -29,7 +30,7 @@ class Codec(Protocol):
         """
         ...
 
-    def write(self, path: Path, fields: dict[str, Any]) -> None:
+    def write(self, path: Path, fields: Fields) -> None:
         """Write the fields; arrays are NumPy arrays, the rest is ready for JSON."""
         ...
 

@@ -12,7 +12,6 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from kgvad.detector.scoring.formats.json_format import REMEDY, as_object
 from kgvad.errors import ScoresError
 from kgvad.files import encoding_of, parse_json, write_text
+from kgvad.types import Fields
 
 PREFIXES = {"alignment": "alignment/", "concept_alignment": "concept/", "probabilities": "probability/"}
 FRAMES = ("start", "frame")  # columns that say where a row starts
@@ -27,12 +27,12 @@ SECONDS = ("start_s", "time", "time_s", "seconds", "second", "timestamp", "t")
 Columns = dict[str, NDArray[np.float64]]
 
 
-def read(path: Path, video: str | None) -> dict[str, Any]:
+def read(path: Path, video: str | None) -> Fields:
     """Fields of the file."""
     data = path.read_bytes()
     text = data.decode(encoding_of(data)).replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
-    fields: dict[str, Any] = {}
+    fields: Fields = {}
     if first.startswith("#"):
         fields = as_object(parse_json(first[1:], f"{path}, line 1", ScoresError, REMEDY))
         text = rest
@@ -94,7 +94,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _clock(columns: Columns) -> dict[str, Any]:
+def _clock(columns: Columns) -> Fields:
     """Where rows start and end, by the clock of the file: frames before seconds."""
     for clock, names, end in (("", FRAMES, "end"), ("_s", SECONDS, "end_s")):
         starts = next((columns[name] for name in names if name in columns), None)
@@ -105,7 +105,7 @@ def _clock(columns: Columns) -> dict[str, Any]:
     return {}
 
 
-def write(path: Path, fields: dict[str, Any]) -> None:
+def write(path: Path, fields: Fields) -> None:
     """Write the fields."""
     names = ["start", "end", "score"]
     columns = [*fields["spans"].T.tolist(), fields["scores"].tolist()]

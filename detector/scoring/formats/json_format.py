@@ -15,12 +15,13 @@ import numpy as np
 
 from kgvad.errors import ScoresError
 from kgvad.files import read_json, write_json
+from kgvad.types import Fields
 from kgvad.video.video_ids import VideoNames, by_video_id, video_id
 
 REMEDY = "score the video again, or write the file again"
 
 
-def read(path: Path, video: str | None) -> dict[str, Any]:
+def read(path: Path, video: str | None) -> Fields:
     """Fields of the file."""
     content = read_json(path, ScoresError, REMEDY)
     if isinstance(content, list):
@@ -32,7 +33,7 @@ def read(path: Path, video: str | None) -> dict[str, Any]:
     return _by_time(fields) or fields
 
 
-def _of_records(content: list[Any]) -> dict[str, Any] | None:
+def _of_records(content: list[Any]) -> Fields | None:
     """Fields of ``[{"frame": 0, "score": .1}, ...]``, or with ``time`` in seconds; ``None`` for other lists."""
     for clock in ("frame", "time"):
         if content and all(isinstance(one, dict) and {clock, "score"} <= one.keys() for one in content):
@@ -47,7 +48,7 @@ def _of_records(content: list[Any]) -> dict[str, Any] | None:
     return None
 
 
-def _of_video(content: dict[str, Any], video: str | None) -> Any:
+def _of_video(content: Fields, video: str | None) -> Any:
     """The scores of one video of a file of several."""
     if video is None and len(content) == 1:
         return next(iter(content.values()))
@@ -61,7 +62,7 @@ def _of_video(content: dict[str, Any], video: str | None) -> Any:
     return content[names[found]]
 
 
-def _by_time(content: dict[str, Any]) -> dict[str, Any] | None:
+def _by_time(content: Fields) -> Fields | None:
     """Fields of ``{frame: score}`` or ``{seconds: score}``, ordered; ``None`` where keys are no numbers."""
     try:
         starts = {name: float(name) for name in content}
@@ -78,14 +79,14 @@ def _by_time(content: dict[str, Any]) -> dict[str, Any] | None:
     return {"scores": [content[name] for name in ordered], clock: [starts[name] for name in ordered]}
 
 
-def write(path: Path, fields: dict[str, Any]) -> None:
+def write(path: Path, fields: Fields) -> None:
     """Write the fields; arrays become lists."""
     write_json(
         path, {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
     )
 
 
-def as_object(value: Any) -> dict[str, Any]:
+def as_object(value: object) -> Fields:
     """``value``, which must be a JSON object.
 
     Raises

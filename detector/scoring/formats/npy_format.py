@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kgvad.arrays import check_claim
 from kgvad.errors import ScoresError
 from kgvad.files import reading
+from kgvad.types import AnyArray, Fields
 
 REMEDY = "save one number for each frame or snippet with numpy.save"
 
 
-def read(path: Path, video: str | None) -> dict[str, Any]:
+def read(path: Path, video: str | None) -> Fields:
     """Fields of the file."""
     with reading(path, ScoresError, REMEDY):
         with path.open("rb") as file:
             check_claim(file, path.stat().st_size)
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
+        array: AnyArray = np.load(path, allow_pickle=False)
     if array.ndim == 2 and 1 in array.shape:
         array = array.reshape(-1)
     if array.ndim != 1:
@@ -28,6 +27,6 @@ def read(path: Path, video: str | None) -> dict[str, Any]:
     return {"scores": array}
 
 
-def write(path: Path, fields: dict[str, Any]) -> None:
+def write(path: Path, fields: Fields) -> None:
     """Refuse: an array alone would lose times and categories."""
     raise ScoresError("an .npy file would lose times and categories", "write .npz, .csv or .json")

@@ -89,6 +89,16 @@ def test_a_finished_run_is_kept_and_other_settings_need_overwrite(tmp_path):
     assert train(samples(), config(seed=9), tmp_path / "run", overwrite=True).config.seed == 9
 
 
+def test_a_folder_that_holds_only_temporary_files_can_be_started_again(tmp_path):
+    """A process killed in its first write leaves nothing else behind."""
+    folder = tmp_path / "run"
+    killed = "import os\nfrom kgvad.files import replacing\nwith replacing('run/config.json'): os._exit(9)"
+    subprocess.run([sys.executable, "-c", killed], cwd=tmp_path, check=False)
+    assert [path.name for path in folder.iterdir()] != []
+    train(samples(), config(), folder)
+    assert Run.load(folder).config == config()
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(RunError, match="is not a run"):
@@ -113,7 +123,7 @@ def test_damaged_runs_are_one_line(tmp_path, name, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_an_option_that_the_detector_lacks_is_told_with_its_file(tmp_path):
+def test_an_option_that_the_detector_lacks_is_named_with_its_file(tmp_path):
     train(samples(), config(recipe=Recipe(epochs=1)), tmp_path / "run")
     path = tmp_path / "run" / "config.json"
     found = json.loads(path.read_text())
