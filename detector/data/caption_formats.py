@@ -74,7 +74,7 @@ class Track:
         """
         if self.clock == "frames":
             found = [(int(start), text) for start, text in self.items]
-            self._check_end([frame for frame, _ in found], clock, where)
+            self._check_end(np.array([frame for frame, _ in found]), clock, where)
             return found
         if clock is None:
             raise ScoresError(f"{where}: the clock is seconds, and the frame rate is unknown", "name the video")
@@ -87,11 +87,11 @@ class Track:
         self._check_end(starts, clock, where)
         return [(int(frame), text) for frame, (_, text) in zip(starts, self.items, strict=True)]
 
-    def _check_end(self, starts: Sequence[int], clock: VideoClock | None, where: str) -> None:
+    def _check_end(self, starts: NDArray[np.int64], clock: VideoClock | None, where: str) -> None:
         """Refuse captions of which most start behind the end of the video: another clock, or another video."""
         if clock is None or clock.frame_count is None:
             return
-        behind = sum(start >= clock.frame_count + clock.fps for start in starts)
+        behind = int((starts >= clock.frame_count + clock.fps).sum())
         if behind > len(starts) / 2:
             other = "frames, as start_frame" if self.clock == "seconds" else "seconds, as start"
             raise ScoresError(
