@@ -1,4 +1,4 @@
-"""Which named feature columns decided the category of an event: terms of the sum that is the category's logit."""
+"""What decided the category of an event: terms of the sum that is its logit, or its similarity to the captions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.anchors.bank import AnchorBank
+from kgvad.detector.scoring.scores import Scores
 from kgvad.explain.analysis.events import EventSpan
+from kgvad.explain.analysis.evidence import event_weights, once_each
 from kgvad.explain.report import Contribution
-from kgvad.explain.scorers.base import ColumnTerms
+from kgvad.explain.scorers.base import ColumnTerms, ConceptTerms
 from kgvad.explain.text import plain
 from kgvad.vectors import unit
 
@@ -47,6 +49,43 @@ def lead_of(terms: ColumnTerms, span: EventSpan, categories: list[str], category
     if len(abnormal) > 1:
         lead = lead - values[abnormal].mean(0)
     return lead
+
+
+def cited_concepts(
+    terms: ConceptTerms, scores: Scores, span: EventSpan, category: str, bank: AnchorBank
+) -> tuple[Contribution, ...]:
+    """The concepts with the largest terms in the similarity to ``category`` during an event, with their shares of it."""
+    size = sizes_of(terms, scores, span, category, bank)
+    total = float(size[size > 0].sum())
+    found = []
+    for index in cited_indices(terms, scores, span, category, bank):
+        concept = bank.concepts[index]
+        found.append(
+            Contribution(
+                name=plain(concept.text),
+                value=round(float(size[index]), 4),
+                share=round(float(size[index]) / total, 4),
+                relation=plain(concept.relation),
+                qid=concept.qid,
+                path_text=None if concept.path_text is None else plain(concept.path_text),
+            )
+        )
+    return tuple(found)
+
+
+def cited_indices(terms: ConceptTerms, scores: Scores, span: EventSpan, category: str, bank: AnchorBank) -> list[int]:
+    """Indices of the concepts that are cited: the largest terms, every text and every name of an item once."""
+    size = sizes_of(terms, scores, span, category, bank)
+    return once_each(bank, (int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0), MAX_FOR)
+
+
+def sizes_of(
+    terms: ConceptTerms, scores: Scores, span: EventSpan, category: str, bank: AnchorBank
+) -> NDArray[np.float64]:
+    """Term of each concept in the similarity to ``category`` during an event, float64 [P]; 0 for other categories."""
+    own = bank.concept_category == bank.categories.index(category)
+    mean = np.average(terms.values.astype(np.float64), axis=0, weights=event_weights(scores, span))
+    return np.where(own, mean, 0.0)
 
 
 def _contribution(terms: ColumnTerms, index: int, value: float, category: str, bank: AnchorBank | None) -> Contribution:

@@ -39,7 +39,7 @@ class Linear(Detector):
 
     name: ClassVar[str] = "linear"
     Config: ClassVar[type[BaseModel]] = LinearConfig
-    recipe: ClassVar[Recipe] = Recipe(epochs=15, learning_rate=1e-3, weight_decay=1e-2)
+    recipe: ClassVar[Recipe] = Recipe(epochs=15, learning_rate=1e-3, weight_decay=1e-2, max_length=32)
     source: ClassVar[str] = "baseline"
     names_categories: ClassVar[bool] = True
 
@@ -63,8 +63,7 @@ class Linear(Detector):
         assert output.alignment is not None
         return {
             "score": loss.mil_bce(output.logits, batch.lengths, batch.abnormal),
-            "category": self.options.category_weight
-            * loss.mil_align(output.alignment, batch.lengths, batch.targets),
+            "category": self.options.category_weight * loss.mil_align(output.alignment, batch.lengths, batch.targets),
         }
 
 

@@ -26,6 +26,7 @@ from kgvad.explain.rendering.render import FORMATS, Renderer, template_names
 from kgvad.explain.rendering.sentence_plan import LIMITATION_FIELDS, plan_sentences
 from kgvad.explain.rendering.sentences import resolve, with_sentences
 from kgvad.explain.report import Action, LimitationKey, Report, json_schema
+from kgvad.explain.scorers.base import ConceptTerms
 from kgvad.video.decode import VideoInfo
 
 TEXTS = {"RoadAccidents": "road accident", "Robbery": "robbery", "Arson": "arson", "Burglary": "burglary"}
@@ -68,6 +69,12 @@ def everything():
             **(known | {"bank": bank(concept_vectors=np.eye(15, dtype=np.float32))}),
             terms=terms(),
             excluded=np.arange(180) < 9,
+        ),
+        "concept terms": report_on(
+            scores(names="hint"),
+            bank=bank(),
+            captions_file="c.json",
+            terms=ConceptTerms(np.ones((180, 15), np.float32)),
         ),
         "single terms": report_on(two, bank=bank(concept_vectors=np.eye(15, dtype=np.float32)), terms=two_terms()),
         "short": report_on(short(scores(events=((2, 8, 0.9),)))),
