@@ -54,7 +54,7 @@ def lead_of(terms: ColumnTerms, span: EventSpan, categories: list[str], category
 def cited_concepts(
     terms: ConceptTerms, scores: Scores, span: EventSpan, category: str, bank: AnchorBank
 ) -> tuple[Contribution, ...]:
-    """The concepts with the largest terms in the similarity to ``category`` during an event, with their shares of it."""
+    """The concepts with the largest terms in the similarity to ``category`` during an event, and their shares of it."""
     size = sizes_of(terms, scores, span, category, bank)
     total = float(size[size > 0].sum())
     found = []
