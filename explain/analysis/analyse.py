@@ -160,7 +160,7 @@ def _contributions(
         if scored.bank is None or categories[0].name not in scored.bank.categories:
             return ()
         return cited_concepts(scored.terms, scored.scores, span, categories[0].name, scored.bank)
-    return cited_contributions(scored.terms, span, list(names), categories[0].name, scored.bank)
+    return cited_contributions(scored.terms, scored.scores, span, categories[0].name, scored.bank)
 
 
 def _evidence(

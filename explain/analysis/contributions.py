@@ -19,7 +19,7 @@ MIN_SIMILARITY = 0.5  # cosine from which a concept is named beside a column: "k
 
 
 def cited_contributions(
-    terms: ColumnTerms, span: EventSpan, categories: list[str], category: str, bank: AnchorBank | None
+    terms: ColumnTerms, scores: Scores, span: EventSpan, category: str, bank: AnchorBank | None
 ) -> tuple[Contribution, ...]:
     """The largest contributions for and against ``category`` during an event, by size, those for it first.
 
@@ -29,23 +29,28 @@ def cited_contributions(
 
     Parameters
     ----------
-    categories
-        C names, in the order of the logits.
+    scores
+        Of the run, with its categories.
     bank
         Names the concept that a column's name is closest to; ``None``: no concept is named.
     """
-    lead = lead_of(terms, span, categories, category)
+    lead = lead_of(terms, scores, span, category)
     order = np.argsort(-lead, kind="stable")
     found = [int(i) for i in order[:MAX_FOR] if lead[i] > 0]
     against = [int(i) for i in order[::-1][:MAX_AGAINST] if lead[i] < 0]
     return tuple(_contribution(terms, index, float(lead[index]), category, bank) for index in [*found, *against])
 
 
-def lead_of(terms: ColumnTerms, span: EventSpan, categories: list[str], category: str) -> NDArray[np.floating]:
-    """Contribution of each column to the lead of ``category`` during an event, float [D]."""
-    values = terms.over(*span.snippets)
+def lead_of(terms: ColumnTerms, scores: Scores, span: EventSpan, category: str) -> NDArray[np.floating]:
+    """Contribution of each column to the lead of ``category`` during an event, float [D].
+
+    The snippets weigh what they weigh in the category of the event.
+    """
+    assert scores.categories is not None
+    weights = event_weights(scores, span)
+    values = terms.over(weights / weights.sum())
     abnormal = [index for index, row in enumerate(values) if row.any()]
-    lead: NDArray[np.floating] = values[categories.index(category)]
+    lead: NDArray[np.floating] = values[scores.categories.index(category)]
     if len(abnormal) > 1:
         lead = lead - values[abnormal].mean(0)
     return lead

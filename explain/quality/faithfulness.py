@@ -317,7 +317,7 @@ def _columns(
     named = category_shares(base, strongest, {})
     if terms is None or not named:
         return result
-    lead = lead_of(terms, strongest, list(run.config.categories), named[0].name)
+    lead = lead_of(terms, base, strongest, named[0].name)
     cited = np.argsort(-lead, kind="stable")[:MAX_FOR]
     cited = cited[lead[cited] > 0]
     everything = np.arange(len(lead))

@@ -32,12 +32,13 @@ class ColumnTerms:
     vectors
         float32 [D, d]: the names by the text encoder of the anchor bank.
     over
-        Contributions [C, D] over the snippets [first, stop); each row sums to the logit of a category less its bias.
+        Contributions [C, D] for weights [T] of the snippets, sum 1: each row sums to the mean logit of a category less
+        its bias.
     """
 
     columns: tuple[str, ...]
     vectors: NDArray[np.float32]
-    over: Callable[[int, int], NDArray[np.float32]]
+    over: Callable[[NDArray[np.float64]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -201,11 +201,11 @@ def column_terms(run: Run, features: NDArray[np.floating]) -> ColumnTerms | None
     device = next(detector.parameters()).device
     x = torch.from_numpy(np.asarray(features, np.float32)).to(device)
     vectors = getattr(detector, "column_vectors", None)
-    if vectors is None or detector.contributions(x, 0, len(x)) is None:
+    if vectors is None or detector.contributions(x, torch.full((len(x),), 1 / len(x), device=device)) is None:
         return None
 
-    def over(first: int, stop: int) -> NDArray[np.float32]:
-        found = detector.contributions(x, first, stop)
+    def over(weights: NDArray[np.float64]) -> NDArray[np.float32]:
+        found = detector.contributions(x, torch.from_numpy(weights.astype(np.float32)).to(device))
         assert found is not None
         return np.asarray(found.cpu().numpy(), np.float32)
 

@@ -15,7 +15,7 @@ from kgvad.explain.scorers.base import ConceptTerms, exclude_snippets
 def test_the_largest_terms_are_cited_relative_to_the_other_categories():
     span = find_events(scores())[0]
     known = bank(concept_vectors=np.eye(15, dtype=np.float32))
-    found = cited_contributions(terms(), span, list(CATEGORIES), CATEGORIES[-1], known)
+    found = cited_contributions(terms(), scores(), span, CATEGORIES[-1], known)
     assert [one.name for one in found] == ["extinguishing fire", "opening door", "reading", "running"]
     mean = (3 * 0.01 + 2) / 4  # over the four abnormal categories
     assert found[0].value == pytest.approx(2 - mean, abs=1e-4)
@@ -26,9 +26,9 @@ def test_the_largest_terms_are_cited_relative_to_the_other_categories():
 def test_a_concept_that_is_not_close_is_not_named():
     span = find_events(scores())[0]
     far = bank(concept_vectors=np.full((15, 15), 1.0, np.float32))  # cosine 1 / sqrt(15) with every column
-    found = cited_contributions(terms(), span, list(CATEGORIES), CATEGORIES[-1], far)
+    found = cited_contributions(terms(), scores(), span, CATEGORIES[-1], far)
     assert all(one.concept is None for one in found)
-    assert cited_contributions(terms(), span, list(CATEGORIES), CATEGORIES[-1], None)[0].concept is None
+    assert cited_contributions(terms(), scores(), span, CATEGORIES[-1], None)[0].concept is None
 
 
 def test_snippets_without_a_scene_start_no_event_and_are_not_normal():
@@ -49,7 +49,7 @@ def test_a_cue_that_we_wrote_explains_no_column():
     span = find_events(scores())[0]
     on_cues = replace(terms(), vectors=np.eye(4, 15, 12, dtype=np.float32))  # "extinguishing fire" lies on the cue
     known = bank(concept_vectors=np.eye(15, dtype=np.float32))
-    found = cited_contributions(on_cues, span, list(CATEGORIES), CATEGORIES[-1], known)
+    found = cited_contributions(on_cues, scores(), span, CATEGORIES[-1], known)
     assert found[0].name == "extinguishing fire" and found[0].concept is None
 
 

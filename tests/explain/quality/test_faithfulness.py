@@ -99,7 +99,9 @@ def test_a_single_category_is_decided_by_the_anomaly_score_and_its_columns_are_c
     features = np.random.default_rng(3).normal(size=(20, 12)).astype(np.float32)
     features[8:14, 1] += 1.5
     x = torch.from_numpy(features)
-    terms = run.detector.contributions(x, 8, 14)
+    during = torch.zeros(20)
+    during[8:14] = 1 / 6
+    terms = run.detector.contributions(x, during)
     output = run.detector(x[None], torch.tensor([20]))
     assert float((terms[1].sum() + run.detector.bias).detach()) == pytest.approx(
         float(output.logits[0, 8:14].mean().detach()), abs=1e-4

@@ -84,7 +84,7 @@ def everything():
 def two_terms():
     """Contributions to Normal and one category."""
     made = terms()
-    return replace(made, over=lambda first, stop: made.over(first, stop)[[0, -1]])
+    return replace(made, over=lambda weights: made.over(weights)[[0, -1]])
 
 
 MEASURED = RunThresholds(
