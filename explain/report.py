@@ -93,7 +93,7 @@ class Confidence(ReportPart):
 
     ``probability``: a trained detector's mean score over the event, read as a probability.
     ``margin``: mean score of the event minus the median score outside all events, for scores that are not
-    probabilities.
+    probabilities: those without training, and those whose threshold was measured on held-out videos.
     """
 
     scale: Literal["probability", "margin"]

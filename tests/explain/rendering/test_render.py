@@ -243,6 +243,13 @@ def test_a_video_without_events_gets_a_report_too():
     assert "## Event" not in text
 
 
+def test_a_run_with_a_measured_threshold_claims_no_probability_of_an_event():
+    """5 % of normal videos reach it, whatever the value of the score."""
+    assert REPORTS["named"].events[0].confidence.scale == "probability"
+    assert {event.confidence.scale for event in REPORTS["measured"].events} == {"margin"}
+    assert "that the event is abnormal" not in render(REPORTS["measured"], "md")
+
+
 def test_pixels_alone_name_nothing_and_the_report_says_how_to_get_categories():
     text = render(REPORTS["pixels"], "md")
     assert "| unknown |" in text
