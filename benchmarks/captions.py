@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import itertools
 import json
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ from kgvad.detector.scoring.caption_scorer import CaptionRule, CaptionScores, sc
 from kgvad.detector.scoring.clauses import clauses, snippet_captions
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.explain.analysis.events import EventRule
-from kgvad.explain.quality.faithfulness import concept_deletion
+from kgvad.explain.quality.faithfulness import concept_figures
+from kgvad.explain.scorers.from_video import concept_terms
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import load_table
 
@@ -161,9 +162,13 @@ def choose(sets: dict[str, Prepared]) -> None:
 
 
 def deletion(sets: dict[str, Prepared]) -> None:
-    """Drop of the category's share without the five largest terms, against five random concepts of the category."""
+    """Share of the category without the five cited concepts, or with them alone, against five random ones."""
+    print(
+        "| captions | videos | without cited | without random | difference | cited alone | random alone | difference |"
+    )
+    print("|---|--:|--:|--:|---|--:|--:|---|")
     for name, one in sets.items():
-        drops = []
+        figures = []
         for scores, video in zip(one.scored(CaptionRule()), one.videos, strict=True):
             steps = np.arange(len(scores.scores) + 1) * SNIPPET
             made = Scores(
@@ -178,17 +183,21 @@ def deletion(sets: dict[str, Prepared]) -> None:
                 normal=one.bank.normal,
                 concept_alignment=scores.concept_alignment,
             )
-            drops.append(concept_deletion(made, one.bank, EventRule()))
-        pairs = np.array([pair for pair in drops if pair is not None])
-        if len(pairs) < 2:
+            terms = concept_terms(made, one.bank)
+            if terms is not None:
+                figures.append(concept_figures(made, terms, one.bank, EventRule()))
+        values = np.array([astuple(found) for found in figures if found is not None])  # [videos, 4]
+        if len(values) < 2:
             continue
-        difference = pairs[:, 0] - pairs[:, 1]
-        rng = np.random.default_rng(0)
-        low, high = np.quantile([rng.choice(difference, len(difference)).mean() for _ in range(2000)], (0.025, 0.975))
-        print(
-            f"| {name} | {len(pairs)} | {pairs[:, 0].mean():.3f} | {pairs[:, 1].mean():.3f} "
-            f"| {difference.mean():.3f} ({low:.3f} to {high:.3f}) |"
-        )
+        cells = []
+        for cited, random in ((0, 1), (2, 3)):
+            difference = values[:, cited] - values[:, random]
+            rng = np.random.default_rng(0)
+            means = [rng.choice(difference, len(difference)).mean() for _ in range(2000)]
+            low, high = np.quantile(means, (0.025, 0.975))
+            cells += [f"{values[:, cited].mean():.3f}", f"{values[:, random].mean():.3f}"]
+            cells.append(f"{difference.mean():.3f} ({low:.3f} to {high:.3f})")
+        print(f"| {name} | {len(values)} | {' | '.join(cells)} |")
 
 
 def main() -> None:
@@ -203,7 +212,7 @@ def main() -> None:
     banks = {table: build_bank(load_table(table), store, encoder) for table in ("ucf", *sorted(set(COGVLM.values())))}
     sets = {name: prepare(options.shared, name, file, banks[COGVLM.get(name, "ucf")]) for name in SETS}
     shipped(sets)
-    print("\n| captions | videos | cited | random | difference (95 %) |\n|---|--:|--:|--:|---|")
+    print()
     deletion(sets)
     if options.choose:
         choose(sets)

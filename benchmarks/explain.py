@@ -3,9 +3,9 @@
     python benchmarks/explain.py SHARED [--videos N]
 
 SHARED is the folder of research data (see docs/notebook/reports.md): captions of the test videos by a model, human
-sentences with times (UCA), event summaries (HIVAU, partly by a model) and PEL4VAD's concept lists. For every annotated
-event every method writes one sentence under the same protocol. The time span of the event is given (oracle); the
-category is given or predicted from the captions. Prints Markdown tables.
+sentences with times (UCA), event summaries (HIVAU, partly by a model), I3D logits, and PEL4VAD's concept lists. For
+every annotated event every method writes one sentence under the same protocol. The time span of the event is given
+(oracle); the category is given, or predicted from the captions or by the shipped run. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from explain_pixels import Pixels
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.build import build_bank
@@ -27,7 +28,7 @@ from kgvad.detector.data.captions import read_captions
 from kgvad.detector.scoring.caption_scorer import anchor_coefficients
 from kgvad.explain.analysis.evidence import ConceptRises, distinct, rises
 from kgvad.explain.quality.tables import quality_table
-from kgvad.explain.quality.text_quality import text_quality
+from kgvad.explain.quality.text_quality import TextQuality, text_quality
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import load_table
 
@@ -88,6 +89,9 @@ def peer_sentence(text: str, concepts: dict[str, float], inside: np.ndarray, enc
 class Event:
     """One annotated event with everything that a method may read."""
 
+    video: str
+    span_s: tuple[float, float]
+    duration_s: float  # of the video
     category: str
     during: list[str]  # captions
     human: list[str]  # sentences that overlap it
@@ -103,6 +107,8 @@ class Results:
     texts: dict[str, list[str]] = field(default_factory=dict)
     humans: list[list[str]] = field(default_factory=list)
     summaries: list[list[str]] = field(default_factory=list)
+    pixel_texts: dict[str, list[str]] = field(default_factory=dict)  # of the shipped run, where there are logits
+    pixel_events: list[int] = field(default_factory=list)  # which events these are
     correct: list[bool] = field(default_factory=list)  # whether the predicted category is right
     drops: list[tuple[float, float]] = field(default_factory=list)  # without cited, and without random concepts
 
@@ -125,7 +131,8 @@ def read_events(data: Path, names: list[str], most: int | None, encode: Encoder)
             if during and rest and human:
                 category = next(name for name in names if video.startswith(name))
                 inside, outside = encode(spread(during, INSIDE)), encode(spread(rest, OUTSIDE))
-                yield Event(category, during, human, hivau[video]["events_summary"][number], inside, outside)
+                about = (video, (start, end), hivau[video]["n_frames"] / fps)
+                yield Event(*about, category, during, human, hivau[video]["events_summary"][number], inside, outside)
 
 
 def predict(event: Event, bank: AnchorBank) -> str:
@@ -164,9 +171,15 @@ def main() -> None:
     encode = Encoder()
     bank = build_bank(load_table("ucf"), GraphStore.open(None), encode.encoder)
     peer = json.loads((options.shared / "kg/refkg/pel4vad-ucf-concept.json").read_text())
-    results, rng = Results(), np.random.default_rng(0)
-    for event in read_events(options.shared / "data", bank.categories, options.videos, encode):
+    results, rng, pixels = Results(), np.random.default_rng(0), Pixels.load(options.shared)
+    words = {name: load_table("ucf").category(name).text for name in bank.categories}
+    for number, event in enumerate(read_events(options.shared / "data", bank.categories, options.videos, encode)):
         write_texts(results, event, peer, bank, encode)
+        said = pixels.sentences(event.video, event.span_s, event.duration_s, words)
+        if said is not None:
+            results.pixel_events.append(number)
+            for kind, text in zip(("label only", "label and cited actions"), said, strict=True):
+                results.pixel_texts.setdefault(f"{kind}, shipped run", []).append(text)
         concepts = (event.inside @ bank.concept_vectors.T).mean(axis=0, keepdims=True)
         change = changes(event.inside, event.outside, bank)
         results.drops.append(deletion(concepts, change, predict(event, bank), bank, rng))
@@ -180,10 +193,17 @@ def print_tables(results: Results, encode: Encoder, rng: np.random.Generator) ->
     print("Against human sentences (UCA) that overlap the event:\n")
     several = [human for human in humans if len(human) > 1]  # one annotator against the others of the same event
     person = text_quality([human[0] for human in several], [human[1:] for human in several], encoded)
-    rows = {name: text_quality(sentences, humans, encoded) for name, sentences in texts.items()}
-    print(quality_table(rows | {"one human sentence, against the others": person}))
+
+    def measured(references: list[list[str]]) -> dict[str, TextQuality]:
+        found = {name: text_quality(sentences, references, encoded) for name, sentences in texts.items()}
+        chosen = [references[number] for number in results.pixel_events]
+        for name, sentences in results.pixel_texts.items():
+            found[name] = text_quality(sentences, chosen, encoded)
+        return found
+
+    print(quality_table(measured(humans) | {"one human sentence, against the others": person}))
     print("Against the event summary (HIVAU, partly by a language model):\n")
-    print(quality_table({name: text_quality(rows, results.summaries, encoded) for name, rows in texts.items()}))
+    print(quality_table(measured(results.summaries)))
     cited, chance = np.array([pair for pair in results.drops if np.isfinite(pair).all()]).T
     draws = rng.integers(0, len(cited), (1000, len(cited)))
     low, high = np.quantile((cited - chance)[draws].mean(axis=1), [0.025, 0.975])

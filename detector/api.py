@@ -317,10 +317,11 @@ class Detector(nn.Module, ABC):
             float32 [N, C], of the N training videos; see :attr:`Batch.targets`.
         """
 
-    def contributions(self, features: Tensor, start: int, end: int) -> Tensor | None:
-        """Contribution of every feature column to every category logit, float32 [C, D], over snippets [start, end).
+    def contributions(self, features: Tensor, weights: Tensor) -> Tensor | None:
+        """Contribution of every feature column to every category logit, float32 [C, D].
 
-        ``None`` where the logits are not sums over columns.
+        The logits are averaged over the snippets with ``weights`` [T] of sum 1. ``None`` where they are not sums over
+        columns.
         """
         return None
 

@@ -19,6 +19,8 @@ _OWN = {
     "anchor-text": "kgvad.detector.models.two_stream:AnchorText",
     "anchor-fused": "kgvad.detector.models.two_stream:AnchorFused",
     "additive": "kgvad.detector.models.additive:Additive",
+    "linear": "kgvad.detector.models.zoo.mil:Linear",
+    "mlp": "kgvad.detector.models.zoo.mil:Mlp",
     "sultani": "kgvad.detector.models.zoo.sultani:Sultani",
     "rtfm": "kgvad.detector.models.zoo.rtfm:Rtfm",
     "clip_tsa": "kgvad.detector.models.zoo.clip_tsa:ClipTsa",

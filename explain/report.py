@@ -93,7 +93,7 @@ class Confidence(ReportPart):
 
     ``probability``: a trained detector's mean score over the event, read as a probability.
     ``margin``: mean score of the event minus the median score outside all events, for scores that are not
-    probabilities.
+    probabilities: those without training, and those whose threshold was measured on held-out videos.
     """
 
     scale: Literal["probability", "margin"]
@@ -185,10 +185,14 @@ class Severity(ReportPart):
 
 
 class Contribution(ReportPart):
-    """A term of the sum that decided the category: a named feature column, and the concept it is closest to."""
+    """A term of the sum that decided the category: a feature column with the concept it is closest to, or a concept."""
 
-    name: str  # of the column, such as an action
-    value: float  # for (positive) or against (negative) the category, relative to the mean of the categories
+    name: str  # of the column, such as an action, or the text of the concept
+    value: (
+        float  # of a column: for or against the category, relative to the mean of all; of a concept: in the similarity
+    )
+    share: Share | None = None  # of a concept: in the similarity of the captions to the category
+    relation: str | None = None  # of a concept to the category
     concept: str | None = None
     qid: str | None = None
     path_text: str | None = None

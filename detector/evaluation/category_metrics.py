@@ -1,4 +1,4 @@
-"""Metrics by category: frame AUC, and the confusion of categories."""
+"""Metrics by category: frame AUC, the confusion of categories, and the calibration of their probabilities."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import softmax
 
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo, pool_snippets
 from kgvad.detector.evaluation.frame_metrics import roc_auc
+
+CALIBRATION_BINS = 10
 
 
 def category_auc(videos: Sequence[EvaluatedVideo], categories: Sequence[str]) -> dict[str, float]:
@@ -41,3 +44,29 @@ def confusion(
         true = video.labels[0] if video.abnormal else categories[normal or 0]
         table.setdefault(true, Counter())[categories[int(scores.argmax())]] += 1
     return {true: dict(predicted) for true, predicted in table.items()}
+
+
+def category_calibration(
+    videos: Sequence[EvaluatedVideo], categories: Sequence[str], normal: int | None, temperature: float = 1.0
+) -> float:
+    """Expected calibration error of the category of abnormal videos (Guo et al. 2017, equation 3); NaN without any.
+
+    The probability of a category is the softmax, without Normal, of the category scores of the video divided by
+    ``temperature``. Videos are sorted by the probability of their first category into :data:`CALIBRATION_BINS` bins of
+    equal width; the error is the mean over videos of the gap between probability and accuracy of their bin.
+    """
+    confidence, correct = [], []
+    for video in videos:
+        scores = video.video_category_scores()
+        if scores is None or not video.abnormal:
+            continue
+        named = [index for index in range(len(categories)) if index != normal]
+        share = softmax(scores[named] / temperature)
+        best = int(share.argmax())
+        confidence.append(float(share[best]))
+        correct.append(categories[named[best]] in video.labels)
+    if not confidence:
+        return float("nan")
+    bins = np.minimum((np.array(confidence) * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, np.array(correct, float) - np.array(confidence), CALIBRATION_BINS)  # sums
+    return float(np.abs(gaps).sum() / len(bins))

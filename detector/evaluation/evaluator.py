@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from kgvad.detector.data.samples import Features
 from kgvad.detector.data.video_names import match_videos
 from kgvad.detector.evaluation.alarms import alarm_metrics
 from kgvad.detector.evaluation.bootstrap import RESAMPLES, BootstrapResult, BootstrapTable, bootstrap
-from kgvad.detector.evaluation.category_metrics import category_auc, confusion
+from kgvad.detector.evaluation.category_metrics import category_auc, category_calibration, confusion
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo, match_ground_truth
 from kgvad.detector.evaluation.report import Evaluation, Method, json_safe
 from kgvad.detector.evaluation.temporal_map import THRESHOLDS, temporal_map
@@ -118,8 +119,13 @@ def smoothed(scores: Scores, window: int) -> Scores:
     return replace(scores, scores=np.clip(sums / number, 0, 1).astype(np.float32))
 
 
-def detailed_metrics(videos: Sequence[EvaluatedVideo], config: RunConfig, rule: ClassRule) -> Fields:
-    """Detection mAP (corrected and legacy), alarm metrics, and AUC and confusion by category."""
+def detailed_metrics(
+    videos: Sequence[EvaluatedVideo], config: RunConfig, rule: ClassRule, temperature: float | None = None
+) -> Fields:
+    """Detection mAP (corrected and legacy), alarm metrics, and AUC, confusion and calibration of categories.
+
+    ``temperature`` is that of the run's category probabilities, where it was measured.
+    """
     details: Fields = {}
     framed = all(one.has_frame_labels for one in videos)
     if all(one.category_scores is not None for one in videos):
@@ -128,6 +134,13 @@ def detailed_metrics(videos: Sequence[EvaluatedVideo], config: RunConfig, rule: 
                 videos, config.categories, config.normal, mode, normal_has_events=config.dataset == "xd", rule=rule
             )
             details[f"map_{mode}"] = {"iou": THRESHOLDS, "map": found.maps, "mean": found.average}
+        details["calibration"] = {
+            "error": category_calibration(videos, config.categories, config.normal),
+            "temperature": temperature,
+            "error_with_temperature": math.nan
+            if temperature is None
+            else category_calibration(videos, config.categories, config.normal, temperature),
+        }
         details["confusion"] = confusion(videos, config.categories, config.normal)
         details["confusion_with_normal"] = confusion(videos, config.categories, config.normal, with_normal=True)
     details["alarms"] = asdict(alarm_metrics(videos))
@@ -257,7 +270,10 @@ def _evaluate_method(
         categories=config.categories,
         normal=config.normal,
         metrics=tuple(table.observed for table in tables),
-        details=tuple(detailed_metrics(one, config, options.rule) for one in videos),
+        details=tuple(
+            detailed_metrics(one, config, options.rule, None if run.thresholds is None else run.thresholds.temperature)
+            for run, one in zip(runs, videos, strict=True)
+        ),
         videos=tuple(videos),
         intervals=result.intervals() if options.resamples else {},
     )

@@ -27,6 +27,8 @@ METRIC_TITLES = {
     "category_top1": "top-1",
     "category_top3": "top-3",
     "map": "mAP",
+    "calibration": "ECE",
+    "calibration_with_temperature": "ECE, T",
 }
 COMPARED = ("frame_auc", "ano_auc", "category_top1")
 
@@ -66,10 +68,12 @@ class Method:
 
     def columns(self) -> dict[str, list[float]]:
         """Values of each metric, one for each run; ``map`` is the corrected detection mAP, 0..1."""
-        rows = [
-            (*astuple(metrics), details.get("map_corrected", {}).get("mean", math.nan) / 100)
-            for metrics, details in zip(self.metrics, self.details, strict=True)
-        ]
+        rows = []
+        for metrics, details in zip(self.metrics, self.details, strict=True):
+            calibration = details.get("calibration", {})
+            errors = (calibration.get(name, math.nan) for name in ("error", "error_with_temperature"))
+            mean_precision = details.get("map_corrected", {}).get("mean", math.nan) / 100
+            rows.append((*astuple(metrics), mean_precision, *errors))
         return {name: list(column) for name, column in zip(METRIC_TITLES, zip(*rows, strict=True), strict=True)}
 
 
@@ -210,6 +214,8 @@ class EvaluationReport(BaseModel):
         found.append(
             "All results in percent. Top-1 and top-3: over abnormal videos. mAP: mean over IoU 0.1 to 0.5, corrected."
         )
+        if any(_known(m, "calibration") for m in self.methods):
+            found.append("ECE: calibration error of the category; ECE, T: with the temperature of the run.")
         if (self.class_rule, self.temperature) != ("softmax", 1.0):
             found.append(f"mAP of class probabilities by {self.class_rule} with temperature {self.temperature:g}.")
         if any(len(method.seeds) > 1 for method in self.methods):
@@ -227,13 +233,20 @@ class EvaluationReport(BaseModel):
     def rows(self) -> list[list[str]]:
         """Name, number of seeds, and mean, deviation and interval of each metric, one method a row."""
         return [
-            [method.name, str(len(method.seeds)), *(_summary(method, name) for name in METRIC_TITLES)]
+            [method.name, str(len(method.seeds)), *(_summary(method, name) for name in self._shown())]
             for method in self.methods
+        ]
+
+    def _shown(self) -> list[str]:
+        """The metrics; the calibration error only where a method has one."""
+        return [
+            name for name in METRIC_TITLES if "calibration" not in name or any(_known(m, name) for m in self.methods)
         ]
 
     def tables(self) -> list[ResultTable]:
         """The methods, and their differences from the first."""
-        tables = [ResultTable("", ["run", "seeds", *METRIC_TITLES.values()], self.rows())]
+        titles = [METRIC_TITLES[name] for name in self._shown()]
+        tables = [ResultTable("", ["run", "seeds", *titles], self.rows())]
         if self.differences:
             rows = [[one.method, *(_difference(one.metrics[name]) for name in COMPARED)] for one in self.differences]
             title = f"Difference from {self.differences[0].baseline}, in percentage points"
@@ -249,8 +262,12 @@ class EvaluationReport(BaseModel):
         return [*(table.as_rich() for table in self.tables()), "\n".join(self.notes())]
 
 
+def _known(method: MethodResults, name: str) -> bool:
+    return name in method.summary and method.summary[name].mean is not None
+
+
 def _summary(method: MethodResults, name: str) -> str:
-    found = method.summary[name]
+    found = method.summary.get(name, MetricSummary(mean=None, std=None))
     text = _percent(found.mean)
     if found.mean is not None and len(method.seeds) > 1:
         text += f" ± {_percent(found.std)}"

@@ -157,26 +157,28 @@ class Additive(Detector):
         }
 
     @torch.no_grad()
-    def contributions(self, features: Tensor, start: int, end: int) -> Tensor:
-        """Contribution of every column to every category logit, averaged over the snippets [start, end).
+    def contributions(self, features: Tensor, weights: Tensor) -> Tensor:
+        """Contribution of every column to every category logit, averaged over snippets.
 
         Parameters
         ----------
         features
             float32 [T, D], one video.
+        weights
+            float32 [T], of the snippets in the average, sum 1.
 
         Returns
         -------
         Tensor
-            float32 [C, D]. A row sums to the mean alignment of its category over these snippets less the bias; the
-            row of Normal is 0, because its logit is not a sum over columns. A single category is decided against
-            Normal alone, so its row sums to the mean anomaly logit less the bias.
+            float32 [C, D]. A row sums to the mean alignment of its category less the bias; the row of Normal is 0,
+            because its logit is not a sum over columns. A single category is decided against Normal alone, so its row
+            sums to the mean anomaly logit less the bias.
         """
         lengths = torch.tensor([len(features)], device=features.device)
         x, mean, smooth = self._views(features[None], lengths)
-        local, whole = x[0, start:end].mean(0), mean[0, start:end].mean(0)
+        local, whole = weights @ x[0], weights @ mean[0]
         if len(self.named) == 1:
-            above = self.options.contrast * (smooth[0, start:end].mean(0) - whole)
+            above = self.options.contrast * (weights @ smooth[0] - whole)
             named = (whole * (self.local_weight + self.video_weight) + above * self.local_weight)[None]
         else:
             named = local * self.category_local_weight.T + whole * self.category_video_weight.T

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.scoring.scores import Scores
-from kgvad.explain.analysis.contributions import cited_contributions
+from kgvad.explain.analysis.contributions import cited_concepts, cited_contributions
 from kgvad.explain.analysis.events import (
     EventRule,
     EventSpan,
@@ -27,7 +27,7 @@ from kgvad.explain.analysis.evidence import (
     item_labels,
 )
 from kgvad.explain.report import CategoryShare, Contrast, Contribution, Evidence, KeyFrame, Similar
-from kgvad.explain.scorers.base import ScoredVideo
+from kgvad.explain.scorers.base import ConceptTerms, ScoredVideo
 from kgvad.explain.text import plain, words
 
 MAX_KEY_FRAMES = 4  # of one event
@@ -47,7 +47,7 @@ class AnalysedEvent:
     evidence
         Concepts cited for the first category.
     contributions
-        Named columns that decided the first category, where its logit is a sum of them.
+        Named columns or concepts that decided the first category, where it is a sum of them.
     contrast
         The concept that distinguishes the first category from the second.
     similar
@@ -156,7 +156,11 @@ def _contributions(
     names = scored.scores.categories
     if scored.terms is None or not categories or names is None or categories[0].name not in names:
         return ()
-    return cited_contributions(scored.terms, span, list(names), categories[0].name, scored.bank)
+    if isinstance(scored.terms, ConceptTerms):
+        if scored.bank is None or categories[0].name not in scored.bank.categories:
+            return ()
+        return cited_concepts(scored.terms, scored.scores, span, categories[0].name, scored.bank)
+    return cited_contributions(scored.terms, scored.scores, span, categories[0].name, scored.bank)
 
 
 def _evidence(

@@ -41,8 +41,8 @@ from kgvad.explain.text import plain
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
 
-# Lower bounds of confidence levels 2 to 4. Probabilities: mean score of a trained detector. Margins: mean score minus
-# the median outside the events. Every report prints its scale.
+# Lower bounds of confidence levels 2 to 4. Probabilities: mean score of a trained detector whose threshold was not
+# measured. Margins: mean score minus the median outside the events. Every report prints its scale.
 PROBABILITY_LEVELS = (0.65, 0.80, 0.95)
 MARGIN_LEVELS = (0.25, 0.45, 0.65)
 SHORT_VIDEO_S = 10.0  # too little footage outside an event to compare with
@@ -141,7 +141,7 @@ def _event(
         peak_score=_share(span.peak),
         mean_score=_share(span.mean),
         outside_score=None if outside is None else _share(outside),
-        confidence=confidence(span, outside, origin.trained),
+        confidence=confidence(span, outside, origin.trained and origin.thresholds is None),
         categories=event.categories[:MAX_CATEGORIES],
         category_clear=clear,
         severity=_severity(event.categories[0].name) if clear and origin.names_categories == "yes" else None,
@@ -155,14 +155,17 @@ def _event(
     )
 
 
-def confidence(span: EventSpan, outside_score: float | None, trained: bool) -> Confidence:
-    """Mean score of a trained detector; for other scores their margin over the snippets outside the events."""
-    if trained:
+def confidence(span: EventSpan, outside_score: float | None, probable: bool) -> Confidence:
+    """Mean score where it is read as a probability; for other scores the margin over the snippets outside the events.
+
+    Where the threshold was measured, 5 % of normal videos reach it, whatever its value: the score is no probability.
+    """
+    if probable:
         value, levels = span.mean, PROBABILITY_LEVELS
     else:
         value, levels = max(0.0, span.mean - (span.mean if outside_score is None else outside_score)), MARGIN_LEVELS
     return Confidence(
-        scale="probability" if trained else "margin",
+        scale="probability" if probable else "margin",
         value=_share(value),
         level=1 + sum(value >= level for level in levels),  # type: ignore[arg-type]
     )

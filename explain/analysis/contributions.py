@@ -1,4 +1,4 @@
-"""Which named feature columns decided the category of an event: terms of the sum that is the category's logit."""
+"""What decided the category of an event: terms of the sum that is its logit, or its similarity to the captions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.anchors.bank import AnchorBank
+from kgvad.detector.scoring.scores import Scores
 from kgvad.explain.analysis.events import EventSpan
+from kgvad.explain.analysis.evidence import event_weights, once_each
 from kgvad.explain.report import Contribution
-from kgvad.explain.scorers.base import ColumnTerms
+from kgvad.explain.scorers.base import ColumnTerms, ConceptTerms
 from kgvad.explain.text import plain
 from kgvad.vectors import unit
 
@@ -17,7 +19,7 @@ MIN_SIMILARITY = 0.5  # cosine from which a concept is named beside a column: "k
 
 
 def cited_contributions(
-    terms: ColumnTerms, span: EventSpan, categories: list[str], category: str, bank: AnchorBank | None
+    terms: ColumnTerms, scores: Scores, span: EventSpan, category: str, bank: AnchorBank | None
 ) -> tuple[Contribution, ...]:
     """The largest contributions for and against ``category`` during an event, by size, those for it first.
 
@@ -27,26 +29,68 @@ def cited_contributions(
 
     Parameters
     ----------
-    categories
-        C names, in the order of the logits.
+    scores
+        Of the run, with its categories.
     bank
         Names the concept that a column's name is closest to; ``None``: no concept is named.
     """
-    lead = lead_of(terms, span, categories, category)
+    lead = lead_of(terms, scores, span, category)
     order = np.argsort(-lead, kind="stable")
     found = [int(i) for i in order[:MAX_FOR] if lead[i] > 0]
     against = [int(i) for i in order[::-1][:MAX_AGAINST] if lead[i] < 0]
     return tuple(_contribution(terms, index, float(lead[index]), category, bank) for index in [*found, *against])
 
 
-def lead_of(terms: ColumnTerms, span: EventSpan, categories: list[str], category: str) -> NDArray[np.floating]:
-    """Contribution of each column to the lead of ``category`` during an event, float [D]."""
-    values = terms.over(*span.snippets)
+def lead_of(terms: ColumnTerms, scores: Scores, span: EventSpan, category: str) -> NDArray[np.floating]:
+    """Contribution of each column to the lead of ``category`` during an event, float [D].
+
+    The snippets weigh what they weigh in the category of the event.
+    """
+    assert scores.categories is not None
+    weights = event_weights(scores, span)
+    values = terms.over(weights / weights.sum())
     abnormal = [index for index, row in enumerate(values) if row.any()]
-    lead: NDArray[np.floating] = values[categories.index(category)]
+    lead: NDArray[np.floating] = values[scores.categories.index(category)]
     if len(abnormal) > 1:
         lead = lead - values[abnormal].mean(0)
     return lead
+
+
+def cited_concepts(
+    terms: ConceptTerms, scores: Scores, span: EventSpan, category: str, bank: AnchorBank
+) -> tuple[Contribution, ...]:
+    """The concepts with the largest terms in the similarity to ``category`` during an event, and their shares of it."""
+    size = sizes_of(terms, scores, span, category, bank)
+    total = float(size[size > 0].sum())
+    found = []
+    for index in cited_indices(terms, scores, span, category, bank):
+        concept = bank.concepts[index]
+        found.append(
+            Contribution(
+                name=plain(concept.text),
+                value=round(float(size[index]), 4),
+                share=round(float(size[index]) / total, 4),
+                relation=plain(concept.relation),
+                qid=concept.qid,
+                path_text=None if concept.path_text is None else plain(concept.path_text),
+            )
+        )
+    return tuple(found)
+
+
+def cited_indices(terms: ConceptTerms, scores: Scores, span: EventSpan, category: str, bank: AnchorBank) -> list[int]:
+    """Indices of the concepts that are cited: the largest terms, every text and every name of an item once."""
+    size = sizes_of(terms, scores, span, category, bank)
+    return once_each(bank, (int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0), MAX_FOR)
+
+
+def sizes_of(
+    terms: ConceptTerms, scores: Scores, span: EventSpan, category: str, bank: AnchorBank
+) -> NDArray[np.float64]:
+    """Term of each concept in the similarity to ``category`` during an event, float64 [P]; 0 for other categories."""
+    own = bank.concept_category == bank.categories.index(category)
+    mean = np.average(terms.values.astype(np.float64), axis=0, weights=event_weights(scores, span))
+    return np.where(own, mean, 0.0)
 
 
 def _contribution(terms: ColumnTerms, index: int, value: float, category: str, bank: AnchorBank | None) -> Contribution:

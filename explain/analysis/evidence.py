@@ -6,7 +6,7 @@ enough to the event and rises enough, and every figure is kept beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,9 +76,7 @@ def category_shares(scores: Scores, event: EventSpan, texts: Mapping[str, str]) 
     """
     if scores.alignment is None or scores.categories is None:
         return []
-    inside = slice(*event.snippets)
-    weights = scores.scores[inside].astype(np.float64) + 1e-6
-    mean = np.average(scores.alignment[inside].astype(np.float64), axis=0, weights=weights)
+    mean = np.average(scores.alignment.astype(np.float64), axis=0, weights=event_weights(scores, event))
     abnormal = [index for index in range(len(mean)) if index != scores.normal]
     if not abnormal:
         return []
@@ -121,7 +119,7 @@ def concept_rises(
     """
     if scores.concept_alignment is None:
         return None
-    return rises(scores.concept_alignment, bank, _weights(scores, event), outside)
+    return rises(scores.concept_alignment, bank, event_weights(scores, event), outside)
 
 
 def rises(
@@ -142,7 +140,8 @@ def rises(
     return ConceptRises(inside, rest, normal, change - max(0.0, normal))
 
 
-def _weights(scores: Scores, event: EventSpan) -> NDArray[np.float64]:
+def event_weights(scores: Scores, event: EventSpan) -> NDArray[np.float64]:
+    """Weight of every snippet in the mean over ``event``, float64 [T]: its score, and 0 outside."""
     weights = np.zeros(len(scores.scores))
     inside = slice(*event.snippets)
     weights[inside] = scores.scores[inside] + 1e-6
@@ -165,9 +164,14 @@ def evidence_for(
 
 def distinct(bank: AnchorBank, change: ConceptRises, category: str, most: int) -> list[int]:
     """The first ``most`` of :func:`ranked`, with each text and each name of an item only once."""
+    return once_each(bank, ranked(bank, change, category), most)
+
+
+def once_each(bank: AnchorBank, order: Iterable[int], most: int) -> list[int]:
+    """The first ``most`` of the concepts in ``order``, with each text and each name of an item only once."""
     chosen: dict[tuple[str, str], int] = {}
     texts: set[str] = set()
-    for index in ranked(bank, change, category):
+    for index in order:
         concept = bank.concepts[index]
         text = concept.text.casefold()
         key = ("item", concept.qid) if concept.qid and concept.relation in ("label", "alias") else ("text", text)

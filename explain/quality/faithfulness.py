@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.run import Run
-from kgvad.detector.scoring.caption_scorer import anchor_coefficients
 from kgvad.detector.scoring.infer import infer, score_features
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import RunError
-from kgvad.explain.analysis.contributions import MAX_FOR, lead_of
+from kgvad.explain.analysis.contributions import MAX_FOR, cited_indices, lead_of
 from kgvad.explain.analysis.events import EventRule, EventSpan, default_rule, find_events, outside_events
 from kgvad.explain.analysis.evidence import (
     MAX_EVIDENCE,
@@ -30,6 +29,7 @@ from kgvad.explain.analysis.evidence import (
     concept_rises,
     distinct,
 )
+from kgvad.explain.scorers.base import ConceptTerms
 from kgvad.explain.scorers.from_video import column_terms
 from kgvad.video.feature_store import VideoEntry
 
@@ -139,53 +139,75 @@ def examine(
     return _stability(base, noisy, events, rule, result)
 
 
-def concept_deletion(
-    scores: Scores, bank: AnchorBank, rule: EventRule, *, most: int = MAX_EVIDENCE, seed: int = 0
-) -> tuple[float, float] | None:
-    """Drop of the category's share without the cited concepts, and without as many random ones of the category.
+@dataclass(frozen=True)
+class ConceptFigures:
+    """What the cited concepts are worth for the share of the category, in one video with captions.
 
-    For scores whose alignment is a sum over concepts (captions): the terms of the concepts in it are set to 0. The
-    largest terms of the sum during the event with the highest score are cited.
+    Attributes
+    ----------
+    drop, drop_random
+        Drop of the share without the cited concepts, or without as many random others of the category.
+    kept, kept_random
+        Share with these concepts alone.
+    """
+
+    drop: float
+    drop_random: float
+    kept: float
+    kept_random: float
+
+
+def concept_figures(
+    scores: Scores, terms: ConceptTerms, bank: AnchorBank, rule: EventRule, *, seed: int = 0
+) -> ConceptFigures | None:
+    """Remove the concepts that a report cites for the strongest event from the sum that decides its category.
 
     Parameters
     ----------
     scores
         Of one video, by :func:`kgvad.detector.scoring.training_free.score_training_free` with captions.
+    terms
+        Of the scores, by :func:`kgvad.explain.scorers.from_video.concept_terms`.
     bank
         The anchor bank that they were computed with.
     rule
         How events are found.
-    most
-        Number of concepts that are cited.
     seed
         Of the random concepts.
 
     Returns
     -------
-    (float, float) or None
+    ConceptFigures or None
         ``None`` without an event or an alignment, or if the category has fewer than twice as many concepts.
     """
-    events = find_events(scores, rule)
-    strongest = max(events, key=lambda event: event.peak, default=None)
-    if strongest is None or scores.alignment is None or scores.concept_alignment is None:
+    strongest = max(find_events(scores, rule), key=lambda event: event.peak, default=None)
+    if strongest is None or scores.alignment is None:
         return None
-    category = bank.categories.index(category_shares(scores, strongest, {})[0].name)
-    terms = scores.concept_alignment * anchor_coefficients(bank)
-    own = np.flatnonzero(bank.concept_category == category)
-    if len(own) < 2 * most:
+    category = category_shares(scores, strongest, {})[0].name
+    column = bank.categories.index(category)
+    own = np.flatnonzero(bank.concept_category == column)
+    cited = np.array(cited_indices(terms, scores, strongest, category, bank), np.int64)
+    rest = np.setdiff1d(own, cited)
+    if not len(cited) or len(rest) < len(cited):
         return None
-    size = terms[slice(*strongest.snippets)][:, own].mean(axis=0)
-    ranked = own[np.argsort(-size, kind="stable")]
-    rng = np.random.default_rng(seed)
-    whole = _share_of(scores, strongest, scores)
-    drops = []
-    for removed in (ranked[:most], *(rng.choice(ranked[most:], most, replace=False) for _ in range(DRAWS))):
+
+    def share(removed: NDArray[np.int64]) -> float:
+        assert scores.alignment is not None
         alignment = scores.alignment.copy()
-        alignment[:, category] -= terms[:, removed].sum(axis=1)
+        alignment[:, column] -= terms.values[:, removed].sum(axis=1)
         left = _share_of(replace(scores, alignment=alignment), strongest, scores)
-        assert whole is not None and left is not None
-        drops.append(whole - left)
-    return drops[0], float(np.mean(drops[1:]))
+        assert left is not None
+        return left
+
+    rng = np.random.default_rng(seed)
+    draws = [rng.choice(rest, len(cited), replace=False) for _ in range(DRAWS)]
+    whole = share(own[:0])
+    return ConceptFigures(
+        drop=whole - share(cited),
+        drop_random=whole - float(np.mean([share(draw) for draw in draws])),
+        kept=share(rest),
+        kept_random=float(np.mean([share(np.setdiff1d(own, draw)) for draw in draws])),
+    )
 
 
 def level(scores: Scores) -> float:
@@ -295,7 +317,7 @@ def _columns(
     named = category_shares(base, strongest, {})
     if terms is None or not named:
         return result
-    lead = lead_of(terms, strongest, list(run.config.categories), named[0].name)
+    lead = lead_of(terms, base, strongest, named[0].name)
     cited = np.argsort(-lead, kind="stable")[:MAX_FOR]
     cited = cited[lead[cited] > 0]
     everything = np.arange(len(lead))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kgvad.explain.report import SHIPPED, Event, LimitationKey, Report
 
 HELD_OUT = "/method/detection/held_out"
-EVIDENCE = ("concept", "category", "relation", "inside", "outside", "rise", "contribution", "path_text")
+EVIDENCE = ("concept", "category", "relation", "inside", "outside", "rise", "path_text")
 
 LIMITATION_FIELDS: dict[LimitationKey, dict[str, str]] = {
     "pixels_only": {"names_categories": "/method/names_categories", "encoder": "/method/encoder"},
@@ -187,14 +187,17 @@ def _label(event: Event, at: str, place: str, kind: str) -> PlannedSentence:
 def _evidence(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
     place = f"event/{event.number}"
     sentences = []
-    if event.evidence and event.category_clear:
-        fields = _first(at) | {"evidence": f"{at}/evidence"}
-        key = "evidence_summary_hint" if is_hint else "evidence_summary"
+    if event.evidence:
+        key, fields = "evidence_summary_hint" if is_hint else "evidence_summary", _first(at)
+        if event.category_clear:
+            fields |= {"evidence": f"{at}/evidence"}
+        else:
+            key = "evidence_summary_unclear"
         sentences.append(PlannedSentence(f"{place}/explanation", key, fields))
     for i in range(len(event.evidence)):
         fields = _pick(f"{at}/evidence/{i}", EVIDENCE)
         sentences.append(PlannedSentence(f"{place}/evidence/{i}", "evidence", fields))
-    if event.contrast is not None:
+    if event.contrast is not None and event.category_clear:
         fields = _pick(f"{at}/contrast", ("category", "rival", "concept", "rise", "rival_concept", "rival_rise"))
         fields |= {"category_text": f"{at}/categories/0/text", "rival_text": f"{at}/categories/1/text"}
         key = "contrast_alone" if event.outside_score is None else "contrast"
@@ -206,10 +209,14 @@ def _contributions(event: Event, at: str) -> list[PlannedSentence]:
     place, sentences = f"event/{event.number}/contributions", []
     if event.contributions:
         key = "contributions_intro" if len(event.categories) > 1 else "contributions_intro_single"
+        if event.contributions[0].share is not None:
+            key = "contributions_intro_concepts"
         sentences.append(PlannedSentence(place, key, _first(at)))
-    for i in range(len(event.contributions)):
-        fields = _pick(f"{at}/contributions/{i}", ("name", "value", "concept", "path_text"))
-        sentences.append(PlannedSentence(f"{place}/{i}", "contribution", fields))
+    for i, one in enumerate(event.contributions):
+        key, names = "contribution", ("name", "value", "concept", "path_text")
+        if one.share is not None:
+            key, names = "contribution_concept", ("name", "relation", "share")
+        sentences.append(PlannedSentence(f"{place}/{i}", key, _pick(f"{at}/contributions/{i}", names)))
     return sentences
 
 

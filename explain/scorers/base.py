@@ -32,12 +32,26 @@ class ColumnTerms:
     vectors
         float32 [D, d]: the names by the text encoder of the anchor bank.
     over
-        Contributions [C, D] over the snippets [first, stop); each row sums to the logit of a category less its bias.
+        Contributions [C, D] for weights [T] of the snippets, sum 1: each row sums to the mean logit of a category less
+        its bias.
     """
 
     columns: tuple[str, ...]
     vectors: NDArray[np.float32]
-    over: Callable[[int, int], NDArray[np.float32]]
+    over: Callable[[NDArray[np.float64]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptTerms:
+    """Terms of the concepts of the bank in the similarity of one video to its categories.
+
+    Attributes
+    ----------
+    values
+        float32 [T, P]; over the concepts of a category they sum to the alignment with it.
+    """
+
+    values: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +74,7 @@ class ScoredVideo:
         Snippets without a scene (black, title card, fade) or, where pixels alone are compared, with a cut or a camera
         move, bool [T]; ``None``: none.
     terms
-        Contributions of named columns, where the detector's logits are sums of them.
+        Contributions of named columns or of concepts, where the categories are decided by sums of them.
     exemplars
         Abnormal segments of the training videos that the run stores.
     scores_file, captions_file
@@ -73,7 +87,7 @@ class ScoredVideo:
     captions: Captions | None = None
     bank: AnchorBank | None = None
     excluded: NDArray[np.bool_] | None = None
-    terms: ColumnTerms | None = None
+    terms: ColumnTerms | ConceptTerms | None = None
     exemplars: Exemplars | None = None
     scores_file: str | None = None
     captions_file: str | None = None

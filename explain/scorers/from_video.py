@@ -16,6 +16,7 @@ from kgvad.explain.scorers.base import (
     NO_CONTINUITY,
     NO_SCENE,
     ColumnTerms,
+    ConceptTerms,
     ScoredVideo,
     exclude_snippets,
     file_state,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
     from kgvad.anchors.text_encoders import TextEncoder
     from kgvad.detector.run import Run
+    from kgvad.detector.scoring.scores import Scores
     from kgvad.detector.training.exemplars import Exemplars
     from kgvad.video.encoders.base import VisualEncoder
     from kgvad.video.extract import ExtractedVideo
@@ -180,6 +182,7 @@ class CaptionScorer:
             captions=captions,
             bank=self.bank,
             excluded=excluded,
+            terms=concept_terms(scores, self.bank),
             captions_file=self.captions.name,
         )
 
@@ -198,15 +201,24 @@ def column_terms(run: Run, features: NDArray[np.floating]) -> ColumnTerms | None
     device = next(detector.parameters()).device
     x = torch.from_numpy(np.asarray(features, np.float32)).to(device)
     vectors = getattr(detector, "column_vectors", None)
-    if vectors is None or detector.contributions(x, 0, len(x)) is None:
+    if vectors is None or detector.contributions(x, torch.full((len(x),), 1 / len(x), device=device)) is None:
         return None
 
-    def over(first: int, stop: int) -> NDArray[np.float32]:
-        found = detector.contributions(x, first, stop)
+    def over(weights: NDArray[np.float64]) -> NDArray[np.float32]:
+        found = detector.contributions(x, torch.from_numpy(weights.astype(np.float32)).to(device))
         assert found is not None
         return np.asarray(found.cpu().numpy(), np.float32)
 
     return ColumnTerms(run.config.columns, np.asarray(vectors.float().cpu().numpy()), over)
+
+
+def concept_terms(scores: Scores, bank: AnchorBank) -> ConceptTerms | None:
+    """Terms of the concepts of ``bank`` in scores by captions; ``None`` without a concept alignment."""
+    from kgvad.detector.scoring.caption_scorer import anchor_coefficients
+
+    if scores.concept_alignment is None:
+        return None
+    return ConceptTerms(scores.concept_alignment * anchor_coefficients(bank))
 
 
 def encode(video: Path, encoder: VisualEncoder) -> ExtractedVideo:

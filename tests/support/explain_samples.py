@@ -84,7 +84,7 @@ def terms():
     values[1:] = 0.01  # Normal's row is 0
     values[-1] = (0, 1, 2, -1)
     vectors = np.eye(len(COLUMNS), 15, 11, dtype=np.float32)  # "extinguishing fire" lies on the last superclass
-    return ColumnTerms(COLUMNS, vectors, lambda first, stop: values)
+    return ColumnTerms(COLUMNS, vectors, lambda weights: values)
 
 
 def report_on(given, *, texts=None, facts=None, **scored):

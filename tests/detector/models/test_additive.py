@@ -48,9 +48,10 @@ def test_contributions_add_up_to_the_alignment():
     found = detector()
     features, lengths = videos((9,))
     output = found(features, lengths)
-    terms = found.contributions(features[0], 2, 6)
+    weights = torch.rand(9).softmax(0)
+    terms = found.contributions(features[0], weights)
     for index, bias in zip((0, 2), found.category_bias, strict=True):
-        mean = output.alignment[0, 2:6, index].mean()
+        mean = weights @ output.alignment[0, :, index]
         assert float((terms[index].sum() + bias).detach()) == pytest.approx(float(mean.detach()), abs=1e-5)
     assert not terms[1].any()
 
@@ -170,5 +171,7 @@ def test_it_learns_which_column_says_what():
     abnormal = targets[:, 1] == 0
     assert (output.video[abnormal][:, [0, 2]].argmax(1) == targets[abnormal][:, [0, 2]].argmax(1)).all()
     assert output.logits[0, 5] > output.logits[0, 0] + 1
-    assert found.contributions(features[0], 4, 7)[0].argmax() == 1
-    assert found.contributions(features[2], 4, 7)[2].argmax() == 2
+    during = torch.zeros(features.shape[1])
+    during[4:7] = 1 / 3
+    assert found.contributions(features[0], during)[0].argmax() == 1
+    assert found.contributions(features[2], during)[2].argmax() == 2

@@ -13,11 +13,15 @@ from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.errors import RunError, UsageError
 
-OWN = ["anchor-aligned", "anchor-text", "anchor-fused", "sultani", "rtfm", "clip_tsa", "vadclip", "dsanet", "semvad"]
+OWN = [
+    *("anchor-aligned", "anchor-text", "anchor-fused", "linear", "mlp"),
+    *("sultani", "rtfm", "clip_tsa", "vadclip", "dsanet", "semvad"),
+]
 SMALL = {
     "vadclip": {"width": 16, "positions": 32, "layers": 1},
     "dsanet": {"width": 16, "positions": 32, "layers": 1, "blocks": 1, "prototypes": 3},
     "semvad": {"width": 16, "positions": 32, "layers": 1},
+    "mlp": {"dropout": 0.0},
     "sultani": {"dropout": 0.0},
     "rtfm": {"dropout": 0.0},
     "clip_tsa": {"samples": 10, "dropout": 0.0},

@@ -10,8 +10,9 @@ from training_samples import config, samples, train
 from kgvad.detector.api import Recipe
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.explain.analysis.events import EventRule
-from kgvad.explain.quality.faithfulness import concept_deletion, examine
+from kgvad.explain.quality.faithfulness import concept_figures, examine
 from kgvad.explain.quality.tables import faithfulness_table
+from kgvad.explain.scorers.from_video import concept_terms
 from kgvad.vectors import unit
 from kgvad.video.feature_store import VideoEntry
 
@@ -27,7 +28,9 @@ def bank():
         anchors=anchors,
         concept_vectors=vectors,
         concept_category=np.repeat(np.arange(3), CONCEPTS),
-        concepts=[None] * 3 * CONCEPTS,
+        concepts=[
+            SimpleNamespace(text=f"text {n}", qid=None, relation="related", path_text=None) for n in range(3 * CONCEPTS)
+        ],
     )
 
 
@@ -52,24 +55,30 @@ def scores(similarity):
     )
 
 
+def figures(similarity):
+    made = scores(similarity)
+    return concept_figures(made, concept_terms(made, bank()), bank(), EventRule())
+
+
 def test_the_cited_concepts_carry_the_category():
     similarity = np.zeros(3 * CONCEPTS, np.float32)
     similarity[[1, 4, 7]] = 1
-    cited, random = concept_deletion(scores(similarity), bank(), EventRule(), most=3)
-    assert cited > 0.3 and abs(random) < 0.1
+    found = figures(similarity)
+    assert found.drop > 0.3 and abs(found.drop_random) < 0.1
+    assert found.kept > found.kept_random + 0.3
 
 
 def test_equal_concepts_are_as_good_as_random_ones():
     similarity = np.zeros(3 * CONCEPTS, np.float32)
     similarity[:CONCEPTS] = 1
-    cited, random = concept_deletion(scores(similarity), bank(), EventRule(), most=3)
-    assert cited == pytest.approx(random, abs=0.1)
+    found = figures(similarity)
+    assert found.drop == pytest.approx(found.drop_random, abs=0.1)
 
 
 def test_without_an_event_nothing_is_deleted():
     quiet = scores(np.eye(3 * CONCEPTS, dtype=np.float32)[0])
     quiet.scores[:] = 0
-    assert concept_deletion(quiet, bank(), EventRule()) is None
+    assert concept_figures(quiet, concept_terms(quiet, bank()), bank(), EventRule()) is None
 
 
 def test_cited_columns_carry_the_category_and_random_ones_do_not(tmp_path):
@@ -90,7 +99,9 @@ def test_a_single_category_is_decided_by_the_anomaly_score_and_its_columns_are_c
     features = np.random.default_rng(3).normal(size=(20, 12)).astype(np.float32)
     features[8:14, 1] += 1.5
     x = torch.from_numpy(features)
-    terms = run.detector.contributions(x, 8, 14)
+    during = torch.zeros(20)
+    during[8:14] = 1 / 6
+    terms = run.detector.contributions(x, during)
     output = run.detector(x[None], torch.tensor([20]))
     assert float((terms[1].sum() + run.detector.bias).detach()) == pytest.approx(
         float(output.logits[0, 8:14].mean().detach()), abs=1e-4

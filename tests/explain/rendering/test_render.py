@@ -26,6 +26,7 @@ from kgvad.explain.rendering.render import FORMATS, Renderer, template_names
 from kgvad.explain.rendering.sentence_plan import LIMITATION_FIELDS, plan_sentences
 from kgvad.explain.rendering.sentences import resolve, with_sentences
 from kgvad.explain.report import Action, LimitationKey, Report, json_schema
+from kgvad.explain.scorers.base import ConceptTerms
 from kgvad.video.decode import VideoInfo
 
 TEXTS = {"RoadAccidents": "road accident", "Robbery": "robbery", "Arson": "arson", "Burglary": "burglary"}
@@ -69,6 +70,12 @@ def everything():
             terms=terms(),
             excluded=np.arange(180) < 9,
         ),
+        "concept terms": report_on(
+            scores(names="hint"),
+            bank=bank(),
+            captions_file="c.json",
+            terms=ConceptTerms(np.ones((180, 15), np.float32)),
+        ),
         "single terms": report_on(two, bank=bank(concept_vectors=np.eye(15, dtype=np.float32)), terms=two_terms()),
         "short": report_on(short(scores(events=((2, 8, 0.9),)))),
     }
@@ -77,7 +84,7 @@ def everything():
 def two_terms():
     """Contributions to Normal and one category."""
     made = terms()
-    return replace(made, over=lambda first, stop: made.over(first, stop)[[0, -1]])
+    return replace(made, over=lambda weights: made.over(weights)[[0, -1]])
 
 
 MEASURED = RunThresholds(
@@ -234,6 +241,13 @@ def test_a_video_without_events_gets_a_report_too():
     assert "three normal videos, accepting 0.50 false alarms per hour" in text
     assert "## Limitations" in text
     assert "## Event" not in text
+
+
+def test_a_run_with_a_measured_threshold_claims_no_probability_of_an_event():
+    """5 % of normal videos reach it, whatever the value of the score."""
+    assert REPORTS["named"].events[0].confidence.scale == "probability"
+    assert {event.confidence.scale for event in REPORTS["measured"].events} == {"margin"}
+    assert "that the event is abnormal" not in render(REPORTS["measured"], "md")
 
 
 def test_pixels_alone_name_nothing_and_the_report_says_how_to_get_categories():
