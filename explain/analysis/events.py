@@ -203,17 +203,35 @@ def find_events(
     """
     rule = rule or EventRule()
     times = snippet_times(scores) if times is None else times
-    runs = [run for run in _runs(scores.scores >= rule.offset) if scores.scores[slice(*run)].max() >= rule.onset]
+    shortest = min(rule.min_duration_s, float(times[-1, 1] - times[0, 0]))
+    return [
+        event_span(scores.scores, times, run, rule)
+        for run in event_runs(scores.scores, times, rule)
+        if times[run[1] - 1, 1] - times[run[0], 0] >= shortest - 1e-9
+    ]
+
+
+def event_runs(scores: NDArray[np.floating], times: NDArray[np.float64], rule: EventRule) -> list[tuple[int, int]]:
+    """Snippets ``[first, last + 1)`` of every event, also of those that are too short.
+
+    Parameters
+    ----------
+    scores
+        Float [T].
+    times
+        Start and end of every snippet in seconds, [T, 2].
+    rule
+        Thresholds and merge gap.
+    """
     merged: list[tuple[int, int]] = []
-    for first, stop in runs:
+    for first, stop in runs_of(scores >= rule.offset):
+        if scores[first:stop].max() < rule.onset:
+            continue
         if merged and times[first, 0] - times[merged[-1][1] - 1, 1] <= rule.merge_gap_s + 1e-9:
             merged[-1] = (merged[-1][0], stop)
         else:
             merged.append((first, stop))
-    shortest = min(rule.min_duration_s, float(times[-1, 1] - times[0, 0]))
-    return [
-        _span(scores, times, run, rule) for run in merged if times[run[1] - 1, 1] - times[run[0], 0] >= shortest - 1e-9
-    ]
+    return merged
 
 
 def outside_events(scores: Scores, events: Iterable[EventSpan]) -> NDArray[np.bool_]:
@@ -224,15 +242,18 @@ def outside_events(scores: Scores, events: Iterable[EventSpan]) -> NDArray[np.bo
     return outside
 
 
-def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def runs_of(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Runs of true values, ``[first, last + 1)``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]
 
 
-def _span(scores: Scores, times: NDArray[np.float64], run: tuple[int, int], rule: EventRule) -> EventSpan:
+def event_span(
+    scores: NDArray[np.floating], times: NDArray[np.float64], run: tuple[int, int], rule: EventRule
+) -> EventSpan:
+    """The event that fills the snippets ``run``; ``scores`` float [T], ``times`` float64 [T, 2]."""
     inside = slice(*run)
-    values, spans = scores.scores[inside], times[inside]
+    values, spans = scores[inside], times[inside]
     peak = int(values.argmax())
     onset = int((values >= rule.onset).argmax())
     return EventSpan(
