@@ -1,0 +1,66 @@
+"""Commands about live cameras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgvad.cli.explain_options import Language, MergeGap, MinDuration, Offset, Onset
+from kgvad.cli.options import INPUTS, MAIN_PATH, OUTPUTS, Device, RunFolder, example
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="RTSP or other URL, camera device (/dev/video0), folder that fills with clips, or a file with --as-live. "
+        "NAME=SOURCE names the camera.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder for a report and a clip of each event. Default: none.", rich_help_panel=OUTPUTS),
+]
+AsLive = Annotated[bool, typer.Option("--as-live", help="Play files in real time.", rich_help_panel=INPUTS)]
+Once = Annotated[
+    bool, typer.Option("--once", help="End when the clips of the folders are done.", rich_help_panel=INPUTS)
+]
+
+
+def watch(
+    sources: Sources,
+    out: Out = None,
+    as_live: AsLive = False,
+    once: Once = False,
+    run: RunFolder = None,
+    onset: Onset = None,
+    offset: Offset = None,
+    merge_gap: MergeGap = None,
+    min_duration: MinDuration = None,
+    language: Language = None,
+    device: Device = None,
+) -> None:
+    """Watch cameras: events as JSON lines while they happen, a report and a clip of each."""
+    from kgvad.explain.analysis.events import Thresholds
+    from kgvad.session import Session
+    from kgvad.video.cameras import parse_cameras
+    from kgvad.watch.messages import to_line
+    from kgvad.watch.watcher import Watcher, stop_on_signals
+    from kgvad.watching import camera_rules, live_archive, live_models
+
+    cameras = parse_cameras(sources, as_live=as_live)
+    thresholds = Thresholds(onset, offset, merge_gap, min_duration)
+    with Session(device=device, run=run, explaining=True) as session:
+        archive = None if out is None else live_archive(session, out, language)
+        models = live_models(session)
+        rules = camera_rules(cameras, models, thresholds)
+        watcher = Watcher(rules, models, lambda message: print(to_line(message), flush=True), archive, once=once)
+        stop_on_signals(watcher)
+        watcher.run()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    text = example("kgvad watch front=rtsp://camera.local/stream --out alarms")
+    app.command(rich_help_panel=MAIN_PATH, epilog=text)(watch)

@@ -1,0 +1,58 @@
+"""Put the watching of cameras together: a run in its causal form, its encoder, the rules of the cameras, sinks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kgvad.errors import RunError
+from kgvad.session import Session
+
+if TYPE_CHECKING:
+    from kgvad.explain.analysis.events import Thresholds
+    from kgvad.video.cameras import Camera
+    from kgvad.watch.archive import Archive
+    from kgvad.watch.watcher import CameraRule, Models
+
+logger = logging.getLogger(__name__)
+
+
+def live_models(session: Session) -> Models:
+    """The named run, else the default one, else the shipped one, in its causal form, with its encoder.
+
+    Raises
+    ------
+    RunError
+        The run has no causal form, or kgvad cannot compute its features.
+    """
+    from kgvad.detector.run import CONFIG, Run
+    from kgvad.detector.shipped import UCF_ACTIONS
+    from kgvad.detector.training.exemplars import Exemplars
+    from kgvad.explainers import ExplainRequest, encoder_of_run
+    from kgvad.watch.watcher import Models
+
+    folder = session.run_folder if session.settings.run or (session.run_folder / CONFIG).is_file() else UCF_ACTIONS
+    run = Run.load(folder, session.device).causal()
+    if run.config.caption_dim is not None:
+        raise RunError(f"the run {folder} reads captions, which a camera has not", "name another run with --run")
+    return Models(run, encoder_of_run(session, ExplainRequest(), folder), Exemplars.load(folder))
+
+
+def live_archive(session: Session, folder: Path, language: str | None) -> Archive:
+    """The folder of reports, in the language of the settings unless another is given."""
+    from kgvad.explain.rendering.render import Renderer
+    from kgvad.explainers import category_texts
+    from kgvad.watch.archive import Archive
+
+    return Archive(folder, Renderer(language or session.settings.language), category_texts(session))
+
+
+def camera_rules(cameras: Sequence[Camera], models: Models, thresholds: Thresholds) -> list[tuple[Camera, CameraRule]]:
+    """Each camera with the rule for its events: what the user gave, else the thresholds of the run's causal form."""
+    from kgvad.detector.scoring.infer import origin_of
+    from kgvad.watch.watcher import CameraRule
+
+    rule = thresholds.rule(origin_of(models.run, names_categories=True))
+    return [(camera, CameraRule(lambda moment: rule)) for camera in cameras]
