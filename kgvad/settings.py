@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     endpoint: str | None = Field(None, description="SPARQL 1.1 service. Default: Wikidata's query service.")
     contact: str | None = Field(None, description="E-mail address or web page sent to the SPARQL service.")
     language: Literal["en", "de"] = Field("en", description="Language of reports.")
+    sinks: tuple[str, ...] = Field(
+        (), description='Where `kgvad watch` sends messages: a list such as `["webhook:https://example.org/alarms"]`.'
+    )
     home: Path = Field(
         default_factory=lambda: user_data_path("kgvad"), description="Folder of anchor banks, features and runs."
     )

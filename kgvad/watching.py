@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.video.cameras import Camera
     from kgvad.watch.archive import Archive
+    from kgvad.watch.messages import CameraMessage, EventMessage
     from kgvad.watch.watcher import CameraRule, Models
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,27 @@ def live_archive(session: Session, folder: Path, language: str | None) -> Archiv
     from kgvad.watch.archive import Archive
 
     return Archive(folder, Renderer(language or session.settings.language), category_texts(session))
+
+
+@contextmanager
+def message_output(
+    session: Session, sinks: Sequence[str] | None, folder: Path | None
+) -> Iterator[Callable[[EventMessage | CameraMessage], None]]:
+    """What sends a message to the sinks, of the settings unless others are given, and prints it on stdout."""
+    from kgvad.watch.messages import to_line
+    from kgvad.watch.sinks.dispatch import Dispatcher
+
+    spool = (folder or session.settings.home / "watch") / "spool.sqlite"
+    dispatcher = Dispatcher(session.settings.sinks if sinks is None else sinks, spool, folder)
+
+    def emit(message: EventMessage | CameraMessage) -> None:
+        dispatcher.send(message)
+        print(to_line(message), flush=True)
+
+    try:
+        yield emit
+    finally:
+        dispatcher.close()
 
 
 def camera_rules(cameras: Sequence[Camera], models: Models, thresholds: Thresholds) -> list[tuple[Camera, CameraRule]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from kgvad.errors import KgvadError, VideoError, unexpected
 from kgvad.explain.analysis.live_events import Reason
@@ -97,7 +97,7 @@ class CameraFeed(Thread):
         """Connect again and again; the wait grows with each attempt that gives no picture."""
         while not self._stop_event.is_set():
             retrying = Retrying(
-                wait=wait_exponential_jitter(initial=1, max=LONGEST_WAIT_S, jitter=1),
+                wait=wait_exponential(1, max=LONGEST_WAIT_S) + wait_random(0, 1),
                 retry=retry_if_exception_type(VideoError),
                 sleep=self._sleep,
                 before_sleep=self._say_lost,

@@ -23,6 +23,16 @@ Out = Annotated[
     typer.Option("--out", help="Folder for a report and a clip of each event. Default: none.", rich_help_panel=OUTPUTS),
 ]
 AsLive = Annotated[bool, typer.Option("--as-live", help="Play files in real time.", rich_help_panel=INPUTS)]
+SinkTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sink",
+        metavar="KIND:TARGET",
+        help="Where messages go beside stdout: jsonl:FILE, webhook:URL, mqtt:mqtt://HOST, email:smtp://HOST/TO; "
+        "repeatable. Default: `sinks` of the settings.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
 Once = Annotated[
     bool, typer.Option("--once", help="End when the clips of the folders are done.", rich_help_panel=INPUTS)
 ]
@@ -31,6 +41,7 @@ Once = Annotated[
 def watch(
     sources: Sources,
     out: Out = None,
+    sink: SinkTexts = None,
     as_live: AsLive = False,
     once: Once = False,
     run: RunFolder = None,
@@ -45,19 +56,18 @@ def watch(
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.session import Session
     from kgvad.video.cameras import parse_cameras
-    from kgvad.watch.messages import to_line
     from kgvad.watch.watcher import Watcher, stop_on_signals
-    from kgvad.watching import camera_rules, live_archive, live_models
+    from kgvad.watching import camera_rules, live_archive, live_models, message_output
 
     cameras = parse_cameras(sources, as_live=as_live)
     thresholds = Thresholds(onset, offset, merge_gap, min_duration)
     with Session(device=device, run=run, explaining=True) as session:
         archive = None if out is None else live_archive(session, out, language)
-        models = live_models(session)
-        rules = camera_rules(cameras, models, thresholds)
-        watcher = Watcher(rules, models, lambda message: print(to_line(message), flush=True), archive, once=once)
-        stop_on_signals(watcher)
-        watcher.run()
+        with message_output(session, sink, out) as emit:
+            models = live_models(session)
+            watcher = Watcher(camera_rules(cameras, models, thresholds), models, emit, archive, once=once)
+            stop_on_signals(watcher)
+            watcher.run()
 
 
 def register(app: typer.Typer) -> None:
