@@ -12,7 +12,7 @@ from kgvad.errors import RunError
 from kgvad.session import Session
 
 if TYPE_CHECKING:
-    from kgvad.explain.analysis.events import Thresholds
+    from kgvad.explain.analysis.events import EventRule, Thresholds
     from kgvad.video.cameras import Camera
     from kgvad.watch.archive import Archive
     from kgvad.watch.messages import CameraMessage, EventMessage
@@ -72,10 +72,41 @@ def message_output(
         dispatcher.close()
 
 
-def camera_rules(cameras: Sequence[Camera], models: Models, thresholds: Thresholds) -> list[tuple[Camera, CameraRule]]:
-    """Each camera with the rule for its events: what the user gave, else the thresholds of the run's causal form."""
+def live_rule(models: Models, thresholds: Thresholds) -> EventRule:
+    """What the user gave, else the thresholds of the run's causal form."""
     from kgvad.detector.scoring.infer import origin_of
+
+    return thresholds.rule(origin_of(models.run, names_categories=True))
+
+
+def camera_rules(
+    session: Session, cameras: Sequence[Camera], models: Models, thresholds: Thresholds
+) -> list[tuple[Camera, CameraRule]]:
+    """Each camera with its rule for events, its zones and times to ignore, and the scene that it was calibrated on.
+
+    An onset threshold that the user gave wins over the camera's calibration, and this over the threshold of the run.
+
+    Raises
+    ------
+    UsageError
+        What is known about a camera cannot be read.
+    """
+    from kgvad.watch.camera_settings import read_settings, read_thresholds
     from kgvad.watch.watcher import CameraRule
 
-    rule = thresholds.rule(origin_of(models.run, names_categories=True))
-    return [(camera, CameraRule(lambda moment: rule)) for camera in cameras]
+    rule, folder = live_rule(models, thresholds), session.settings.cameras_folder()
+    found = []
+    for camera in cameras:
+        settings, calibrated = read_settings(folder, camera.name), read_thresholds(folder, camera.name)
+        if calibrated is not None and calibrated.run_fingerprint != models.run.fingerprint:
+            logger.warning("camera %s was calibrated with another run; calibrate it again", camera.name)
+            calibrated = None
+        if calibrated is None:
+            logger.info(
+                "camera %s is not calibrated: events start at %.3f, as for every camera", camera.name, rule.onset
+            )
+        elif not calibrated.is_proven:
+            logger.info("camera %s: %s is not proven by its calibration", camera.name, calibrated.rate)
+        by_camera = calibrated if thresholds.onset is None else None
+        found.append((camera, CameraRule(rule, settings, by_camera, () if calibrated is None else calibrated.scenes)))
+    return found

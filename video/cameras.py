@@ -52,6 +52,9 @@ class SystemClock:
         return stop.wait(max(0.0, seconds))
 
 
+Kind = Literal["stream", "device", "file", "folder"]
+
+
 @dataclass(frozen=True)
 class Camera:
     """A source of live pictures.
@@ -68,7 +71,7 @@ class Camera:
 
     name: str
     address: str
-    kind: Literal["stream", "device", "file", "folder"]
+    kind: Kind
 
     @property
     def is_live(self) -> bool:
@@ -89,7 +92,7 @@ def without_credentials(address: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def parse_cameras(sources: list[str], *, as_live: bool = False) -> list[Camera]:
+def parse_cameras(sources: list[str], *, as_live: bool = False, as_clips: bool = False) -> list[Camera]:
     """Cameras from what the user wrote: ``SOURCE`` or ``NAME=SOURCE``.
 
     Parameters
@@ -98,6 +101,8 @@ def parse_cameras(sources: list[str], *, as_live: bool = False) -> list[Camera]:
         URLs, devices such as ``/dev/video0``, files (with ``as_live``) and folders.
     as_live
         Play files in real time.
+    as_clips
+        Take a file as a folder with one clip.
 
     Raises
     ------
@@ -108,7 +113,7 @@ def parse_cameras(sources: list[str], *, as_live: bool = False) -> list[Camera]:
     for text in sources:
         named = re.match(r"([\w.-]+)=(.+)", text)
         address = named[2] if named else text
-        kind = _kind(address, as_live)
+        kind = _kind(address, "file" if as_live else "folder" if as_clips else None)
         name = named[1] if named else _default_name(address, kind)
         if any(name == other.name for other in cameras):
             raise UsageError(f"two cameras are called {name}", "name them: kgvad watch front=SOURCE back=SOURCE")
@@ -116,7 +121,7 @@ def parse_cameras(sources: list[str], *, as_live: bool = False) -> list[Camera]:
     return cameras
 
 
-def _kind(address: str, as_live: bool) -> Literal["stream", "device", "file", "folder"]:
+def _kind(address: str, of_files: Kind | None) -> Kind:
     scheme = address.partition("://")[0].lower() if "://" in address else ""
     if scheme in PROTOCOLS:
         return "stream"
@@ -129,11 +134,11 @@ def _kind(address: str, as_live: bool) -> Literal["stream", "device", "file", "f
         return "device"
     if not path.exists():
         raise UsageError(f"{address} does not exist", "give a URL, a camera device, a folder, or a file with --as-live")
-    if not as_live:
+    if of_files is None:
         raise UsageError(
             f"{address} is a file", "explain it with kgvad explain, or play it in real time with --as-live"
         )
-    return "file"
+    return of_files
 
 
 def _default_name(address: str, kind: str) -> str:

@@ -168,7 +168,12 @@ class CameraFeed(Thread):
         self, connection: Connection, recorder: ClipRecorder, start: datetime | None, clip: str | None
     ) -> int:
         meter, pace = SceneMeter(), _Pace(self.camera, self._clock, self._stop_event)
-        reader = LiveReader(connection, self._encoder, lambda frame, time_s: (meter(frame, time_s), pace(time_s))[0])
+
+        def observe(frame: Any, time_s: float) -> None:
+            meter(frame, time_s)
+            pace(time_s)
+
+        reader = LiveReader(connection, self._encoder, observe)
         if reader.is_empty:
             return 0
         segment = Segment(start or self._clock.now(), connection.first_s, recorder, clip)

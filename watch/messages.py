@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter
 
 from kgvad.explain.analysis.live_events import Reason
 
-VERSION = 1
-
 
 def _iso(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -22,7 +20,7 @@ Moment = Annotated[datetime, PlainSerializer(_iso)]
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     camera: str = Field(description="Name of the camera.")
     time: Moment = Field(description="When this was said, UTC.")
 
@@ -37,11 +35,13 @@ class EventMessage(_Message):
     peak: Moment = Field(description="Time of the highest score so far, UTC.")
     score: float = Field(description="Highest anomaly score so far, 0 to 1.")
     threshold: float = Field(description="Score at which events start at this camera now.")
-    reason: Reason | None = Field(None, description="Why it closed: ended, long, lost, stopped or interrupted.")
-    category: str | None = Field(None, description="Category that the event resembles most, where one is named.")
-    text: str | None = Field(None, description="What the report says about the event.")
-    report: str | None = Field(None, description="Report, a page in the folder of --out.")
-    clip: str | None = Field(None, description="Clip, an MP4 in the folder of --out.")
+    reason: Reason | None = Field(default=None, description="Why it closed: ended, long, lost, stopped or interrupted.")
+    category: str | None = Field(
+        default=None, description="Category that the event resembles most, where one is named."
+    )
+    text: str | None = Field(default=None, description="What the report says about the event.")
+    report: str | None = Field(default=None, description="Report, a page in the folder of --out.")
+    clip: str | None = Field(default=None, description="Clip, an MP4 in the folder of --out.")
 
     @property
     def key(self) -> str:
@@ -63,7 +63,7 @@ class CameraMessage(_Message):
     kind: Literal["camera"] = "camera"
     state: CameraState = Field(description="What happened.")
     detail: str = Field(description="The same in words.")
-    seconds: float | None = Field(None, description="Length of the gap or of the drift.")
+    seconds: float | None = Field(default=None, description="Length of the gap or of the drift.")
 
 
 Message = Annotated[EventMessage | CameraMessage, Field(discriminator="kind")]

@@ -20,10 +20,12 @@ from kgvad.explain.analysis.live_events import EventChange
 from kgvad.video.cameras import Camera, Clock, SystemClock
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.watch.archive import Archive
-from kgvad.watch.feed import CameraFeed, Mask
+from kgvad.watch.camera_settings import CameraSettings, CameraThresholds, ScenePicture
+from kgvad.watch.feed import CameraFeed
 from kgvad.watch.inbox import Inbox, Notice, Row, Segment
 from kgvad.watch.messages import CameraMessage, CameraState, EventMessage, event_id
 from kgvad.watch.rows import RowScorer
+from kgvad.watch.scene_drift import SceneWatch
 from kgvad.watch.tracker import CameraTracker
 
 if TYPE_CHECKING:
@@ -44,14 +46,26 @@ class CameraRule:
 
     Attributes
     ----------
-    rule_at
-        The rule at a time; ``None`` while events are ignored.
-    mask
-        Hides the zones to ignore.
+    rule
+        Thresholds and durations.
+    settings
+        Zones and times to ignore.
+    calibrated
+        Thresholds by hour of day, which replace those of ``rule``.
+    scenes
+        What the camera saw when it was calibrated.
     """
 
-    rule_at: Callable[[datetime], EventRule | None]
-    mask: Mask | None = None
+    rule: EventRule
+    settings: CameraSettings = field(default_factory=CameraSettings)
+    calibrated: CameraThresholds | None = None
+    scenes: tuple[ScenePicture, ...] = ()
+
+    def at(self, moment: datetime) -> EventRule | None:
+        """The rule at a time; ``None`` while events are ignored."""
+        if self.settings.ignores(moment):
+            return None
+        return self.rule if self.calibrated is None else self.calibrated.rule_at(moment, self.rule)
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,7 @@ class _Watched:
     camera: Camera
     tracker: CameraTracker
     feed: CameraFeed
+    scene: SceneWatch
     message: EventMessage | None = None  # of the open event
     segment: Segment | None = None
     told_s: float = 0.0  # end of the event in its latest message
@@ -120,15 +135,20 @@ class Watcher:
                 self.inbox,
                 clock=self._clock,
                 stop=self._stop,
-                mask=rule.mask,
+                mask=rule.settings.mask,
                 once=once,
                 seen=frozenset() if archive is None else archive.done_clips(camera.name),
             )
-            self._watched[camera.name] = _Watched(camera, CameraTracker(models.run, rule.rule_at), feed)
+            scene = SceneWatch(rule.scenes)
+            self._watched[camera.name] = _Watched(camera, CameraTracker(models.run, rule.at), feed, scene)
 
     def stop(self) -> None:
         """End watching; open events are closed."""
         self._stop.set()
+
+    def stop_on_signals(self) -> None:
+        """Let Ctrl-C and SIGTERM end the watching."""
+        set_on_signals(self._stop)
 
     def run(self) -> None:
         """Watch until every camera ended or :meth:`stop` was called."""
@@ -169,6 +189,9 @@ class Watcher:
                 watched.segment = row.segment
                 self._change(watched, watched.tracker.push(row, one))
                 self._report_skipping(watched)
+                changed = watched.scene.push(row.segment.moment(row.window.end_s), row.scene.picture)
+                if changed is not None:
+                    self._tell(watched, "scene", changed)
 
     def _notice(self, watched: _Watched, notice: Notice) -> None:
         if notice.ends is not None:
@@ -278,8 +301,8 @@ class Watcher:
             self._emit_to(message)
 
 
-def stop_on_signals(watcher: Watcher) -> None:
-    """Let Ctrl-C and SIGTERM end the watching tidily."""
+def set_on_signals(stop: Event) -> None:
+    """Set ``stop`` on Ctrl-C and SIGTERM, so that work ends tidily."""
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(ValueError):  # not the main thread
-            signal.signal(number, lambda *_: watcher.stop())
+            signal.signal(number, lambda *_: stop.set())

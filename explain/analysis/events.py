@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.detector.thresholds import RunThresholds
-from kgvad.errors import ScoresError, UsageError
+from kgvad.errors import UsageError
 from kgvad.video.decode import VideoInfo
 
 
@@ -266,49 +266,3 @@ def event_span(
         peak=float(values[peak]),
         mean=float(np.average(values, weights=spans[:, 1] - spans[:, 0])),
     )
-
-
-def calibrate(normal: Iterable[Scores], rule: EventRule | None = None, false_alarms_per_hour: float = 1.0) -> EventRule:
-    """The rule with thresholds set on normal footage.
-
-    Candidates for the onset threshold are the scores that occur, tried from the highest down. The search stops before
-    the footage gives more than ``false_alarms_per_hour`` events per hour. The offset keeps its ratio to the onset.
-
-    Parameters
-    ----------
-    normal
-        Scores of normal footage, from the scorer that the rule will be used with.
-    rule
-        Durations and the ratio of the thresholds are taken from here.
-    false_alarms_per_hour
-        Events per hour that are accepted.
-
-    Raises
-    ------
-    ScoresError
-        There is no normal footage.
-    UsageError
-        ``false_alarms_per_hour`` is negative or not a number.
-    """
-    rule = rule or EventRule()
-    videos = list(normal)
-    if not videos:
-        raise ScoresError("there is no normal footage to calibrate on", "give scores of normal videos")
-    if not false_alarms_per_hour >= 0:
-        raise UsageError(f"the rate of false alarms is {false_alarms_per_hour} per hour", "give a number, 0 or more")
-    allowed = false_alarms_per_hour * sum(video.frame_count / video.fps for video in videos) / 3600
-    ratio = rule.offset / rule.onset
-    # A lower threshold may merge two events, so their number is not monotonic: the search goes from the highest
-    # candidate down and ends at the first that gives too many events.
-    candidates = np.unique(np.concatenate([video.scores for video in videos]))
-    candidates = candidates[candidates > 0]
-    if len(candidates) > 512:
-        candidates = np.quantile(candidates, np.linspace(0, 1, 512))
-    best = 1.0
-    for value in candidates[::-1]:
-        onset = min(1.0, float(value) + 1e-4)
-        trial = replace(rule, onset=onset, offset=onset * ratio)
-        if sum(len(find_events(video, trial)) for video in videos) > allowed:
-            break
-        best = onset
-    return replace(rule, onset=best, offset=best * ratio)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from kgvad.cli.explain_options import Language, MergeGap, MinDuration, Offset, Onset
 from kgvad.cli.options import INPUTS, MAIN_PATH, OUTPUTS, Device, RunFolder, example
+
+logger = logging.getLogger(__name__)
 
 Sources = Annotated[
     list[str],
@@ -37,6 +40,18 @@ Once = Annotated[
     bool, typer.Option("--once", help="End when the clips of the folders are done.", rich_help_panel=INPUTS)
 ]
 
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="As for kgvad watch, or a file. NAME=SOURCE names the camera."),
+]
+Hours = Annotated[
+    float,
+    typer.Option("--hours", min=0, help="Footage to collect. Interrupted, it goes on where it stopped."),
+]
+AcceptedRate = Annotated[
+    str, typer.Option("--false-alarms", metavar="RATE", help="Accepted false alarms, such as 1/day or 2/hour.")
+]
+
 
 def watch(
     sources: Sources,
@@ -56,7 +71,7 @@ def watch(
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.session import Session
     from kgvad.video.cameras import parse_cameras
-    from kgvad.watch.watcher import Watcher, stop_on_signals
+    from kgvad.watch.watcher import Watcher
     from kgvad.watching import camera_rules, live_archive, live_models, message_output
 
     cameras = parse_cameras(sources, as_live=as_live)
@@ -65,12 +80,48 @@ def watch(
         archive = None if out is None else live_archive(session, out, language)
         with message_output(session, sink, out) as emit:
             models = live_models(session)
-            watcher = Watcher(camera_rules(cameras, models, thresholds), models, emit, archive, once=once)
-            stop_on_signals(watcher)
+            watcher = Watcher(camera_rules(session, cameras, models, thresholds), models, emit, archive, once=once)
+            watcher.stop_on_signals()
             watcher.run()
+
+
+def calibrate(
+    source: Source,
+    hours: Hours = 72.0,
+    false_alarms: AcceptedRate = "1/day",
+    run: RunFolder = None,
+    device: Device = None,
+) -> None:
+    """Learn the thresholds of a camera from ordinary footage, and say how sure they are."""
+    from threading import Event
+
+    from kgvad.explain.analysis.calibration import parse_rate
+    from kgvad.explain.analysis.events import Thresholds
+    from kgvad.session import Session
+    from kgvad.video.cameras import SystemClock, parse_cameras
+    from kgvad.watch.calibration import Collection, collect, evidence, thresholds_from
+    from kgvad.watch.camera_settings import read_settings, write_thresholds
+    from kgvad.watch.watcher import set_on_signals
+    from kgvad.watching import live_models, live_rule
+
+    (camera,), rate = parse_cameras([source], as_clips=True), parse_rate(false_alarms)
+    stop = Event()
+    with Session(device=device, run=run, explaining=True) as session:
+        folder = session.settings.cameras_folder()
+        settings, models = read_settings(folder, camera.name), live_models(session)
+        collection = Collection(folder, camera.name, models.run, is_continued=camera.is_live)
+        set_on_signals(stop)
+        pictures = collect(camera, models, settings, collection, hours, clock=SystemClock(), stop=stop)
+        rule = live_rule(models, Thresholds())
+        found = thresholds_from(camera.name, models.run, collection.rows, rate, rule, pictures)
+        path = write_thresholds(folder, found)
+    logger.info("\n".join(evidence(found, rate)))
+    print(path)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     text = example("kgvad watch front=rtsp://camera.local/stream --out alarms")
     app.command(rich_help_panel=MAIN_PATH, epilog=text)(watch)
+    text = example("kgvad calibrate front=rtsp://camera.local/stream --hours 72 --false-alarms 1/day")
+    app.command(rich_help_panel=MAIN_PATH, epilog=text)(calibrate)

@@ -14,6 +14,7 @@ from kgvad.detector.shipped import UCF_ACTIONS
 from kgvad.explain.analysis.events import Thresholds
 from kgvad.video.windows import WindowSampling
 from kgvad.video.write import write_video
+from kgvad.watch.camera_settings import CameraSettings
 from kgvad.watch.watcher import CameraRule, Models, Watcher
 
 FPS = 10
@@ -76,17 +77,16 @@ def footage(path, seconds=32, bright=((12.8, 24),), **options):
     return write_video(path, pictures(seconds, bright), FPS, **options)
 
 
-def rules(cameras, shared):
-    from kgvad.watching import camera_rules
+def rules(cameras, shared, **more):
+    from kgvad.watching import live_rule
 
-    return camera_rules(cameras, shared, Thresholds())
+    return [(camera, CameraRule(live_rule(shared, Thresholds()), **more)) for camera in cameras]
 
 
-def watch(cameras, archive=None, *, rule=None, shared=None, **options):
+def watch(cameras, archive=None, *, settings=None, calibrated=None, scenes=(), **options):
     """Watch until the cameras end; the messages."""
-    shared = shared or models()
-    messages = []
-    found = rules(cameras, shared) if rule is None else [(camera, CameraRule(rule)) for camera in cameras]
+    shared, messages = models(), []
+    found = rules(cameras, shared, settings=settings or CameraSettings(), calibrated=calibrated, scenes=scenes)
     Watcher(found, shared, messages.append, archive, **options).run()
     return messages
 
@@ -102,13 +102,12 @@ def main():
     """Watch SOURCE into FOLDER, as the command does: for tests that end the process."""
     from kgvad.video.cameras import parse_cameras
     from kgvad.watch.messages import to_line
-    from kgvad.watch.watcher import stop_on_signals
 
     cameras, shared = parse_cameras([sys.argv[1]], as_live=True), models()
     watcher = Watcher(
         rules(cameras, shared), shared, lambda message: print(to_line(message), flush=True), archive(sys.argv[2])
     )
-    stop_on_signals(watcher)
+    watcher.stop_on_signals()
     watcher.run()
 
 

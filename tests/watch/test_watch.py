@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from datetime import time
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,11 @@ from kgvad.video.cameras import parse_cameras
 from kgvad.video.decode import probe
 from kgvad.video.extract import extract_video
 from kgvad.video.write import write_video
+from kgvad.watch.camera_settings import CameraSettings, Ignored
 from kgvad.watch.feed import _Pace
 from kgvad.watch.messages import from_line, to_line
+
+NOTHING = CameraSettings(ignore=(Ignored(start=time(0), end=time(12)), Ignored(start=time(12), end=time(0))))
 
 
 def events(messages):
@@ -71,7 +75,7 @@ def test_live_scores_are_the_causal_scores_of_the_video(clips, tmp_path):
     shared = models()
     made = extract_video(clips / "one.mp4", shared.encoder)
     whole = infer(shared.run.detector, made.features)["scores"]
-    messages = events(watch(parse_cameras([f"yard={clips}"]), archive(tmp_path / "out"), once=True, shared=shared))
+    messages = events(watch(parse_cameras([f"yard={clips}"]), archive(tmp_path / "out"), once=True))
     assert messages[-1].score == pytest.approx(float(whole.max()), abs=1e-3)
     rows = np.flatnonzero(whole >= shared.run.thresholds.onset)
     assert len(rows) and len(messages) >= 2
@@ -187,7 +191,7 @@ def test_kill_9_loses_the_open_event_at_most(long_event, tmp_path):
         opened = until_open(process)
         process.send_signal(signal.SIGKILL)
     messages = events(
-        watch(parse_cameras([f"yard={tmp_path}"]), archive(tmp_path / "out"), once=True, rule=lambda _: None)
+        watch(parse_cameras([f"yard={tmp_path}"]), archive(tmp_path / "out"), once=True, settings=NOTHING)
     )
     assert [(message.id, message.kind, message.reason) for message in messages] == [(opened.id, "close", "interrupted")]
     assert probe(tmp_path / "out" / messages[0].clip).duration_s > 1
