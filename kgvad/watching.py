@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kgvad.explain.analysis.events import EventRule, Thresholds
     from kgvad.video.cameras import Camera
     from kgvad.watch.archive import Archive
+    from kgvad.watch.companion import ClipExplainer
     from kgvad.watch.messages import CameraMessage, EventMessage
     from kgvad.watch.watcher import CameraRule, Models
 
@@ -49,6 +50,16 @@ def live_archive(session: Session, folder: Path, language: str | None) -> Archiv
     from kgvad.watch.archive import Archive
 
     return Archive(folder, Renderer(language or session.settings.language), category_texts(session))
+
+
+def clip_explainer(session: Session, folder: Path, language: str | None) -> ClipExplainer:
+    """What explains whole clips, as ``kgvad explain`` does, into a folder."""
+    from kgvad.explain.rendering.render import Renderer
+    from kgvad.explainers import ExplainRequest, build_explainer
+    from kgvad.watch.companion import ClipExplainer
+
+    said = language or session.settings.language
+    return ClipExplainer(build_explainer(session, ExplainRequest(language=said)), Renderer(said), folder)
 
 
 @contextmanager

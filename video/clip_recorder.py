@@ -23,6 +23,7 @@ from kgvad.video.write import H264Stream, even_size
 
 BEFORE_S = 30.0  # kept: what led to an event, and the time that its detection takes
 MOST_BYTES = 64 << 20  # kept, whatever the bit rate is
+JUMP_S = 10.0  # by which the timestamps of packets jump where the camera's clock was set; what came before is no use
 COPIED = ("h264", "hevc", "av1", "vp9")  # an MP4 holds these, and browsers play them; other codecs are encoded anew
 KILL_SAFE = {"flush_packets": "1", "cluster_time_limit": "1000"}  # a second of a growing clip is lost at most
 QUALITY = 23  # constant rate factor of these
@@ -88,6 +89,10 @@ class ClipRecorder:
         dts = pts if packet.dts is None else packet.dts
         kept = _Packet(bytes(packet), pts, dts, packet.time_base, packet.is_keyframe)
         with self._lock:
+            if self._kept and not -JUMP_S < kept.time_s - self._kept[-1].time_s < JUMP_S:
+                self._finish()
+                self._kept.clear()
+                self._bytes = 0
             self._kept.append(kept)
             self._bytes += len(kept.data)
             while len(self._kept) > 1 and self._is_too_much():

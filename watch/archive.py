@@ -31,6 +31,16 @@ FORMS = ("html", "json")  # of a report
 SAID = ("event_category", "evidence_summary")  # sentences of the report that a message quotes, by their beginnings
 
 
+def said(report: Report) -> tuple[str | None, str | None]:
+    """What a report says about its strongest event, and the category where one is named."""
+    if report.summary.top_event is None:
+        return None, None
+    event = report.events[report.summary.top_event - 1]
+    about = [s for s in report.sentences if s.place.split("/")[:2] == ["event", str(event.number)]]
+    text = " ".join(sentence.text for sentence in about if sentence.key.startswith(SAID))
+    return text or None, event.categories[0].name if event.category_clear and event.categories else None
+
+
 @dataclass(frozen=True)
 class Archive:
     """Files about events.
@@ -100,7 +110,8 @@ class Archive:
         report = None if scorer is None or not scorer.rows else self._report(message, scorer, rule, clip)
         update: dict[str, object] = {"clip": self._relative(clip)}
         if report is not None:
-            update |= {"report": self._relative(self._target(message, "html")), **self._said(report)}
+            text, category = said(report)
+            update |= {"report": self._relative(self._target(message, "html")), "text": text, "category": category}
         return message.model_copy(update=update)
 
     def done_clips(self, camera: str) -> frozenset[str]:
@@ -127,18 +138,6 @@ class Archive:
         except KgvadError as error:
             logger.warning("no report of event %s: %s", message.id, error)
             return None
-
-    def _said(self, report: Report) -> dict[str, object]:
-        """Category and sentences of the strongest event of the report, which is about one event."""
-        if report.summary.top_event is None:
-            return {}
-        event = report.events[report.summary.top_event - 1]
-        about = [s for s in report.sentences if s.place.split("/")[:2] == ["event", str(event.number)]]
-        said = [sentence.text for sentence in about if sentence.key.startswith(SAID)]
-        return {
-            "text": " ".join(said) or None,
-            "category": event.categories[0].name if event.category_clear and event.categories else None,
-        }
 
     def _finish_clip(self, message: EventMessage) -> Path | None:
         recorded, target = self.recording(message), self._target(message, "mp4")

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_S = 60.0  # between two attempts to connect
 FOLDER_POLL_S = 2.0
+CLOCK_SET_S = 3600.0  # a longer jump of the timestamps is no gap
 DRIFT_S = 2.0  # by which a camera's clock may differ before it is said and corrected
 DRIFT_WINDOW_S = 60.0
 
@@ -156,7 +157,7 @@ class CameraFeed(Thread):
                     rows += self._play_segment(connection, recorder, start, clip)
                     if connection.gap_s is None:
                         break
-                    self._tell("gap", f"the timestamps jump by {connection.gap_s:.1f} s", connection.gap_s)
+                    self._tell("gap", _jump(connection.gap_s), connection.gap_s)
                     start = None
             finally:
                 self._put(Notice("ended", "", closes=recorder))
@@ -198,7 +199,7 @@ class CameraFeed(Thread):
         return replace(segment, start=segment.start + timedelta(seconds=drift_s))
 
     def _tell(self, state: Any, detail: str, seconds: float | None = None) -> None:
-        self._put(Notice(state, detail, seconds))
+        self._put(Notice(state, detail, self._clock.now(), seconds))
 
     def _put(self, item: Row | Notice) -> None:
         self._inbox.put(self.camera.name, item, self._stop_event.is_set)
@@ -208,6 +209,12 @@ class CameraFeed(Thread):
     def _sleep(self, seconds: float) -> None:
         if self._clock.wait(seconds, self._stop_event):
             raise _Stopped
+
+
+def _jump(seconds: float) -> str:
+    if 0 < seconds < CLOCK_SET_S:
+        return f"{seconds:.1f} s of pictures are missing"
+    return f"the camera set its clock by {seconds:+.1f} s"
 
 
 class _Pace:

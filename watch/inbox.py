@@ -71,6 +71,8 @@ class Notice:
 
     Attributes
     ----------
+    at
+        When it happened, UTC.
     ends
         The segment that is over; its open event closes for this reason.
     closes
@@ -79,6 +81,7 @@ class Notice:
 
     state: CameraState
     detail: str
+    at: datetime | None = None
     seconds: float | None = None
     ends: tuple[Segment, Reason] | None = None
     closes: ClipRecorder | None = None

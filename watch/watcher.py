@@ -167,8 +167,10 @@ class Watcher:
             for watched in self._watched.values():
                 self._change(watched, watched.tracker.finish("stopped"))
             self._reports.shutdown(wait=True)
-            for watched in self._watched.values():
+            for name, watched in self._watched.items():
                 watched.feed.join(timeout=2.0)
+                taken, skipped = self.inbox.taken[name], self.inbox.skipped[name]
+                logger.info("camera %s: %d windows scored, %d skipped", name, taken, skipped)
             if lock is not None:
                 lock.release()
 
@@ -202,7 +204,7 @@ class Watcher:
         elif notice.closes is not None:
             notice.closes.clear()
         else:
-            self._tell(watched, notice.state, notice.detail, notice.seconds)
+            self._tell(watched, notice.state, notice.detail, notice.seconds, notice.at)
 
     def _change(self, watched: _Watched, changes: list[EventChange]) -> None:
         for change in changes:
@@ -289,12 +291,16 @@ class Watcher:
             detail = f"this machine cannot keep up: {skipped} of {skipped + taken} windows were skipped, evenly"
             self._tell(watched, "skipping", detail)
 
-    def _tell(self, watched: _Watched, state: CameraState, detail: str, seconds: float | None = None) -> None:
-        self._emit(
-            CameraMessage(
-                camera=watched.camera.name, time=self._clock.now(), state=state, detail=detail, seconds=seconds
-            )
-        )
+    def _tell(
+        self,
+        watched: _Watched,
+        state: CameraState,
+        detail: str,
+        seconds: float | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        name, time = watched.camera.name, at or self._clock.now()
+        self._emit(CameraMessage(camera=name, time=time, state=state, detail=detail, seconds=seconds))
 
     def _emit(self, message: EventMessage | CameraMessage) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 
 from kgvad.cli.explain_options import Language, MergeGap, MinDuration, Offset, Onset
 from kgvad.cli.options import INPUTS, MAIN_PATH, OUTPUTS, Device, RunFolder, example
@@ -51,6 +52,16 @@ Hours = Annotated[
 AcceptedRate = Annotated[
     str, typer.Option("--false-alarms", metavar="RATE", help="Accepted false alarms, such as 1/day or 2/hour.")
 ]
+
+Watched = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="URL of Frigate, or a folder into which another program puts clips.")
+]
+CompanionOut = Annotated[Path, typer.Option("--out", help="Folder for the reports.", rich_help_panel=OUTPUTS)]
+Broker = Annotated[
+    str | None,
+    typer.Option("--broker", help="Broker of Frigate, mqtt://HOST[:PORT].", rich_help_panel=INPUTS),
+]
+Topic = Annotated[str, typer.Option("--topic", help="Topic of Frigate's reviews.", rich_help_panel=INPUTS)]
 
 
 def watch(
@@ -119,9 +130,54 @@ def calibrate(
     print(path)
 
 
+def companion(
+    source: Watched,
+    out: CompanionOut,
+    broker: Broker = None,
+    topic: Topic = "frigate/reviews",
+    once: Once = False,
+    run: RunFolder = None,
+    language: Language = None,
+    device: Device = None,
+) -> None:
+    """Explain what another system detected: the reviews of Frigate, or the clips of a folder."""
+    from threading import Event
+
+    from kgvad.errors import UsageError
+    from kgvad.session import Session
+    from kgvad.watch.companion import Done, explain_clips, explain_reviews, reviews
+    from kgvad.watch.frigate import Frigate
+    from kgvad.watch.watcher import set_on_signals
+    from kgvad.watching import clip_explainer
+
+    is_frigate = source.startswith(("http://", "https://"))
+    if is_frigate != (broker is not None):
+        raise UsageError("--broker goes with the URL of Frigate", "give both, or a folder of clips alone")
+    if not is_frigate and not Path(source).is_dir():
+        raise UsageError(f"{source} is not a folder", "give the URL of Frigate, or a folder of clips")
+    stop, done = Event(), Done(out / "done" / "companion")
+    set_on_signals(stop)
+    with Session(device=device, run=run, explaining=True) as session:
+        explainer = clip_explainer(session, out, language)
+
+        def emit(result: BaseModel) -> None:
+            print(result.model_dump_json(exclude_none=True), flush=True)
+
+        if broker is None:
+            explain_clips(Path(source), explainer, done, emit, stop=stop, once=once)
+            return
+        from kgvad.watch.sinks.mqtt import subscribe
+
+        frigate = Frigate(source)
+        found = reviews(frigate, lambda take: subscribe(broker, topic, take), done, stop)
+        explain_reviews(frigate, found, explainer, done, emit)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     text = example("kgvad watch front=rtsp://camera.local/stream --out alarms")
     app.command(rich_help_panel=MAIN_PATH, epilog=text)(watch)
     text = example("kgvad calibrate front=rtsp://camera.local/stream --hours 72 --false-alarms 1/day")
     app.command(rich_help_panel=MAIN_PATH, epilog=text)(calibrate)
+    text = example("kgvad companion http://frigate.local:5000 --broker mqtt://broker.local --out explained")
+    app.command(rich_help_panel=MAIN_PATH, epilog=text)(companion)

@@ -4,15 +4,13 @@ import hashlib
 import hmac
 import http.server
 import json
-import shutil
-import socket
-import subprocess
 import threading
 import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from brokers import mosquitto, until
 from kg_servers import free_port
 
 from kgvad.errors import KgvadError, UsageError
@@ -39,13 +37,6 @@ def event(kind="open", minute=0, **more):
         threshold=0.9,
         **more,
     )
-
-
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing came in time"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -153,26 +144,6 @@ def test_a_refused_message_does_not_block_the_others(tmp_path, caplog):
         until(lambda: receiver.taken)
     assert [message.start.minute for message in receiver.messages()] == [1]
     assert "was refused (status 400)" in caplog.text
-
-
-@contextmanager
-def mosquitto(folder, port, *, keep=False):
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if program is None:
-        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
-    config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    with subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: _listens(port))
-            yield process
-        finally:
-            process.terminate()
-
-
-def _listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager

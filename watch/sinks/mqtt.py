@@ -20,6 +20,7 @@ import json
 import os
 import re
 import threading
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,22 @@ def connect(target: str) -> tuple[str, Any]:
     client.connect_timeout = TIMEOUT_S
     client.reconnect_delay_set(1, 30)
     return parts.path.strip("/") or "kgvad", client
+
+
+def subscribe(target: str, topic: str, take: Callable[[bytes], None]) -> Callable[[], None]:
+    """Call ``take`` with the payload of every message of a topic, across losses of the broker; returns what ends it."""
+    _, client = connect(target)
+    client.on_connect = lambda one, *_: one.subscribe(topic, qos=1)
+    client.on_message = lambda *given: take(given[2].payload)
+    client.reconnect_delay_set(1, 30)
+    client.connect_async(client.host, client.port)
+    client.loop_start()
+
+    def end() -> None:
+        client.disconnect()
+        client.loop_stop()
+
+    return end
 
 
 def topic_part(name: str) -> str:
