@@ -56,6 +56,15 @@ LAYERS = {
         {"explainer"},
         {"quality", "batch"},
     ],
+    "watch": [
+        {"messages", "scene"},
+        {"inbox"},
+        {"feed", "rows"},
+        {"tracker", "archive", "camera_settings"},
+        {"scene_drift", "frigate", "sinks"},
+        {"watcher", "companion"},
+        {"calibration"},
+    ],
 }
 ROOTS = {name: Path(importlib.import_module(f"kgvad.{name}").__file__).parent for name in PACKAGES}
 
