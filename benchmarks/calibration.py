@@ -1,4 +1,4 @@
-"""What the alarm contract of `kgvad calibrate` is worth: calibrated on half of the ordinary footage, counted on the other.
+"""What `kgvad calibrate` is worth: calibrated on half of the ordinary footage, alarms counted on the other half.
 
     python benchmarks/calibration.py STORE [STORE...] [--rates 60/hour 30/hour 12/hour] [--resamples 200]
 
@@ -68,7 +68,7 @@ def main() -> None:
         f"threshold of the run ({rule.onset:.3f}): {alarms} alarms, {alarms / total:.1f} an hour, "
         f"upper 95 % limit {upper_limit(alarms, total):.1f}"
     )
-    print("| rate | proven on half | onset, median | alarms an hour in the other half | within the rate | within the limit |")
+    print("| rate | proven on half | onset, median | alarms an hour, other half | within the rate | within the limit |")
     print("|---|---|---|---|---|---|")
     for text in arguments.rates:
         rate, random = parse_rate(text), np.random.default_rng(0)
