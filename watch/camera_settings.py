@@ -24,8 +24,8 @@ else:
     import tomli as tomllib
 
 VERSION = 1  # of a file of thresholds
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Ignored(BaseModel):

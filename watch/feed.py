@@ -154,10 +154,12 @@ class CameraFeed(Thread):
             self._tell("connected", self.camera.shown if path is None else path.name)
             try:
                 while True:
-                    rows += self._play_segment(connection, recorder, start, clip)
+                    played = self._play_segment(connection, recorder, start, clip)
+                    rows += played
                     if connection.gap_s is None:
                         break
-                    self._tell("gap", _jump(connection.gap_s), connection.gap_s)
+                    if played:  # without a row it is the first report of an RTSP server's clock
+                        self._tell("gap", _jump(connection.gap_s), connection.gap_s)
                     start = None
             finally:
                 self._put(Notice("ended", "", closes=recorder))

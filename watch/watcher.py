@@ -91,7 +91,7 @@ class _Watched:
     rule: EventRule = field(default_factory=EventRule)  # of the open event
     skipped: int = 0  # windows, when skipping was last reported
     taken: int = 0
-    reported_s: float = 0.0
+    reported_s: float = field(kw_only=True)  # when skipping was last reported
 
 
 class Watcher:
@@ -127,7 +127,7 @@ class Watcher:
         self._emit_to, self._lock, self._stop = emit, Lock(), Event()
         self.inbox = Inbox({camera.name: camera.is_live for camera, _ in cameras})
         self._reports = ThreadPoolExecutor(1, "reports")
-        self._watched = {}
+        self._watched, began_s = {}, self._clock.monotonic()
         for camera, rule in cameras:
             feed = CameraFeed(
                 camera,
@@ -140,7 +140,9 @@ class Watcher:
                 seen=frozenset() if archive is None else archive.done_clips(camera.name),
             )
             scene = SceneWatch(rule.scenes)
-            self._watched[camera.name] = _Watched(camera, CameraTracker(models.run, rule.at), feed, scene)
+            self._watched[camera.name] = _Watched(
+                camera, CameraTracker(models.run, rule.at), feed, scene, reported_s=began_s
+            )
 
     def stop(self) -> None:
         """End watching; open events are closed."""
@@ -281,7 +283,7 @@ class Watcher:
     def _report_skipping(self, watched: _Watched) -> None:
         """Say once a minute how many windows were skipped, and when none are skipped any more."""
         now_s = self._clock.monotonic()
-        if now_s - watched.reported_s < SKIP_REPORT_S and watched.reported_s:
+        if now_s - watched.reported_s < SKIP_REPORT_S:
             return
         name = watched.camera.name
         skipped = self.inbox.skipped[name] - watched.skipped

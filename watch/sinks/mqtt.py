@@ -27,6 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from kgvad.errors import UsageError
 from kgvad.watch.messages import CameraMessage, EventMessage, to_line
@@ -111,7 +112,7 @@ def connect(target: str) -> tuple[str, Any]:
     parts = urlsplit(target)
     if parts.scheme not in PORTS or not parts.hostname:
         raise UsageError(f"{target[:60]} is no address of a broker", "give mqtt://HOST[:PORT][/PREFIX]")
-    client: Any = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client: Any = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.host, client.port = parts.hostname, parts.port or PORTS[parts.scheme]
     if parts.scheme == "mqtts":
         client.tls_set()
