@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from kgvad.errors import KgvadError, UsageError
-from kgvad.explain.analysis.events import EventRule, Thresholds
+from kgvad.explain.analysis.events import Calibration, EventRule, Thresholds
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.media.clips import safe_name
 from kgvad.explain.rendering.render import Renderer
@@ -104,10 +104,12 @@ class Archive:
             left.unlink()
         return found
 
-    def close(self, message: EventMessage, scorer: RowScorer | None, rule: EventRule) -> EventMessage:
+    def close(
+        self, message: EventMessage, scorer: RowScorer | None, rule: EventRule, calibration: Calibration | None = None
+    ) -> EventMessage:
         """Write clip and report of an event that is over; the message with their places and what the report says."""
         clip = self._finish_clip(message)
-        report = None if scorer is None or not scorer.rows else self._report(message, scorer, rule, clip)
+        report = None if scorer is None or not scorer.rows else self._report(message, scorer, rule, clip, calibration)
         update: dict[str, object] = {"clip": self._relative(clip)}
         if report is not None:
             text, category = said(report)
@@ -128,8 +130,15 @@ class Archive:
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{clip}\n")
 
-    def _report(self, message: EventMessage, scorer: RowScorer, rule: EventRule, clip: Path | None) -> Report | None:
-        thresholds = Thresholds(rule.onset, rule.offset, rule.merge_gap_s, rule.min_duration_s)
+    def _report(
+        self,
+        message: EventMessage,
+        scorer: RowScorer,
+        rule: EventRule,
+        clip: Path | None,
+        calibration: Calibration | None,
+    ) -> Report | None:
+        thresholds = Thresholds(rule.onset, rule.offset, rule.merge_gap_s, rule.min_duration_s, calibration)
         explainer = Explainer(scorer, thresholds, self.category_texts)
         try:
             explanation = explainer.explain(clip)

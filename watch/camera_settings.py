@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kgvad.errors import SettingsError, UsageError
-from kgvad.explain.analysis.events import EventRule
+from kgvad.explain.analysis.calibration import parse_rate
+from kgvad.explain.analysis.events import Calibration, EventRule
 from kgvad.explain.media.clips import safe_name
 from kgvad.files import check_version, read_json, write_text
 
@@ -136,6 +137,11 @@ class CameraThresholds(BaseModel):
         """The thresholds of a moment (with time zone)."""
         hour = moment.astimezone().hour
         return next((one for one in self.blocks if one.first_hour <= hour <= one.last_hour), self.blocks[0])
+
+    @property
+    def calibration(self) -> Calibration:
+        """What reports say about it."""
+        return Calibration(0, parse_rate(self.rate).per_hour, self.footage_h)
 
     def rule_at(self, moment: datetime, rule: EventRule) -> EventRule:
         """``rule`` with the thresholds of a moment; the ratio of onset and offset stays."""

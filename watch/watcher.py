@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kgvad.detector.run import Run
-from kgvad.explain.analysis.events import EventRule
+from kgvad.explain.analysis.events import Calibration, EventRule
 from kgvad.explain.analysis.live_events import EventChange
 from kgvad.video.cameras import Camera, Clock, SystemClock
 from kgvad.video.encoders.base import VisualEncoder
@@ -85,6 +85,7 @@ class _Watched:
     tracker: CameraTracker
     feed: CameraFeed
     scene: SceneWatch
+    calibration: Calibration | None
     message: EventMessage | None = None  # of the open event
     segment: Segment | None = None
     told_s: float = 0.0  # end of the event in its latest message
@@ -140,8 +141,9 @@ class Watcher:
                 seen=frozenset() if archive is None else archive.done_clips(camera.name),
             )
             scene = SceneWatch(rule.scenes)
+            calibration = None if rule.calibrated is None else rule.calibrated.calibration
             self._watched[camera.name] = _Watched(
-                camera, CameraTracker(models.run, rule.at), feed, scene, reported_s=began_s
+                camera, CameraTracker(models.run, rule.at), feed, scene, calibration, reported_s=began_s
             )
 
     def stop(self) -> None:
@@ -251,12 +253,14 @@ class Watcher:
             history=history,
             exemplars=self._models.exemplars,
         )
-        self._reports.submit(self._finish, self._archive, message, scorer, watched.rule)
+        self._reports.submit(self._finish, self._archive, watched, message, scorer, watched.rule)
 
-    def _finish(self, archive: Archive, message: EventMessage, scorer: RowScorer, rule: EventRule) -> None:
+    def _finish(
+        self, archive: Archive, watched: _Watched, message: EventMessage, scorer: RowScorer, rule: EventRule
+    ) -> None:
         """Write the report and tell that the event is over; runs beside the watching."""
         try:
-            message = archive.close(message, scorer, rule)
+            message = archive.close(message, scorer, rule, watched.calibration)
         except Exception as error:  # the alarm is told whatever happens to its report
             logger.warning("event %s has no report (%s: %s)", message.id, type(error).__name__, error)
         self._emit(message.model_copy(update={"time": self._clock.now()}))

@@ -101,13 +101,16 @@ class Calibration:
     Attributes
     ----------
     videos
-        Number of normal videos.
+        Number of normal videos; 0 for footage of a live camera.
     false_alarms_per_hour
         Events per hour of normal footage that were accepted.
+    hours
+        Hours of footage of a live camera.
     """
 
     videos: int
     false_alarms_per_hour: float
+    hours: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Event, Thread
 
+from sqlalchemy.exc import DatabaseError
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -57,7 +58,10 @@ class Dispatcher:
     def send(self, message: EventMessage | CameraMessage) -> None:
         """Keep a message for every sink; it is on disk when this returns."""
         for line in self._lines:
-            line.add(message)
+            try:
+                line.add(message)
+            except DatabaseError as error:  # a full disk; watching goes on, and stdout has the message
+                logger.error("the %s misses a message: %s", line.name, error.orig)
 
     def close(self) -> None:
         """Give what waits a last chance, and end."""
@@ -74,14 +78,14 @@ class _Line(Thread):
     def __init__(self, text: str, sink: Sink, spool: Spool) -> None:
         super().__init__(name=f"sink {text.partition(':')[0]}", daemon=True)
         self._kind, self._sink, self._spool = text.partition(":")[0], sink, spool
-        self._name = f"{self._kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"  # the target may hold a token
+        self._key = f"{self._kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"  # the target may hold a token
         self._wake, self._ending = Event(), Event()
 
     def add(self, message: EventMessage | CameraMessage) -> None:
         """Keep a message; one that is known is not sent again."""
         line = to_line(message)
         key = message.key if isinstance(message, EventMessage) else hashlib.sha256(line.encode()).hexdigest()[:32]
-        if self._spool.add(self._name, key, line):
+        if self._spool.add(self._key, key, line):
             self._wake.set()
 
     def finish(self, until_s: float) -> None:
@@ -89,7 +93,7 @@ class _Line(Thread):
         self._ending.set()
         self._wake.set()
         self.join(max(0.1, until_s - time.monotonic()))
-        left = self._spool.waiting(self._name)
+        left = self._spool.waiting(self._key)
         if left:
             logger.warning("%d messages wait for the sink %s; they go at the next start", left, self._kind)
         self._sink.close()
@@ -98,7 +102,7 @@ class _Line(Thread):
         """Deliver message after message, each until it arrives."""
         while True:
             self._wake.clear()
-            delivery = self._spool.next(self._name)
+            delivery = self._spool.next(self._key)
             if delivery is not None and not self._settle(delivery):
                 return
             if delivery is None:
