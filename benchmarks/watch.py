@@ -8,7 +8,7 @@ system. With `--cut` the server is killed in the middle of the time for that man
 installed, all messages also go to a broker that is down in the same seconds; those that it has at the end are counted.
 
 Latency is from the end of the row that crossed the threshold to the message that the event opened. CPU is that of the
-process and its threads for a second of one stream. The slope of memory is fitted from the second minute on.
+process and its threads for a second of one stream. The slope of memory is fitted to the second half of the time.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def row(found: Measured, known: int | None, streams: int) -> list[str]:
     states = [line["state"] for line in found.lines if line["kind"] == "camera"]
     counts = [line.split(": ")[-1].split() for line in found.log.splitlines() if "windows scored" in line]
     scored, skipped = sum(int(one[0]) for one in counts), sum(int(one[3]) for one in counts)
-    later = np.array(found.times) > 60
+    later = np.array(found.times) > found.times[-1] / 2
     slope = float("nan")
     if later.sum() > 3:
         slope = float(np.polyfit(np.array(found.times)[later] / 3600, np.array(found.memory)[later], 1)[0])
