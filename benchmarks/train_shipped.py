@@ -36,7 +36,7 @@ from kgvad.detector.run import ANCHORS, CONFIG, MODEL, Run, RunConfig
 from kgvad.detector.scoring.infer import infer
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.detector.thresholds import RunThresholds
-from kgvad.detector.training.thresholds import assign_folds, held_out_videos, measure_thresholds, save_thresholds
+from kgvad.detector.training.thresholds import assign_folds, held_out_videos, save_thresholds
 from kgvad.detector.training.trainer import Trainer
 from kgvad.explain.quality.faithfulness import examine
 from kgvad.explain.quality.tables import faithfulness_table
@@ -91,7 +91,7 @@ def own_centre(stores: Sequence[Path]) -> torch.Tensor:
 
 
 def measure_held_out(samples: Sequence[TrainingSample], run: Run, folds: int = 5) -> RunThresholds:
-    """Thresholds of the run from held-out folds of its training videos."""
+    """Thresholds of the run, and of its causal form, from held-out folds of its training videos."""
 
     def train(part: Sequence[TrainingSample], folder: Path) -> Run:
         counts = {"videos": len(part), "abnormal_videos": sum(not s.target[run.config.normal] for s in part)}
@@ -99,7 +99,7 @@ def measure_held_out(samples: Sequence[TrainingSample], run: Run, folds: int = 5
 
     fold_of = assign_folds(samples, run.config.normal, folds, 0)
     assert fold_of is not None
-    return measure_thresholds([video for _, video in held_out_videos(samples, fold_of, train)], run.config.normal)
+    return save_thresholds(run, [video for _, video in held_out_videos(samples, fold_of, train)])
 
 
 def mean_run(runs: Sequence[Run], centre: torch.Tensor, folder: Path) -> Run:
@@ -204,7 +204,6 @@ def main() -> None:
             runs.append(trainer.fit())
         shipped = mean_run(runs, own_centre(arguments.centre), arguments.output)
         thresholds = measure_held_out(samples, shipped)
-        save_thresholds(shipped, thresholds)
         print(f"{shipped.folder}: {sum(path.stat().st_size for path in shipped.folder.iterdir())} bytes")
         if not arguments.test:
             return

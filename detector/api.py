@@ -358,6 +358,10 @@ class Detector(nn.Module, ABC):
             f"{self.name} names only the categories it was trained on", "leave out --open, or train anchor-aligned"
         )
 
+    def causal_form(self) -> Detector | None:
+        """The same detector, scoring each snippet from those up to it; ``None`` where it has no such form."""
+        return None
+
     @abstractmethod
     def forward(self, features: Tensor, lengths: Tensor, captions: Tensor | None = None) -> Output:
         """Output for features [B, T, D], of which the first ``lengths`` snippets of each video are valid."""

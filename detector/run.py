@@ -7,6 +7,7 @@ history.jsonl         one line per epoch
 resume.safetensors    only while training is unfinished
 metrics.json          written by ``kgvad evaluate``
 thresholds.json       thresholds measured on held-out training videos, if any
+causal_thresholds.json  the same for the causal form of the detector, which scores streams, where it has one
 start.json            what starting from another run gains on held-out training videos, if it did
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.safetensors", "history.jsonl"
 RESUME, METRICS, THRESHOLDS = "resume.safetensors", "metrics.json", "thresholds.json"
+CAUSAL_THRESHOLDS = "causal_thresholds.json"
 START = "start.json"
 VERSION: Final = 3  # of config.json
 
@@ -188,10 +190,31 @@ class Run:
         fingerprint = sha256(folder / MODEL)[:16]
         return cls(folder, config, detector.eval().to(device), bank, fingerprint, read_thresholds(folder))
 
+    def causal(self) -> Run:
+        """The run in its causal form, which scores each snippet from those up to it, with the thresholds of that form.
 
-def read_thresholds(folder: Path) -> RunThresholds | None:
-    """The ``thresholds.json`` of a run folder, if there is one."""
-    path = folder / THRESHOLDS
+        Raises
+        ------
+        RunError
+            The detector has no causal form, or its thresholds were not measured.
+        """
+        form = self.detector.causal_form()
+        if form is None:
+            raise RunError(
+                f"{self.folder} cannot score a stream: {self.config.detector} has no causal form",
+                "train one with: kgvad train --detector additive --encoder i3d-actions",
+            )
+        thresholds = read_thresholds(self.folder, CAUSAL_THRESHOLDS)
+        if thresholds is None:
+            raise RunError(
+                f"{self.folder} has no {CAUSAL_THRESHOLDS}", "train again with --threshold-folds 4, which measures them"
+            )
+        return replace(self, detector=form.eval(), thresholds=thresholds)
+
+
+def read_thresholds(folder: Path, name: str = THRESHOLDS) -> RunThresholds | None:
+    """The thresholds of a run folder, if there are any."""
+    path = folder / name
     if not path.exists():
         return None
     remedy = "delete it, and give --onset"

@@ -15,7 +15,8 @@ from kgvad.errors import UsageError
 from kgvad.explain.analysis.action_hints import RECOGNISER, ActionRecogniser
 from kgvad.explain.analysis.analyse import analyse
 from kgvad.explain.analysis.build_report import ReportFacts, build_report
-from kgvad.explain.analysis.events import Calibration, Thresholds, calibrate
+from kgvad.explain.analysis.calibration import Rate, calibrate
+from kgvad.explain.analysis.events import Calibration, Thresholds
 from kgvad.explain.explanation import Explanation
 from kgvad.explain.media.key_frames import key_pictures
 from kgvad.explain.scorers.base import Scorer
@@ -75,15 +76,15 @@ class Explainer:
             pictures = key_pictures(scored.info.path, report, scored.info)
         return Explanation(report, scored.scores, pictures, scored.info, scored.bank, self.language)
 
-    def calibrated(self, sources: Sequence[Path], false_alarms_per_hour: float) -> Explainer:
+    def calibrated(self, sources: Sequence[Path], rate: Rate) -> Explainer:
         """The same explainer, with thresholds set on normal footage.
 
         Parameters
         ----------
         sources
             Videos, folders of videos, or files of scores.
-        false_alarms_per_hour
-            Events per hour of this footage that are accepted.
+        rate
+            Events in this footage that are accepted.
 
         Raises
         ------
@@ -92,9 +93,9 @@ class Explainer:
         """
         scores = [one for source in sources for one in self._normal_scores(source)]
         default = self.thresholds.rule(scores[0].origin) if scores else None
-        rule = calibrate(scores, default, false_alarms_per_hour)
+        rule = calibrate(scores, default, rate)
         logger.info("onset threshold set to %.3f on %d normal videos", rule.onset, len(scores))
-        calibration = Calibration(len(scores), false_alarms_per_hour)
+        calibration = Calibration(len(scores), rate.per_hour)
         found = Thresholds(rule.onset, rule.offset, rule.merge_gap_s, rule.min_duration_s, calibration)
         return replace(self, thresholds=found)
 

@@ -55,6 +55,7 @@ class Detection(ReportPart):
     category_margin: Share  # lead over the runner-up, in probability, at which a category is named
     held_out: RunThresholds | None = None  # what the run's held-out training videos say about its thresholds
     calibrated_on: int = 0  # normal videos that set the thresholds; 0: built-in thresholds
+    calibrated_h: float | None = None  # hours of footage of the camera that set the thresholds, where they were counted
     false_alarms_per_hour: float | None = None  # accepted in the calibration
 
 

@@ -243,12 +243,12 @@ def _run_scorer(session: Session, request: ExplainRequest, folder: Path) -> Scor
         store = open_store(request.features, config.encoder)
         run = _load_run(session, request, folder)
         return StoredFeatureScorer(run, store, request.captions, Exemplars.load(folder), request.queries)
-    encoder = _encoder_of_run(session, request, folder)
+    encoder = encoder_of_run(session, request, folder)
     run = _load_run(session, request, folder)
     return RunScorer(run, encoder, request.captions, Exemplars.load(folder), request.queries)
 
 
-def _encoder_of_run(session: Session, request: ExplainRequest, folder: Path) -> VisualEncoder:
+def encoder_of_run(session: Session, request: ExplainRequest, folder: Path) -> VisualEncoder:
     """The encoder that the run was trained on.
 
     Raises

@@ -163,12 +163,16 @@ def _type_words(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{one}`" for one in get_args(annotation))
     inner = [one for one in get_args(annotation) if one is not type(None)]
+    if get_origin(annotation) is tuple:
+        return f"list of {_type_words(inner[0])}"
     if inner:
         return _type_words(inner[0])
     return {str: "text", bool: "`true` or `false`"}.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return str(list(value))
     return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
 
 

@@ -29,7 +29,7 @@ else:
     import tomli as tomllib
 
 SETTINGS_FILE = "kgvad.toml"
-PATHS = ("anchors", "features", "run", "home", "cache", "weights")
+PATHS = ("anchors", "features", "run", "cameras", "home", "cache", "weights")
 DEFAULT_DATASET = "ucf"
 
 
@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     endpoint: str | None = Field(None, description="SPARQL 1.1 service. Default: Wikidata's query service.")
     contact: str | None = Field(None, description="E-mail address or web page sent to the SPARQL service.")
     language: Literal["en", "de"] = Field("en", description="Language of reports.")
+    cameras: Path | None = Field(
+        None, description="Folder of what is known about cameras: zones and times to ignore, thresholds."
+    )
+    sinks: tuple[str, ...] = Field(
+        (), description='Where `kgvad watch` sends messages: a list such as `["webhook:https://example.org/alarms"]`.'
+    )
     home: Path = Field(
         default_factory=lambda: user_data_path("kgvad"), description="Folder of anchor banks, features and runs."
     )
@@ -74,6 +80,10 @@ class Settings(BaseSettings):
     def bank_path(self, dataset: str) -> Path:
         """Default place of the anchor bank of ``dataset``."""
         return self.home / "anchors" / f"{dataset}.safetensors"
+
+    def cameras_folder(self) -> Path:
+        """Place of what is known about cameras."""
+        return self.cameras or self.home / "cameras"
 
     def features_root(self, dataset: str) -> Path:
         """Default root of the feature stores of ``dataset``; one sub-folder per visual encoder."""

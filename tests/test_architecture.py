@@ -10,7 +10,7 @@ import pytest
 
 import kgvad
 
-PACKAGES = ["kg", "anchors", "video", "detector", "explain"]  # each imports packages before it
+PACKAGES = ["kg", "anchors", "video", "detector", "explain", "watch"]  # each imports packages before it
 # Beside the commands; the rest of the top folder is the core.
 TOP = {
     "__init__",
@@ -23,6 +23,7 @@ TOP = {
     "reference",
     "session",
     "streams",
+    "watching",
 }
 CORE = {path.stem for path in Path(kgvad.__file__).parent.glob("*.py")} - TOP  # imports no package
 # Modules and sub-packages of a package by layer; each imports layers before it, and nothing else of its own layer.
@@ -54,6 +55,15 @@ LAYERS = {
         {"explanation"},
         {"explainer"},
         {"quality", "batch"},
+    ],
+    "watch": [
+        {"messages", "scene"},
+        {"inbox"},
+        {"feed", "rows"},
+        {"tracker", "archive", "camera_settings"},
+        {"scene_drift", "frigate", "sinks"},
+        {"watcher", "companion"},
+        {"calibration"},
     ],
 }
 ROOTS = {name: Path(importlib.import_module(f"kgvad.{name}").__file__).parent for name in PACKAGES}

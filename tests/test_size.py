@@ -9,7 +9,7 @@ import kgvad
 FILE_LINES, FUNCTION_LINES = 400, 60
 ROOTS = [Path(kgvad.__file__).parent] + [
     Path(importlib.import_module(f"kgvad.{name}").__file__).parent
-    for name in ("kg", "anchors", "video", "detector", "explain")
+    for name in ("kg", "anchors", "video", "detector", "explain", "watch")
 ]
 SOURCES = sorted(path for root in ROOTS for path in root.rglob("*.py"))
 

@@ -15,6 +15,7 @@ divided by the number of training videos, so the prior counts most where there a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -223,6 +224,12 @@ class Additive(Detector):
             getattr(self, f"{name}_weight").copy_(getattr(self, f"{name}_target"))
         self.bias.copy_(other.bias)
         self.centre.copy_(other.centre)
+
+    def causal_form(self) -> Additive:
+        """The same weights with ``causal=True``; parameters are shared."""
+        form = copy.copy(self)
+        form.options = self.options.model_copy(update={"causal": True})
+        return form
 
     def _views(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Standardised columns x, their mean over the video, and x smoothed over time; [B, T, D] each, padding 0."""

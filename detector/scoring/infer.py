@@ -83,7 +83,7 @@ def score_features(
         categories=list(config.categories) if "alignment" in mean else None,
         normal=config.normal if "alignment" in mean else None,
         concept_alignment=mean.get("concepts"),
-        origin=_origin(run, entry, names_categories="alignment" in mean),
+        origin=origin_of(run, names_categories="alignment" in mean, notes=assumptions(entry)),
     )
 
 
@@ -109,9 +109,10 @@ def _how_to_make(run: Run) -> str:
     return f"import them with --encoder {name} and the --stride of the training features (kgvad features import)"
 
 
-def _origin(run: Run, entry: VideoEntry, *, names_categories: bool) -> Origin:
+def origin_of(run: Run, *, names_categories: bool, notes: Sequence[str] = ()) -> Origin:
+    """What scores by ``run`` say about where they come from; ``notes`` are about the video."""
     config = run.config
-    notes = [] if config.videos >= 100 else [f"the detector was trained on {config.videos} videos only"]
+    about_run = [] if config.videos >= 100 else [f"the detector was trained on {config.videos} videos only"]
     return Origin(
         scorer=config.detector,
         trained=True,
@@ -123,7 +124,7 @@ def _origin(run: Run, entry: VideoEntry, *, names_categories: bool) -> Origin:
         bank=None if run.bank is None else str(run.folder / "anchors.safetensors"),
         bank_fingerprint=config.bank_fingerprint,
         thresholds=run.thresholds,
-        notes=[*notes, *assumptions(entry)],
+        notes=[*about_run, *notes],
     )
 
 

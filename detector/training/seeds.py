@@ -33,7 +33,6 @@ from kgvad.detector.training.thresholds import (
     assign_folds,
     held_out_videos,
     hold_out,
-    measure_thresholds,
     save_thresholds,
 )
 from kgvad.detector.training.trainer import Trainer
@@ -215,7 +214,7 @@ def _measure(training: Training, samples: Sequence[TrainingSample], run: Run) ->
     own = replace(training, config=config)
     trained = dict(held_out_videos(samples, fold_of, partial(train_part, own)))
     if run.thresholds is None:
-        save_thresholds(run, measure_thresholds(list(trained.values()), normal))
+        save_thresholds(run, list(trained.values()))
     if start is not None and gain_missing:
         prior = dict(held_out_videos(samples, fold_of, partial(train_part, replace(own, start=None))))
         started = {sample.video: hold_out(_with_categories(start, run), sample) for sample in samples}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from kgvad.detector.api import Detector
 from kgvad.detector.data.duplicates import duplicate_groups
 from kgvad.detector.data.samples import TrainingSample
-from kgvad.detector.run import THRESHOLDS, Run
+from kgvad.detector.run import CAUSAL_THRESHOLDS, THRESHOLDS, Run
 from kgvad.detector.scoring.infer import infer
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.files import write_text
@@ -44,11 +45,14 @@ class HeldOutVideo:
         Highest anomaly score.
     category_logits
         Alignment [C], averaged over the snippets with the scores as weights; ``None`` where the run names none.
+    causal
+        The same by the causal form of the detector; ``None`` where it has none.
     """
 
     target: NDArray[np.float32]
     highest: float
     category_logits: NDArray[np.float64] | None
+    causal: HeldOutVideo | None = None
 
 
 def measure_thresholds(
@@ -107,7 +111,13 @@ def held_out_videos(
 
 def hold_out(run: Run, sample: TrainingSample) -> HeldOutVideo:
     """What ``run`` says about a video that it was not trained on."""
-    result = infer(run.detector, sample.features, sample.captions)
+    form = run.detector.causal_form()
+    causal = None if form is None else _held_out(form.eval(), sample)
+    return replace(_held_out(run.detector, sample), causal=causal)
+
+
+def _held_out(detector: Detector, sample: TrainingSample) -> HeldOutVideo:
+    result = infer(detector, sample.features, sample.captions)
     scores, alignment = result["scores"], result.get("alignment")
     logits = None
     if alignment is not None:
@@ -204,9 +214,14 @@ def assign_folds(samples: Sequence[TrainingSample], normal: int, folds: int, see
     return fold_of
 
 
-def save_thresholds(run: Run, thresholds: RunThresholds) -> None:
-    """Write ``thresholds.json`` into the folder of the run and log what it says."""
+def save_thresholds(run: Run, held_out: Sequence[HeldOutVideo]) -> RunThresholds:
+    """Measure the thresholds of a run, write them into its folder, those of its causal form too, and log them."""
+    thresholds = measure_thresholds(held_out, run.config.normal)
     write_text(run.folder / THRESHOLDS, thresholds.model_dump_json(indent=1) + "\n")
+    causal = [video.causal for video in held_out if video.causal is not None]
+    if causal:
+        found = measure_thresholds(causal, run.config.normal)
+        write_text(run.folder / CAUSAL_THRESHOLDS, found.model_dump_json(indent=1) + "\n")
     logger.info(
         "onset threshold %.3f: %.0f %% of %d held-out normal videos reach it, %.0f %% of %d abnormal ones do not",
         thresholds.onset,
@@ -222,3 +237,4 @@ def save_thresholds(run: Run, thresholds: RunThresholds) -> None:
             100 * (thresholds.named_rate or 0),
             100 * thresholds.named_correct,
         )
+    return thresholds

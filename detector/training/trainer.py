@@ -23,6 +23,7 @@ from kgvad.detector.models.learned_anchors import load_prompt_encoder
 from kgvad.detector.registry import build, detector_class
 from kgvad.detector.run import (
     ANCHORS,
+    CAUSAL_THRESHOLDS,
     CONFIG,
     HISTORY,
     METRICS,
@@ -345,6 +346,7 @@ def is_finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
         HISTORY,
         METRICS,
         THRESHOLDS,
+        CAUSAL_THRESHOLDS,
         START,
         ANCHORS,
         CONFIG,

@@ -198,6 +198,7 @@ def _method(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts) -> Meth
             category_margin=_share(category_margin(origin)),
             held_out=_held_out(scored.scores, rule),
             calibrated_on=0 if facts.calibration is None else facts.calibration.videos,
+            calibrated_h=None if facts.calibration is None else facts.calibration.hours,
             false_alarms_per_hour=None if facts.calibration is None else facts.calibration.false_alarms_per_hour,
         ),
         knowledge=None if scored.bank is None else _knowledge(scored.bank),

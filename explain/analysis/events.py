@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.detector.thresholds import RunThresholds
-from kgvad.errors import ScoresError, UsageError
+from kgvad.errors import UsageError
 from kgvad.video.decode import VideoInfo
 
 
@@ -101,13 +101,16 @@ class Calibration:
     Attributes
     ----------
     videos
-        Number of normal videos.
+        Number of normal videos; 0 for footage of a live camera.
     false_alarms_per_hour
         Events per hour of normal footage that were accepted.
+    hours
+        Hours of footage of a live camera.
     """
 
     videos: int
     false_alarms_per_hour: float
+    hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -203,17 +206,35 @@ def find_events(
     """
     rule = rule or EventRule()
     times = snippet_times(scores) if times is None else times
-    runs = [run for run in _runs(scores.scores >= rule.offset) if scores.scores[slice(*run)].max() >= rule.onset]
+    shortest = min(rule.min_duration_s, float(times[-1, 1] - times[0, 0]))
+    return [
+        event_span(scores.scores, times, run, rule)
+        for run in event_runs(scores.scores, times, rule)
+        if times[run[1] - 1, 1] - times[run[0], 0] >= shortest - 1e-9
+    ]
+
+
+def event_runs(scores: NDArray[np.floating], times: NDArray[np.float64], rule: EventRule) -> list[tuple[int, int]]:
+    """Snippets ``[first, last + 1)`` of every event, also of those that are too short.
+
+    Parameters
+    ----------
+    scores
+        Float [T].
+    times
+        Start and end of every snippet in seconds, [T, 2].
+    rule
+        Thresholds and merge gap.
+    """
     merged: list[tuple[int, int]] = []
-    for first, stop in runs:
+    for first, stop in runs_of(scores >= rule.offset):
+        if scores[first:stop].max() < rule.onset:
+            continue
         if merged and times[first, 0] - times[merged[-1][1] - 1, 1] <= rule.merge_gap_s + 1e-9:
             merged[-1] = (merged[-1][0], stop)
         else:
             merged.append((first, stop))
-    shortest = min(rule.min_duration_s, float(times[-1, 1] - times[0, 0]))
-    return [
-        _span(scores, times, run, rule) for run in merged if times[run[1] - 1, 1] - times[run[0], 0] >= shortest - 1e-9
-    ]
+    return merged
 
 
 def outside_events(scores: Scores, events: Iterable[EventSpan]) -> NDArray[np.bool_]:
@@ -224,15 +245,18 @@ def outside_events(scores: Scores, events: Iterable[EventSpan]) -> NDArray[np.bo
     return outside
 
 
-def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def runs_of(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Runs of true values, ``[first, last + 1)``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]
 
 
-def _span(scores: Scores, times: NDArray[np.float64], run: tuple[int, int], rule: EventRule) -> EventSpan:
+def event_span(
+    scores: NDArray[np.floating], times: NDArray[np.float64], run: tuple[int, int], rule: EventRule
+) -> EventSpan:
+    """The event that fills the snippets ``run``; ``scores`` float [T], ``times`` float64 [T, 2]."""
     inside = slice(*run)
-    values, spans = scores.scores[inside], times[inside]
+    values, spans = scores[inside], times[inside]
     peak = int(values.argmax())
     onset = int((values >= rule.onset).argmax())
     return EventSpan(
@@ -245,49 +269,3 @@ def _span(scores: Scores, times: NDArray[np.float64], run: tuple[int, int], rule
         peak=float(values[peak]),
         mean=float(np.average(values, weights=spans[:, 1] - spans[:, 0])),
     )
-
-
-def calibrate(normal: Iterable[Scores], rule: EventRule | None = None, false_alarms_per_hour: float = 1.0) -> EventRule:
-    """The rule with thresholds set on normal footage.
-
-    Candidates for the onset threshold are the scores that occur, tried from the highest down. The search stops before
-    the footage gives more than ``false_alarms_per_hour`` events per hour. The offset keeps its ratio to the onset.
-
-    Parameters
-    ----------
-    normal
-        Scores of normal footage, from the scorer that the rule will be used with.
-    rule
-        Durations and the ratio of the thresholds are taken from here.
-    false_alarms_per_hour
-        Events per hour that are accepted.
-
-    Raises
-    ------
-    ScoresError
-        There is no normal footage.
-    UsageError
-        ``false_alarms_per_hour`` is negative or not a number.
-    """
-    rule = rule or EventRule()
-    videos = list(normal)
-    if not videos:
-        raise ScoresError("there is no normal footage to calibrate on", "give scores of normal videos")
-    if not false_alarms_per_hour >= 0:
-        raise UsageError(f"the rate of false alarms is {false_alarms_per_hour} per hour", "give a number, 0 or more")
-    allowed = false_alarms_per_hour * sum(video.frame_count / video.fps for video in videos) / 3600
-    ratio = rule.offset / rule.onset
-    # A lower threshold may merge two events, so their number is not monotonic: the search goes from the highest
-    # candidate down and ends at the first that gives too many events.
-    candidates = np.unique(np.concatenate([video.scores for video in videos]))
-    candidates = candidates[candidates > 0]
-    if len(candidates) > 512:
-        candidates = np.quantile(candidates, np.linspace(0, 1, 512))
-    best = 1.0
-    for value in candidates[::-1]:
-        onset = min(1.0, float(value) + 1e-4)
-        trial = replace(rule, onset=onset, offset=onset * ratio)
-        if sum(len(find_events(video, trial)) for video in videos) > allowed:
-            break
-        best = onset
-    return replace(rule, onset=best, offset=best * ratio)

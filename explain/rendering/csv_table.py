@@ -80,7 +80,7 @@ def method_details(report: Report, labels: dict[str, str]) -> list[tuple[str, st
 
 def _source_of(method: Method) -> str:
     """Label of where the thresholds come from."""
-    if method.detection.calibrated_on:
+    if method.detection.calibrated_on or method.detection.calibrated_h is not None:
         return "calibrated"
     return "measured" if method.trained and method.detection.held_out is not None else "built_in"
 

@@ -268,6 +268,9 @@ def _method(report: Report) -> list[PlannedSentence]:
     if method.detection.calibrated_on:
         fields = _pick("/method/detection", ("calibrated_on", "false_alarms_per_hour"))
         sentences.append(PlannedSentence("method", "method_calibration", fields))
+    elif method.detection.calibrated_h is not None:
+        fields = _pick("/method/detection", ("calibrated_h", "false_alarms_per_hour"))
+        sentences.append(PlannedSentence("method", "method_calibration_camera", fields))
     if method.knowledge is not None:
         facts = ("dataset", "categories", "concepts", "text_encoder", "facts_date")
         sentences.append(PlannedSentence("method", "method_knowledge", _pick("/method/knowledge", facts)))

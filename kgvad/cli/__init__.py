@@ -25,6 +25,7 @@ from kgvad.cli import (
     setup,
     train,
     tune,
+    watch,
 )
 from kgvad.cli.help import App
 from kgvad.errors import KgvadError, unexpected
@@ -67,6 +68,7 @@ for module in (
     datasets,
     features,
     explain,
+    watch,
     evaluate,
     tune,
     score,

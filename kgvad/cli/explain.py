@@ -69,7 +69,7 @@ def explain(
     merge_gap: MergeGap = None,
     min_duration: MinDuration = None,
     calibrate: Calibrate = None,
-    false_alarms: FalseAlarms = 1.0,
+    false_alarms: FalseAlarms = "1/hour",
     language: Language = None,
     images: Images = True,
     templates: Templates = None,
@@ -77,6 +77,7 @@ def explain(
 ) -> None:
     """Report when something abnormal happens in a video, what it may be, and the evidence."""
     _check_inputs(video, scores, captions, run, anchors, features, calibrate)
+    from kgvad.explain.analysis.calibration import parse_rate
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.explainers import ExplainRequest, build_explainer
     from kgvad.session import Session
@@ -89,12 +90,12 @@ def explain(
     videos = video if video is not None and video.is_dir() else None
     queries = tuple(open_ or ())
     request = ExplainRequest(scores, captions, features, encoder, queries, stride, videos, actions, images)
-    thresholds = Thresholds(onset, offset, merge_gap, min_duration)
+    thresholds, rate = Thresholds(onset, offset, merge_gap, min_duration), parse_rate(false_alarms)
     with Session(device=device, dataset=dataset, anchors=anchors, run=run, explaining=True) as session:
 
         def load() -> Explainer:
             explainer = build_explainer(session, request, thresholds)
-            return explainer.calibrated(calibrate, false_alarms) if calibrate else explainer
+            return explainer.calibrated(calibrate, rate) if calibrate else explainer
 
         sources, said = [*request.inputs(session), *(calibrate or ())], language or session.settings.language
         if videos is not None:

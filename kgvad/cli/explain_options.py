@@ -135,9 +135,12 @@ Calibrate = Annotated[
     ),
 ]
 FalseAlarms = Annotated[
-    float,
+    str,
     typer.Option(
-        "--false-alarms", min=0, help="With --calibrate: accepted false alarms per hour.", rich_help_panel=EVENTS
+        "--false-alarms",
+        metavar="RATE",
+        help="With --calibrate: accepted false alarms, such as 2/hour or 1/day.",
+        rich_help_panel=EVENTS,
     ),
 ]
 Language = Annotated[

@@ -165,7 +165,7 @@ def test_names_of_clips_stay_in_their_folder(name, tmp_path):
 def test_calibration_on_normal_scores_moves_the_threshold(kgvad, video, given, tmp_path):
     normal = tmp_path / "normal.json"
     normal.write_text(json.dumps({"scores": [0.1, 0.7, 0.2] * 50, "fps": FPS}))
-    done = kgvad(video, "--scores", given, "--calibrate", normal, "--false-alarms", "0", "--format", "json")
+    done = kgvad(video, "--scores", given, "--calibrate", normal, "--false-alarms", "0/hour", "--format", "json")
     assert done.returncode == 0, done.stderr
     rule = json.loads(done.stdout)["method"]["detection"]
     assert 0.7 < rule["onset"] < 0.71

@@ -41,7 +41,7 @@ def commands(page: Path) -> list[Line]:
             network = body.startswith(NEEDS_NETWORK)
             found += [(block.start(), _line(line, network)) for line in body.splitlines() if line.startswith("kgvad ")]
     for row in re.finditer(r"^\|.*$", text, re.MULTILINE):
-        found += [(row.start(), _line(code, False)) for code in _CODE.findall(row[0])]
+        found += [(row.start(), _line(code, "://" in code)) for code in _CODE.findall(row[0])]
     return [line for _, line in sorted(found, key=lambda one: one[0])]
 
 

@@ -55,6 +55,7 @@ def test_a_few_clips_start_at_the_run_and_the_gain_is_stored(start, tmp_path, ca
         train(few, tmp_path / "own", "--from", start, dataset="few")
     config, begin = read_config(tmp_path / "own"), Run.load(start)
     assert config.detector == "additive" and config.start_fingerprint == begin.fingerprint
+    assert Run.load(tmp_path / "own").causal().thresholds is not None  # a run of its own scores streams too
     assert config.recipe.epochs == 24  # 8 normal videos make one step where the start took two
     found = json.loads((tmp_path / "own" / "start.json").read_text())
     store, truth = FeatureStore.open(few / "toy"), Truth.load(few)

@@ -5,8 +5,8 @@ import pytest
 
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.detector.scoring.training_free import TrainingFreeRule
-from kgvad.errors import ScoresError, UsageError
-from kgvad.explain.analysis.events import EventRule, Thresholds, calibrate, find_events
+from kgvad.errors import UsageError
+from kgvad.explain.analysis.events import EventRule, Thresholds, find_events
 
 
 def curve(values, fps=16.0, step=16):
@@ -98,27 +98,6 @@ def test_an_event_may_fill_the_video():
 def test_impossible_rules_are_refused(wrong):
     with pytest.raises(UsageError):
         EventRule(**wrong)
-
-
-def test_calibration_keeps_the_accepted_rate_of_false_alarms():
-    rng = np.random.default_rng(3)
-    normal = [curve(rng.random(3600)) for _ in range(2)]  # two hours
-    for allowed in (0, 1, 10):
-        rule = calibrate(normal, EventRule(merge_gap_s=0), allowed)
-        assert sum(len(find_events(video, rule)) for video in normal) <= allowed * 2
-    assert rule.offset == pytest.approx(rule.onset * 0.35 / 0.5)
-
-
-def test_calibration_finds_the_lowest_threshold():
-    normal = [curve([0.1, 0.2, 0.1] * 100)]
-    rule = calibrate(normal, EventRule(merge_gap_s=0), 0)
-    assert 0.2 < rule.onset < 0.21
-    assert find_events(curve([0.1, 0.25, 0.1]), rule)
-
-
-def test_calibration_without_footage_is_an_error():
-    with pytest.raises(ScoresError, match="no normal footage"):
-        calibrate([])
 
 
 def test_defaults_depend_on_the_scorer_and_user_values_win():

@@ -62,6 +62,7 @@ def everything():
         "similar": report_on(trained, **known, **stored),
         "given": report_on(scores(scorer="unknown", aligned=False), scores_file="mine.csv"),
         "nothing": report_on(scores(events=()), facts={"calibration": Calibration(3, 0.5)}),
+        "camera": report_on(scores(events=()), facts={"calibration": Calibration(0, 1 / 24, 72.0)}),
         "blip": report_on(scores(events=((10, 11, 0.8),))),
         "full": report_on(scores(events=((0, 180, 0.9),), names="yes"), **known),
         "terms": report_on(
@@ -248,6 +249,17 @@ def test_a_run_with_a_measured_threshold_claims_no_probability_of_an_event():
     assert REPORTS["named"].events[0].confidence.scale == "probability"
     assert {event.confidence.scale for event in REPORTS["measured"].events} == {"margin"}
     assert "that the event is abnormal" not in render(REPORTS["measured"], "md")
+
+
+def test_the_calibration_of_a_camera_is_told_in_hours():
+    assert "on 72.00 hours of ordinary footage of this camera, accepting 1 false alarm per day." in render(
+        REPORTS["camera"], "md"
+    )
+    german = render(REPORTS["camera"], "md", language="de")
+    assert (
+        "an 72,00 Stunden gewöhnlicher Aufnahmen dieser Kamera kalibriert, bei höchstens 1 Fehlalarm pro Tag." in german
+    )
+    assert "(--calibrate)" not in german
 
 
 def test_pixels_alone_name_nothing_and_the_report_says_how_to_get_categories():

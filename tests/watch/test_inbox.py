@@ -1,0 +1,61 @@
+"""Windows wait for the encoder in turn; live cameras skip, clips wait."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+
+from kgvad.video.live_reader import LiveWindow
+from kgvad.watch.inbox import Inbox, Notice, Row
+
+
+def row(number):
+    return Row(SimpleNamespace(), LiveWindow(np.zeros((1, 1, 1, 3), np.uint8), number, number + 1), None, 0.0)
+
+
+def never():
+    return False
+
+
+def test_cameras_take_turns():
+    inbox = Inbox({"a": False, "b": False, "c": False})
+    for name in "abc":
+        inbox.put(name, row(0), never)
+    assert [name for name, _ in inbox.take(2)] == ["a", "b"]
+    inbox.put("a", row(1), never)
+    assert [name for name, _ in inbox.take(3)] == ["c", "a"]
+
+
+def test_half_of_the_windows_are_skipped_evenly_where_the_encoder_is_half_as_fast():
+    inbox, taken = Inbox({"a": True}), []
+    for number in range(100):
+        inbox.put("a", row(number), never)
+        if number % 2:
+            taken += [item.window.start_s for _, item in inbox.take(1)]
+    assert set(np.diff(taken)) == {2}
+    assert inbox.skipped["a"] == 50 and inbox.taken["a"] == 50
+
+
+def test_notices_are_never_skipped_and_keep_their_place():
+    inbox = Inbox({"a": True})
+    for item in (row(0), Notice("gap", "first"), row(1), row(2), Notice("lost", "second")):
+        inbox.put("a", item, never)
+    found = [inbox.take(1)[0][1] for _ in range(3)]
+    assert [getattr(item, "detail", None) for item in found] == ["first", None, "second"]
+    assert found[1].window.start_s == 2
+
+
+def test_clips_wait_for_the_encoder():
+    inbox, done = Inbox({"a": False}), threading.Event()
+
+    def fill():
+        for number in range(5):
+            inbox.put("a", row(number), never)
+        inbox.end("a")
+        done.set()
+
+    threading.Thread(target=fill, daemon=True).start()
+    found = []
+    while not inbox.is_over:
+        found += [item.window.start_s for _, item in inbox.take(1)]
+    assert found == [0, 1, 2, 3, 4] and done.wait(5) and inbox.skipped["a"] == 0

@@ -1,0 +1,1 @@
+"""Where messages go beside stdout: files, webhooks, MQTT, e-mail."""

@@ -1,0 +1,104 @@
+"""What a sink is, and the registry through which sinks are found by name.
+
+========  =====================================  ===========================================================
+name      target                                 what it gets
+========  =====================================  ===========================================================
+jsonl     file                                   every message, as a line
+webhook   http(s) URL                            every message, as a signed POST
+mqtt      mqtt(s)://HOST[:PORT][/PREFIX]         every message, and entities for Home Assistant
+email     smtp(s)://HOST[:PORT]/TO?from=FROM     events that closed, with their report
+========  =====================================  ===========================================================
+
+A sink of another package registers in the entry-point group ``kgvad.sinks``. The value is a factory
+``factory(target: str, folder: Path | None) -> Sink``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Protocol
+
+from kgvad.errors import KgvadError, UsageError
+from kgvad.watch.messages import CameraMessage, EventMessage
+
+GROUP = "kgvad.sinks"
+_OWN = {
+    "jsonl": "kgvad.watch.sinks.jsonl:JsonLines",
+    "webhook": "kgvad.watch.sinks.webhook:Webhook",
+    "mqtt": "kgvad.watch.sinks.mqtt:Mqtt",
+    "email": "kgvad.watch.sinks.mail:Email",
+}
+
+
+class NotDeliveredError(Exception):
+    """A message could not be delivered now; it is tried again."""
+
+
+class RefusedError(Exception):
+    """The receiver will never take this message; it is not tried again."""
+
+
+class Sink(Protocol):
+    """Takes messages, one at a time, from one thread. Messages that were not delivered are kept and come again."""
+
+    def deliver(self, message: EventMessage | CameraMessage, key: str) -> None:
+        """Send one message and return once the receiver has it.
+
+        Parameters
+        ----------
+        message
+            What happened. Paths in it are relative to the folder that the sink was made with.
+        key
+            Identifier of the message; a receiver that knows it has the message already.
+
+        Raises
+        ------
+        NotDeliveredError
+            The receiver cannot be reached, or is busy.
+        RefusedError
+            It does not take this message.
+        """
+        ...
+
+    def close(self) -> None:
+        """Watching ends."""
+        ...
+
+
+Factory = Callable[[str, Path | None], Sink]
+
+
+def sink_names() -> list[str]:
+    """Names of all sinks, those of kgvad first."""
+    return [*_OWN, *sorted(point.name for point in entry_points(group=GROUP) if point.name not in _OWN)]
+
+
+def make_sink(text: str, folder: Path | None) -> Sink:
+    """The sink that ``KIND:TARGET`` names.
+
+    Parameters
+    ----------
+    text
+        As typed, such as ``webhook:https://example.org/alarms``.
+    folder
+        Folder of reports and clips.
+
+    Raises
+    ------
+    UsageError
+        Unknown kind, or a target that does not fit it.
+    """
+    kind, colon, target = text.partition(":")
+    points = {name: EntryPoint(name, value, GROUP) for name, value in _OWN.items()}
+    points = {point.name: point for point in entry_points(group=GROUP)} | points
+    if not colon or not target or kind not in points:
+        raise UsageError(f"unknown sink {text[:60]!r}", f"use KIND:TARGET with one of {', '.join(sink_names())}")
+    try:
+        factory: Factory = points[kind].load()
+    except ImportError as error:
+        raise UsageError(f"--sink {kind} needs {error.name}", "install it with: pip install 'kgvad[watch]'") from error
+    except Exception as error:  # a plugin may raise anything while it is imported
+        raise KgvadError(f"sink {kind!r} cannot be loaded: {error}", "repair its package") from error
+    return factory(target, folder)
