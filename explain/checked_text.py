@@ -6,7 +6,11 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from kgvad.errors import UsageError
 from kgvad.explain.parts import GraphStep, ReportPart, Seconds, Share
+from kgvad.files import encoding_of, read_data
+
+MOST_BYTES = 2 * 2**20  # of a text to check
 
 ClaimKind = Literal["category", "time", "entity", "count", "absence", "statement"]
 Verdict = Literal["supported", "contradicted", "not_supported"]
@@ -127,15 +131,14 @@ def read_text(path: str | os.PathLike[str]) -> str:
     UsageError
         The file is missing, larger than :data:`MOST_BYTES`, no text, or blank.
     """
-    from kgvad.errors import UsageError
-    from kgvad.files import encoding_of, read_data
-
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"{path} does not exist", "give a text file")
     if path.stat().st_size > MOST_BYTES:
         raise UsageError(f"{path} is larger than {MOST_BYTES // 2**20} MiB", "split the text")
     data = read_data(path, UsageError, "give a text file")
+    if len(data) > MOST_BYTES:  # it was gzipped
+        raise UsageError(f"{path} holds more than {MOST_BYTES // 2**20} MiB of text", "split the text")
     try:
         text = data.decode(encoding_of(data))
     except UnicodeDecodeError as error:
@@ -145,6 +148,3 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if not text.strip():
         raise UsageError(f"{path} holds no text", "give a text with at least one sentence")
     return text
-
-
-MOST_BYTES = 2 * 2**20  # of a text to check

@@ -15,6 +15,7 @@ PACKAGES = ["kg", "anchors", "video", "detector", "explain"]  # each imports pac
 TOP = {
     "__init__",
     "__main__",
+    "checking",
     "doctor",
     "explainers",
     "given",
@@ -46,9 +47,12 @@ LAYERS = {
         {"describe"},
     ],
     "explain": [
+        {"parts"},
+        {"checked_text"},
         {"report", "text"},
         {"scorers"},
         {"analysis"},
+        {"claims"},
         {"media"},
         {"rendering"},
         {"explanation"},

@@ -28,13 +28,15 @@ CITED = 2  # captions that a verdict shows
 class ClaimRule:
     """Bounds of the verdicts, chosen on one half of the videos of benchmarks/claims.py (docs/notebook/claims.md)."""
 
-    category: float = 0.08  # share of a category from which it is supported; equal shares of 13 would be 0.077
-    category_gap: float = 3.0  # a category with a share this many times smaller than the leader's is contradicted
-    time: float = 0.6  # share of equally long stretches of the video that the claimed one must exceed
+    category: float = 0.3  # share of a category from which it is supported, as a part of the leader's share
+    category_gap: float = 0.15  # the same, below which it is contradicted
+    time: float = 0.4  # share of equally long stretches of the video that the claimed one must exceed
     time_gap: float = 0.1  # cosine by which another stretch must be more similar to contradict a time
-    tolerance_s: float = 3.0  # a claimed time covers this much on both sides
+    tolerance_s: float = 6.0  # a claimed time covers this much on both sides
     tolerance_share: float = 0.02  # the same as a share of the duration; the larger counts
-    statement: float = 0.4  # cosine from which a sentence is supported: mean of the nearest caption's and all captions'
+    statement: float = (
+        0.35  # cosine from which a sentence is supported: mean of the nearest caption's and all captions'
+    )
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,11 @@ class ClaimChecker:
         value = max(own, key=lambda name: shares[name])
         leader = max(shares, key=lambda name: shares[name])
         figures = {"found": leader, "value_share": shares[value], "found_share": shares[leader], "event": event}
-        if shares[value] >= self.rule.category:
+        if shares[value] >= self.rule.category * shares[leader]:
             return self._made(
                 claim, "supported", "category_supported", stretch, **figures, **self._path(value, stretch)
             )
-        if shares[leader] >= self.rule.category_gap * shares[value]:
+        if shares[value] < self.rule.category_gap * shares[leader]:
             return self._made(
                 claim, "contradicted", "category_other", stretch, **figures, **self._path(leader, stretch)
             )
@@ -173,7 +175,7 @@ class ClaimChecker:
     def _path(self, category: str, stretch: _Stretch) -> dict[str, object]:
         """The nearest concept in the captions, with its path; without captions, the path that the report cites."""
         evidence = self.evidence
-        if evidence.encoder is not None and evidence.captions:
+        if evidence.captions:
             index, caption, cosine = evidence.nearest_concept(category, stretch.chosen)
             concept = evidence.bank.concepts[index]
             steps = tuple(GraphStep(subject=s, property=p, object=o) for s, p, o in concept.path)

@@ -44,7 +44,7 @@ class Evidence:
     bank
         Anchors and concepts of the categories, in the space of ``encoder``.
     encoder
-        Text encoder; ``None``: texts are not compared, only words.
+        Text encoder.
     report
         Events and their categories, where the video was analysed.
     """
@@ -55,7 +55,7 @@ class Evidence:
         fps: float,
         captions: Sequence[TimedCaption],
         bank: AnchorBank,
-        encoder: TextEncoder | None,
+        encoder: TextEncoder,
         report: Report | None = None,
     ) -> None:
         step = -(-len(captions) // MOST_CAPTIONS) or 1
@@ -67,7 +67,6 @@ class Evidence:
     @cached_property
     def _clauses(self) -> tuple[Floats, NDArray[np.int64]]:
         """Vectors of all clauses, and the index of each one's caption."""
-        assert self.encoder is not None
         texts, owners = [], []
         for index, caption in enumerate(self.captions):
             own = clauses(caption.text)
@@ -91,8 +90,8 @@ class Evidence:
         return found
 
     def similarity(self, text: str) -> Floats | None:
-        """Cosine of ``text`` with the most similar clause of each caption, float32 [N]; ``None``: not compared."""
-        if self.encoder is None or not self.captions:
+        """Cosine of ``text`` with the most similar clause of each caption, float32 [N]; ``None``: none."""
+        if not self.captions:
             return None
         vectors, owners = self._clauses
         cosine = vectors @ self.encoder.encode([text])[0]
@@ -119,9 +118,9 @@ class Evidence:
     def category_shares(self, chosen: NDArray[np.bool_] | None = None) -> dict[str, float]:
         """Shares of the abnormal categories in the captions, softmax of their similarities above the ordinary level.
 
-        Empty where there are no captions or texts are not compared.
+        Empty without captions.
         """
-        if self.encoder is None or not self.captions:
+        if not self.captions:
             return {}
         rows = self._by_category(self._concept_cosines)
         if chosen is not None:

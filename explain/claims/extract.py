@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kgvad.explain.checked_text import ClaimKind
+from kgvad.explain.claims.split import small_words
 from kgvad.explain.claims.times import TimeWords, time_words
 from kgvad.explain.claims.vocabulary import Language, entities, mentions
 
+MORE_WORDS = 3  # content words beside those of other claims, from which a sentence states something of its own
 ANY = "any"  # value of a claim about abnormal events of whatever category
 
 _NUMBERS: dict[Language, tuple[str, ...]] = {  # from two
@@ -131,10 +133,17 @@ def find_claims(sentence: str, language: Language, duration_s: float, categories
     if not any(claim.kind == "absence" and claim.values == (ANY,) for claim in found):
         found += _categories(content, language, categories)
     found += _entities(content, language)
-    states_nothing_else = all(claim.kind == "absence" for claim in found)
-    if not found or not states_nothing_else:
+    if not found or _says_more(content, found, language):
         found.append(FoundClaim("statement", content))
     return found
+
+
+def _says_more(content: str, found: Sequence[FoundClaim], language: Language) -> bool:
+    """Whether a sentence has content words beside those of its claims."""
+    if all(claim.kind == "absence" for claim in found):
+        return False
+    known = {word for claim in found for word in re.findall(r"\w+", claim.text.casefold())}
+    return len(set(re.findall(r"[^\W\d_]+", content.casefold())) - known - small_words(language)) >= MORE_WORDS
 
 
 def _negated(sentence: str, start: int, language: Language) -> bool:
@@ -192,24 +201,23 @@ def counts(sentence: str, language: Language) -> Iterator[tuple[str, int, str]]:
     numbers = {word: number for number, word in enumerate(_NUMBERS[language], start=2)}
     seen: set[str] = set()
     for mention in mentions(sentence, language):
+        if mention.entity in seen or not _can_be_counted(mention.text, language):
+            continue
         match = re.search(r"\b(\d{1,3}|[^\W\d_]+)\s+(?:[^\W\d_]+\s+){0,2}$", sentence[: mention.start])
         words = [] if match is None else match.group().split()
         for at, word in enumerate(words):
             number = int(word) if word.isdigit() else numbers.get(word.casefold())
-            if (
-                number is not None
-                and number > 1
-                and mention.entity not in seen
-                and _is_plain(words[at + 1 :], language)
-            ):
+            if number is not None and number > 1 and not any(_can_be_counted(w, language) for w in words[at + 1 :]):
                 seen.add(mention.entity)
                 yield mention.entity, number, f"{' '.join(words[at:])} {mention.text}"
                 break
 
 
-def _is_plain(words: Sequence[str], language: Language) -> bool:
-    """Whether no other entity stands between a number and the word that it counts."""
-    return not any(True for _ in mentions(" ".join(words), language))
+def _can_be_counted(word: str, language: Language) -> bool:
+    """Whether ``word`` can follow a number: an English plural; a German noun."""
+    if language == "en":
+        return re.search(r"(?:[^s]s|men|people|children|police|staff)$", word.casefold()) is not None
+    return word[:1].isupper()
 
 
 def _order(sentence: str, language: Language) -> FoundClaim | None:

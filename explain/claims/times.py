@@ -85,6 +85,7 @@ def time_words(sentence: str, duration_s: float) -> TimeWords | None:
 
 def _found(sentence: str, match: re.Match[str], start_s: float, end_s: float) -> TimeWords:
     rest = re.sub(r"\s+", " ", f"{sentence[: match.start()]} {sentence[match.end() :]}").strip(" ,;:()[]-–")
+    rest = re.sub(r" (?=[.,;!?])", "", rest)
     return TimeWords(match.group().strip(), start_s, end_s, rest)
 
 

@@ -13,6 +13,7 @@ import typer
 
 from kgvad.cli import (
     anchors,
+    check,
     datasets,
     detectors,
     evaluate,
@@ -71,6 +72,7 @@ for module in (
     tune,
     score,
     serve,
+    check,
     kg,
     detectors,
     setup,
