@@ -34,6 +34,7 @@ Reason = Literal[
     "count_found",
     "count_other",
     "count_absent",
+    "events_counted",
     "absence_confirmed",
     "absence_refuted",
     "absence_unknown",

@@ -53,6 +53,7 @@ LAYERS = {
         {"scorers"},
         {"analysis"},
         {"claims"},
+        {"narration"},
         {"media"},
         {"rendering"},
         {"explanation"},

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kgvad.explain.checked_text import CheckedSentence, CheckedText, CitedCaption, Claim, Reason, Verdict, worst
 from kgvad.explain.claims.evidence import Evidence
-from kgvad.explain.claims.extract import ANY, CategoryWords, FoundClaim, counts, find_claims
+from kgvad.explain.claims.extract import ANY, EVENT, CategoryWords, FoundClaim, counts, find_claims
 from kgvad.explain.claims.split import language_of, split_sentences
 from kgvad.explain.claims.vocabulary import Language, entities, rivals
 from kgvad.explain.parts import GraphStep
@@ -133,21 +133,20 @@ class ClaimChecker:
 
     # -- categories ----------------------------------------------------------------------------------------------------
 
-    def _shares(self, stretch: _Stretch) -> tuple[dict[str, float], int | None]:
-        """Shares of the categories: of the captions, else of the report's events; and the event's number."""
-        shares = self.evidence.category_shares(stretch.chosen)
-        if shares:
-            return shares, None
-        events = [one for one in self.evidence.events_in(stretch.start_s, stretch.end_s) if one.categories]
-        if not events:
-            return {}, None
-        best = max(events, key=lambda event: event.peak_score)
-        return {one.name: one.probability for one in best.categories}, best.number
-
     def _category(self, claim: FoundClaim, stretch: _Stretch) -> Claim:
+        """Supported by the captions or by an event of the report; else what the captions say, if there are any."""
         if claim.values == (ANY,):
             return self._any_event(claim, stretch)
-        shares, event = self._shares(stretch)
+        shares = self.evidence.category_shares(stretch.chosen)
+        found = [self._by_shares(claim, stretch, shares, None)] if shares else []
+        for event in self.evidence.events_in(stretch.start_s, stretch.end_s):
+            of_event = {one.name: one.probability for one in event.categories}
+            found.append(self._by_shares(claim, stretch, of_event, event.number))
+        unknown = self._made(claim, "not_supported", "category_unknown", stretch)
+        known = [one for one in found if one.reason != "category_unknown"]
+        return next((one for one in known if one.verdict == "supported"), known[0] if known else unknown)
+
+    def _by_shares(self, claim: FoundClaim, stretch: _Stretch, shares: dict[str, float], event: int | None) -> Claim:
         own = [name for name in claim.values if name in shares]
         if not own:
             return self._made(claim, "not_supported", "category_unknown", stretch)
@@ -155,13 +154,11 @@ class ClaimChecker:
         leader = max(shares, key=lambda name: shares[name])
         figures = {"found": leader, "value_share": shares[value], "found_share": shares[leader], "event": event}
         if shares[value] >= self.rule.category * shares[leader]:
-            return self._made(
-                claim, "supported", "category_supported", stretch, **figures, **self._path(value, stretch)
-            )
+            cited = self._path(value, stretch, event)
+            return self._made(claim, "supported", "category_supported", stretch, **figures, **cited)
         if shares[value] < self.rule.category_gap * shares[leader]:
-            return self._made(
-                claim, "contradicted", "category_other", stretch, **figures, **self._path(leader, stretch)
-            )
+            cited = self._path(leader, stretch, event)
+            return self._made(claim, "contradicted", "category_other", stretch, **figures, **cited)
         return self._made(claim, "not_supported", "category_weak", stretch, **figures)
 
     def _any_event(self, claim: FoundClaim, stretch: _Stretch) -> Claim:
@@ -172,18 +169,18 @@ class ClaimChecker:
             return self._made(claim, "supported", "time_event", stretch, event=events[0].number)
         return self._made(claim, "contradicted", "time_no_event", stretch)
 
-    def _path(self, category: str, stretch: _Stretch) -> dict[str, object]:
-        """The nearest concept in the captions, with its path; without captions, the path that the report cites."""
+    def _path(self, category: str, stretch: _Stretch, event: int | None) -> dict[str, object]:
+        """The nearest concept in the captions, with its path; of an event of the report, the path that it cites."""
         evidence = self.evidence
-        if evidence.captions:
+        if event is None:
             index, caption, cosine = evidence.nearest_concept(category, stretch.chosen)
             concept = evidence.bank.concepts[index]
             steps = tuple(GraphStep(subject=s, property=p, object=o) for s, p, o in concept.path)
             return {"path": steps, "path_text": concept.path_text or None, "captions": self._cited([caption], [cosine])}
-        for event in evidence.events_in(stretch.start_s, stretch.end_s):
-            for one in event.evidence:
-                if one.category == category:
-                    return {"path": one.path, "path_text": one.path_text}
+        for one in evidence.events_in(stretch.start_s, stretch.end_s):
+            for concept_cited in one.evidence if one.number == event else ():
+                if concept_cited.category == category:
+                    return {"path": concept_cited.path, "path_text": concept_cited.path_text}
         return {}
 
     # -- times ---------------------------------------------------------------------------------------------------------
@@ -195,9 +192,11 @@ class ClaimChecker:
         stretch = _Stretch(None, min(start_s, end_s), end_s)
         if time.start_s > evidence.duration_s + 0.5:
             return self._made(claim, "contradicted", "time_beyond_end", stretch, found=_span(0, evidence.duration_s))
+        if evidence.report is not None and find_categories(time.rest, language, self.words):
+            return self._time_by_events(claim, stretch)
         similarity = evidence.similarity(time.rest) if language == "en" and time.rest else None
         if similarity is None:
-            return self._time_by_events(claim, stretch)
+            return self._made(claim, "not_supported", "no_captions", stretch)
         inside = evidence.inside(start_s, end_s)
         if inside.all():
             return self._made(claim, "not_supported", "time_unknown", stretch)
@@ -217,11 +216,7 @@ class ClaimChecker:
         return self._made(claim, "not_supported", "time_unknown", stretch, **figures)
 
     def _time_by_events(self, claim: FoundClaim, stretch: _Stretch) -> Claim:
-        """Without comparable captions: whether an event of the report overlaps a time at which an event is claimed."""
-        assert claim.time is not None
-        says_event = bool(find_categories(claim.time.rest, self.words))
-        if self.evidence.report is None or not says_event:
-            return self._made(claim, "not_supported", "no_captions", stretch)
+        """Where an abnormal event is claimed: whether one of the report covers the time."""
         events = self.evidence.events_in(stretch.start_s, stretch.end_s)
         if events:
             return self._made(claim, "supported", "time_event", stretch, event=events[0].number)
@@ -260,7 +255,11 @@ class ClaimChecker:
 
     def _count(self, claim: FoundClaim, stretch: _Stretch) -> Claim:
         entity, evidence = claim.values[0], self.evidence
-        if not evidence.captions:
+        if entity == EVENT and evidence.report is not None:
+            count = len(evidence.report.events)
+            verdict: Verdict = "supported" if claim.number == count else "contradicted"
+            return self._made(claim, verdict, "events_counted", stretch, found=str(count))
+        if not evidence.captions or entity == EVENT:
             return self._made(claim, "not_supported", "no_captions", stretch)
         said: dict[int, list[int]] = {}
         for index in evidence.mentioning(entity, stretch.chosen):
@@ -350,9 +349,9 @@ class ClaimChecker:
         )
 
 
-def find_categories(sentence: str, words: CategoryWords) -> list[str]:
+def find_categories(sentence: str, language: Language, words: CategoryWords) -> list[str]:
     """Categories that ``sentence`` names, or :data:`ANY` where it only says that something abnormal happens."""
-    found = find_claims(sentence, "en", 1.0, words)
+    found = find_claims(sentence, language, 1.0, words)
     return [value for claim in found if claim.kind == "category" for value in claim.values]
 
 

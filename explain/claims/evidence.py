@@ -118,15 +118,16 @@ class Evidence:
     def category_shares(self, chosen: NDArray[np.bool_] | None = None) -> dict[str, float]:
         """Shares of the abnormal categories in the captions, softmax of their similarities above the ordinary level.
 
+        Of ``chosen`` captions, the similarities are averaged with those of the whole video.
         Empty without captions.
         """
         if not self.captions:
             return {}
         rows = self._by_category(self._concept_cosines)
-        if chosen is not None:
-            rows = rows[chosen[self._clauses[1]]]
-        count = max(1, int(len(rows) * TOP))
-        level = np.sort(rows, axis=0)[-count:].mean(axis=0) - self._ordinary
+        level = _level(rows)
+        if chosen is not None:  # few captions are noisy
+            level = (level + _level(rows[chosen[self._clauses[1]]])) / 2
+        level = level - self._ordinary
         abnormal = [c for c in range(len(self.bank.categories)) if c != self.bank.normal]
         share = softmax(level[abnormal] / CATEGORY_TEMPERATURE)
         return {self.bank.categories[c]: float(s) for c, s in zip(abnormal, share, strict=True)}
@@ -149,3 +150,9 @@ class Evidence:
         """Events of the report that overlap a stretch of the video."""
         events = () if self.report is None else self.report.events
         return [event for event in events if event.start_s <= end_s and event.end_s >= start_s]
+
+
+def _level(rows: Floats) -> Floats:
+    """Mean of the most similar clauses for each category, float32 [C]."""
+    count = max(1, int(len(rows) * TOP))
+    return np.asarray(np.sort(rows, axis=0)[-count:].mean(axis=0), np.float32)

@@ -13,6 +13,7 @@ from kgvad.explain.claims.times import TimeWords, time_words
 from kgvad.explain.claims.vocabulary import Language, entities, mentions
 
 MORE_WORDS = 3  # content words beside those of other claims, from which a sentence states something of its own
+EVENT = "event"  # value of a claim about the number of events
 ANY = "any"  # value of a claim about abnormal events of whatever category
 
 _NUMBERS: dict[Language, tuple[str, ...]] = {  # from two
@@ -24,8 +25,8 @@ _NEGATION: dict[Language, str] = {
     "de": r"\b(?:kein\w*|nicht|ohne|nie|niemals|weder|niemand)\b",
 }
 _ABNORMAL: dict[Language, str] = {
-    "en": r"(?:anomal(?:y|ies|ous)|abnormal\w*|unusual|incidents?|suspicious|crimes?|out of the ordinary)",
-    "de": r"(?:Anomalie\w*|Auffällig\w*|ungewöhnlich\w*|Vorfall\w*|Zwischenf\w+|verdächtig\w*|Straftat\w*)",
+    "en": r"(?:anomal(?:y|ies|ous)|abnormal\w*|unusual|incidents?|events?|suspicious|crimes?|out of the ordinary)",
+    "de": r"(?:Anomalie\w*|Ereignis\w*|Auffällig\w*|ungewöhnlich\w*|Vorfall\w*|Zwischenf\w+|verdächtig\w*|Straftat\w*)",
 }
 _NOTHING: dict[Language, str] = {
     "en": r"\bnothing\s+(?:\w+\s+){0,2}?(?:happen\w*|occur\w*|unusual|abnormal|suspicious|out of)|\buneventful\b",
@@ -35,6 +36,16 @@ _ORDER: dict[Language, re.Pattern[str]] = {
     "en": re.compile(r"\b(?P<word>before|after)\b(?!\s+(?:that|this|which|\d))", re.IGNORECASE),
     "de": re.compile(r"\b(?P<word>bevor|nachdem)\b", re.IGNORECASE),
 }
+_EVENTS: dict[Language, str] = {  # words for events, to be counted
+    "en": r"(?:events|incidents|anomalies)",
+    "de": r"(?:Ereignisse\w*|Vorfälle\w*|Anomalien)",
+}
+_ABOUT_REPORTS = """event events incident incidents anomaly anomalies abnormal unusual category likely most probably
+possibly clearly video footage clip recording starts start started begins began ends ended lasts lasted peaks peak
+occurs occurred happens happened takes place shows show seen visible score confidence detected found first second third
+between seconds minutes around about during one either or evidence graph knowledge because kind also
+ereignis ereignisse vorfall kategorie wahrscheinlich wahrscheinlichste zeigt beginnt endet dauert liegt findet statt
+erste zweite minuten sekunden etwa gegen oder höhepunkt sichtbar aufnahme"""  # words that state nothing about the scene
 _IRREGULAR = {
     "stole": "steal", "stolen": "steal", "shot": "shoot", "shots": "shoot", "fought": "fight", "rob": "robb",
     "robs": "robb", "thief": "theft", "thieves": "theft",
@@ -133,6 +144,7 @@ def find_claims(sentence: str, language: Language, duration_s: float, categories
     if not any(claim.kind == "absence" and claim.values == (ANY,) for claim in found):
         found += _categories(content, language, categories)
     found += _entities(content, language)
+    found += _event_counts(content, language)
     if not found or _says_more(content, found, language):
         found.append(FoundClaim("statement", content))
     return found
@@ -143,7 +155,15 @@ def _says_more(content: str, found: Sequence[FoundClaim], language: Language) ->
     if all(claim.kind == "absence" for claim in found):
         return False
     known = {word for claim in found for word in re.findall(r"\w+", claim.text.casefold())}
-    return len(set(re.findall(r"[^\W\d_]+", content.casefold())) - known - small_words(language)) >= MORE_WORDS
+    return (
+        len(
+            set(re.findall(r"[^\W\d_]+", content.casefold()))
+            - known
+            - small_words(language)
+            - set(_ABOUT_REPORTS.split())
+        )
+        >= MORE_WORDS
+    )
 
 
 def _negated(sentence: str, start: int, language: Language) -> bool:
@@ -211,6 +231,15 @@ def counts(sentence: str, language: Language) -> Iterator[tuple[str, int, str]]:
                 seen.add(mention.entity)
                 yield mention.entity, number, f"{' '.join(words[at:])} {mention.text}"
                 break
+
+
+def _event_counts(sentence: str, language: Language) -> Iterator[FoundClaim]:
+    numbers = _NUMBERS[language]
+    pattern = rf"\b(\d{{1,3}}|{'|'.join(numbers)})\s+(?:\w+\s+)?{_EVENTS[language]}\b"
+    for match in re.finditer(pattern, sentence, re.IGNORECASE):
+        word = match[1].casefold()
+        number = numbers.index(word) + 2 if word in numbers else int(word)
+        yield FoundClaim("count", match.group(), (EVENT,), number=number)
 
 
 def _can_be_counted(word: str, language: Language) -> bool:
