@@ -54,7 +54,7 @@ LAYERS = {
         {"analysis"},
         {"claims"},
         {"narration"},
-        {"media"},
+        {"media", "manifest"},
         {"rendering"},
         {"explanation"},
         {"explainer"},

@@ -28,9 +28,9 @@ CITED = 2  # captions that a verdict shows
 class ClaimRule:
     """Bounds of the verdicts, chosen on one half of the videos of benchmarks/claims.py (docs/notebook/claims.md)."""
 
-    category: float = 0.3  # share of a category from which it is supported, as a part of the leader's share
-    category_gap: float = 0.15  # the same, below which it is contradicted
-    time: float = 0.4  # share of equally long stretches of the video that the claimed one must exceed
+    category: float = 0.15  # share of a category from which it is supported, as a part of the leader's share
+    category_gap: float = 0.1  # the same, below which it is contradicted
+    time: float = 0.5  # share of equally long stretches of the video that the claimed one must exceed
     time_gap: float = 0.1  # cosine by which another stretch must be more similar to contradict a time
     tolerance_s: float = 6.0  # a claimed time covers this much on both sides
     tolerance_share: float = 0.02  # the same as a share of the duration; the larger counts

@@ -26,6 +26,7 @@ from kgvad.cli import (
     setup,
     train,
     tune,
+    verify,
 )
 from kgvad.cli.help import App
 from kgvad.errors import KgvadError, unexpected
@@ -73,6 +74,7 @@ for module in (
     score,
     serve,
     check,
+    verify,
     kg,
     detectors,
     setup,

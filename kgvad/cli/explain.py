@@ -195,7 +195,7 @@ def _explain_one(
     if bank_file is not None and explanation.bank is not None:
         explanation.bank.save(bank_file)
         logger.info("%s has the added categories: give it with --anchors together with these scores", bank_file)
-    text = outputs.write(explanation, clips)
+    text = outputs.write(explanation, clips, [one for one in sources if one.exists()])
     if text is not None:
         print(text, end="")
 

@@ -30,7 +30,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         "-f",
-        help="md, html, json, srt, vtt or csv. Default: by the suffix of the output, else md.",
+        help="md, html, json, srt, vtt, csv, pdf or manifest (hashes for kgvad verify). Default: by the suffix of the "
+        "output, else md.",
         rich_help_panel=OUTPUTS,
     ),
 ]
