@@ -200,9 +200,9 @@ def _categories(sentence: str, language: Language, categories: CategoryWords) ->
             yield FoundClaim("category", sentence[match.start() : end], values)
     if seen:
         return
-    match = re.search(rf"\b{_ABNORMAL[language]}\b", sentence, re.IGNORECASE)
-    if match is not None and not _negated(sentence, match.start(), language):
-        yield FoundClaim("category", match.group(), (ANY,))
+    abnormal = re.search(rf"\b{_ABNORMAL[language]}\b", sentence, re.IGNORECASE)
+    if abnormal is not None and not _negated(sentence, abnormal.start(), language):
+        yield FoundClaim("category", abnormal.group(), (ANY,))
 
 
 def _entities(sentence: str, language: Language) -> Iterator[FoundClaim]:
