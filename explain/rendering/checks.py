@@ -34,12 +34,12 @@ def check_form(output: Path | None, form: str | None) -> str:
 
 def check_context(checked: CheckedText, phrases: Phrases) -> dict[str, Any]:
     """What the templates of a checked text read."""
-    labels = phrases.labels["check"]
-    notes = [labels["about"]]
+    own = phrases.labels["check"]
+    notes = [own["about"]]
     if not checked.captions:
-        notes.append(labels["no_captions"])
+        notes.append(own["no_captions"])
         if checked.names_categories == "no":
-            notes.append(labels["no_hint"])
+            notes.append(own["no_hint"])
     counts = {name: checked.count(name) for name in ("supported", "contradicted", "not_supported")}
     return {
         "checked": checked.model_dump(mode="json"),
@@ -80,7 +80,7 @@ def sentence_rows(sentences: Sequence[CheckedSentence], phrases: Phrases) -> lis
 
 
 def _claim(claim: Claim, phrases: Phrases) -> dict[str, Any]:
-    labels = phrases.labels["check"]
+    own = phrases.labels["check"]
     values = {
         "value": _words(claim.value, phrases),
         "found": None if claim.found is None else _words(claim.found, phrases),
@@ -90,11 +90,11 @@ def _claim(claim: Claim, phrases: Phrases) -> dict[str, Any]:
     }
     where = ""
     if claim.start_s is not None and claim.end_s is not None and claim.frames is not None:
-        where = f"{clock(claim.start_s)} {phrases.labels['to']} {clock(claim.end_s)}, {labels['frames']} "
+        where = f"{clock(claim.start_s)} {phrases.labels['to']} {clock(claim.end_s)}, {own['frames']} "
         where += f"{claim.frames[0]}-{claim.frames[1]}"
     return claim.model_dump(mode="json") | {
-        "verdict_text": labels["verdicts"][claim.verdict],
-        "kind_text": labels["kinds"][claim.kind],
+        "verdict_text": own["verdicts"][claim.verdict],
+        "kind_text": own["kinds"][claim.kind],
         "reason_text": phrases.sentence(f"claim_{claim.reason}", values),
         "where": where,
     }
