@@ -1,11 +1,13 @@
 """Measure explanation texts against human-written ones, on the abnormal UCF-Crime test videos.
 
-    python benchmarks/explain.py SHARED [--videos N]
+    python benchmarks/explain.py SHARED [--videos N] [--texts FILE...]
 
 SHARED is the folder of research data (see docs/notebook/reports.md): captions of the test videos by a model, human
 sentences with times (UCA), event summaries (HIVAU, partly by a model), I3D logits, and PEL4VAD's concept lists. For
 every annotated event every method writes one sentence under the same protocol. The time span of the event is given
-(oracle); the category is given, or predicted from the captions or by the shipped run. Prints Markdown tables.
+(oracle); the category is given, or predicted from the captions or by the shipped run. A FILE of texts, JSON
+{video: text} or {video: [text of each event]}, is a further method: so texts of any language model, with and without
+the graph in its prompt (kgvad explain --narrate), stand beside. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -90,6 +92,7 @@ class Event:
     """One annotated event with everything that a method may read."""
 
     video: str
+    number: int  # from 0, in its video
     span_s: tuple[float, float]
     duration_s: float  # of the video
     category: str
@@ -131,7 +134,7 @@ def read_events(data: Path, names: list[str], most: int | None, encode: Encoder)
             if during and rest and human:
                 category = next(name for name in names if video.startswith(name))
                 inside, outside = encode(spread(during, INSIDE)), encode(spread(rest, OUTSIDE))
-                about = (video, (start, end), hivau[video]["n_frames"] / fps)
+                about = (video, number, (start, end), hivau[video]["n_frames"] / fps)
                 yield Event(*about, category, during, human, hivau[video]["events_summary"][number], inside, outside)
 
 
@@ -163,12 +166,28 @@ def write_texts(results: Results, event: Event, peer: dict[str, Any], bank: Anch
     results.summaries.append([event.summary])
 
 
+def read_texts(paths: list[Path]) -> dict[str, dict[str, list[str] | str]]:
+    """Texts of other programs by the name of the file, and by video."""
+    found = {path.stem: json.loads(path.read_text("utf-8")) for path in paths}
+    for name, texts in found.items():
+        if not isinstance(texts, dict) or not all(isinstance(text, str | list) for text in texts.values()):
+            raise SystemExit(f"{name} is not {{video: text}} or {{video: [text of each event]}}")
+    return found
+
+
+def given_text(texts: dict[str, list[str] | str], event: Event) -> str:
+    """The text on an event; empty where there is none, which counts as a text without a match."""
+    own = texts.get(event.video, "")
+    return own if isinstance(own, str) else own[event.number] if event.number < len(own) else ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
     parser.add_argument("--videos", type=int, default=None, help="use this many videos, evenly spaced")
+    parser.add_argument("--texts", type=Path, nargs="+", default=[], help="texts of other programs, JSON")
     options = parser.parse_args()
-    encode = Encoder()
+    encode, given = Encoder(), read_texts(options.texts)
     bank = build_bank(load_table("ucf"), GraphStore.open(None), encode.encoder)
     peer = json.loads((options.shared / "kg/refkg/pel4vad-ucf-concept.json").read_text())
     results, rng, pixels = Results(), np.random.default_rng(0), Pixels.load(options.shared)
@@ -180,6 +199,8 @@ def main() -> None:
             results.pixel_events.append(number)
             for kind, text in zip(("label only", "label and cited actions"), said, strict=True):
                 results.pixel_texts.setdefault(f"{kind}, shipped run", []).append(text)
+        for name, texts in given.items():
+            results.texts.setdefault(name, []).append(given_text(texts, event))
         concepts = (event.inside @ bank.concept_vectors.T).mean(axis=0, keepdims=True)
         change = changes(event.inside, event.outside, bank)
         results.drops.append(deletion(concepts, change, predict(event, bank), bank, rng))

@@ -17,7 +17,7 @@ from kgvad.errors import KgvadError, UsageError
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.rendering.sentences import with_sentences
-from kgvad.explain.rendering.writers import write_views
+from kgvad.explain.rendering.writers import FILE_FORMATS, file_suffix, write_views
 from kgvad.explain.report import Report
 from kgvad.explain.scorers.score_files import ScoreFileScorer, score_files
 from kgvad.files import refuse_inputs, sha256, write_json, write_text
@@ -111,7 +111,10 @@ def explain_folder(
     videos = find_videos(source)
     views = (*ALWAYS, *(form for form in forms if form not in ALWAYS))
     pages = _pages(videos)
-    written = [output / f"{page}.{form}" for page in pages.values() for form in views]
+    unknown = [form for form in forms if form not in FILE_FORMATS]
+    if unknown:
+        raise UsageError(f"--format {unknown[0]} is not a format", f"use {', '.join(FILE_FORMATS)}")
+    written = [output / f"{page}{file_suffix(form)}" for page in pages.values() for form in views]
     refuse_inputs(
         {"--output": [output / INDEX, output / STATE, *written]},
         (*sources, *videos.values(), *_score_files(explainer, source, videos)),
@@ -152,7 +155,7 @@ def _one(
 ) -> Entry:
     try:
         check_name(name)
-        targets = [(output / f"{page}.{form}", form) for form in views]
+        targets = [(output / f"{page}{file_suffix(form)}", form) for form in views]
         report = write_views(explainer.explain(path), targets, renderer)
     except KgvadError as error:
         reason = " ".join(str(error).split())

@@ -19,6 +19,7 @@ from kgvad.explain.analysis.calibration import Rate, calibrate
 from kgvad.explain.analysis.events import Calibration, Thresholds
 from kgvad.explain.explanation import Explanation
 from kgvad.explain.media.key_frames import key_pictures
+from kgvad.explain.narration.narrate import Narrator
 from kgvad.explain.scorers.base import Scorer
 from kgvad.explain.scorers.score_files import ScoreFileScorer
 from kgvad.files import sha256
@@ -44,6 +45,8 @@ class Explainer:
         Whether key frames are read.
     language
         Language of the reports.
+    narrator
+        Adds a language model's text, checked; ``None``: none.
     """
 
     scorer: Scorer
@@ -52,6 +55,7 @@ class Explainer:
     recogniser: ActionRecogniser | None = None
     images: bool = True
     language: str = "en"
+    narrator: Narrator | None = None
 
     def explain(self, video: Path | None) -> Explanation:
         """Explain one video, or a file of scores alone where ``video`` is ``None``.
@@ -71,6 +75,8 @@ class Explainer:
             action_recogniser=None if actions is None else RECOGNISER,
         )
         report = build_report(scored, analysis, facts)
+        if self.narrator is not None:
+            report = self.narrator.narrate(report)
         pictures = {}
         if scored.info is not None and self.images:
             pictures = key_pictures(scored.info.path, report, scored.info)
@@ -107,6 +113,7 @@ class Explainer:
             "category_texts": dict(self.category_texts),
             "actions": self.recogniser is not None,
             "images": self.images,
+            "narrator": None if self.narrator is None else self.narrator.identity(),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -9,28 +9,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import ReportError
+from kgvad.explain.checked_text import Narrative
+from kgvad.explain.parts import GraphStep, ReportPart, Seconds, Share
 from kgvad.files import reading
 from kgvad.types import Fields
 
-Version = Literal["1.0"]  # of files that can be read
-SCHEMA_VERSION: Version = "1.0"
+Version = Literal["1.0", "1.1"]  # of files that can be read
+SCHEMA_VERSION: Version = "1.1"
 
 SHIPPED = "kgvad:"  # before the name of a run that comes with kgvad
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(ge=0)]
-
-
-class ReportPart(BaseModel):
-    """Base of all parts of a report: immutable, without fields that the schema does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class VideoFacts(ReportPart):
@@ -108,16 +101,6 @@ class CategoryShare(ReportPart):
     name: str
     text: str
     probability: Share
-
-
-class GraphStep(ReportPart):
-    """One edge of the knowledge graph on the way from the category's item to the concept."""
-
-    subject: str  # QID
-    property: str  # "P279"
-    object: str  # QID
-    subject_label: str | None = None
-    object_label: str | None = None
 
 
 class Evidence(ReportPart):
@@ -296,6 +279,7 @@ class Report(ReportPart):
     limitations: tuple[LimitationKey, ...]
     language: str | None = None  # of the sentences
     sentences: tuple[Sentence, ...] = ()
+    narrative: Narrative | None = None  # a language model's text, each sentence with its verdict
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Report:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from kgvad.errors import KgvadError, RunError, UsageError, WeightsError
 from kgvad.session import Session
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kgvad.detector.run import Run
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.explain.explainer import Explainer
+    from kgvad.explain.narration.narrate import Narrator
     from kgvad.explain.scorers.base import Scorer
     from kgvad.video.encoders.base import VisualEncoder
 
@@ -27,6 +28,28 @@ logger = logging.getLogger(__name__)
 JOINT = ("blip", "clip")  # visual encoders that share a space with texts
 DEFAULT_ENCODER = "efficientnet-lite0"
 SNIPPET = 16  # frames per score, unless the footage keeps fewer frames
+
+
+@dataclass(frozen=True)
+class Narration:
+    """A language model that tells reports.
+
+    Attributes
+    ----------
+    place
+        Address of an OpenAI-compatible service, or a model folder.
+    model
+        Name of the model on the service.
+    with_graph
+        Whether the prompt has the paths of the knowledge graph.
+    unsupported
+        What happens to sentences that the claim check does not support.
+    """
+
+    place: str
+    model: str | None = None
+    with_graph: bool = True
+    unsupported: Literal["drop", "mark"] = "mark"
 
 
 @dataclass(frozen=True)
@@ -55,6 +78,8 @@ class ExplainRequest:
         Whether key frames are read.
     language
         Language of the reports. Default: of the settings.
+    narration
+        Language model that tells the report; its text is checked.
     """
 
     scores: Path | None = None
@@ -67,6 +92,7 @@ class ExplainRequest:
     actions: bool = True
     images: bool = True
     language: str | None = None
+    narration: Narration | None = None
 
     def inputs(self, session: Session) -> list[Path]:
         """Files and folders that are read beside the videos, including the default ones."""
@@ -97,6 +123,30 @@ def build_explainer(session: Session, request: ExplainRequest, thresholds: Thres
         category_texts=texts,
         recogniser=recogniser,
         images=request.images,
+        language=request.language or session.settings.language,
+        narrator=_narrator(session, request),
+    )
+
+
+def _narrator(session: Session, request: ExplainRequest) -> Narrator | None:
+    """The narrator of a request, its model loaded."""
+    from functools import partial
+
+    from kgvad.chat_endpoint import is_address
+    from kgvad.checking import build_checker
+    from kgvad.explain.narration.narrate import Narrator
+    from kgvad.explain.narration.writers import load_writer
+
+    asked = request.narration
+    if asked is None:
+        return None
+    if session.settings.offline and is_address(asked.place):
+        raise UsageError("--narrate sends the report to a service, and KGVAD_OFFLINE is set", "name a model folder")
+    return Narrator(
+        writer=load_writer(asked.place, asked.model, session.device),
+        checker=partial(build_checker, session, captions=request.captions),
+        with_graph=asked.with_graph,
+        unsupported=asked.unsupported,
         language=request.language or session.settings.language,
     )
 

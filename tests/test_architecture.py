@@ -15,6 +15,7 @@ PACKAGES = ["kg", "anchors", "video", "detector", "explain", "watch"]  # each im
 TOP = {
     "__init__",
     "__main__",
+    "checking",
     "doctor",
     "explainers",
     "given",
@@ -47,10 +48,14 @@ LAYERS = {
         {"describe"},
     ],
     "explain": [
+        {"parts"},
+        {"checked_text"},
         {"report", "text"},
         {"scorers"},
         {"analysis"},
-        {"media"},
+        {"claims"},
+        {"narration"},
+        {"media", "manifest"},
         {"rendering"},
         {"explanation"},
         {"explainer"},

@@ -17,7 +17,8 @@ from scipy.special import softmax
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import AnchorError
 from kgvad.explain.analysis.events import EventSpan
-from kgvad.explain.report import CategoryShare, Contrast, Evidence, GraphStep
+from kgvad.explain.parts import GraphStep
+from kgvad.explain.report import CategoryShare, Contrast, Evidence
 from kgvad.explain.text import plain
 
 if TYPE_CHECKING:

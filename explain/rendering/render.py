@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from kgvad.errors import ReportError, UsageError
+from kgvad.explain.checked_text import CheckedText
+from kgvad.explain.rendering.checks import CHECK_FORMS, check_context, narrative_context
 from kgvad.explain.rendering.csv_table import events_csv, method_details
 from kgvad.explain.rendering.escaping import clock, code, markdown, nowrap_options, qid, stamp, vtt
 from kgvad.explain.rendering.phrases import Phrases, guard
@@ -144,6 +147,7 @@ class Renderer:
             "player": player,
             "unusual_only": is_unusual_only(report),
             "rows": method_details(report, labels),
+            **narrative_context(report.narrative, self.phrases),
         }
 
     def _figures(self, report: Report, pictures: Pictures | None) -> Fields:
@@ -151,6 +155,18 @@ class Renderer:
         phrases = self.phrases
         drawn = figures(report, phrases.labels, phrases.categories, phrases.properties, pictures or {})
         return {"figures": drawn, "poster": next(iter(drawn.pictures.values()), None)}
+
+    def check(self, checked: CheckedText, form: str) -> str:
+        """A checked text in one of :data:`~kgvad.explain.rendering.checks.CHECK_FORMS`; errors as of :meth:`render`."""
+        if form not in CHECK_FORMS:
+            raise UsageError(f"{form!r} is not a format of a check", f"use {', '.join(CHECK_FORMS)}")
+        if form == "json":
+            return json.dumps(checked.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        context = check_context(checked, self.phrases)
+        if form == "html":
+            context |= self._page(context, "player.js.j2", active=False)
+        text = self._fill(f"check.{form}.j2", context)
+        return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n" if form != "html" else text
 
     def index(self, entries: list[Fields]) -> str:
         """The index page of many reports; ``entries`` are the fields of :class:`~kgvad.explain.batch.Entry`."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from kgvad.errors import UsageError
+from kgvad.explain.manifest import SUFFIX, write_manifest
+from kgvad.explain.rendering.pdf import find_browser, write_pdf
 from kgvad.explain.rendering.render import FORMATS, Renderer
 from kgvad.explain.report import Report
 from kgvad.files import refuse_inputs, write_text
@@ -16,7 +19,9 @@ from kgvad.files import refuse_inputs, write_text
 if TYPE_CHECKING:
     from kgvad.explain.explanation import Explanation
 
-SUFFIXES = {".markdown": "md", ".htm": "html"} | {f".{form}": form for form in FORMATS}
+FILES_ONLY = ("pdf", "manifest")  # formats that are no text for stdout
+FILE_FORMATS = (*FORMATS, *FILES_ONLY)
+SUFFIXES = {".markdown": "md", ".htm": "html", ".pdf": "pdf"} | {f".{form}": form for form in FORMATS}
 
 
 @dataclass(frozen=True)
@@ -48,26 +53,41 @@ class Outputs:
     def __init__(
         self, paths: list[Path], form: str | None, language: str = "en", templates: Path | None = None
     ) -> None:
-        if form is not None and form not in FORMATS:
-            raise UsageError(f"--format {form} is not a format", f"use {', '.join(FORMATS)}")
+        if form is not None and form not in FILE_FORMATS:
+            raise UsageError(f"--format {form} is not a format", f"use {', '.join(FILE_FORMATS)}")
+        if form in FILES_ONLY and not paths:
+            raise UsageError(f"--format {form} needs a file", "add --output FILE")
         self.form = form or "md"
         self.targets = [Target(path, _form_of(path, form, len(paths) == 1)) for path in paths]
+        forms = [target.form for target in self.targets]
+        if forms.count("manifest") > 1 or forms == ["manifest"]:
+            raise UsageError("a manifest is of the files beside it", "give one report or more, and one manifest")
+        if "pdf" in forms:
+            find_browser()
         refuse_inputs({"--output": paths}, ())
         self.renderer = Renderer(language, templates)
 
-    def write(self, explanation: Explanation, clips: Path | None = None) -> str | None:
-        """Write the files, and clips of the events into the folder ``clips``. Without files, return the text."""
+    def write(self, explanation: Explanation, clips: Path | None = None, inputs: Sequence[Path] = ()) -> str | None:
+        """Write the files, and clips of the events into the folder ``clips``. Without files, return the text.
+
+        ``inputs`` are what a manifest names beside the video.
+        """
         if self.targets:
             if explanation.info is not None:
                 refuse_inputs({"--output": [target.path for target in self.targets]}, [explanation.info.path])
-            write_views(explanation, [(target.path, target.form) for target in self.targets], self.renderer, clips)
+            targets = [(target.path, target.form) for target in self.targets]
+            write_views(explanation, targets, self.renderer, clips, inputs)
             return None
         report = _with_clips(explanation, clips) if clips is not None else explanation.report
         return self.renderer.render(report, self.form, pictures=explanation.pictures)
 
 
 def write_views(
-    explanation: Explanation, targets: list[tuple[Path, str]], renderer: Renderer, clips: Path | None = None
+    explanation: Explanation,
+    targets: list[tuple[Path, str]],
+    renderer: Renderer,
+    clips: Path | None = None,
+    inputs: Sequence[Path] = (),
 ) -> Report:
     """Write one explanation in several formats. All are rendered before the first file is written.
 
@@ -81,6 +101,8 @@ def write_views(
         Language and templates.
     clips
         Folder for clips of the events; none are cut without it.
+    inputs
+        Files and folders that a manifest names beside the video.
 
     Returns
     -------
@@ -88,18 +110,37 @@ def write_views(
         The report as written.
     """
     report = _with_clips(explanation, clips) if clips is not None else explanation.report
+    views = [(path, form) for path, form in targets if form != "manifest"]
     texts = [
         renderer.render(
             report if clips is None else _clips_from(report, clips, path),
-            form,
+            "html" if form == "pdf" else form,
             pictures=explanation.pictures,
-            player=None if explanation.info is None else _relative(explanation.info.path, path),
+            player=None if explanation.info is None or form == "pdf" else _relative(explanation.info.path, path),
         )
-        for path, form in targets
+        for path, form in views
     ]
-    for (path, _), text in zip(targets, texts, strict=True):
-        write_text(path, text)
+    for (path, form), text in zip(views, texts, strict=True):
+        if form == "pdf":
+            write_pdf(path, text)
+        else:
+            write_text(path, text)
+    for path in [path for path, form in targets if form == "manifest"]:
+        write_manifest(
+            path,
+            report,
+            explanation.pictures,
+            video=None if explanation.info is None else explanation.info.path,
+            inputs=inputs,
+            reports=[path for path, _ in views],
+            clips=[clips / event.clip for event in report.events if clips is not None and event.clip],
+        )
     return report
+
+
+def file_suffix(form: str) -> str:
+    """The suffix of files of a format."""
+    return SUFFIX if form == "manifest" else f".{form}"
 
 
 def _with_clips(explanation: Explanation, folder: Path) -> Report:
@@ -123,12 +164,13 @@ def _clips_from(report: Report, folder: Path, page: Path) -> Report:
 
 
 def _form_of(path: Path, form: str | None, single: bool) -> str:
-    known = SUFFIXES.get(path.suffix.lower())
+    known = "manifest" if path.name.endswith(SUFFIX) else SUFFIXES.get(path.suffix.lower())
     if single and form is not None:
         return form
     if known is None and form is None:
         raise UsageError(
-            f"--output {path}: its suffix names no format", f"end it in .{', .'.join(FORMATS)}, or add --format"
+            f"--output {path}: its suffix names no format",
+            f"end it in .{', .'.join((*FORMATS, 'pdf'))}, or add --format",
         )
     return known or form or "md"
 

@@ -13,6 +13,7 @@ import typer
 
 from kgvad.cli import (
     anchors,
+    check,
     datasets,
     detectors,
     evaluate,
@@ -25,6 +26,7 @@ from kgvad.cli import (
     setup,
     train,
     tune,
+    verify,
     watch,
 )
 from kgvad.cli.help import App
@@ -73,6 +75,8 @@ for module in (
     tune,
     score,
     serve,
+    check,
+    verify,
     kg,
     detectors,
     setup,

@@ -14,6 +14,7 @@ from kgvad.cli.explain_options import (
     Calibrate,
     Captions,
     Clips,
+    DropUnsupported,
     Encoder,
     EvaluatedRun,
     FalseAlarms,
@@ -23,6 +24,9 @@ from kgvad.cli.explain_options import (
     Language,
     MergeGap,
     MinDuration,
+    Narrate,
+    NarrateGraph,
+    NarrateModel,
     Offset,
     Onset,
     Open,
@@ -73,13 +77,17 @@ def explain(
     language: Language = None,
     images: Images = True,
     templates: Templates = None,
+    narrate: Narrate = None,
+    narrate_model: NarrateModel = None,
+    narrate_graph: NarrateGraph = True,
+    drop_unsupported: DropUnsupported = False,
     device: Device = None,
 ) -> None:
     """Report when something abnormal happens in a video, what it may be, and the evidence."""
     _check_inputs(video, scores, captions, run, anchors, features, calibrate)
     from kgvad.explain.analysis.calibration import parse_rate
     from kgvad.explain.analysis.events import Thresholds
-    from kgvad.explainers import ExplainRequest, build_explainer
+    from kgvad.explainers import ExplainRequest, Narration, build_explainer
     from kgvad.session import Session
 
     if video is not None and (fps is not None or video.is_dir() or video.suffix.lower() == ".zip"):
@@ -89,7 +97,12 @@ def explain(
         video = as_videos(video, cache_dir(), fps)
     videos = video if video is not None and video.is_dir() else None
     queries = tuple(open_ or ())
-    request = ExplainRequest(scores, captions, features, encoder, queries, stride, videos, actions, images)
+    narration = None
+    if narrate is not None:
+        narration = Narration(narrate, narrate_model, narrate_graph, "drop" if drop_unsupported else "mark")
+    request = ExplainRequest(
+        scores, captions, features, encoder, queries, stride, videos, actions, images, language, narration
+    )
     thresholds, rate = Thresholds(onset, offset, merge_gap, min_duration), parse_rate(false_alarms)
     with Session(device=device, dataset=dataset, anchors=anchors, run=run, explaining=True) as session:
 
@@ -183,7 +196,7 @@ def _explain_one(
     if bank_file is not None and explanation.bank is not None:
         explanation.bank.save(bank_file)
         logger.info("%s has the added categories: give it with --anchors together with these scores", bank_file)
-    text = outputs.write(explanation, clips)
+    text = outputs.write(explanation, clips, [one for one in sources if one.exists()])
     if text is not None:
         print(text, end="")
 

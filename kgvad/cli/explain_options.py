@@ -10,6 +10,7 @@ import typer
 from kgvad.cli.options import EVENTS, INPUTS, OUTPUTS, REPORT
 
 SCORING = "Scoring"
+NARRATION = "Narration"
 
 Video = Annotated[
     Path | None,
@@ -29,7 +30,8 @@ Format = Annotated[
     typer.Option(
         "--format",
         "-f",
-        help="md, html, json, srt, vtt or csv. Default: by the suffix of the output, else md.",
+        help="md, html, json, srt, vtt, csv, pdf or manifest (hashes for kgvad verify). Default: by the suffix of the "
+        "output, else md.",
         rich_help_panel=OUTPUTS,
     ),
 ]
@@ -154,6 +156,36 @@ Templates = Annotated[
         "--templates",
         help="Folder of templates that replace the built-in ones of the same name.",
         rich_help_panel=REPORT,
+    ),
+]
+Narrate = Annotated[
+    str | None,
+    typer.Option(
+        "--narrate",
+        metavar="URL|FOLDER",
+        help="Add a text by a language model, every sentence checked: OpenAI-compatible service (key: KGVAD_API_KEY), "
+        "or model folder. A service gets the report, no picture.",
+        rich_help_panel=NARRATION,
+    ),
+]
+NarrateModel = Annotated[
+    str | None,
+    typer.Option("--narrate-model", help="Name of the model on the service.", rich_help_panel=NARRATION),
+]
+NarrateGraph = Annotated[
+    bool,
+    typer.Option(
+        "--narrate-graph/--no-narrate-graph",
+        help="Give the model the paths of the knowledge graph.",
+        rich_help_panel=NARRATION,
+    ),
+]
+DropUnsupported = Annotated[
+    bool,
+    typer.Option(
+        "--drop-unsupported",
+        help="Leave out sentences that the check does not support. Default: mark them.",
+        rich_help_panel=NARRATION,
     ),
 ]
 Reports = Annotated[

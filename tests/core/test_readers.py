@@ -100,7 +100,7 @@ READERS = {
     "settings": (lambda path: load_settings(path.parent), "kgvad.toml", b'dataset = "ucf"\n'),
     "evaluations": (lambda path: collect([path]), "e.json", b'{"version": 1, "evaluations": []}'),
     "references": (read_references, "r.json", b'{"v": ["a man falls"]}'),
-    "report": (lambda path: Report.read(path), "r.json", b'{"schema_version": "1.1"}'),
+    "report": (lambda path: Report.read(path), "r.json", b'{"schema_version": "1.2"}'),
 }  # fmt: skip
 GOOD = [name for name, (_, _, content) in READERS.items() if name not in ("run config", "exemplars", "table", "report")]
 UNDECIDED = (b"", b"\x00" * 64, b"\xff\xfe\x00", b"null", b"17", b'"x"', b"[]", b"{}", b"[[[[", b"\x1f\x8b\x08")

@@ -53,6 +53,7 @@ def sandbox(rendered, home, weights, tmp_path, monkeypatch):
         (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(rendered / source, tmp_path / target)
     (tmp_path / "scores.csv").write_text(CSV)
+    (tmp_path / "alert.txt").write_text("A car crashes into another car. There is no weapon.")
     (tmp_path / "captions.json").write_text(json.dumps({"video": CAPTIONS}))
     features(tmp_path / "my_features")
     return tmp_path

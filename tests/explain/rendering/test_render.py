@@ -184,7 +184,9 @@ def test_the_languages_have_the_same_sentences_and_labels():
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_sentence_of_the_phrases_is_used_by_some_report(language):
     used = {planned.key for report in REPORTS.values() for planned in plan_sentences(report)}
-    assert used == set(RENDERERS[language].phrases.sentences)
+    known = set(RENDERERS[language].phrases.sentences)
+    checks = {key for key in known if key.startswith(("claim_", "check_", "narrative_"))}  # tests/explain/claims
+    assert used == known - checks
 
 
 def test_every_limitation_has_fields_and_is_reached():

@@ -5,9 +5,10 @@ import re
 import pytest
 
 from kgvad.explain.analysis.analyse import with_category_text
+from kgvad.explain.parts import GraphStep
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.rendering.subgraph import draw
-from kgvad.explain.report import Evidence, GraphStep
+from kgvad.explain.report import Evidence
 from kgvad.kg.properties import TABLE
 
 

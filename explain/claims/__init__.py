@@ -1,0 +1,1 @@
+"""Check what a text claims about a video against captions and a report."""
