@@ -21,6 +21,7 @@ from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError
 from kgvad.files import encoding_of
 from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.captioners import FORMAT
 from kgvad.video.video_ids import by_video_id
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,8 @@ def parse(content: object, where: str) -> dict[str | None, Track]:
         The value has none of the forms; the message says which one it has.
     """
     if isinstance(content, dict) and content:
+        if content.get("format") == FORMAT and isinstance(content.get("videos"), dict):
+            return _named(content["videos"].items(), where)
         track = _track(content, where)
         if track is not None:
             return {None: track}

@@ -13,6 +13,7 @@ import typer
 
 from kgvad.cli import (
     anchors,
+    caption,
     datasets,
     detectors,
     evaluate,
@@ -64,6 +65,7 @@ for module in (
     anchors,
     train,
     extract,
+    caption,
     datasets,
     features,
     explain,
