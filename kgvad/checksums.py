@@ -111,6 +111,12 @@ def recorded(folder: Path, source: str | None = None) -> dict[str, str] | None:
     return hashes if known and source in (None, found.get("source")) else None
 
 
+def digest_of_all(folder: Path) -> str:
+    """One SHA-256 over the names and contents of all files of ``folder``."""
+    present = {name: sha256(folder / name) for name in _names(folder)}
+    return hashlib.sha256(json.dumps(present, sort_keys=True).encode()).hexdigest()
+
+
 def digest_of(folder: Path, main: str, names: Iterable[str]) -> str:
     """One SHA-256 over the weights ``main`` and those of the files ``names`` that are in ``folder``."""
     present = {name: sha256(folder / name) for name in (main, *names) if (folder / name).is_file()}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kgvad.kg.sources.wikidata import WikidataClient
     from kgvad.kg.store.cache import GraphStore
     from kgvad.kg.tables import CategoryTable
+    from kgvad.video.captioners.base import Captioner
     from kgvad.video.encoders.base import VisualEncoder
 
 logger = logging.getLogger(__name__)
@@ -211,6 +212,13 @@ class Session:
         if key not in self._visual_encoders:
             self._visual_encoders[key] = load_visual_encoder(name, self.device, **options)
         return self._visual_encoders[key]
+
+    def captioner(self, prompt: str | None = None, trusted: str | None = None) -> Captioner:
+        """The configured captioner; ``prompt`` and ``trusted`` are those of :class:`CaptionerOptions`."""
+        from kgvad.video.captioners.base import CaptionerOptions, load_captioner
+
+        options = CaptionerOptions(self.settings.caption_model, prompt, trusted)
+        return load_captioner(self.settings.captioner, self.device, options)
 
     def bank(self, *, joint: str | None = None) -> AnchorBank:
         """The configured anchor bank, else the default one of the dataset, built where it is missing.

@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     store: str | None = Field(None, description="SQLAlchemy URL of the knowledge-graph cache.")
     endpoint: str | None = Field(None, description="SPARQL 1.1 service. Default: Wikidata's query service.")
     contact: str | None = Field(None, description="E-mail address or web page sent to the SPARQL service.")
+    captioner: str = Field(
+        "blip", description="Captioner: `blip`, a model on the hub, a folder, or the address of a service."
+    )
+    caption_model: str = Field("", description="Model of the service that `captioner` is the address of.")
     language: Literal["en", "de"] = Field("en", description="Language of reports.")
     cameras: Path | None = Field(
         None, description="Folder of what is known about cameras: zones and times to ignore, thresholds."

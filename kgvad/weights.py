@@ -150,6 +150,19 @@ TABLE: dict[str, Weights] = {
             main="model.safetensors",
         ),
         Weights(
+            name="blip-image-captioning-base",
+            kind="captioner",
+            source=HubSource(
+                "Salesforce/blip-image-captioning-base",
+                "82a37760796d32b1411fe092ab5d4e227313294b",
+                patterns=("*.json", "*.txt", "pytorch_model.bin"),
+            ),
+            licence="BSD-3-Clause",
+            about="BLIP captioning, ViT-B/16, COCO",
+            megabytes=990,
+            main="pytorch_model.bin",  # a state dict; transformers reads it with weights_only
+        ),
+        Weights(
             name="clip-vit-base-patch16",
             kind="joint image and text encoder (512-d)",
             source=HubSource(
@@ -292,7 +305,7 @@ def _copy(stream: IO[bytes], path: Path) -> None:
 
 def _fetch_from_hub(weights: Weights, source: HubSource, target: Path) -> None:
     try:
-        _knock(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+        knock(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
         from huggingface_hub import snapshot_download
 
         _announce(weights)
@@ -317,7 +330,7 @@ def _fetch_from_hub(weights: Weights, source: HubSource, target: Path) -> None:
     record(target, source.address)
 
 
-def _knock(endpoint: str, timeout_s: float = 5.0) -> None:
+def knock(endpoint: str, timeout_s: float = 5.0) -> None:
     """Raise immediately where the hub cannot be reached; its library would retry for half a minute."""
     with contextlib.suppress(urllib.error.HTTPError):  # an answer, whatever it says, means that the hub is there
         urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=timeout_s).close()

@@ -21,6 +21,7 @@ from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError
 from kgvad.files import encoding_of
 from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.captioners import FORMAT
 from kgvad.video.video_ids import by_video_id
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,8 @@ def parse(content: object, where: str) -> dict[str | None, Track]:
         The value has none of the forms; the message says which one it has.
     """
     if isinstance(content, dict) and content:
+        if content.get("format") == FORMAT and isinstance(content.get("videos"), dict):
+            return _own(content["videos"], where)
         track = _track(content, where)
         if track is not None:
             return {None: track}
@@ -138,6 +141,17 @@ def parse(content: object, where: str) -> dict[str | None, Track]:
         if track is not None:
             return {None: track}
     raise ScoresError(f"{where} holds {_shape(content)}, which is no form of captions", FORMS)
+
+
+def _own(videos: Mapping[str, object], where: str) -> dict[str | None, Track]:
+    """Captions that ``kgvad caption`` made: the names are the identifiers of a folder of videos."""
+    found: dict[str | None, Track] = {}
+    for video, value in videos.items():
+        track = _track(value, f"{where}: {video[:60]}")
+        if track is None:
+            raise ScoresError(f"{where}: {video[:60]!r} is {_shape(value)}, not captions", "caption the videos again")
+        found[video] = track
+    return found
 
 
 def _shape(content: object, depth: int = 4) -> str:

@@ -13,6 +13,7 @@ import typer
 
 from kgvad.cli import (
     anchors,
+    caption,
     check,
     datasets,
     detectors,
@@ -67,6 +68,7 @@ for module in (
     anchors,
     train,
     extract,
+    caption,
     datasets,
     features,
     explain,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from kgvad.explain.explainer import Explainer
 
 logger = logging.getLogger(__name__)
+
+AUTO = Path("auto")  # --captions: make them
 
 
 def explain(
@@ -105,6 +108,10 @@ def explain(
     )
     thresholds, rate = Thresholds(onset, offset, merge_gap, min_duration), parse_rate(false_alarms)
     with Session(device=device, dataset=dataset, anchors=anchors, run=run, explaining=True) as session:
+        if captions == AUTO and video is not None:
+            from kgvad.captioning import made_captions
+
+            request = replace(request, captions=made_captions(session, video))
 
         def load() -> Explainer:
             explainer = build_explainer(session, request, thresholds)
@@ -135,7 +142,9 @@ def _check_inputs(
     if features is None:  # otherwise VIDEO may be a name in the store
         must_exist(video, VideoError, "check the name")
     must_exist(scores, ScoresError, "give a file of scores")
-    must_exist(captions, UsageError, "give a JSON file {video: {frame: caption}}")
+    if captions == AUTO and video is None:
+        raise UsageError("--captions auto needs the video", "give it, or a file of captions")
+    must_exist(None if captions == AUTO else captions, UsageError, "give a JSON file {video: {frame: caption}}")
     must_exist(run, RunError, "make one with: kgvad train")
     must_exist(anchors, AnchorError, "build it with: kgvad build-anchors --dataset NAME")
     must_exist(features, FeatureError, "extract them with: kgvad extract")

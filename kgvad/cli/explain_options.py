@@ -45,7 +45,11 @@ SaveScores = Annotated[
 ]
 Captions = Annotated[
     Path | None,
-    typer.Option("--captions", help="Captions, JSON: {video: {frame: caption}}.", rich_help_panel=INPUTS),
+    typer.Option(
+        "--captions",
+        help="Captions, JSON: {video: {frame: caption}}; auto: make them, as kgvad caption does.",
+        rich_help_panel=INPUTS,
+    ),
 ]
 Features = Annotated[
     Path | None,

@@ -1,0 +1,91 @@
+"""``kgvad caption``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgvad.cli.options import DATA, OUTPUTS, Device, ImageRate, example
+
+logger = logging.getLogger(__name__)
+
+CAPTIONER = "Captioner"
+
+
+def caption(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="VIDEOS", help="Folder of videos, searched with its sub-folders, or one video."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write: .json or .json.gz.", rich_help_panel=OUTPUTS),
+    ],
+    captioner: Annotated[
+        str | None,
+        typer.Option(
+            "--captioner",
+            help="blip, OWNER/MODEL on the hub, a model folder, or the address of an OpenAI-compatible service, to "
+            "which pictures are then sent. Default: blip.",
+            rich_help_panel=CAPTIONER,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model of the service.", rich_help_panel=CAPTIONER)
+    ] = None,
+    prompt: Annotated[
+        Path | None,
+        typer.Option("--prompt", help="Text file with the prompt, for models that chat.", rich_help_panel=CAPTIONER),
+    ] = None,
+    every: Annotated[
+        float, typer.Option("--every", min=0.1, help="Seconds of a caption.", rich_help_panel=CAPTIONER)
+    ] = 2.0,
+    trust_remote_code: Annotated[
+        str | None,
+        typer.Option(
+            "--trust-remote-code",
+            metavar="MODEL",
+            help="Execute the own code of this model. Only for a model that you trust.",
+            rich_help_panel=CAPTIONER,
+        ),
+    ] = None,
+    fps: ImageRate = None,
+    device: Device = None,
+) -> None:
+    """Caption videos, and print the file. Run it again to resume.
+
+    The file is read by every --captions option.
+    """
+    from kgvad.errors import UsageError
+    from kgvad.files import read_data
+    from kgvad.given import must_exist
+
+    must_exist(source, UsageError, "name a video or a folder of videos")
+    must_exist(prompt, UsageError, "give a text file")
+
+    from kgvad.session import Session
+    from kgvad.settings import cache_dir
+    from kgvad.video.captioners.caption_folder import caption_folder
+    from kgvad.video.extract import find_videos
+    from kgvad.video.image_frames import as_videos
+
+    videos = as_videos(source, cache_dir(), fps)
+    find_videos(videos)  # before the model is loaded
+    text = None if prompt is None else read_data(prompt, UsageError, "give a text file").decode("utf-8", "replace")
+    session = Session(captioner=captioner, caption_model=model, device=device)
+    done = caption_folder(videos, output, session.captioner(text, trust_remote_code), every)
+    print(done.file)
+    logger.info("%d videos captioned, %d reused, %d failed", len(done.made), len(done.reused), len(done.failed))
+    if done.clips:
+        logger.info("the model captioned %d of %d clips; the others look like the clip before", done.asked, done.clips)
+    if done.failed:
+        logger.error("failed: %s", ", ".join(sorted(done.failed)))
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command(rich_help_panel=DATA, epilog=example("kgvad caption videos/ --output captions.json.gz"))(caption)
