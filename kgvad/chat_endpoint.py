@@ -5,16 +5,19 @@ Nothing is sent anywhere but to the address that the user gave. The key comes fr
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import httpx2
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from kgvad.errors import KgvadError, UsageError
+from kgvad.settings import load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,14 @@ class _TemporaryError(KgvadError):
 def is_address(text: str) -> bool:
     """Whether ``text`` is the address of a service rather than the name of a model."""
     return text.startswith(("http://", "https://"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own, which only this machine reaches."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -58,9 +69,13 @@ class ChatEndpoint:
     def __post_init__(self) -> None:
         if not self.model:
             raise UsageError(f"{self.address} serves several models", "name one with --model")
+        local = is_loopback(urlsplit(self.address).hostname or "")
+        if not local and load_settings().offline:
+            raise UsageError(f"KGVAD_OFFLINE forbids {self.address}", "unset it, or use a service on this machine")
         key = os.environ.get(KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        object.__setattr__(self, "_client", httpx2.Client(timeout=self.timeout_s, headers=headers))
+        client = httpx2.Client(timeout=self.timeout_s, headers=headers, trust_env=not local, follow_redirects=False)
+        object.__setattr__(self, "_client", client)
 
     def complete(self, messages: Sequence[Message], *, tokens: int = 256) -> str:
         """The answer to a conversation, greedily decoded.
@@ -84,7 +99,7 @@ class ChatEndpoint:
             raise KgvadError(f"{self.address} did not answer with a chat completion", "check the address") from error
         if not isinstance(text, str):
             raise KgvadError(f"{self.address} answered without text", "choose another --model")
-        return text
+        return text.encode("utf-8", "replace").decode()  # a lone surrogate would make every file of it unreadable
 
     def _post(self, body: object) -> bytes:
         address = self.address.rstrip("/") + "/chat/completions"

@@ -159,6 +159,11 @@ def _checked(path: Path, values: Fields) -> Fields:
         found = _FileSettings(**values)
     except ValidationError as error:
         raise _wrong(error, str(path)) from error
+    if "://" in found.captioner:
+        raise SettingsError(
+            f"{path}: captioner: an address in a file would send videos there without a word",
+            "give it with --captioner, or in KGVAD_CAPTIONER",
+        )
     given = {name: getattr(found, name) for name in found.model_fields_set}
     for name in PATHS:
         if given.get(name) is not None:

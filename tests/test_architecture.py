@@ -15,6 +15,7 @@ PACKAGES = ["kg", "anchors", "video", "detector", "explain", "watch"]  # each im
 TOP = {
     "__init__",
     "__main__",
+    "captioning",
     "checking",
     "doctor",
     "explainers",

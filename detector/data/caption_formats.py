@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError
-from kgvad.files import encoding_of
+from kgvad.files import check_version, encoding_of
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.captioners import FORMAT
+from kgvad.video.captioners import FORMAT, VERSION
 from kgvad.video.video_ids import by_video_id
 
 logger = logging.getLogger(__name__)
@@ -129,6 +129,7 @@ def parse(content: object, where: str) -> dict[str | None, Track]:
     """
     if isinstance(content, dict) and content:
         if content.get("format") == FORMAT and isinstance(content.get("videos"), dict):
+            check_version(content, where, VERSION, ScoresError, "caption the videos again with kgvad caption")
             return _own(content["videos"], where)
         track = _track(content, where)
         if track is not None:

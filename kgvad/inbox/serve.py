@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
+from kgvad.chat_endpoint import is_loopback
 from kgvad.errors import KgvadError, UsageError, WeightsError
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explainers import ExplainRequest, build_explainer
-from kgvad.inbox.access import Access, is_loopback
+from kgvad.inbox.access import Access
 from kgvad.inbox.library import Library
 from kgvad.inbox.search import Searcher
 from kgvad.inbox.worker import Worker

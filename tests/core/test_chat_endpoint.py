@@ -94,3 +94,23 @@ def test_a_model_must_be_named():
 def test_addresses():
     assert is_address("http://localhost:8000/v1")
     assert not is_address("Qwen/Qwen2.5-VL-3B-Instruct")
+
+
+def test_offline_only_this_machine_is_asked(service, monkeypatch):
+    monkeypatch.setenv("KGVAD_OFFLINE", "1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # would refuse the connection
+    assert ask(service) == "a man walks"
+    with pytest.raises(UsageError, match="KGVAD_OFFLINE forbids"):
+        ChatEndpoint("https://somewhere.example/v1", "tiny")
+
+
+def test_pictures_do_not_follow_a_redirect(service):
+    service.plan = [(307, b"")]
+    with pytest.raises(KgvadError, match="status 307"):
+        ask(service)
+    assert len(service.seen) == 1
+
+
+def test_half_a_character_is_replaced(service):
+    service.plan = [(200, b'{"choices": [{"message": {"content": "a \\ud800 b"}}]}')]
+    assert ask(service) == "a ? b"

@@ -59,3 +59,13 @@ def test_environment_moves_both_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("KGVAD_CACHE", str(tmp_path / "c"))
     assert settings.load_settings().bank_path("ucf") == tmp_path / "h/anchors/ucf.safetensors"
     assert settings.cache_dir() == tmp_path / "c"
+
+
+def test_a_file_cannot_name_a_service_that_videos_are_sent_to(tmp_path, monkeypatch):
+    """A kgvad.toml may lie in a folder that somebody else made."""
+    (tmp_path / "kgvad.toml").write_text('captioner = "https://somewhere.example/v1"\n')
+    with pytest.raises(SettingsError, match="captioner: an address in a file"):
+        settings.load_settings(tmp_path)
+    (tmp_path / "kgvad.toml").write_text('captioner = "some/model"\n')
+    monkeypatch.setenv("KGVAD_CAPTIONER", "http://localhost:8000/v1")
+    assert settings.load_settings(tmp_path).captioner == "http://localhost:8000/v1"

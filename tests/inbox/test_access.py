@@ -3,8 +3,8 @@
 import pytest
 from starlette.testclient import TestClient
 
+from kgvad.chat_endpoint import is_loopback
 from kgvad.errors import UsageError
-from kgvad.inbox.access import is_loopback
 from kgvad.inbox.serve import _bytes
 
 from .conftest import HOST

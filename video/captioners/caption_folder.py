@@ -19,14 +19,13 @@ from filelock import FileLock, Timeout
 from kgvad.console import progress
 from kgvad.errors import KgvadError, UsageError
 from kgvad.files import parse_json, read_data, refuse_inputs, write_bytes
-from kgvad.video.captioners import FORMAT
+from kgvad.video.captioners import FORMAT, VERSION
 from kgvad.video.captioners.base import Captioner
 from kgvad.video.captioners.caption_video import CaptionedVideo, caption_video
 from kgvad.video.extract import find_videos
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of the file
 SUFFIXES = (".json", ".json.gz")
 
 
@@ -107,6 +106,10 @@ def _caption(videos: Mapping[str, Path], output: Path, captioner: Captioner, ori
                 found = caption_video(path, captioner, origin.every_s, advance=advance)
             except KgvadError as error:
                 done.failed[video] = " ".join(str(error).split())
+                logger.warning(done.failed[video])
+                continue
+            if not any(one.text for one in found.captions):
+                done.failed[video] = f"{path}: {captioner.name} said nothing about it"
                 logger.warning(done.failed[video])
                 continue
             entries[video] = _entry(state, found)
