@@ -172,6 +172,8 @@ def live_windows(reader: LiveReader, encoder: VisualEncoder) -> Iterator[LiveWin
     sampling = encoder.sampling
     if isinstance(sampling, WindowSampling):
         for row, frames in enumerate(sampling.clips(reader)):
+            if reader.decoded_s < sampling.step_s / 2:  # a few frames before the camera set its clock
+                return
             yield LiveWindow(frames, row * sampling.step_s, (row + 1) * sampling.step_s)
         return
     stride = sampling.stride

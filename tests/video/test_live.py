@@ -63,6 +63,13 @@ def test_a_jump_of_the_timestamps_ends_the_segment(tmp_path, encoder):
     assert second[0].start_s == 0
 
 
+def test_a_few_frames_before_the_camera_sets_its_clock_are_no_row(tmp_path, encoder):
+    times = [number / FPS + (30 if number >= 3 else 0) for number in range(100)]
+    path = write_video(tmp_path / "late.mp4", pictures(10), FPS, times_s=times)
+    (first, gap_s), (second, _) = segments(path, encoder)
+    assert first == [] and gap_s is not None and len(second) == 6
+
+
 def test_times_of_frames_are_kept_for_a_while_only(tmp_path, encoder):
     path = write_video(tmp_path / "long.mp4", pictures(300, size=(16, 16)), FPS)
     camera = parse_cameras([str(path)], as_live=True)[0]
