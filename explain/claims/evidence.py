@@ -102,7 +102,8 @@ class Evidence:
     @cached_property
     def _concept_cosines(self) -> Floats:
         """Similarity of every clause to every concept of the bank."""
-        return self._clauses[0] @ self.bank.concept_vectors.T
+        cosines: Floats = self._clauses[0] @ self.bank.concept_vectors.T
+        return cosines
 
     @cached_property
     def _ordinary(self) -> Floats:
@@ -127,7 +128,7 @@ class Evidence:
         level = _level(rows)
         if chosen is not None:  # few captions are noisy
             level = (level + _level(rows[chosen[self._clauses[1]]])) / 2
-        level = level - self._ordinary
+        level = (level - self._ordinary).astype(np.float32)
         abnormal = [c for c in range(len(self.bank.categories)) if c != self.bank.normal]
         share = softmax(level[abnormal] / CATEGORY_TEMPERATURE)
         return {self.bank.categories[c]: float(s) for c, s in zip(abnormal, share, strict=True)}

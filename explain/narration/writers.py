@@ -61,7 +61,7 @@ class EndpointWriter:
 class FolderWriter:
     """A causal language model from a folder, decoded greedily. Its code is Transformers' own, never the folder's."""
 
-    endpoint = None
+    endpoint: str | None = None
 
     def __init__(self, folder: Path, device: str) -> None:
         self.name, self._device, self._folder = folder.name, device, folder

@@ -213,9 +213,9 @@ def _contributions(event: Event, at: str) -> list[PlannedSentence]:
             key = "contributions_intro_concepts"
         sentences.append(PlannedSentence(place, key, _first(at)))
     for i, one in enumerate(event.contributions):
-        key, names = "contribution", ("name", "value", "concept", "path_text")
+        key, names = "contribution", ["name", "value", "concept", "path_text"]
         if one.share is not None:
-            key, names = "contribution_concept", ("name", "relation", "share")
+            key, names = "contribution_concept", ["name", "relation", "share"]
         sentences.append(PlannedSentence(f"{place}/{i}", key, _pick(f"{at}/contributions/{i}", names)))
     return sentences
 
