@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     features: Path | None = Field(None, description="Root of the feature stores of the dataset.")
     run: Path | None = Field(None, description="Folder of the trained run.")
     device: str = Field("auto", description="Torch device. `auto` takes CUDA, then MPS, then the CPU.")
+    hardware_decoding: str | None = Field(
+        None,
+        description="FFmpeg's name of a hardware decoder for `kgvad extract`: `cuda`, `vaapi`, `videotoolbox`, `qsv`. "
+        "The CPU decodes what it cannot.",
+    )
     store: str | None = Field(None, description="SQLAlchemy URL of the knowledge-graph cache.")
     endpoint: str | None = Field(None, description="SPARQL 1.1 service. Default: Wikidata's query service.")
     contact: str | None = Field(None, description="E-mail address or web page sent to the SPARQL service.")

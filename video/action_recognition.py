@@ -15,8 +15,9 @@ from scipy.special import softmax
 
 from kgvad.errors import UsageError
 from kgvad.video.action_labels import action_labels
-from kgvad.video.decode import VideoInfo, probe, read_frames
+from kgvad.video.decode import VideoInfo, probe
 from kgvad.video.encoders.base import load_visual_encoder
+from kgvad.video.seek import read_frames
 from kgvad.video.windows import FRAMES, RATE_HZ
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import av
 
 from kgvad.errors import UsageError, VideoError
-from kgvad.video.container import open_video
+from kgvad.video.container import Decoding, open_video
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 10.0  # of a network stream
 PROTOCOLS = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "rtp", "srt", "tcp")
@@ -167,7 +167,7 @@ def open_camera(camera: Camera, path: Path | None = None) -> Iterator[tuple[Any,
         It cannot be reached, or it has no picture.
     """
     if camera.kind in ("file", "folder"):
-        with open_video(path or camera.address, threads=1) as opened:
+        with open_video(path or camera.address, Decoding(threads=1)) as opened:
             yield opened
         return
     try:

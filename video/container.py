@@ -6,11 +6,13 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
@@ -23,8 +25,35 @@ NO_TIMESTAMPS = {"avi"}  # containers that number frames and do not time them; w
 _NOT_VIDEO = {"tty", "image2", "png_pipe", "jpeg_pipe"}  # containers that make a "video" of a text or a picture
 
 
+STRICT_REMEDY = "copy it again, or leave out --strict to use the frames before the damage"
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How videos are decoded.
+
+    Attributes
+    ----------
+    threads
+        Decoder threads; 0 takes one per core.
+    strict
+        Whether damage is an error. Otherwise what can be decoded is used, with a warning.
+    hardware
+        FFmpeg's name of a hardware decoder, such as ``cuda``, ``vaapi`` or ``videotoolbox``. Where it cannot decode a
+        video, the CPU does, with one warning for all videos. The frames are the same.
+    """
+
+    threads: int = 0
+    strict: bool = False
+    hardware: str | None = None
+
+
+SOFTWARE = Decoding()
+_refused: set[str] = set()  # hardware decoders that were warned about
+
+
 @contextmanager
-def open_video(path: str | os.PathLike[str], threads: int = 0) -> Iterator[tuple[Any, Any]]:
+def open_video(path: str | os.PathLike[str], decoding: Decoding = SOFTWARE) -> Iterator[tuple[Any, Any]]:
     """The container and its video stream, every failure as one line."""
     path = Path(path)
     if path.is_dir():
@@ -35,9 +64,9 @@ def open_video(path: str | os.PathLike[str], threads: int = 0) -> Iterator[tuple
         raise VideoError(f"{path} is empty (0 bytes)", "copy or download it again")
     try:
         # absolute, so that a colon in the name is no protocol; files only, so that a playlist cannot reach the network
-        container = av.open(os.path.abspath(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")  # noqa: PTH100
+        container = _opened(os.path.abspath(path), decoding.hardware)  # noqa: PTH100
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path} cannot be opened as a video ({_reason(error)})", _open_remedy(path)) from error
+        raise VideoError(f"{path} cannot be opened as a video ({reason_of(error)})", _open_remedy(path)) from error
     with container:
         streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams or container.format.name in _NOT_VIDEO:
@@ -45,8 +74,27 @@ def open_video(path: str | os.PathLike[str], threads: int = 0) -> Iterator[tuple
             raise VideoError(f"{path} {what}", "name a video file")
         stream = streams[0]
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_count = decoding.threads
         yield container, stream
+
+
+def _opened(path: str, hardware: str | None) -> Any:
+    """The container, decoded by ``hardware`` where that works."""
+    options = {"protocol_whitelist": "file"}
+    if hardware is not None:
+        try:
+            accelerated: Any = HWAccel(hardware, allow_software_fallback=False)
+            container = av.open(path, options=options, metadata_errors="replace", hwaccel=accelerated)
+            if all(stream.codec_context.is_hwaccel for stream in container.streams.video):
+                return container
+            container.close()
+            reason = "it does not decode this codec"
+        except Exception as error:  # PyAV raises many kinds, also for a device that is not there
+            reason = reason_of(error)
+        if hardware not in _refused:
+            _refused.add(hardware)
+            logger.warning(f"hardware decoding with {hardware} does not work here ({reason}); the CPU decodes instead")
+    return av.open(path, options=options, metadata_errors="replace")
 
 
 def _open_remedy(path: Path) -> str:
@@ -57,23 +105,34 @@ def _open_remedy(path: Path) -> str:
     return "it is damaged or no video; use another file"
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What an error of PyAV or the system says, in a few words."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def decoded_frames(container: Any, stream: Any, path: Path) -> Iterator[Any]:
-    """Decoded frames in order of presentation; damaged packets are skipped with one warning at the end."""
+def decoded_frames(container: Any, stream: Any, path: Path, *, strict: bool = False) -> Iterator[Any]:
+    """Decoded frames in order of presentation; damaged packets are skipped with one warning at the end.
+
+    Raises
+    ------
+    VideoError
+        A packet is damaged or the container breaks off, and ``strict`` is true.
+    """
     damaged = 0
     try:
         for packet in container.demux(stream):
             try:
                 yield from packet.decode()
-            except av.FFmpegError:
+            except av.FFmpegError as error:
                 damaged += 1
+                if strict:
+                    raise VideoError(f"{path} is damaged ({reason_of(error)})", STRICT_REMEDY) from error
     except av.EOFError:
         pass
     except av.FFmpegError as error:  # the container itself breaks off
-        logger.warning(f"{path} breaks off ({_reason(error)}); using what could be read")
+        if strict:
+            raise VideoError(f"{path} breaks off ({reason_of(error)})", STRICT_REMEDY) from error
+        logger.warning(f"{path} breaks off ({reason_of(error)}); using what could be read")
     if damaged:
         logger.warning(f"{path}: {damaged} damaged packets were skipped")
 

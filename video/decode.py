@@ -24,7 +24,10 @@ from kgvad.errors import VideoError
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.container import (
     NO_TIMESTAMPS,
+    SOFTWARE,
+    STRICT_REMEDY,
     Converter,
+    Decoding,
     declared_fps,
     decoded_frames,
     open_video,
@@ -168,8 +171,8 @@ class VideoReader:
         The file.
     size
         (width, height) to scale to, in libswscale while the colours are converted; ``None`` keeps the video's own.
-    threads
-        Decoder threads; 0 takes one per core.
+    decoding
+        Decoder threads, hardware, and what happens at damage.
     observe
         Called with every decoded frame (of PyAV) and its time in seconds, also with those that become no picture.
 
@@ -181,7 +184,7 @@ class VideoReader:
     Raises
     ------
     VideoError
-        As :func:`probe`.
+        As :func:`probe`; with ``decoding.strict`` also where the video is damaged or cut short.
     """
 
     def __init__(
@@ -189,13 +192,13 @@ class VideoReader:
         path: str | os.PathLike[str],
         *,
         size: tuple[int, int] | None = None,
-        threads: int = 0,
+        decoding: Decoding = SOFTWARE,
         observe: Callable[[Any, float], None] | None = None,
     ) -> None:
         self.path = Path(path)
         self.info = probe(path)
         self.size = size or (self.info.width, self.info.height)
-        self._threads = threads
+        self._decoding = decoding
         self._observe = observe
         self._times: list[float] = []  # of the frames decoded so far, never falling
 
@@ -253,9 +256,10 @@ class VideoReader:
         clock = FrameClock(self.info.fps)
         start_s = 0.0
         self._times = [] if assumed_fps else clock.times
-        with open_video(self.path, self._threads) as (container, stream):
+        with open_video(self.path, self._decoding) as (container, stream):
             timed = container.format.name not in NO_TIMESTAMPS
-            for index, frame in enumerate(decoded_frames(container, stream, self.path)):
+            frames = decoded_frames(container, stream, self.path, strict=self._decoding.strict)
+            for index, frame in enumerate(frames):
                 stamp = frame.time if timed else None
                 start_s = start_s if index or stamp is None else float(stamp)
                 clock.add(stamp)
@@ -271,7 +275,10 @@ class VideoReader:
         self.info = _timed(self.info, np.array(clock.times), start_s, clock.breaks)
         if exact and len(clock.times) < 0.98 * declared:
             count = len(clock.times)
-            logger.warning(f"{self.path} is cut short: {count} of the {declared} frames it declares could be read")
+            found = f"{self.path} is cut short: {count} of the {declared} frames it declares could be read"
+            if self._decoding.strict:
+                raise VideoError(found, STRICT_REMEDY)
+            logger.warning(found)
 
     def snippets(
         self, stride: int = SNIPPET_FRAMES, positions: Sequence[int] | None = None
@@ -316,82 +323,3 @@ def iter_snippets(
 ) -> Iterator[NDArray[np.uint8]]:
     """Snippets of a video, uint8 [16, H, W, 3]; see :meth:`VideoReader.snippets`."""
     yield from VideoReader(path, size=size).snippets(stride, positions)
-
-
-def read_frames(
-    path: str | os.PathLike[str],
-    indices: Sequence[int],
-    *,
-    size: tuple[int, int] | None = None,
-    info: VideoInfo | None = None,
-) -> dict[int, NDArray[np.uint8]]:
-    """Single frames by index, seeking where the container allows it.
-
-    Parameters
-    ----------
-    path
-        The file.
-    indices
-        Frame indices, any order.
-    size
-        (width, height) to scale to.
-    info
-        From :class:`VideoReader` after its pass or ``probe(path, exact=True)``; saves reading the index again.
-
-    Returns
-    -------
-    dict
-        Index to RGB picture, uint8 [H, W, 3].
-
-    Raises
-    ------
-    VideoError
-        As :func:`probe`, or an index is not in the video.
-    """
-    if info is None or info.frame_times is None:
-        info = probe(path, exact=True)
-    wanted = sorted(set(indices))
-    if wanted and (wanted[0] < 0 or (info.frame_times is not None and wanted[-1] >= info.frame_count)):
-        bad = wanted[0] if wanted[0] < 0 else wanted[-1]
-        raise VideoError(f"{path} has no frame {bad}", f"its frames are 0 to {info.frame_count - 1}")
-    convert = Converter(size or (info.width, info.height), info.rotation)
-    found: dict[int, NDArray[np.uint8]] = {}
-    with open_video(path) as (container, stream):
-        for index, frame in _indexed(container, stream, Path(path), info, wanted):
-            found[index] = convert(frame)
-    missing = [index for index in wanted if index not in found]
-    if missing:
-        raise VideoError(f"{path} has no frame {missing[-1]} that can be decoded", "it is shorter, or damaged there")
-    return found
-
-
-def _indexed(
-    container: Any, stream: Any, path: Path, info: VideoInfo, wanted: Sequence[int]
-) -> Iterator[tuple[int, Any]]:
-    """The wanted frames with their index; one seek for each run of frames that lie close together."""
-    times = info.frame_times
-    if times is None or container.format.name in NO_TIMESTAMPS or info.breaks or len(np.unique(times)) < len(times):
-        # frames cannot be told by their time: count from the start
-        left = set(wanted)
-        for index, frame in enumerate(decoded_frames(container, stream, path)):
-            if index in left:
-                yield index, frame
-                left.discard(index)
-            if not left:
-                return
-        return
-    base = float(stream.time_base)
-    start = info.start_s
-    runs = np.split(np.asarray(wanted), np.flatnonzero(np.diff(wanted) > 4 * SNIPPET_FRAMES) + 1) if wanted else []
-    for run in runs:
-        container.seek(int((times[run[0]] + start) / base), stream=stream)
-        left = set(run.tolist())
-        for frame in decoded_frames(container, stream, path):
-            if frame.time is None:
-                continue
-            index = int(np.abs(times - (frame.time - start)).argmin())
-            if index in left:
-                left.discard(index)
-                yield index, frame
-            if not left or index > run[-1]:
-                break

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 
 from kgvad.console import Advance
 from kgvad.errors import UsageError
+from kgvad.video.container import SOFTWARE, Decoding
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_store import Manifest, VideoEntry, WindowRule
 from kgvad.video.frame_quality import FrameFacts, FrameMeter
+from kgvad.video.inputs import common_folder, is_list, is_pattern, named_files
 from kgvad.video.video_ids import video_id, without_suffix
 
 logger = logging.getLogger(__name__)
@@ -52,7 +55,7 @@ def extract_video(
     path: str | os.PathLike[str],
     encoder: VisualEncoder,
     *,
-    threads: int = 0,
+    decoding: Decoding = SOFTWARE,
     advance: Advance | None = None,
 ) -> ExtractedVideo:
     """Features of one video; decoding runs beside encoding, at most three batches ahead.
@@ -63,8 +66,8 @@ def extract_video(
         The video.
     encoder
         From :func:`~kgvad.video.encoders.base.load_visual_encoder`.
-    threads
-        Decoder threads; 0 takes one per core.
+    decoding
+        Decoder threads, hardware, and what happens at damage.
     advance
         Called with the number of finished rows.
 
@@ -76,7 +79,7 @@ def extract_video(
         The encoder gave values that are not finite.
     """
     meter = FrameMeter()
-    reader = VideoReader(path, threads=threads, observe=meter)
+    reader = VideoReader(path, decoding=decoding, observe=meter)
     reader.size = encoder.decode_size(reader.info.width, reader.info.height)
     rows: list[NDArray[np.float32]] = []
     for batch in prefetched(_batches(encoder.sampling.clips(reader), encoder.batch), depth=2):
@@ -199,17 +202,20 @@ def manifest_of(encoder: VisualEncoder) -> Manifest:
 
 
 def find_videos(source: str | os.PathLike[str]) -> dict[str, Path]:
-    """Videos of a folder and its sub-folders, or the one file, by identifier.
+    """Videos by identifier: of a folder and its sub-folders, a glob or a list file, or the one file.
 
-    The identifier is the path inside the folder without the suffix; two files that differ in the
-    suffix only keep it.
+    The identifier is the path without the suffix, inside the folder, or inside the deepest folder that holds all files
+    of a glob or list. Two files that differ in the suffix only keep it.
 
     Raises
     ------
     UsageError
-        No such folder or file, or no video in it.
+        No such folder or file, no video in it, or a list is wrong.
     """
     source = Path(source)
+    if is_pattern(source) or is_list(source):
+        files = [path.absolute() for path in named_files(source)]
+        return _identified(files, common_folder(files))
     if not source.exists():
         raise UsageError(f"{source} does not exist", "name a video or a folder of videos")
     if not source.is_dir():
@@ -217,8 +223,13 @@ def find_videos(source: str | os.PathLike[str]) -> dict[str, Path]:
     files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
     if not files:
         raise UsageError(f"{source} holds no video", f"videos end in {' '.join(SUFFIXES)}")
-    names = [path.relative_to(source).with_name(without_suffix(path.name)).as_posix() for path in files]
+    return _identified(files, source)
+
+
+def _identified(files: Sequence[Path], folder: Path) -> dict[str, Path]:
+    names = [path.relative_to(folder).with_name(without_suffix(path.name)).as_posix() for path in files]
+    counts = Counter(names)
     return {
-        name if names.count(name) == 1 else path.relative_to(source).as_posix(): path
+        name if counts[name] == 1 else path.relative_to(folder).as_posix(): path
         for name, path in zip(names, files, strict=True)
     }

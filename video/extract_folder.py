@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from kgvad.errors import KgvadError, VideoError
 from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
 from kgvad.types import Fields
+from kgvad.video.container import SOFTWARE, Decoding
 from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
 from kgvad.video.extract import extract_video, find_videos, manifest_of
 from kgvad.video.feature_arrays import write_array
@@ -26,12 +28,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Extraction:
-    """What :func:`extract_folder` did: the store, and identifiers of new, reused and failed videos."""
+    """What :func:`extract_folder` did: the store, identifiers of new, reused and failed videos, and the footage.
+
+    ``footage_s`` is the length of the new videos and ``elapsed_s`` the time that they took, both in seconds.
+    """
 
     store: FeatureStore
     made: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # identifier -> one-line reason
+    footage_s: float = 0.0
+    elapsed_s: float = 0.0
+
+    def summary(self) -> str:
+        """Counts, minutes of footage and speed, in one line."""
+        counts = f"{len(self.made)} videos extracted, {len(self.reused)} reused, {len(self.failed)} failed"
+        if not self.made or self.elapsed_s <= 0:
+            return counts
+        speed = self.footage_s / self.elapsed_s
+        return f"{counts}; {self.footage_s / 60:.1f} minutes of footage at {speed:.1f} times real time"
 
 
 def extract_folder(
@@ -41,6 +56,7 @@ def extract_folder(
     *,
     workers: int | None = None,
     encoder_name: str | None = None,
+    decoding: Decoding = SOFTWARE,
 ) -> Extraction:
     """Extract every video of a folder into the store ``<output>/<encoder>``.
 
@@ -50,7 +66,7 @@ def extract_folder(
     Parameters
     ----------
     source
-        Folder (searched with its sub-folders) or one video.
+        Folder (searched with its sub-folders), one video, a glob or a list of videos.
     output
         Root of the feature stores.
     encoder
@@ -60,6 +76,8 @@ def extract_folder(
         process per core is faster than one process with a thread per core; otherwise one.
     encoder_name
         What to give ``load_visual_encoder`` in the worker processes, where it is not the encoder's name (a path).
+    decoding
+        Hardware, and whether damage is an error. Threads are chosen here: all cores for one process, else one each.
 
     Raises
     ------
@@ -81,14 +99,18 @@ def extract_folder(
     if result.reused:
         logger.info(f"{len(result.reused)} of {len(videos)} videos have their features already")
     workers = workers if workers is not None else _default_workers(encoder, len(todo))
+    started = time.monotonic()
     with progress("extracting features", len(todo)) as advance:
         outcomes = (
-            _in_processes(todo, store, encoder, encoder_name or encoder.name, min(workers, len(todo)))
+            _in_processes(todo, store, encoder, encoder_name or encoder.name, min(workers, len(todo)), decoding)
             if workers > 1 and len(todo) > 1
-            else _one_by_one(todo, store, encoder)
+            else _one_by_one(todo, store, encoder, decoding)
         )
         for video, entry, reason in outcomes:
-            advance()
+            if entry is not None:
+                result.footage_s += entry.frame_count / entry.fps
+                result.elapsed_s = time.monotonic() - started
+            advance(1, _footage(result))
             if entry is None:
                 result.failed[video] = reason
                 logger.warning(reason)
@@ -96,6 +118,14 @@ def extract_folder(
                 store.enter(video, entry)
                 result.made.append(video)
     return result
+
+
+def _footage(result: Extraction) -> str:
+    """What a progress bar says after a video."""
+    if result.elapsed_s <= 0:
+        return "extracting features"
+    speed = result.footage_s / result.elapsed_s
+    return f"extracting features, {result.footage_s / 60:.0f} min of footage, {speed:.1f} times real time"
 
 
 def _is_current(store: FeatureStore, video: str, path: Path) -> bool:
@@ -119,11 +149,11 @@ def _default_workers(encoder: VisualEncoder, videos: int) -> int:
 Outcome = tuple[str, VideoEntry | None, str]  # identifier, entry or None, reason of failure
 
 
-def _extract_one(video: str, path: Path, target: Path, encoder: VisualEncoder, threads: int) -> Outcome:
+def _extract_one(video: str, path: Path, target: Path, encoder: VisualEncoder, decoding: Decoding) -> Outcome:
     """Extract one video and write its array; every error that belongs to this video becomes a reason."""
     try:
         check_name(video)
-        made = extract_video(path, encoder, threads=threads)
+        made = extract_video(path, encoder, decoding=decoding)
         write_array(target, made.features, video)
         return video, made.entry, ""
     except KgvadError as error:
@@ -132,9 +162,11 @@ def _extract_one(video: str, path: Path, target: Path, encoder: VisualEncoder, t
         return video, None, f"{path} failed unexpectedly ({type(error).__name__}: {error})"
 
 
-def _one_by_one(todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder) -> Iterator[Outcome]:
+def _one_by_one(
+    todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, decoding: Decoding
+) -> Iterator[Outcome]:
     for video, path in todo.items():
-        yield _extract_one(video, path, store.path(video), encoder, threads=0)
+        yield _extract_one(video, path, store.path(video), encoder, replace(decoding, threads=0))
 
 
 _worker_encoder: VisualEncoder | None = None  # of this worker process, loaded once by the initializer
@@ -149,13 +181,13 @@ def _start_worker(name: str, options: Fields, device: str) -> None:
     _worker_encoder = load_visual_encoder(name, device, **options)
 
 
-def _extract_in_worker(video: str, path: Path, target: Path) -> Outcome:
+def _extract_in_worker(video: str, path: Path, target: Path, decoding: Decoding) -> Outcome:
     assert _worker_encoder is not None
-    return _extract_one(video, path, target, _worker_encoder, threads=1)
+    return _extract_one(video, path, target, _worker_encoder, replace(decoding, threads=1))
 
 
 def _in_processes(
-    todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, workers: int
+    todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, workers: int, decoding: Decoding
 ) -> Iterator[Outcome]:
     options = (name, asdict(encoder.sampling.options()), str(getattr(encoder, "device", "cpu")))
     # big files first, so that no process is left alone with one at the end
@@ -166,7 +198,7 @@ def _in_processes(
         try:
             _await_start(pool)
             for video in waiting:
-                futures[pool.submit(_extract_in_worker, video, todo[video], store.path(video))] = video
+                futures[pool.submit(_extract_in_worker, video, todo[video], store.path(video), decoding)] = video
             for future in as_completed(futures):
                 outcome = future.result()
                 waiting.remove(futures[future])

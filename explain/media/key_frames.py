@@ -10,7 +10,8 @@ from PIL import Image
 
 from kgvad.errors import VideoError
 from kgvad.explain.report import Report
-from kgvad.video.decode import VideoInfo, read_frames
+from kgvad.video.decode import VideoInfo
+from kgvad.video.seek import read_frames
 
 logger = logging.getLogger(__name__)
 

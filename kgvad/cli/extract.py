@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -30,10 +31,23 @@ class Temporal(str, Enum):
 
 
 Source = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="VIDEOS",
-        help="Folder of videos, searched with its sub-folders, or one video. A video may be a folder of images.",
+        help="Folder of videos, searched with its sub-folders, one video, a glob in quotes, a list (.txt, one path a "
+        "line), an address (rtsp://, http://), or - for standard input. A video may be a folder of images.",
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Fail on damaged videos instead of using what can be decoded.", rich_help_panel=INPUTS
+    ),
+]
+Seconds = Annotated[
+    float | None,
+    typer.Option(
+        min=1, help="Longest recording of an address, seconds. Default: until the stream ends.", rich_help_panel=INPUTS
     ),
 ]
 Encoder = Annotated[
@@ -95,6 +109,8 @@ def extract(
     dataset: Dataset = None,
     lists: Lists = None,
     fps: ImageRate = None,
+    strict: Strict = False,
+    seconds: Seconds = None,
     encoder: Encoder = "i3d",
     crop: ExtractCrop = Crop.plain,
     temporal: ExtractTemporal = None,
@@ -111,21 +127,27 @@ def extract(
     from kgvad.errors import UsageError
     from kgvad.given import must_exist
 
-    must_exist(source, UsageError, "name a video or a folder of videos")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
 
     from kgvad.detector.data.extraction import destination
     from kgvad.session import Session
     from kgvad.settings import cache_dir
+    from kgvad.video.container import Decoding
     from kgvad.video.extract import find_videos
     from kgvad.video.extract_folder import extract_folder
     from kgvad.video.image_frames import as_videos
+    from kgvad.video.recording import is_stream, record
 
-    videos = as_videos(source, cache_dir(), fps)
+    given = Path(source)
+    if is_stream(source):
+        given = record(source, cache_dir() / "recordings", sys.stdin.buffer, longest_s=seconds)
+    elif seconds is not None:
+        raise UsageError("--seconds is for addresses of streams", "leave it out")
+    videos = as_videos(given, cache_dir(), fps)
     find_videos(videos)  # before the weights are fetched
     session = Session(dataset=dataset, device=device)
     place = destination(
-        videos if session.settings.dataset is None else source,
+        videos if session.settings.dataset is None else given,
         None if session.settings.dataset is None else session.dataset_ref,
         lambda name: output or session.settings.features or session.settings.features_root(name),
         lists,
@@ -138,11 +160,16 @@ def extract(
         "step_s": step,
     }
     done = extract_folder(
-        videos, place.root, session.visual_encoder(encoder, **options), workers=workers, encoder_name=encoder
+        videos,
+        place.root,
+        session.visual_encoder(encoder, **options),
+        workers=workers,
+        encoder_name=encoder,
+        decoding=Decoding(strict=strict, hardware=session.settings.hardware_decoding),
     )
     place.save_labels(done.store.ids())
     print(done.store.root)
-    logger.info("%d videos extracted, %d reused, %d failed", len(done.made), len(done.reused), len(done.failed))
+    logger.info(done.summary())
     if done.failed:
         logger.error("failed: %s", ", ".join(sorted(done.failed)))
         raise typer.Exit(1)

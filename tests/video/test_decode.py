@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from kgvad.errors import VideoError
-from kgvad.video.decode import VideoReader, iter_snippets, probe, read_frames
+from kgvad.video.container import Decoding
+from kgvad.video.decode import VideoReader, iter_snippets, probe
+from kgvad.video.seek import read_frames
 from kgvad.video.write import write_video
 
 
@@ -246,3 +248,25 @@ def test_memory_does_not_grow_with_length(tmp_path):
 
     short, long = peak(64), peak(640)
     assert long < short * 1.3 + 100_000  # 576 more pictures would be 21 MB
+
+
+def test_strict_makes_a_cut_video_an_error(tmp_path):
+    path = tmp_path / "cut.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 64, 48
+        for picture in noisy(60):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert 0 < len(list(VideoReader(path).frames())) < 60
+    with pytest.raises(VideoError, match="--strict"):
+        list(VideoReader(path, decoding=Decoding(strict=True)).frames())
+
+
+def test_missing_hardware_falls_back_with_one_warning(grey, caplog):
+    for _ in range(2):
+        reader = VideoReader(grey, decoding=Decoding(hardware="no-such-decoder"))
+        assert len(list(reader.frames())) == 40
+    assert caplog.text.count("no-such-decoder") == 1

@@ -4,8 +4,9 @@ import csv
 
 import numpy as np
 
-from kgvad.video.decode import probe, read_frames
+from kgvad.video.decode import probe
 from kgvad.video.demo_dataset import CATEGORIES, DURATION_S, FPS, clips, render_dataset
+from kgvad.video.seek import read_frames
 
 
 def test_it_has_both_splits_and_times_for_the_abnormal_test_clips(tmp_path, monkeypatch):

@@ -86,11 +86,11 @@ def test_variable_rate_keeps_row_times(tmp_path):
 
 
 def test_identifiers(tmp_path):
-    for name in ("a.mp4", "a.avi", "b/c.MKV", ".hidden.mp4", "notes.txt"):
+    for name in ("a.mp4", "a.avi", "b/c.MKV", ".hidden.mp4", "notes.dat"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert sorted(find_videos(tmp_path)) == ["a.avi", "a.mp4", "b/c"]
-    assert list(find_videos(tmp_path / "notes.txt")) == ["notes.txt"]  # named outright
+    assert list(find_videos(tmp_path / "notes.dat")) == ["notes.dat"]  # named outright
     with pytest.raises(UsageError, match="does not exist"):
         find_videos(tmp_path / "none")
     (tmp_path / "empty").mkdir()

@@ -6,8 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from kgvad.video.decode import VideoReader, probe, read_frames
+from kgvad.video.decode import VideoReader, probe
 from kgvad.video.frame_clock import FrameClock
+from kgvad.video.seek import read_frames
 
 TICKS = 90_000
 

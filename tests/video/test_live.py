@@ -11,9 +11,10 @@ from watch_samples import FPS, BrightEncoder, footage, models, pictures
 from kgvad.errors import UsageError
 from kgvad.video.cameras import open_camera, parse_cameras, without_credentials
 from kgvad.video.clip_recorder import ClipRecorder, finish_clip
-from kgvad.video.decode import VideoReader, probe, read_frames
+from kgvad.video.decode import VideoReader, probe
 from kgvad.video.live_reader import KEPT_TIMES, Connection, LiveReader, live_windows
 from kgvad.video.sampling import Sampling
+from kgvad.video.seek import read_frames
 from kgvad.video.write import write_video
 
 

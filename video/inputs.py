@@ -1,0 +1,69 @@
+"""What the user named, as files: globs and list files."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+
+from kgvad.errors import UsageError
+from kgvad.files import reading
+
+LISTS = (".txt", ".lst", ".list")  # one video a line
+_LARGEST_LIST = 64 << 20  # bytes
+
+
+def is_pattern(source: Path) -> bool:
+    """Whether ``source`` is a glob such as ``clips/*.mp4``, and not the name of something that exists."""
+    return not source.exists() and glob.has_magic(str(source))
+
+
+def is_list(source: Path) -> bool:
+    """Whether ``source`` is a list of videos, by its suffix."""
+    return source.suffix.lower() in LISTS and source.is_file()
+
+
+def named_files(source: Path) -> list[Path]:
+    """The files of a glob or list, in order, each once.
+
+    Raises
+    ------
+    UsageError
+        Nothing matches, the list is empty or no text, or a file of it does not exist.
+    """
+    files = _listed(source) if is_list(source) else _matched(source)
+    return list(dict.fromkeys(files))
+
+
+def common_folder(files: list[Path]) -> Path:
+    """The deepest folder that holds all files; identifiers are paths inside it."""
+    return Path(os.path.commonpath([path.parent.absolute() for path in files]))
+
+
+def _matched(pattern: Path) -> list[Path]:
+    found = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207  # may be absolute
+    files = [path for path in found if path.is_file()]
+    if not files:
+        raise UsageError(f"no file matches {pattern}", "check the pattern; in the shell, put it in quotes")
+    return files
+
+
+def _listed(path: Path) -> list[Path]:
+    remedy = "a list of videos is a text file with one path a line"
+    if path.stat().st_size > _LARGEST_LIST:
+        raise UsageError(f"{path} is too large for a list of videos", remedy)
+    with reading(path, UsageError, remedy):
+        lines = path.read_text("utf-8-sig").splitlines()
+    files: list[Path] = []
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith("#"):
+            continue
+        if "\0" in line or len(line) > 4096:
+            raise UsageError(f"{path}, line {number} is not a path", remedy)
+        file = path.parent / Path(line).expanduser()
+        if not file.is_file():
+            raise UsageError(f"{path}, line {number}: {line[:200]} does not exist", "correct the list")
+        files.append(file)
+    if not files:
+        raise UsageError(f"{path} names no video", remedy)
+    return files

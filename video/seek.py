@@ -1,0 +1,95 @@
+"""Single frames of a video by index, seeking where the container allows it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgvad.errors import VideoError
+from kgvad.video import SNIPPET_FRAMES
+from kgvad.video.container import NO_TIMESTAMPS, Converter, decoded_frames, open_video
+from kgvad.video.decode import VideoInfo, probe
+
+
+def read_frames(
+    path: str | os.PathLike[str],
+    indices: Sequence[int],
+    *,
+    size: tuple[int, int] | None = None,
+    info: VideoInfo | None = None,
+) -> dict[int, NDArray[np.uint8]]:
+    """Single frames by index, seeking where the container allows it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    indices
+        Frame indices, any order.
+    size
+        (width, height) to scale to.
+    info
+        From :class:`VideoReader` after its pass or ``probe(path, exact=True)``; saves reading the index again.
+
+    Returns
+    -------
+    dict
+        Index to RGB picture, uint8 [H, W, 3].
+
+    Raises
+    ------
+    VideoError
+        As :func:`probe`, or an index is not in the video.
+    """
+    if info is None or info.frame_times is None:
+        info = probe(path, exact=True)
+    wanted = sorted(set(indices))
+    if wanted and (wanted[0] < 0 or (info.frame_times is not None and wanted[-1] >= info.frame_count)):
+        bad = wanted[0] if wanted[0] < 0 else wanted[-1]
+        raise VideoError(f"{path} has no frame {bad}", f"its frames are 0 to {info.frame_count - 1}")
+    convert = Converter(size or (info.width, info.height), info.rotation)
+    found: dict[int, NDArray[np.uint8]] = {}
+    with open_video(path) as (container, stream):
+        for index, frame in _indexed(container, stream, Path(path), info, wanted):
+            found[index] = convert(frame)
+    missing = [index for index in wanted if index not in found]
+    if missing:
+        raise VideoError(f"{path} has no frame {missing[-1]} that can be decoded", "it is shorter, or damaged there")
+    return found
+
+
+def _indexed(
+    container: Any, stream: Any, path: Path, info: VideoInfo, wanted: Sequence[int]
+) -> Iterator[tuple[int, Any]]:
+    """The wanted frames with their index; one seek for each run of frames that lie close together."""
+    times = info.frame_times
+    if times is None or container.format.name in NO_TIMESTAMPS or info.breaks or len(np.unique(times)) < len(times):
+        # frames cannot be told by their time: count from the start
+        left = set(wanted)
+        for index, frame in enumerate(decoded_frames(container, stream, path)):
+            if index in left:
+                yield index, frame
+                left.discard(index)
+            if not left:
+                return
+        return
+    base = float(stream.time_base)
+    start = info.start_s
+    runs = np.split(np.asarray(wanted), np.flatnonzero(np.diff(wanted) > 4 * SNIPPET_FRAMES) + 1) if wanted else []
+    for run in runs:
+        container.seek(int((times[run[0]] + start) / base), stream=stream)
+        left = set(run.tolist())
+        for frame in decoded_frames(container, stream, path):
+            if frame.time is None:
+                continue
+            index = int(np.abs(times - (frame.time - start)).argmin())
+            if index in left:
+                left.discard(index)
+                yield index, frame
+            if not left or index > run[-1]:
+                break
