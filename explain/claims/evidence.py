@@ -109,7 +109,8 @@ class Evidence:
     def _ordinary(self) -> Floats:
         """Level of every category among ordinary activity: its similarity to the concepts of Normal, float32 [C]."""
         own = self.bank.concept_vectors[self.bank.concept_category == self.bank.normal]
-        return self._by_category(own @ self.bank.concept_vectors.T).mean(axis=0)
+        level: Floats = self._by_category(own @ self.bank.concept_vectors.T).mean(axis=0)
+        return level
 
     def _by_category(self, cosines: Floats) -> Floats:
         """Similarity to the nearest concept of each category, float32 [rows, C]."""
@@ -127,8 +128,8 @@ class Evidence:
         rows = self._by_category(self._concept_cosines)
         level = _level(rows)
         if chosen is not None:  # few captions are noisy
-            level = (level + _level(rows[chosen[self._clauses[1]]])) / 2
-        level = (level - self._ordinary).astype(np.float32)
+            level = np.mean([level, _level(rows[chosen[self._clauses[1]]])], axis=0, dtype=np.float32)
+        level = level - self._ordinary
         abnormal = [c for c in range(len(self.bank.categories)) if c != self.bank.normal]
         share = softmax(level[abnormal] / CATEGORY_TEMPERATURE)
         return {self.bank.categories[c]: float(s) for c, s in zip(abnormal, share, strict=True)}

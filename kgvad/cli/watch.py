@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel
 
 from kgvad.cli.explain_options import Language, MergeGap, MinDuration, Offset, Onset
-from kgvad.cli.options import INPUTS, MAIN_PATH, OUTPUTS, Device, RunFolder, example
+from kgvad.cli.options import INPUTS, OPERATE, OUTPUTS, Device, RunFolder, example
 
 logger = logging.getLogger(__name__)
 
@@ -176,8 +176,8 @@ def companion(
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     text = example("kgvad watch front=rtsp://camera.local/stream --out alarms")
-    app.command(rich_help_panel=MAIN_PATH, epilog=text)(watch)
+    app.command(rich_help_panel=OPERATE, epilog=text)(watch)
     text = example("kgvad calibrate front=rtsp://camera.local/stream --hours 72 --false-alarms 1/day")
-    app.command(rich_help_panel=MAIN_PATH, epilog=text)(calibrate)
+    app.command(rich_help_panel=OPERATE, epilog=text)(calibrate)
     text = example("kgvad companion http://frigate.local:5000 --broker mqtt://broker.local --out explained")
-    app.command(rich_help_panel=MAIN_PATH, epilog=text)(companion)
+    app.command(rich_help_panel=OPERATE, epilog=text)(companion)

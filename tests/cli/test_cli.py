@@ -26,9 +26,9 @@ def kgvad(*arguments, **environment):
 
 PANELS = {
     "Main path": ["build-anchors", "train", "explain"],
-    "Data": ["extract", "datasets", "features"],
+    "Data": ["extract", "caption", "datasets", "features"],
     "Measure": ["explain-eval", "evaluate", "results", "tune", "score"],
-    "Operate": ["serve"],
+    "Operate": ["watch", "calibrate", "companion", "serve", "check", "verify", "prune"],
     "Look": ["detectors", "doctor", "demo", "anchors", "kg", "weights"],
 }
 
