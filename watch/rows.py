@@ -126,7 +126,8 @@ class RowScorer:
         terms = column_terms(self.run, np.stack([row.features for row in rows]))
         if terms is None:
             return None
-        return ColumnTerms(terms.columns, terms.vectors, lambda a, b: terms.over(a + len(before), b + len(before)))
+        unweighted = np.zeros(len(before))
+        return ColumnTerms(terms.columns, terms.vectors, lambda weights: terms.over(np.append(unweighted, weights)))
 
 
 def _stacked(parts: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
