@@ -64,7 +64,7 @@ LAYERS = {
     ],
     "watch": [
         {"messages", "scene"},
-        {"inbox"},
+        {"window_queue"},
         {"feed", "rows"},
         {"tracker", "archive", "camera_settings"},
         {"scene_drift", "frigate", "sinks"},

@@ -84,7 +84,7 @@ class Archive:
         write_text(self._journal(message), to_line(message) + "\n")
 
     def forget_open(self, message: EventMessage) -> None:
-        """The event was closed and told."""
+        """The event was closed and sent."""
         self._journal(message).unlink(missing_ok=True)
 
     def interrupted(self, now: datetime) -> list[EventMessage]:

@@ -28,9 +28,9 @@ from kgvad.explain.media.clips import safe_name
 from kgvad.video.cameras import Camera, Clock
 from kgvad.watch.camera_settings import Block, CameraSettings, CameraThresholds
 from kgvad.watch.feed import CameraFeed
-from kgvad.watch.inbox import Inbox, Row
 from kgvad.watch.scene_drift import Picture, PictureMean, scene_pictures
 from kgvad.watch.watcher import Models
+from kgvad.watch.window_queue import Row, WindowQueue
 
 logger = logging.getLogger(__name__)
 
@@ -114,13 +114,13 @@ def collect(
     stop: Event,
 ) -> list[tuple[datetime, Picture]]:
     """Watch a camera until there are ``hours`` of footage, it ends or ``stop`` is set; pictures of its scene."""
-    inbox = Inbox({camera.name: camera.is_live})
-    feed = CameraFeed(camera, models.encoder, inbox, clock=clock, stop=stop, mask=settings.mask, once=True)
+    queue = WindowQueue({camera.name: camera.is_live})
+    feed = CameraFeed(camera, models.encoder, queue, clock=clock, stop=stop, mask=settings.mask, once=True)
     scorer, mean, pictures = CausalScorer(models.run.detector), PictureMean(SCENE_ROWS), []
     said_h = collection.hours
     feed.start()
-    while collection.hours < hours and not stop.is_set() and not inbox.is_over:
-        for _, item in inbox.take(1):
+    while collection.hours < hours and not stop.is_set() and not queue.is_over:
+        for _, item in queue.take(1):
             if not isinstance(item, Row):
                 if item.detail:
                     logger.info("camera %s: %s: %s", camera.name, item.state, item.detail)

@@ -1,4 +1,4 @@
-"""One thread for each camera: it connects, decodes, and puts windows into the inbox; it connects again after a loss."""
+"""One thread for each camera: it connects, decodes, and puts windows into the queue; it connects again after a loss."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from kgvad.video.decode import probe
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.extract import find_videos
 from kgvad.video.live_reader import Connection, LiveReader, LiveWindow, live_windows
-from kgvad.watch.inbox import Inbox, Notice, Row, Segment
 from kgvad.watch.scene import SceneMeter
+from kgvad.watch.window_queue import Notice, Row, Segment, WindowQueue
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class CameraFeed(Thread):
         What is read.
     encoder
         Whose windows are made.
-    inbox
+    queue
         Where they go.
     clock, stop
         Time, and whether watching ends.
@@ -63,7 +63,7 @@ class CameraFeed(Thread):
         self,
         camera: Camera,
         encoder: VisualEncoder,
-        inbox: Inbox,
+        queue: WindowQueue,
         *,
         clock: Clock,
         stop: Event,
@@ -72,7 +72,7 @@ class CameraFeed(Thread):
         seen: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(name=f"camera {camera.name}", daemon=True)
-        self.camera, self._encoder, self._inbox = camera, encoder, inbox
+        self.camera, self._encoder, self._queue = camera, encoder, queue
         self._clock, self._stop_event, self._mask = clock, stop, mask
         self._once, self._seen = once, set(seen)
 
@@ -92,7 +92,7 @@ class CameraFeed(Thread):
         except Exception as error:  # one camera must not end the others
             self._tell("lost", unexpected(error))
         finally:
-            self._inbox.end(self.camera.name)
+            self._queue.end(self.camera.name)
 
     def _reconnecting(self) -> None:
         """Connect again and again; the wait grows with each attempt that gives no picture."""
@@ -204,7 +204,7 @@ class CameraFeed(Thread):
         self._put(Notice(state, detail, self._clock.now(), seconds))
 
     def _put(self, item: Row | Notice) -> None:
-        self._inbox.put(self.camera.name, item, self._stop_event.is_set)
+        self._queue.put(self.camera.name, item, self._stop_event.is_set)
         if isinstance(item, Row) and self._stop_event.is_set():
             raise _Stopped
 

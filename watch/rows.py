@@ -16,7 +16,7 @@ from kgvad.detector.scoring.scores import Scores
 from kgvad.explain.scorers.base import ColumnTerms, ScoredVideo
 from kgvad.explain.scorers.from_video import column_terms
 from kgvad.video.decode import probe
-from kgvad.watch.inbox import Segment
+from kgvad.watch.window_queue import Segment
 
 if TYPE_CHECKING:
     from kgvad.detector.training.exemplars import Exemplars

@@ -13,8 +13,8 @@ from kgvad.detector.run import Run
 from kgvad.detector.scoring.causal import HISTORY, CausalScorer
 from kgvad.explain.analysis.events import EventRule
 from kgvad.explain.analysis.live_events import EventChange, EventTracker, Reason
-from kgvad.watch.inbox import Row, Segment
 from kgvad.watch.rows import ScoredRow
+from kgvad.watch.window_queue import Row, Segment
 
 KEPT_ROWS = 400  # of a camera: the longest event, what led to it, and what its scores were computed from
 LONGEST_SKIP_S = 10.0  # a row stands for the skipped ones before it, but for no more than this

@@ -22,11 +22,11 @@ from kgvad.video.encoders.base import VisualEncoder
 from kgvad.watch.archive import Archive
 from kgvad.watch.camera_settings import CameraSettings, CameraThresholds, ScenePicture
 from kgvad.watch.feed import CameraFeed
-from kgvad.watch.inbox import Inbox, Notice, Row, Segment
 from kgvad.watch.messages import CameraMessage, CameraState, EventMessage, event_id
 from kgvad.watch.rows import RowScorer
 from kgvad.watch.scene_drift import SceneWatch
 from kgvad.watch.tracker import CameraTracker
+from kgvad.watch.window_queue import Notice, Row, Segment, WindowQueue
 
 if TYPE_CHECKING:
     from kgvad.detector.training.exemplars import Exemplars
@@ -88,7 +88,7 @@ class _Watched:
     calibration: Calibration | None
     message: EventMessage | None = None  # of the open event
     segment: Segment | None = None
-    told_s: float = 0.0  # end of the event in its latest message
+    sent_until_s: float = 0.0  # end of the event in its latest message
     rule: EventRule = field(default_factory=EventRule)  # of the open event
     skipped: int = 0  # windows, when skipping was last reported
     taken: int = 0
@@ -126,14 +126,14 @@ class Watcher:
     ) -> None:
         self._models, self._archive, self._clock = models, archive, clock or SystemClock()
         self._emit_to, self._lock, self._stop = emit, Lock(), Event()
-        self.inbox = Inbox({camera.name: camera.is_live for camera, _ in cameras})
+        self.queue = WindowQueue({camera.name: camera.is_live for camera, _ in cameras})
         self._reports = ThreadPoolExecutor(1, "reports")
         self._watched, began_s = {}, self._clock.monotonic()
         for camera, rule in cameras:
             feed = CameraFeed(
                 camera,
                 models.encoder,
-                self.inbox,
+                self.queue,
                 clock=self._clock,
                 stop=self._stop,
                 mask=rule.settings.mask,
@@ -164,7 +164,7 @@ class Watcher:
                     self._archive.forget_open(message)
             for watched in self._watched.values():
                 watched.feed.start()
-            while not self._stop.is_set() and not self.inbox.is_over:
+            while not self._stop.is_set() and not self.queue.is_over:
                 self._step()
         finally:
             self._stop.set()
@@ -173,14 +173,14 @@ class Watcher:
             self._reports.shutdown(wait=True)
             for name, watched in self._watched.items():
                 watched.feed.join(timeout=2.0)
-                taken, skipped = self.inbox.taken[name], self.inbox.skipped[name]
+                taken, skipped = self.queue.taken[name], self.queue.skipped[name]
                 logger.info("camera %s: %d windows scored, %d skipped", name, taken, skipped)
             if lock is not None:
                 lock.release()
 
     def _step(self) -> None:
         rows: list[tuple[_Watched, Row]] = []
-        for name, item in self.inbox.take(max(1, self._models.encoder.batch)):
+        for name, item in self.queue.take(max(1, self._models.encoder.batch)):
             watched = self._watched[name]
             if isinstance(item, Row):
                 rows.append((watched, item))
@@ -216,13 +216,13 @@ class Watcher:
                 self._open(watched, change)
             elif change.kind == "close":
                 self._close(watched, change)
-            elif change.event.end_s - watched.told_s >= UPDATE_S:
+            elif change.event.end_s - watched.sent_until_s >= UPDATE_S:
                 self._update(watched, change)
 
     def _open(self, watched: _Watched, change: EventChange) -> None:
         watched.rule = watched.tracker.rule
         message = self._message(watched, change)
-        watched.message, watched.told_s = message, change.event.end_s
+        watched.message, watched.sent_until_s = message, change.event.end_s
         if self._archive is not None and watched.segment is not None:
             self._archive.note_open(message)
             begin_s = watched.segment.first_s + change.event.start_s - BEFORE_EVENT_S
@@ -230,7 +230,7 @@ class Watcher:
         self._emit(message)
 
     def _update(self, watched: _Watched, change: EventChange) -> None:
-        watched.message, watched.told_s = self._message(watched, change), change.event.end_s
+        watched.message, watched.sent_until_s = self._message(watched, change), change.event.end_s
         if self._archive is not None:
             self._archive.note_open(watched.message)
         self._emit(watched.message)
@@ -261,7 +261,7 @@ class Watcher:
         """Write the report and tell that the event is over; runs beside the watching."""
         try:
             message = archive.close(message, scorer, rule, watched.calibration)
-        except Exception as error:  # the alarm is told whatever happens to its report
+        except Exception as error:  # the alarm is sent whatever happens to its report
             logger.warning("event %s has no report (%s: %s)", message.id, type(error).__name__, error)
         self._emit(message.model_copy(update={"time": self._clock.now()}))
         archive.forget_open(message)
@@ -290,9 +290,9 @@ class Watcher:
         if now_s - watched.reported_s < SKIP_REPORT_S:
             return
         name = watched.camera.name
-        skipped = self.inbox.skipped[name] - watched.skipped
-        taken = self.inbox.taken[name] - watched.taken
-        watched.skipped, watched.taken, watched.reported_s = self.inbox.skipped[name], self.inbox.taken[name], now_s
+        skipped = self.queue.skipped[name] - watched.skipped
+        taken = self.queue.taken[name] - watched.taken
+        watched.skipped, watched.taken, watched.reported_s = self.queue.skipped[name], self.queue.taken[name], now_s
         if skipped:
             detail = f"this machine cannot keep up: {skipped} of {skipped + taken} windows were skipped, evenly"
             self._tell(watched, "skipping", detail)

@@ -253,7 +253,7 @@ def test_a_run_with_a_measured_threshold_claims_no_probability_of_an_event():
     assert "that the event is abnormal" not in render(REPORTS["measured"], "md")
 
 
-def test_the_calibration_of_a_camera_is_told_in_hours():
+def test_the_calibration_of_a_camera_is_given_in_hours():
     assert "on 72.00 hours of ordinary footage of this camera, accepting 1 false alarm per day." in render(
         REPORTS["camera"], "md"
     )

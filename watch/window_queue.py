@@ -67,7 +67,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Notice:
-    """Something about the camera that is told in the order of its rows.
+    """Something about the camera that is sent in the order of its rows.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Notice:
     closes: ClipRecorder | None = None
 
 
-class Inbox:
+class WindowQueue:
     """Rows and notices by camera, taken one camera after the other.
 
     Parameters

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from kgvad.video.live_reader import LiveWindow
-from kgvad.watch.inbox import Inbox, Notice, Row
+from kgvad.watch.window_queue import Notice, Row, WindowQueue
 
 
 def row(number):
@@ -18,44 +18,44 @@ def never():
 
 
 def test_cameras_take_turns():
-    inbox = Inbox({"a": False, "b": False, "c": False})
+    queue = WindowQueue({"a": False, "b": False, "c": False})
     for name in "abc":
-        inbox.put(name, row(0), never)
-    assert [name for name, _ in inbox.take(2)] == ["a", "b"]
-    inbox.put("a", row(1), never)
-    assert [name for name, _ in inbox.take(3)] == ["c", "a"]
+        queue.put(name, row(0), never)
+    assert [name for name, _ in queue.take(2)] == ["a", "b"]
+    queue.put("a", row(1), never)
+    assert [name for name, _ in queue.take(3)] == ["c", "a"]
 
 
 def test_half_of_the_windows_are_skipped_evenly_where_the_encoder_is_half_as_fast():
-    inbox, taken = Inbox({"a": True}), []
+    queue, taken = WindowQueue({"a": True}), []
     for number in range(100):
-        inbox.put("a", row(number), never)
+        queue.put("a", row(number), never)
         if number % 2:
-            taken += [item.window.start_s for _, item in inbox.take(1)]
+            taken += [item.window.start_s for _, item in queue.take(1)]
     assert set(np.diff(taken)) == {2}
-    assert inbox.skipped["a"] == 50 and inbox.taken["a"] == 50
+    assert queue.skipped["a"] == 50 and queue.taken["a"] == 50
 
 
 def test_notices_are_never_skipped_and_keep_their_place():
-    inbox = Inbox({"a": True})
+    queue = WindowQueue({"a": True})
     for item in (row(0), Notice("gap", "first"), row(1), row(2), Notice("lost", "second")):
-        inbox.put("a", item, never)
-    found = [inbox.take(1)[0][1] for _ in range(3)]
+        queue.put("a", item, never)
+    found = [queue.take(1)[0][1] for _ in range(3)]
     assert [getattr(item, "detail", None) for item in found] == ["first", None, "second"]
     assert found[1].window.start_s == 2
 
 
 def test_clips_wait_for_the_encoder():
-    inbox, done = Inbox({"a": False}), threading.Event()
+    queue, done = WindowQueue({"a": False}), threading.Event()
 
     def fill():
         for number in range(5):
-            inbox.put("a", row(number), never)
-        inbox.end("a")
+            queue.put("a", row(number), never)
+        queue.end("a")
         done.set()
 
     threading.Thread(target=fill, daemon=True).start()
     found = []
-    while not inbox.is_over:
-        found += [item.window.start_s for _, item in inbox.take(1)]
-    assert found == [0, 1, 2, 3, 4] and done.wait(5) and inbox.skipped["a"] == 0
+    while not queue.is_over:
+        found += [item.window.start_s for _, item in queue.take(1)]
+    assert found == [0, 1, 2, 3, 4] and done.wait(5) and queue.skipped["a"] == 0
