@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from kgvad.kg.tables import CategoryTable as CategoryTable
     from kgvad.kg.tables import load_table as load_table
     from kgvad.python_api import explain_video as explain_video
+    from kgvad.video.container import Decoding as Decoding
     from kgvad.video.decode import Frame as Frame
     from kgvad.video.decode import VideoInfo as VideoInfo
     from kgvad.video.decode import VideoReader as VideoReader
@@ -119,6 +120,7 @@ _MODULES = {
     "TransformersEncoder": "anchors.transformers_encoder",
     "VideoEntry": "video.feature_store",
     "VideoInfo": "video.decode",
+    "Decoding": "video.container",
     "VideoReader": "video.decode",
     "VisualEncoder": "video.encoders.base",
     "build_bank": "anchors.build",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from enum import Enum
+from glob import has_magic
 from pathlib import Path
 from typing import Annotated
 
@@ -127,6 +128,8 @@ def extract(
     from kgvad.errors import UsageError
     from kgvad.given import must_exist
 
+    if source != "-" and "://" not in source and not has_magic(source):
+        must_exist(Path(source), UsageError, "name a video or a folder of videos")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
 
     from kgvad.detector.data.extraction import destination

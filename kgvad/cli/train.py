@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,7 +31,9 @@ from kgvad.cli.options import (
     example,
 )
 from kgvad.cli.training_inputs import TrainingInputs
-from kgvad.types import Fields
+
+if TYPE_CHECKING:
+    from kgvad.types import Fields
 
 logger = logging.getLogger(__name__)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import BaseModel
 
 from kgvad.cli.explain_options import Language, MergeGap, MinDuration, Offset, Onset
-from kgvad.cli.options import INPUTS, OPERATE, OUTPUTS, Device, RunFolder, example
+from kgvad.cli.options import EVENTS, INPUTS, OPERATE, OUTPUTS, Device, RunFolder, example
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +49,18 @@ Source = Annotated[
 ]
 Hours = Annotated[
     float,
-    typer.Option("--hours", min=0, help="Footage to collect. Interrupted, it goes on where it stopped."),
+    typer.Option(
+        "--hours", min=0, help="Footage to collect. Interrupted, it goes on where it stopped.", rich_help_panel=EVENTS
+    ),
 ]
 AcceptedRate = Annotated[
-    str, typer.Option("--false-alarms", metavar="RATE", help="Accepted false alarms, such as 1/day or 2/hour.")
+    str,
+    typer.Option(
+        "--false-alarms",
+        metavar="RATE",
+        help="Accepted false alarms, such as 1/day or 2/hour.",
+        rich_help_panel=EVENTS,
+    ),
 ]
 
 Watched = Annotated[

@@ -109,7 +109,7 @@ def test_weights_list_says_what_is_missing(tmp_path):
     done = kgvad("weights", "list", KGVAD_CACHE=str(tmp_path), KGVAD_WEIGHTS="")
     assert done.returncode == 0
     assert "minilm-l6: all-MiniLM-L6-v2" in done.stdout
-    assert done.stdout.count("not on this machine: kgvad weights fetch") == 5
+    assert done.stdout.count("not on this machine: kgvad weights fetch") == 6
 
 
 def test_doctor_on_a_healthy_and_on_a_broken_folder(tmp_path):

@@ -36,7 +36,10 @@ def test_relative_paths_are_relative_to_the_file(tmp_path):
     ("text", "message"),
     [
         ("dataset = ", "is not valid TOML"),
-        ("datasett = 'ucf'", "unknown key 'datasett'; known keys are anchors, cache, cameras, contact"),
+        (
+            "datasett = 'ucf'",
+            "unknown key 'datasett'; known keys are anchors, cache, cameras, caption_model, captioner, contact",
+        ),
         ("dataset = 3", "dataset: Input should be a valid string"),
     ],
 )

@@ -149,7 +149,7 @@ def hub(tmp_path, monkeypatch):
             (local_dir / name).write_bytes(name.encode())
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    monkeypatch.setattr(weights, "_knock", lambda endpoint: None)
+    monkeypatch.setattr(weights, "knock", lambda endpoint: None)
     return weights.find("hub")
 
 
