@@ -27,7 +27,7 @@ OnPacket = Callable[[Any], None]
 OnFrame = Callable[[Any, float], None]
 
 
-class Connection:
+class LiveConnection:
     """Decoded frames of one connection, cut into segments.
 
     Parameters
@@ -116,7 +116,7 @@ class LiveReader(VideoReader):
         Called with every decoded frame and its time in seconds.
     """
 
-    def __init__(self, connection: Connection, encoder: VisualEncoder, observe: OnFrame | None = None) -> None:
+    def __init__(self, connection: LiveConnection, encoder: VisualEncoder, observe: OnFrame | None = None) -> None:
         self._segment = connection.segment()
         self._next = next(self._segment, None)
         self._observe = observe

@@ -21,7 +21,7 @@ from kgvad.video.clip_recorder import ClipRecorder
 from kgvad.video.decode import probe
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.extract import find_videos
-from kgvad.video.live_reader import Connection, LiveReader, LiveWindow, live_windows
+from kgvad.video.live_reader import LiveConnection, LiveReader, LiveWindow, live_windows
 from kgvad.watch.scene import SceneMeter
 from kgvad.watch.window_queue import Notice, Row, Segment, WindowQueue
 
@@ -150,7 +150,7 @@ class CameraFeed(Thread):
             start = end - timedelta(seconds=probe(path).duration_s)
         with open_camera(self.camera, path) as (container, stream):
             recorder = ClipRecorder(stream)
-            connection = Connection(container, stream, recorder.add, self._clock.monotonic)
+            connection = LiveConnection(container, stream, recorder.add, self._clock.monotonic)
             self._tell("connected", self.camera.shown if path is None else path.name)
             try:
                 while True:
@@ -168,7 +168,7 @@ class CameraFeed(Thread):
         return rows, connection.error or "the camera closed it"
 
     def _play_segment(
-        self, connection: Connection, recorder: ClipRecorder, start: datetime | None, clip: str | None
+        self, connection: LiveConnection, recorder: ClipRecorder, start: datetime | None, clip: str | None
     ) -> int:
         meter, pace = SceneMeter(), _Pace(self.camera, self._clock, self._stop_event)
 

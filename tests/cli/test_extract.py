@@ -67,7 +67,7 @@ def test_official_lists_match_videos_in_sub_folders(extract, tmp_path):
     lists.mkdir()
     training = "Robbery/Robbery001_x264.mp4\nTraining_Normal_Videos_Anomaly/Normal_Videos001_x264.mp4\n"
     (lists / "Anomaly_Train.txt").write_text(training)
-    (lists / "Anomaly_Test.txt").write_text("")
+    (lists / "Anomaly_Test.txt").write_text("Abuse/Abuse028_x264.mp4\n")
     (lists / "Temporal_Anomaly_Annotation.txt").write_text("Abuse028_x264.mp4  Abuse  165  240  -1  -1\n")
     root = extract(tmp_path / "all", "-d", "ucf", "--lists", lists).parent
     assert Truth.load(root).videos["part1/Robbery001_x264"].labels == ("Robbery",)

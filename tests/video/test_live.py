@@ -12,7 +12,7 @@ from kgvad.errors import UsageError
 from kgvad.video.cameras import open_camera, parse_cameras, without_credentials
 from kgvad.video.clip_recorder import ClipRecorder, finish_clip
 from kgvad.video.decode import VideoReader, probe
-from kgvad.video.live_reader import KEPT_TIMES, Connection, LiveReader, live_windows
+from kgvad.video.live_reader import KEPT_TIMES, LiveConnection, LiveReader, live_windows
 from kgvad.video.sampling import Sampling
 from kgvad.video.seek import read_frames
 from kgvad.video.write import write_video
@@ -28,7 +28,7 @@ def segments(path, encoder):
     camera = parse_cameras([str(path)], as_live=True)[0]
     found = []
     with open_camera(camera) as (container, stream):
-        connection = Connection(container, stream, None, time.monotonic)
+        connection = LiveConnection(container, stream, None, time.monotonic)
         while True:
             reader = LiveReader(connection, encoder)
             found.append((list(live_windows(reader, encoder)), connection.gap_s))
@@ -75,7 +75,7 @@ def test_times_of_frames_are_kept_for_a_while_only(tmp_path, encoder):
     path = write_video(tmp_path / "long.mp4", pictures(300, size=(16, 16)), FPS)
     camera = parse_cameras([str(path)], as_live=True)[0]
     with open_camera(camera) as (container, stream):
-        reader = LiveReader(Connection(container, stream, None, time.monotonic), encoder)
+        reader = LiveReader(LiveConnection(container, stream, None, time.monotonic), encoder)
         assert sum(1 for _ in live_windows(reader, encoder)) == 188
     assert len(reader._times) <= 2 * KEPT_TIMES < 3000 == reader.info.frame_count
 
