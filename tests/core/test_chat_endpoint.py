@@ -1,42 +1,18 @@
 """The client of chat services, against a service on loopback that behaves well and badly."""
 
-import json
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from chat_service import chat_service
 
 from kgvad.chat_endpoint import KEY, ChatEndpoint, is_address
 from kgvad.errors import KgvadError, UsageError
 
-ANSWER = json.dumps({"choices": [{"message": {"content": "a man walks"}}]}).encode()
-
 
 @pytest.fixture
 def service():
-    """Answers with the (status, body) pairs of ``service.plan``, then well; ``service.seen`` has the requests."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            server.seen.append((self.path, self.headers.get("Authorization"), json.loads(body)))
-            status, answer = server.plan.pop(0) if server.plan else (200, ANSWER)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.plan, server.seen = [], []
-    server.address = f"http://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with chat_service() as running:
+        yield running
 
 
 def ask(service, **options):

@@ -5,12 +5,13 @@ import threading
 
 import pytest
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright import sync_api
 
 from kgvad.inbox.access import Access
 
-sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_four_clicks_lead_from_a_wrong_alarm_to_the_training_command(inbox, addr
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pages_fit_and_are_accessible(inbox, address, page, width):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    axe = Axe()
     page.set_viewport_size({"width": width, "height": 844})
     for path in ("/", "/videos/1", "/training", "/?q=x"):
         page.goto(address + path)

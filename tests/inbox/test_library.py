@@ -72,7 +72,9 @@ def test_a_damaged_file_is_one_line(tmp_path):
         Library(tmp_path)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="needs a user who may not write everywhere (not root), on POSIX"
+)
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match="cannot make the folder"):

@@ -5,6 +5,7 @@ import json
 import threading
 from datetime import datetime, timezone
 
+import paho.mqtt.client as mqtt
 import pytest
 from explain_samples import scores
 from watch_samples import FakeClock, footage
@@ -250,7 +251,6 @@ def test_a_clip_that_is_being_written_waits(clip, tmp_path):
 
 
 def test_reviews_come_from_a_broker(tmp_path):
-    mqtt = pytest.importorskip("paho.mqtt.client")
     from brokers import mosquitto, until
     from kg_servers import free_port
 

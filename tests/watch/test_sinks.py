@@ -9,7 +9,9 @@ import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 
+import paho.mqtt.client as mqtt
 import pytest
+from aiosmtpd import controller
 from brokers import mosquitto, until
 from kg_servers import free_port
 
@@ -148,7 +150,6 @@ def test_a_refused_message_does_not_block_the_others(tmp_path, caplog):
 
 @contextmanager
 def subscribed(port, topics="#"):
-    mqtt = pytest.importorskip("paho.mqtt.client")
     got, ready = [], threading.Event()
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
     client.on_message = lambda *args: got.append((args[2].topic, args[2].payload.decode(), args[2].retain))
@@ -204,7 +205,6 @@ def test_a_broker_that_is_down_loses_nothing(tmp_path):
 
 @pytest.fixture
 def smtp():
-    controller = pytest.importorskip("aiosmtpd.controller")
     letters = []
 
     class Handler:

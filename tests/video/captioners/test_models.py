@@ -2,13 +2,11 @@
 
 import base64
 import io
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from captioner_samples import blip, chat
+from chat_service import chat_service
 from PIL import Image
 
 from kgvad.errors import UsageError, WeightsError
@@ -78,33 +76,13 @@ def test_own_code_runs_only_for_the_model_that_was_named(models):
 
 
 def test_a_service_gets_the_pictures_and_the_prompts():
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            answer = json.dumps({"choices": [{"message": {"content": "a fight"}}]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        address = f"http://127.0.0.1:{server.server_port}/v1"
-        captioner = load_captioner(address, options=CaptionerOptions(model="tiny"))
+    with chat_service("a fight") as service:
+        captioner = load_captioner(service.address, options=CaptionerOptions(model="tiny"))
         assert captioner.caption([clip(20), clip(200)]) == ["a fight", "a fight"]
-    finally:
-        server.shutdown()
-        server.server_close()
-    content = seen[0]["messages"][1]["content"]
+    content = service.seen[0][2]["messages"][1]["content"]
     pictures = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
     assert len(pictures) == 12  # three clips of four pictures
     data = base64.b64decode(pictures[0].removeprefix("data:image/jpeg;base64,"))
     assert Image.open(io.BytesIO(data)).size == (64, 48)
     with pytest.raises(UsageError, match="--model"):
-        load_captioner(address)
+        load_captioner(service.address)
