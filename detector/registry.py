@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
+from kgvad import plugins
 from kgvad.errors import KgvadError, UsageError
 
 if TYPE_CHECKING:
@@ -52,12 +53,7 @@ def detector_class(name: str) -> type[Detector]:
         if not found:
             raise UsageError(f"unknown detector {name!r}", f"choose one of {', '.join(detector_names())}")
         point = found[0]
-    try:
-        value = point.load()
-    except Exception as error:  # a plugin may raise anything while it is imported
-        raise KgvadError(
-            f"detector {name!r} ({point.value}) cannot be loaded: {error}", "repair its package"
-        ) from error
+    value = plugins.load(point, "detector")
     from kgvad.detector.api import Detector
 
     if not (isinstance(value, type) and issubclass(value, Detector)):

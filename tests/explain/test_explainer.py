@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from square_video import FPS, FRAMES, write_video
 
 from kgvad.detector.scoring.scores import Scores
 from kgvad.explain.explainer import Explainer
@@ -22,8 +23,6 @@ from kgvad.explain.report import Report
 from kgvad.explain.scorers.score_files import ScoreFileScorer
 from kgvad.video.decode import probe
 
-FRAMES, FPS = 320, 20
-
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
@@ -31,19 +30,6 @@ def video(tmp_path_factory):
     path = tmp_path_factory.mktemp("video") / "clip.mp4"
     write_video(path)
     return path
-
-
-def write_video(path, frames=FRAMES):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for index in range(frames):
-            picture = np.full((64, 96, 3), 110, np.uint8)
-            if 160 <= index < 240:
-                x = (index * 37) % 70
-                picture[20:40, x : x + 20] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        container.mux(stream.encode(None))
 
 
 @pytest.fixture(scope="module")

@@ -2,32 +2,15 @@
 
 import json
 
-import av
-import numpy as np
 import pytest
+from square_video import write_video
 
 from kgvad.explainers import ExplainRequest
 from kgvad.inbox.access import Access
 from kgvad.inbox.serve import Server
 from kgvad.session import Session
 
-FPS, FRAMES = 20, 320
 HOST = "localhost:8472"
-
-
-def write_video(path, seed=0):
-    """Sixteen seconds, grey, with a white square that jumps about from 8 to 12 s."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for index in range(FRAMES):
-            picture = np.full((64, 96, 3), 110 + seed, np.uint8)
-            if 160 <= index < 240:
-                x = (index * 37) % 70
-                picture[20:40, x : x + 20] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        container.mux(stream.encode(None))
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +19,7 @@ def footage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("footage")
     scores = tmp_path_factory.mktemp("scores")
     for number, name in enumerate(("door", "yard")):
-        write_video(folder / f"{name}.mp4", number)
+        write_video(folder / f"{name}.mp4", grey=110 + number)
         values = [0.1] * 10 + [0.9, 0.8, 0.7, 0.9, 0.6] + [0.1] * 5
         (scores / f"{name}.json").write_text(json.dumps({"scores": values}))
     return folder, scores

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad import plugins
 from kgvad.chat_endpoint import is_address
-from kgvad.errors import KgvadError
 
 GROUP = "kgvad.captioners"
 DEFAULT = "blip"
@@ -125,13 +125,7 @@ def load_captioner(name: str, device: str = "cpu", options: CaptionerOptions | N
         return EndpointCaptioner(name, options)
     for point in entry_points(group=GROUP):
         if point.name == name:
-            try:
-                factory: Factory = point.load()
-            except Exception as error:  # a plugin may raise anything while it is imported
-                raise KgvadError(
-                    f"captioner {name!r} ({point.value}) cannot be loaded: {error}", "repair its package"
-                ) from error
-            return factory(options, device)
+            return cast(Factory, plugins.load_factory(point, "captioner"))(options, device)
     from kgvad.video.captioners.transformers_models import load
 
     return load(name, options, device)

@@ -30,13 +30,14 @@ import logging
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kgvad.errors import KgvadError, UsageError, WeightsError
+from kgvad import plugins
+from kgvad.errors import UsageError, WeightsError
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.sampling import CropRule, EncoderOptions, SamplingRule, TemporalRule
 
@@ -180,15 +181,7 @@ def _factory(name: str) -> Factory:
 
 
 def _loaded(point: EntryPoint) -> Factory:
-    try:
-        factory: Factory = point.load()
-    except Exception as error:  # a plugin may raise anything while it is imported
-        raise KgvadError(
-            f"visual encoder {point.name!r} ({point.value}) cannot be loaded: {error}", "repair its package"
-        ) from error
-    if not callable(factory):
-        raise KgvadError(f"visual encoder {point.name!r} ({point.value}) is not a factory", "repair its package")
-    return factory
+    return cast(Factory, plugins.load_factory(point, "visual encoder"))
 
 
 def _check_device(device: str) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from captioner_samples import blip, chat
 from chat_service import chat_service
 from PIL import Image
 
-from kgvad.errors import UsageError, WeightsError
+from kgvad.errors import KgvadError, UsageError, WeightsError
 from kgvad.video.captioners.base import CaptionerOptions, Clip, load_captioner
 
 
@@ -86,3 +87,17 @@ def test_a_service_gets_the_pictures_and_the_prompts():
     assert Image.open(io.BytesIO(data)).size == (64, 48)
     with pytest.raises(UsageError, match="--model"):
         load_captioner(service.address)
+
+
+def test_a_package_registers_a_captioner(monkeypatch):
+    points = [
+        EntryPoint("mine", "captioner_samples:made", "kgvad.captioners"),
+        EntryPoint("gone", "captioner_samples:nothing", "kgvad.captioners"),
+        EntryPoint("text", "captioner_samples:TEMPLATE", "kgvad.captioners"),
+    ]
+    monkeypatch.setattr("kgvad.video.captioners.base.entry_points", lambda group: points)
+    assert load_captioner("mine").name == "brightness"
+    with pytest.raises(KgvadError, match=r"captioner 'gone' .* cannot be loaded"):
+        load_captioner("gone")
+    with pytest.raises(KgvadError, match=r"captioner 'text' .* is not a factory"):
+        load_captioner("text")
