@@ -63,10 +63,8 @@ class Server:
         UsageError
             The address cannot be served, or an option has a wrong value.
         """
-        try:
-            import uvicorn
-        except ImportError as error:
-            raise UsageError("kgvad serve needs FastAPI and Uvicorn", "pip install 'kgvad[serve]'") from error
+        import uvicorn
+
         if token is None and not is_loopback(host):
             token = secrets.token_urlsafe(18)
         listener = _listen(host, port)
