@@ -11,16 +11,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from threading import Event
 from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import av
 
 from kgvad.errors import UsageError, VideoError
+from kgvad.video.addresses import PROTOCOLS, ffmpeg_options, kind_of, shown
 from kgvad.video.container import Decoding, open_video
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 10.0  # of a network stream
-PROTOCOLS = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "rtp", "srt", "tcp")
-_WHITELIST = "rtsp,rtsps,rtmp,rtmps,http,https,httpproxy,udp,rtp,srtp,srt,tcp,tls,crypto,hls"  # no local files
 
 
 class Clock(Protocol):
@@ -80,16 +79,8 @@ class Camera:
 
     @property
     def shown(self) -> str:
-        """The address without user name and password."""
-        return without_credentials(self.address)
-
-
-def without_credentials(address: str) -> str:
-    """A URL without user name and password; other addresses as they are."""
-    parts = urlsplit(address)
-    if "@" not in parts.netloc:
-        return address
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        """The address without user name, password and query."""
+        return shown(self.address)
 
 
 def parse_cameras(sources: list[str], *, as_live: bool = False, as_clips: bool = False) -> list[Camera]:
@@ -122,11 +113,11 @@ def parse_cameras(sources: list[str], *, as_live: bool = False, as_clips: bool =
 
 
 def _kind(address: str, of_files: Kind | None) -> Kind:
-    scheme = address.partition("://")[0].lower() if "://" in address else ""
-    if scheme in PROTOCOLS:
+    kind = kind_of(address)
+    if kind in PROTOCOLS:
         return "stream"
-    if scheme:
-        raise UsageError(f"{without_credentials(address)} cannot be watched", f"use {', '.join(PROTOCOLS)}")
+    if kind is not None:
+        raise UsageError(f"{shown(address)} cannot be watched", f"use {', '.join(PROTOCOLS)}")
     path = Path(address)
     if path.is_dir():
         return "folder"
@@ -143,7 +134,7 @@ def _kind(address: str, of_files: Kind | None) -> Kind:
 
 def _default_name(address: str, kind: str) -> str:
     if kind == "stream":
-        parts = urlsplit(without_credentials(address))
+        parts = urlsplit(shown(address))
         text = f"{parts.hostname or 'camera'}{parts.path}"
     else:
         text = Path(address).resolve().stem
@@ -186,7 +177,5 @@ def open_camera(camera: Camera, path: Path | None = None) -> Iterator[tuple[Any,
 def _options(camera: Camera) -> dict[str, Any]:
     if camera.kind == "device":
         return {"format": "v4l2", "timeout": (OPEN_TIMEOUT_S, READ_TIMEOUT_S)}
-    options = {"protocol_whitelist": _WHITELIST}
-    if camera.address.lower().startswith("rtsp"):
-        options |= {"rtsp_transport": "tcp"}  # UDP loses packets without a word
+    options = ffmpeg_options(kind_of(camera.address) or "")
     return {"options": options, "timeout": (OPEN_TIMEOUT_S, READ_TIMEOUT_S), "metadata_errors": "replace"}

@@ -22,32 +22,18 @@ import av
 from kgvad.console import progress
 from kgvad.errors import UsageError, VideoError
 from kgvad.files import replacing
+from kgvad.video.addresses import PROTOCOLS, REMEDY, ffmpeg_options, kind_of, shown
 from kgvad.video.container import reason_of
 
 logger = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
 TIMEOUT_S = 20.0  # without a byte from the other side
-PROTOCOLS = {  # what FFmpeg may use for each kind of address; no playlist, file or second protocol can be reached
-    "http": "http,tcp",
-    "https": "https,tls,tcp",
-    "rtsp": "rtsp,rtp,tcp",
-    "rtsps": "rtsps,rtsp,rtp,tls,tcp",
-    "rtmp": "rtmp,tcp",
-    "tcp": "tcp",
-}
-# FFmpeg's demuxers of media. HLS, DASH, concat and SDP are absent: these name further addresses.
-FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,rtsp,h264,hevc,m4v,mjpeg,"
-    "mpjpeg,ivf,nut,mxf,dv,obu,gif,rm,wtv"
-)
-_REMEDY = "check that the address answers; playlists (HLS, DASH) are not followed, name the stream itself"
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.]*)://", re.IGNORECASE)
 
 
 def is_stream(source: str) -> bool:
     """Whether ``source`` is ``-`` or an address, and not the name of a file."""
-    return source == STANDARD_INPUT or bool(_ADDRESS.match(source))
+    return source == STANDARD_INPUT or kind_of(source) is not None
 
 
 def record(
@@ -58,7 +44,7 @@ def record(
     Parameters
     ----------
     source
-        An address (``rtsp://``, ``http://`` and those of :data:`PROTOCOLS`), or ``-`` for standard input.
+        An address of a kind in :data:`~kgvad.video.addresses.PROTOCOLS`, or ``-`` for standard input.
     folder
         Where recordings are kept.
     stdin
@@ -79,7 +65,7 @@ def record(
         if longest_s is not None:
             raise UsageError("--seconds is for addresses of streams, not for standard input", "leave it out")
         return _spooled(folder, stdin)
-    kind = urlsplit(source).scheme.lower()
+    kind = kind_of(source) or ""
     if kind not in PROTOCOLS:
         raise UsageError(f"addresses of the kind {kind}:// are not supported", f"use {', '.join(PROTOCOLS)}, or a file")
     target = folder / hashlib.sha256(source.encode()).hexdigest()[:16] / f"{_name(source)}.mkv"
@@ -94,17 +80,6 @@ def record(
             before = total
     logger.info(f"recorded {total:.0f} s of {shown(source)}")
     return target
-
-
-def shown(source: str) -> str:
-    """``source`` without user name, password and query, for messages."""
-    parts = urlsplit(source)
-    host = parts.hostname or ""
-    try:
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        port = ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
 def _name(source: str) -> str:
@@ -139,12 +114,9 @@ def _remuxed(
 ) -> Generator[float, None, None]:
     """Copy packets, and yield the seconds of footage copied so far."""
     where = shown(source)
-    options = {"protocol_whitelist": PROTOCOLS[kind], "format_whitelist": FORMATS}
-    if kind in ("rtsp", "rtsps"):
-        options["rtsp_transport"] = "tcp"  # one connection, to the host that was named
     copied = 0
     try:
-        with av.open(source, options=options, timeout=timeout_s, metadata_errors="replace") as container:
+        with av.open(source, options=ffmpeg_options(kind), timeout=timeout_s, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(f"{where} has no picture", "name the address of a video")
             with av.open(str(target), "w", format="matroska") as output:
@@ -153,7 +125,7 @@ def _remuxed(
                     yield seconds
     except (av.FFmpegError, OSError, ValueError) as error:
         if not copied:
-            raise VideoError(f"{where} cannot be read as a video ({reason_of(error)})", _REMEDY) from error
+            raise VideoError(f"{where} cannot be read as a video ({reason_of(error)})", REMEDY) from error
         logger.warning(f"{where} breaks off ({reason_of(error)}); using what was received")
 
 

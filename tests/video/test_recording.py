@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from kgvad.errors import UsageError, VideoError
+from kgvad.video.addresses import shown
+from kgvad.video.cameras import open_camera, parse_cameras
 from kgvad.video.decode import probe
-from kgvad.video.recording import is_stream, record, shown
+from kgvad.video.recording import is_stream, record
 from kgvad.video.write import write_video
 
 
@@ -64,6 +66,9 @@ def test_a_playlist_is_not_followed(served, tmp_path):
     (folder / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{address}/secret.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(VideoError, match="playlists"):
         record(f"{address}/list.m3u8", tmp_path / "out", io.BytesIO())
+    camera = parse_cameras([f"cam={address}/list.m3u8"])[0]
+    with pytest.raises(VideoError, match=r"cam .* cannot be opened"), open_camera(camera):
+        pass
     assert asked
     assert not any("secret" in path for path in asked)
 
