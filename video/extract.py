@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +29,9 @@ from kgvad.video.inputs import common_folder, is_list, is_pattern, named_files
 from kgvad.video.video_ids import video_id, without_suffix
 
 logger = logging.getLogger(__name__)
+
+AHEAD = 2  # batches that wait for the encoder, beside the one that it encodes and the one that is decoded
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,61 +84,108 @@ def extract_video(
     FeatureError
         The encoder gave values that are not finite.
     """
-    meter = FrameMeter()
-    reader = VideoReader(path, decoding=decoding, observe=meter)
-    reader.size = encoder.decode_size(reader.info.width, reader.info.height)
+    (made,) = extract_videos([path], encoder, decoding=decoding, advance=advance)
+    if isinstance(made, Exception):
+        raise made
+    return made
+
+
+def extract_videos(
+    paths: Sequence[str | os.PathLike[str]],
+    encoder: VisualEncoder,
+    *,
+    decoding: Decoding = SOFTWARE,
+    advance: Advance | None = None,
+) -> Generator[ExtractedVideo | Exception, None, None]:
+    """Features of several videos, in order; the next is decoded while the last batches of one are encoded.
+
+    The features are those of :func:`extract_video`: a batch holds clips of one video only. An exception that belongs to
+    a video takes its place.
+    """
+    ended: set[int] = set()
     rows: list[NDArray[np.float32]] = []
-    for batch in prefetched(_batches(encoder.sampling.clips(reader), encoder.batch), depth=2):
-        rows.append(encoder.encode(batch))
-        if advance is not None:
-            advance(len(batch))
+    with closing(prefetched(_decoded(paths, encoder, decoding, ended), AHEAD)) as messages:
+        for number, content in messages:
+            if number in ended:
+                continue
+            result: ExtractedVideo | Exception
+            try:
+                if isinstance(content, np.ndarray):
+                    rows.append(encoder.encode(content))
+                    if advance is not None:
+                        advance(len(content))
+                    continue
+                result = content if isinstance(content, Exception) else _finished(rows, paths[number], encoder, content)
+            except Exception as error:
+                result = error
+            ended.add(number)
+            rows = []
+            yield result
+
+
+Facts = tuple[VideoInfo, FrameFacts]  # of a video that was decoded to its end
+
+
+def _decoded(
+    paths: Sequence[str | os.PathLike[str]], encoder: VisualEncoder, decoding: Decoding, ended: set[int]
+) -> Iterator[tuple[int, NDArray[np.uint8] | Facts | Exception]]:
+    """For each video its position with each batch of clips, then with its facts or what went wrong."""
+    for number, path in enumerate(paths):
+        try:
+            meter = FrameMeter()
+            reader = VideoReader(path, decoding=decoding, observe=meter)
+            reader.size = encoder.decode_size(reader.info.width, reader.info.height)
+            with closing(_batches(encoder.sampling.clips(reader), encoder.batch)) as batches:
+                for batch in batches:
+                    yield number, batch
+                    if number in ended:
+                        break
+                else:
+                    yield number, (reader.info, meter.facts())
+        except Exception as error:
+            yield number, error
+
+
+def _finished(
+    rows: Sequence[NDArray[np.float32]], path: str | os.PathLike[str], encoder: VisualEncoder, facts: Facts
+) -> ExtractedVideo:
     features = np.concatenate(rows)  # [T, D] or [T, crops, D]
     if features.ndim == 3:
         features = np.ascontiguousarray(features.transpose(1, 0, 2))
     check_finite(features, f"features of {path}")
-    facts = meter.facts()
-    entry = entry_of(
-        reader.info, features.shape[-2], encoder.sampling.stride, encoder.sampling.edges(reader.info), facts
-    )
-    return ExtractedVideo(features, reader.info, entry, facts)
+    info, frames = facts
+    sampling = encoder.sampling
+    entry = entry_of(info, features.shape[-2], sampling.stride, sampling.edges(info), frames)
+    return ExtractedVideo(features, info, entry, frames)
 
 
-def _batches(clips: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
-    batch: list[NDArray[np.uint8]] = []
-    for clip in clips:
-        batch.append(clip)
-        if len(batch) == size:
-            yield np.stack(batch)
-            batch = []
-    if batch:
+def _batches(clips: Iterator[NDArray[np.uint8]], size: int) -> Generator[NDArray[np.uint8], None, None]:
+    while batch := list(islice(clips, size)):
         yield np.stack(batch)
 
 
-def prefetched(items: Iterator[NDArray[np.uint8]], depth: int) -> Iterator[NDArray[np.uint8]]:
+def prefetched(items: Iterator[T], depth: int) -> Generator[T, None, None]:
     """The same items, made in a thread up to ``depth`` ahead; its exception is raised here."""
-    queue: Queue[tuple[NDArray[np.uint8] | None, BaseException | None]] = Queue(depth)
+    queue: Queue[tuple[T] | BaseException | None] = Queue(depth)  # None: the end
     stopped = Event()
 
     def work() -> None:
         try:
             for item in items:
-                queue.put((item, None))
+                queue.put((item,))
                 if stopped.is_set():
                     return
-            queue.put((None, None))
+            queue.put(None)
         except BaseException as error:
-            queue.put((None, error))
+            queue.put(error)
 
-    thread = Thread(target=work, daemon=True)
+    thread = Thread(target=work, name="decoding", daemon=True)
     thread.start()
     try:
-        while True:
-            item, error = queue.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
+        while (message := queue.get()) is not None:
+            if isinstance(message, BaseException):
+                raise message
+            yield message[0]
     finally:
         stopped.set()
         while thread.is_alive():  # let a full queue drain so that the thread sees the flag

@@ -8,18 +8,19 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kgvad.console import progress
-from kgvad.errors import KgvadError, VideoError
+from kgvad.errors import FeatureError, KgvadError, VideoError
 from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
 from kgvad.types import Fields
 from kgvad.video.container import SOFTWARE, Decoding
 from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
-from kgvad.video.extract import extract_video, find_videos, manifest_of
+from kgvad.video.extract import ExtractedVideo, extract_videos, find_videos, manifest_of
 from kgvad.video.feature_arrays import write_array
 from kgvad.video.feature_store import FeatureStore, VideoEntry, check_name
 
@@ -92,6 +93,12 @@ def extract_folder(
     result = Extraction(store)
     todo: dict[str, Path] = {}
     for video, path in videos.items():
+        try:
+            check_name(video)
+        except FeatureError as error:
+            result.failed[video] = _one_line(error)
+            logger.warning(result.failed[video])
+            continue
         if _is_current(store, video, path):
             result.reused.append(video)
         else:
@@ -150,23 +157,34 @@ Outcome = tuple[str, VideoEntry | None, str]  # identifier, entry or None, reaso
 
 
 def _extract_one(video: str, path: Path, target: Path, encoder: VisualEncoder, decoding: Decoding) -> Outcome:
-    """Extract one video and write its array; every error that belongs to this video becomes a reason."""
+    """Extract one video and write its array."""
+    (result,) = extract_videos([path], encoder, decoding=decoding)
+    return _outcome(video, path, target, result)
+
+
+def _outcome(video: str, path: Path, target: Path, result: ExtractedVideo | Exception) -> Outcome:
+    """Write the array of a video; every error that belongs to this video becomes a reason."""
     try:
-        check_name(video)
-        made = extract_video(path, encoder, decoding=decoding)
-        write_array(target, made.features, video)
-        return video, made.entry, ""
+        if isinstance(result, Exception):
+            raise result
+        write_array(target, result.features, video)
+        return video, result.entry, ""
     except KgvadError as error:
-        return video, None, " ".join(str(error).split())
+        return video, None, _one_line(error)
     except Exception as error:  # a decoder bug met in one file must not cost the other thousand
         return video, None, f"{path} failed unexpectedly ({type(error).__name__}: {error})"
+
+
+def _one_line(error: KgvadError) -> str:
+    return " ".join(str(error).split())
 
 
 def _one_by_one(
     todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, decoding: Decoding
 ) -> Iterator[Outcome]:
-    for video, path in todo.items():
-        yield _extract_one(video, path, store.path(video), encoder, replace(decoding, threads=0))
+    with closing(extract_videos(list(todo.values()), encoder, decoding=replace(decoding, threads=0))) as results:
+        for (video, path), result in zip(todo.items(), results, strict=True):
+            yield _outcome(video, path, store.path(video), result)
 
 
 _worker_encoder: VisualEncoder | None = None  # of this worker process, loaded once by the initializer

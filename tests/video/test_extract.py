@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import time
 
 import numpy as np
@@ -12,10 +13,12 @@ from typer.testing import CliRunner
 from kgvad.cli import app
 from kgvad.errors import FeatureError, UsageError, VideoError
 from kgvad.video import extract_folder as extract_folder_module
+from kgvad.video.container import Decoding
 from kgvad.video.encoders.base import load_visual_encoder
-from kgvad.video.extract import extract_video, find_videos
+from kgvad.video.extract import AHEAD, extract_video, extract_videos, find_videos
 from kgvad.video.extract_folder import extract_folder
 from kgvad.video.feature_store import FeatureStore
+from kgvad.video.sampling import Sampling
 from kgvad.video.write import write_video
 
 
@@ -116,7 +119,7 @@ def test_processes_give_the_same_features(folder, tmp_path, encoder):
     two = extract_folder(folder, tmp_path / "two", encoder, workers=2).store
     assert one.ids() == two.ids()
     for video in one.ids():
-        np.testing.assert_allclose(one.load(video), two.load(video), atol=5e-3)
+        assert one.path(video).read_bytes() == two.path(video).read_bytes()
 
 
 def test_resumes_and_notices_changes(folder, tmp_path, encoder):
@@ -133,23 +136,98 @@ def test_resumes_and_notices_changes(folder, tmp_path, encoder):
     assert extract_folder(folder, tmp_path / "out", encoder, workers=1).made == ["Normal/n1"]
 
 
-def test_interrupted_extraction_keeps_what_is_done(folder, tmp_path, encoder, monkeypatch):
-    """Ctrl-C after the first video: the store stays whole and the next call makes only the rest."""
-    real = extract_folder_module.extract_video
+def test_interrupted_extraction_keeps_what_is_done(folder, tmp_path):
+    """Ctrl-C in the second video: decoding ends too, the store stays whole, and the next call makes only the rest."""
+    encoder = Brightness()
     calls = []
 
-    def interrupted(*args, **options):
-        calls.append(args)
+    def interrupted(snippets):
+        calls.append(len(snippets))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(*args, **options)
+        return Brightness.encode(encoder, snippets)
 
-    monkeypatch.setattr(extract_folder_module, "extract_video", interrupted)
+    encoder.encode = interrupted
     with pytest.raises(KeyboardInterrupt):
         extract_folder(folder, tmp_path, encoder, workers=1)
-    monkeypatch.setattr(extract_folder_module, "extract_video", real)
-    assert len(FeatureStore.open(tmp_path).ids()) == 1
-    assert len(extract_folder(folder, tmp_path, encoder, workers=1).made) == 2
+    assert decoding_threads() == []
+    assert FeatureStore.open(tmp_path).ids() == ["Fighting/f1"]
+    assert len(extract_folder(folder, tmp_path, Brightness(), workers=1).made) == 2
+
+
+def decoding_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "decoding"]
+
+
+class Watched(Brightness):
+    """Notes what it was given to encode, and how many clips of which video had been decoded by then."""
+
+    def __init__(self):
+        self.encoded = []
+        self.decoded = []
+        self.ahead = []
+        self.sampling = WatchedSampling(self.decoded)
+
+    def encode(self, snippets):
+        time.sleep(0.05)  # decoding is faster, and goes as far ahead as it may
+        self.encoded.extend(snippets)
+        self.ahead.append(len(self.decoded) - len(self.encoded))
+        return super().encode(snippets)
+
+
+class WatchedSampling(Sampling):
+    def __init__(self, decoded):
+        super().__init__()
+        object.__setattr__(self, "decoded", decoded)
+
+    def clips(self, reader):
+        for clip in super().clips(reader):
+            self.decoded.append(reader.path.name)
+            yield clip
+
+
+def test_decoding_goes_ahead_by_a_few_batches_and_into_the_next_video(tmp_path):
+    paths = [write_video(tmp_path / f"{name}.mp4", moving(16 * 9, seed), 25) for seed, name in enumerate("ab")]
+    encoder = Watched()
+    videos = extract_videos(paths, encoder)
+    first = next(videos)
+    assert encoder.decoded[-1] == "b.mp4"  # begun before the first one was finished
+    second = next(videos)
+    assert list(videos) == [] and decoding_threads() == []
+    # two batches wait, one is put into the queue, and of one a clip may be decoded
+    assert 4 <= max(encoder.ahead) <= 2 * (AHEAD + 2)
+    for made, path in zip((first, second), paths, strict=True):
+        alone = extract_video(path, Brightness())
+        assert made.features.tobytes() == alone.features.tobytes() and made.entry == alone.entry
+
+
+def test_videos_that_fail_cost_themselves_only(tmp_path):
+    """A file that cannot be read, one that is too short and one that the encoder refuses, between two that are fine."""
+
+    class Refuses(Brightness):
+        def encode(self, snippets):
+            if snippets.mean() > 200:
+                raise FeatureError("too bright")
+            return super().encode(snippets)
+
+    (tmp_path / "text.mp4").write_text("no video")
+    pictures = {"good": moving(40), "short": moving(5), "bright": [np.full((48, 64, 3), 250, np.uint8)] * 200}
+    for name, frames in pictures.items():
+        write_video(tmp_path / f"{name}.mp4", frames, 25)
+    names = ["good", "text", "bright", "short", "good"]
+    results = list(extract_videos([tmp_path / f"{name}.mp4" for name in names], Refuses()))
+    assert [type(result) for result in results[1:4]] == [VideoError, FeatureError, VideoError]
+    assert results[0].features.tobytes() == results[4].features.tobytes()
+    assert decoding_threads() == []
+
+
+def test_extraction_twice_gives_the_same_bytes(tmp_path, encoder):
+    """Whatever the batch, and in one process as in a worker."""
+    path = write_video(tmp_path / "v.mp4", moving(16 * 5), 25)
+    expected = extract_video(path, encoder).features.tobytes()
+    for batch in (1, 3):
+        encoder.batch = batch
+        assert extract_video(path, encoder, decoding=Decoding(threads=batch)).features.tobytes() == expected
 
 
 def test_command_goes_on_past_bad_files_and_exits_1(folder, tmp_path, weights):

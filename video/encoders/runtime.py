@@ -3,6 +3,10 @@
 The graphs in ``graphs/`` hold the operations and no weights (30 and 20 kB; ``export_graphs.py`` makes them). A session
 takes the weights from the state dict of the torch network, whose tensors have the same names. Both runtimes compute in
 fp32 and agree to 1e-5 of the largest value, so which of them ran is not part of a fingerprint.
+
+ONNX Runtime takes the inputs of a batch one by one: the activations of one stay in the cache (16 frames of
+EfficientNet-Lite0 together cost a fifth more CPU time), memory does not grow with the batch, and results do not depend
+on it.
 """
 
 from __future__ import annotations
@@ -64,8 +68,9 @@ class Runner:
         """One output of the network for a batch of inputs, float32 on the CPU."""
         self._prepare()
         if self._session is not None and pixels.shape[2] >= self._fewest_frames:
-            (result,) = self._session.run([output], {"pixels": np.ascontiguousarray(pixels.numpy())})
-            return torch.from_numpy(result)
+            inputs = np.ascontiguousarray(pixels.numpy())
+            one_by_one = (self._session.run([output], {"pixels": inputs[i : i + 1]})[0] for i in range(len(inputs)))
+            return torch.from_numpy(np.concatenate(list(one_by_one)))
         with torch.inference_mode():
             features, logits = self.network(pixels.to(self.device))
         chosen: Tensor = features if output == "features" else logits
