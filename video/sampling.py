@@ -6,8 +6,9 @@ Crop rules
 
 ``plain``   the encoder's own preprocessing, one view
 ``centre``  the frame scaled to 340 x 256 whatever its shape, then the 224 x 224 window in the middle
-``ten``     the same, then ten windows: 0 centre, 1 top left, 2 top right, 3 bottom left, 4 bottom right,
-            5 to 9 the same mirrored. The order and geometry of the features that VadCLIP and DeepMIL published.
+``five``    the same, then five windows: 0 centre, 1 top left, 2 top right, 3 bottom left, 4 bottom right
+``ten``     these five, then 5 to 9 the same mirrored. The order and geometry of the features that VadCLIP and DeepMIL
+            published.
 
 Temporal rules of frame encoders (the features of the chosen frames are averaged)
 
@@ -35,9 +36,10 @@ from kgvad.video import SNIPPET_FRAMES
 if TYPE_CHECKING:
     from kgvad.video.decode import VideoInfo, VideoReader
 
-CropRule = Literal["plain", "centre", "ten"]
+CropRule = Literal["plain", "centre", "five", "ten"]
 TemporalRule = Literal["mean16", "mean4", "centre", "first", "clip"]
 
+VIEWS: dict[CropRule, int] = {"plain": 1, "centre": 1, "five": 5, "ten": 10}
 SCALED = (340, 256)  # width, height before the windows are cut, pixels
 WINDOW = 224  # side of a window, pixels
 _LEFT, _TOP = SCALED[0] - WINDOW, SCALED[1] - WINDOW  # 116, 32
@@ -132,7 +134,7 @@ class Sampling:
     @property
     def crops(self) -> int:
         """Views of each frame."""
-        return 10 if self.crop == "ten" else 1
+        return VIEWS[self.crop]
 
     def clips(self, reader: VideoReader) -> Iterator[NDArray[np.uint8]]:
         """The encoded frames of each snippet."""
@@ -208,6 +210,6 @@ def cut(frames: NDArray[np.uint8], crop: CropRule) -> list[NDArray[np.uint8]]:
 
     ``frames`` is uint8 [..., 256, 340, 3].
     """
-    corners = _CORNERS if crop == "ten" else _CORNERS[:1]
+    corners = _CORNERS[: min(VIEWS[crop], len(_CORNERS))]
     views = [frames[..., row : row + WINDOW, column : column + WINDOW, :] for row, column in corners]
     return views + [view[..., ::-1, :] for view in views] if crop == "ten" else views

@@ -8,21 +8,23 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.build import build_bank
-from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.detector.data.annotations import Truth, VideoTruth
 from kgvad.detector.data.category_folders import folder_labels
 from kgvad.detector.data.folder_annotations import event_frames
 from kgvad.detector.data.labels import NORMAL, read_labels
 from kgvad.errors import FeatureError, UsageError
-from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.extract import find_videos
 from kgvad.video.extract_folder import extract_folder
 from kgvad.video.feature_store import FeatureStore
+
+if TYPE_CHECKING:  # extraction reads labels here and makes no bank: it starts without the knowledge graph's libraries
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.anchors.text_encoders import TextEncoder
+    from kgvad.kg.store.cache import GraphStore
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +77,9 @@ def folder_bank(truth: Truth, path: Path, tools: FolderTools, *, rebuild: bool) 
     rebuild
         Also build it anew where it is of other categories.
     """
+    from kgvad.anchors.bank import AnchorBank
+    from kgvad.anchors.build import build_bank
+
     bank = AnchorBank.load(path) if path.is_file() else None
     table = folder_table(truth)
     if bank is None or (rebuild and bank.table_fingerprint != table.fingerprint):

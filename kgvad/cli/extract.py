@@ -21,6 +21,7 @@ SAMPLING = "Sampling"
 class Crop(str, Enum):
     plain = "plain"
     centre = "centre"
+    five = "five"
     ten = "ten"
 
 
@@ -57,13 +58,15 @@ Encoder = Annotated[
         "--encoder",
         "-e",
         help="Visual encoder: i3d, i3d-actions, efficientnet-lite0, clip, blip, that of an installed package, or "
-        "the folder of a CLIP or BLIP model.",
+        "the folder of a CLIP, BLIP or SigLIP model.",
         rich_help_panel=INPUTS,
     ),
 ]
 ExtractCrop = Annotated[
     Crop,
-    typer.Option(help="Part of the frame: that of the encoder, the centre, or ten crops.", rich_help_panel=SAMPLING),
+    typer.Option(
+        help="Part of the frame: that of the encoder, the centre, or five or ten crops.", rich_help_panel=SAMPLING
+    ),
 ]
 ExtractTemporal = Annotated[
     Temporal | None,

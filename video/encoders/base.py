@@ -11,8 +11,8 @@ blip                  256  no     the 16 frames of a snippet          whole fram
 ==================  =====  =====  ==================================  ==================================
 
 Widths of ``clip`` and ``blip`` are those of the default checkpoints; both embed a frame in the space of the text
-encoder of the same name. A path to a folder in the Transformers layout (``config.json`` of a CLIP or BLIP model) is
-accepted in place of a name. ``named``: each column has a name (:attr:`VisualEncoder.columns`).
+encoder of the same name. A path to a folder in the Transformers layout (``config.json`` of a CLIP, BLIP, SigLIP or
+SigLIP 2 model) is accepted in place of a name. ``named``: each column has a name (:attr:`VisualEncoder.columns`).
 
 An encoder of another package registers in the entry-point group ``kgvad.visual_encoders``. The value is a factory
 ``factory(options: EncoderOptions, device: str) -> VisualEncoder``::
@@ -105,7 +105,7 @@ class VisualEncoder(Protocol):
         Returns
         -------
         numpy.ndarray
-            float32 [B, D], or [B, 10, D] for the crop rule ``ten``.
+            float32 [B, D], or [B, crops, D] for the crop rules ``five`` and ``ten``.
         """
         ...
 
@@ -132,8 +132,8 @@ def load_visual_encoder(
     Parameters
     ----------
     name
-        One of :func:`visual_encoder_names`, or the path of a CLIP or BLIP folder. ``None`` takes BLIP, and where BLIP's
-        weights are neither on this machine nor reachable, EfficientNet-Lite0 with one log line.
+        One of :func:`visual_encoder_names`, or the path of a CLIP, BLIP, SigLIP or SigLIP 2 folder. ``None`` takes
+        BLIP, and where BLIP's weights are neither on this machine nor reachable, EfficientNet-Lite0 with one log line.
     device
         Torch device.
     crop

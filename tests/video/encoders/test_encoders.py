@@ -44,6 +44,8 @@ def test_crop_windows_are_the_published_ones():
     for plain, mirrored in zip(views[:5], views[5:], strict=True):
         assert np.array_equal(mirrored, plain[:, ::-1])
     assert len(cut(frame, "centre")) == 1
+    for five, one in zip(cut(frame, "five"), views[:5], strict=True):
+        assert np.array_equal(five, one)
 
 
 def test_efficientnet_knows_what_it_sees(weights):
@@ -138,7 +140,7 @@ def test_efficientnet_averages_its_four_frames(frames, weights):
     np.testing.assert_allclose(encoder.encode(frames[:, [2, 6, 10, 14]]), features, rtol=1e-5)
 
 
-def test_ten_crops(frames, weights):
+def test_five_and_ten_crops(frames, weights):
     weights("efficientnet-lite0")
     ten = load_visual_encoder("efficientnet-lite0", crop="ten", temporal="first")
     assert ten.decode_size(1920, 1080) == (340, 256)
@@ -146,6 +148,9 @@ def test_ten_crops(frames, weights):
     assert rows.shape == (1, 10, 1280)
     centre = load_visual_encoder("efficientnet-lite0", crop="centre", temporal="first")
     np.testing.assert_allclose(centre.encode(frames[:1]), rows[:, 0], rtol=1e-4, atol=1e-5)
+    five = load_visual_encoder("efficientnet-lite0", crop="five", temporal="first")
+    assert five.encode(frames[:1]).tobytes() == np.ascontiguousarray(rows[:, :5]).tobytes()
+    assert len({one.fingerprint for one in (centre, five, ten)}) == 3
     mirrored = ten.encode(frames[:1, :, :, ::-1])
     np.testing.assert_allclose(mirrored[:, 5], rows[:, 0], rtol=0.02, atol=0.05)
 
@@ -168,7 +173,7 @@ def test_fingerprints_tell_settings_apart(weights):
         ({"name": "vgg"}, "unknown visual encoder 'vgg'.*efficientnet-lite0, i3d, i3d-actions, clip, blip"),
         ({"name": "i3d", "temporal": "first"}, "i3d sees whole snippets"),
         ({"name": "efficientnet-lite0", "temporal": "clip"}, "sees single frames"),
-        ({"name": "efficientnet-lite0", "crop": "left"}, "unknown crop rule 'left'.*plain, centre, ten"),
+        ({"name": "efficientnet-lite0", "crop": "left"}, "unknown crop rule 'left'.*plain, centre, five, ten"),
         ({"name": "efficientnet-lite0", "stride": 0}, "stride is 0"),
         ({"name": "efficientnet-lite0", "device": "abacus"}, "unknown device 'abacus'"),
     ],

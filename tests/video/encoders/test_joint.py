@@ -1,4 +1,4 @@
-"""CLIP and BLIP image sides: tiny random checkpoints give what transformers itself gives."""
+"""CLIP, BLIP and SigLIP image sides: tiny random checkpoints give what transformers itself gives."""
 
 import json
 
@@ -46,6 +46,23 @@ def blip_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", params=["siglip", "siglip2"])
+def siglip_folder(request, tmp_path_factory):
+    import transformers
+
+    torch.manual_seed(2)
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    size = {"image_size": SIDE} if request.param == "siglip" else {"num_patches": (SIDE // 8) ** 2}
+    prefix = request.param.capitalize()
+    config = getattr(transformers, f"{prefix}Config")(
+        text_config=small | {"vocab_size": 50, "max_position_embeddings": 8, "projection_size": 16},
+        vision_config=small | size | {"patch_size": 8},
+    )
+    folder = tmp_path_factory.mktemp(request.param)
+    getattr(transformers, f"{prefix}Model")(config).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def snippet():
     return np.random.default_rng(5).integers(0, 256, (2, 16, SIDE, SIDE, 3), np.uint8)
@@ -88,6 +105,25 @@ def test_blip_features_are_those_that_its_text_is_compared_with(blip_folder, sni
         text = torch.nn.functional.normalize(model.text_proj(hidden), dim=-1)[0].numpy()
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     np.testing.assert_allclose(unit @ text, cosines.numpy(), rtol=1e-3, atol=1e-5)
+
+
+def test_siglip_features_are_those_that_transformers_gives_for_the_prepared_frame(siglip_folder, snippet):
+    """The whole frame, with the library's own preprocessing: for SigLIP 2 of any aspect ratio also its patches."""
+    import transformers
+
+    encoder = load_visual_encoder(str(siglip_folder), temporal="first")
+    assert (encoder.name, encoder.dim) == (siglip_folder.name[:-1], 16)
+    assert encoder.decode_size(640, 360) == (SIDE, SIDE)
+    if encoder.name == "siglip":
+        processor = transformers.SiglipImageProcessor(size={"height": SIDE, "width": SIDE})
+    else:
+        processor = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=(SIDE // 8) ** 2)
+    inputs = processor(images=list(snippet[:, 0]), return_tensors="pt")
+    model = transformers.AutoModel.from_pretrained(siglip_folder).eval()
+    with torch.inference_mode():
+        found = model.get_image_features(**inputs)
+    expected = found if isinstance(found, torch.Tensor) else found.pooler_output
+    np.testing.assert_allclose(encoder.encode(snippet), expected.numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_clip_scales_the_shorter_side_and_takes_the_middle(clip_folder, blip_folder):
