@@ -1,145 +1,284 @@
-"""Speed and memory of decoding and encoding one clip, as ratios to a reference of the same run.
+"""Speed and memory of extraction, as ratios to decoding alone and to the loop that research code uses, in one run.
 
-    python benchmarks/video.py [VIDEO] [--encoders efficientnet-lite0 i3d i3d-actions] [--repeats 3]
+    python benchmarks/video.py [VIDEO ...] [--encoders efficientnet-lite0 i3d] [--minutes 1 10 60] [--repeats 3]
+                               [--cores 1] [--quick]
 
-The reference decodes every frame with PyAV to RGB at full size and does nothing else: what any program has to do that
-looks at every frame. Without VIDEO the rendered example scene is repeated to one minute. Each measurement is a fresh
-process, so its peak memory is its own; the median of the repeats is shown, reference and measurement taking turns.
-Encoders are measured as they run and on torch alone; the last column is the second time over the first.
+``decode alone``  FFmpeg decodes every frame and drops it (``ffmpeg -f null``; PyAV where there is no ffmpeg).
+``plain loop``    OpenCV reads every frame, scales those that the encoder sees, and torch encodes them one by one
+                  (I3D: snippet by snippet). Needs ``pip install opencv-python-headless``.
+``kgvad``         ``kgvad extract`` into an empty store.
+
+All are whole processes, start included, and take turns, so that other work on the machine meets all of them. On a busy
+machine use ``--cores 1``: threads of torch that wait for each other there cost the plain loop many times its time.
+Without VIDEO a minute of the rendered example scene is measured at 320 x 240 and at 1920 x 1080. The second table shows
+whether memory grows with the length: the scene at 1080p, repeated by copying its packets, one frame a snippet. The
+third says where the CPU time of a frame goes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from statistics import median
+from typing import Any
+
+EACH_SNIPPET = 16  # frames
+SEEN = {"efficientnet-lite0": (2, 6, 10, 14), "i3d": tuple(range(EACH_SNIPPET))}  # frames of a snippet
+CLIP_S = 20  # seconds of the scene that are encoded; longer videos repeat them
 
 
-def reference(video: Path) -> int:
+@dataclass
+class Cost:
+    """What a process took: seconds, CPU seconds of all its threads, and the most memory."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def measured(command: list[str]) -> Cost:
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            raise SystemExit(f"{' '.join(command)} failed:\n{errors.read().decode()}")
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def decode_alone(video: Path) -> Cost:
+    if shutil.which("ffmpeg"):
+        return measured(["ffmpeg", "-v", "error", "-i", str(video), "-map", "0:v:0", "-f", "null", "-"])
+    return measured([sys.executable, __file__, str(video), "--task", "decode"])
+
+
+def plain_loop(video: Path, encoder: str) -> Cost:
+    return measured([sys.executable, __file__, str(video), "--task", f"loop {encoder}"])
+
+
+def ours(video: Path, encoder: str, *options: str) -> Cost:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "kgvad", "extract", str(video), "--encoder", encoder, "--output", folder]
+        return measured([*command, *options])
+
+
+def run_decode(video: Path) -> None:
     import av
 
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        return sum(1 for frame in container.decode(stream) if frame.to_ndarray(format="rgb24") is not None)
+        for _ in container.decode(stream):
+            pass
 
 
-def decode_scaled(video: Path) -> int:
+def run_loop(video: Path, encoder: str) -> None:
+    """What scripts around published detectors do."""
+    import cv2
+    import numpy as np
+    import torch
+
+    from kgvad.video.encoders.base import load_visual_encoder
+
+    loaded: Any = load_visual_encoder(encoder)
+    network = loaded.runner.network
+    capture = cv2.VideoCapture(str(video))
+    features, snippet, index = [], [], 0
+    with torch.inference_mode():
+        while True:
+            read, frame = capture.read()
+            if not read:
+                break
+            if index % EACH_SNIPPET in SEEN[encoder]:
+                width, height = (224, 224) if encoder != "i3d" else loaded.decode_size(frame.shape[1], frame.shape[0])
+                frame = cv2.cvtColor(cv2.resize(frame, (width, height)), cv2.COLOR_BGR2RGB)
+                top, left = (height - 224) // 2, (width - 224) // 2
+                pixels = torch.from_numpy(frame[top : top + 224, left : left + 224].copy()).permute(2, 0, 1).float()
+                if encoder == "i3d":
+                    snippet.append(pixels / 127.5 - 1)
+                else:
+                    snippet.append(network((pixels[None] - 127) / 128)[0])
+            index += 1
+            if index % EACH_SNIPPET == 0:
+                stacked = torch.stack(snippet, 1) if encoder == "i3d" else torch.cat(snippet)
+                features.append((network(stacked[None])[0][0] if encoder == "i3d" else stacked.mean(0)).numpy())
+                snippet = []
+    np.save(os.devnull, np.stack(features))
+
+
+def stages(video: Path, encoders: list[str]) -> dict[str, float]:
+    """CPU milliseconds a frame of the video for each stage, the stages before it left out."""
+    import av
+
+    from kgvad.video.container import Converter
     from kgvad.video.decode import VideoReader
-
-    reader = VideoReader(video, size=(224, 224))
-    for _ in reader.snippets(positions=(2, 6, 10, 14)):
-        pass
-    return reader.info.frame_count
-
-
-def decode_all(video: Path) -> int:
-    from kgvad.video.decode import VideoReader
-
-    reader = VideoReader(video, size=(224, 224))
-    for _ in reader.snippets():
-        pass
-    return reader.info.frame_count
-
-
-def measure_frames(video: Path) -> int:
-    from kgvad.video.decode import VideoReader
+    from kgvad.video.encoders.base import load_visual_encoder
     from kgvad.video.frame_quality import FrameMeter
 
-    meter = FrameMeter()
-    reader = VideoReader(video, size=(224, 224), observe=meter)
-    for _ in reader.snippets(positions=(2, 6, 10, 14)):
-        pass
-    return len(meter.facts().kinds)
+    def frames() -> Iterator[Any]:
+        with av.open(str(video)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            yield from islice(container.decode(stream), 480)
+
+    def per_frame(work: Callable[[], int]) -> float:
+        start = time.process_time()
+        count = work()
+        return (time.process_time() - start) / count * 1e3
+
+    def measure_quality() -> int:
+        meter = FrameMeter()
+        for frame in frames():
+            meter(frame, frame.time)
+        return len(meter.facts().kinds)
+
+    def convert() -> int:
+        converter = Converter((224, 224), 0)
+        return len([converter(frame) for frame in frames()])
+
+    decoding = per_frame(lambda: sum(1 for _ in frames()))
+    found = {"decode": decoding, "frame quality": per_frame(measure_quality) - decoding}
+    found["picture of 4 of 16 frames"] = (per_frame(convert) - decoding) / 4
+    for name in encoders:
+        encoder = load_visual_encoder(name)
+        reader = VideoReader(video)
+        reader.size = encoder.decode_size(reader.info.width, reader.info.height)
+        clip = next(iter(encoder.sampling.clips(reader)))[None]
+        encoder.encode(clip)
+        found[f"encode, {name}"] = per_frame(lambda e=encoder, c=clip: [e.encode(c) for _ in range(4)] and 64)  # type: ignore[misc]
+    return found
 
 
-TASKS = {
-    "reference": reference,
-    "decode, 4 of 16 at 224": decode_scaled,
-    "decode, all at 224": decode_all,
-    "decode, 4 of 16, frame quality": measure_frames,
-}
-ON_TORCH = " on torch"
-
-
-def child(task: str, video: Path) -> None:
-    """One measurement: imports and weights are loaded before the clock starts."""
-    if task in TASKS:
-        import kgvad.video.frame_quality  # noqa: F401
-
-        work = TASKS[task]
-        start = time.perf_counter()
-        frames = work(video)
-    else:
-        if task.endswith(ON_TORCH):
-            sys.modules["onnxruntime"] = None  # type: ignore[assignment]  # as if it were not installed
-        from kgvad.video.encoders.base import load_visual_encoder
-        from kgvad.video.extract import extract_video
-
-        encoder = load_visual_encoder(task.removesuffix(ON_TORCH))
-        start = time.perf_counter()
-        frames = extract_video(video, encoder).info.frame_count
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "frames": frames, "peak_mib": peak}))
-
-
-def measure(task: str, video: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, str(video), "--task", task]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def one_minute(folder: Path) -> Path:
-    from itertools import chain, islice
+def scene(path: Path, size: tuple[int, int], seconds: float) -> Path:
+    """The rendered example scene at another size, as H.264; its packets are repeated where it is longer."""
+    import av
 
     from kgvad.video import demo
-    from kgvad.video.write import write_video
+    from kgvad.video.write import H264Stream
 
-    return write_video(folder / "minute.mp4", islice(chain(demo.frames(), demo.frames()), 60 * demo.FPS), demo.FPS)
+    clip = path.with_name(f"clip-{path.name}")
+    with av.open(str(clip), "w") as container:
+        stream = H264Stream(container, *size, Fraction(demo.FPS), crf=23, options={"preset": "veryfast"})
+        for index, picture in enumerate(islice(demo.frames(), int(min(CLIP_S, seconds) * demo.FPS))):
+            stream.write(av.VideoFrame.from_ndarray(picture, format="rgb24"), index / demo.FPS)
+        stream.finish()
+    with av.open(str(path), "w") as output:
+        copy: Any = None
+        for number in range(max(1, round(seconds / CLIP_S))):
+            with av.open(str(clip)) as source:
+                original = source.streams.video[0]
+                copy = copy or output.add_stream_from_template(original)
+                offset = int(number * CLIP_S / original.time_base)
+                for packet in source.demux(original):
+                    if packet.dts is not None and packet.pts is not None:
+                        packet.pts, packet.dts, packet.stream = packet.pts + offset, packet.dts + offset, copy
+                        output.mux(packet)
+    return path
+
+
+def middle(costs: list[Cost]) -> Cost:
+    return Cost(*(median(getattr(one, name) for one in costs) for name in ("wall_s", "cpu_s", "peak_mb")))
+
+
+def speed_table(video: Path, encoders: list[str], repeats: int) -> None:
+    from kgvad.video.decode import probe
+
+    info = probe(video, exact=True)
+    print(f"\n{info.width} x {info.height}, {info.frame_count} frames, {info.duration_s:.0f} s ({video.name})\n")
+    print("| process | wall s | CPU s | frames/s | x real time | peak MB | CPU / decode | wall / loop | CPU / loop |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    rounds: list[dict[str, Cost]] = []
+    for _ in range(repeats):
+        costs = {"decode alone": decode_alone(video)}
+        for name in encoders:
+            costs[f"plain loop, {name}"] = plain_loop(video, name)
+            costs[f"kgvad, {name}"] = ours(video, name)
+        rounds.append(costs)
+    for process in rounds[0]:
+        cost = middle([one[process] for one in rounds])
+        decoding = median(one[process].cpu_s / one["decode alone"].cpu_s for one in rounds)
+        ratios, peak = " | |", ""  # the peak of a smaller process than this one would be that of this one
+        if ", " in process:
+            loop = f"plain loop, {process.split(', ')[1]}"
+            walls = median(one[process].wall_s / one[loop].wall_s for one in rounds)
+            peak = f"{cost.peak_mb:.0f}"
+            ratios = f" | {walls:.2f} | {median(one[process].cpu_s / one[loop].cpu_s for one in rounds):.2f}"
+        print(
+            f"| {process} | {cost.wall_s:.1f} | {cost.cpu_s:.1f} | {info.frame_count / cost.wall_s:.0f} "
+            f"| {info.duration_s / cost.wall_s:.1f} | {peak} | {decoding:.2f}{ratios} |",
+            flush=True,
+        )
+
+
+def length_table(folder: Path, minutes: list[float]) -> None:
+    print(
+        "\n| minutes of 1080p | decode alone, wall s | kgvad, wall s | wall ratio | CPU ratio | x real time | peak MB |"
+    )
+    print("|--:|--:|--:|--:|--:|--:|--:|")
+    for length in minutes:
+        video = scene(folder / f"{length:g}.mp4", (1920, 1080), length * 60)
+        alone, full = decode_alone(video), ours(video, "efficientnet-lite0", "--temporal", "centre")
+        video.unlink()
+        print(
+            f"| {length:g} | {alone.wall_s:.1f} | {full.wall_s:.1f} | {full.wall_s / alone.wall_s:.2f} "
+            f"| {full.cpu_s / alone.cpu_s:.2f} | {length * 60 / full.wall_s:.1f} | {full.peak_mb:.0f} |",
+            flush=True,
+        )
+
+
+def stage_table(video: Path, encoders: list[str]) -> None:
+    command = [sys.executable, __file__, str(video), "--task", "stages", "--encoders", *encoders]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    print(f"\n| stage ({video.name}) | CPU ms a frame of the video |\n|---|--:|")
+    for stage, milliseconds in json.loads(done.stdout.splitlines()[-1]).items():
+        print(f"| {stage} | {milliseconds:.2f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", type=Path, nargs="?")
-    parser.add_argument("--encoders", nargs="*", default=["efficientnet-lite0", "i3d", "i3d-actions"])
+    parser.add_argument("videos", type=Path, nargs="*")
+    parser.add_argument("--encoders", nargs="*", default=list(SEEN), choices=list(SEEN))
+    parser.add_argument("--minutes", type=float, nargs="*", default=[1, 10, 60])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cores", type=int, help="cores that all processes may use; default: all")
+    parser.add_argument("--quick", action="store_true", help="a few seconds of video, once")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.task:
-        child(options.task, options.video)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        video = options.video or one_minute(Path(folder))
-        print(
-            "| measurement | frames/s | times real time | time / reference | peak MiB | torch / ours |\n"
-            "|---|---|---|---|---|---|"
-        )
-        for task in (*TASKS, *options.encoders):
-            compare(task, video, options.repeats, with_torch=task not in TASKS)
-
-
-def compare(task: str, video: Path, repeats: int, *, with_torch: bool) -> None:
-    """Print a row of the table."""
-    from kgvad.video.decode import probe
-
-    rounds = []
-    for _ in range(repeats):
-        names = ("reference", task, *([task + ON_TORCH] if with_torch else []))
-        rounds.append([measure(name, video) for name in names])
-    seconds = median(one[1]["seconds"] for one in rounds)
-    ratio = median(one[1]["seconds"] / one[0]["seconds"] for one in rounds)
-    torch = f"{median(one[2]['seconds'] / one[1]['seconds'] for one in rounds):.2f}" if with_torch else ""
-    frames, peak = rounds[0][1]["frames"], max(one[1]["peak_mib"] for one in rounds)
-    speed = probe(video, exact=True).duration_s / seconds
-    print(f"| {task} | {frames / seconds:.0f} | {speed:.1f} | {ratio:.2f} | {peak:.0f} | {torch} |", flush=True)
+    if options.task == "decode":
+        run_decode(options.videos[0])
+    elif options.task == "stages":
+        print(json.dumps(stages(options.videos[0], options.encoders)))
+    elif options.task:
+        run_loop(options.videos[0], options.task.split()[1])
+    else:
+        seconds = 60.0
+        if options.cores:
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-options.cores :])
+        if options.quick:
+            seconds, options.repeats, options.minutes = 4.0, 1, [1 / 15, 1]
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            sizes = {"small.mp4": (320, 240), "1080p.mp4": (1920, 1080)}
+            videos = options.videos or [scene(folder / file, size, seconds) for file, size in sizes.items()]
+            for video in videos:
+                speed_table(video, options.encoders, options.repeats)
+            for video in videos:
+                stage_table(video, options.encoders)
+            length_table(folder, options.minutes)
 
 
 if __name__ == "__main__":
