@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,14 @@ from kgvad.console import Advance
 from kgvad.errors import UsageError
 from kgvad.video.container import SOFTWARE, Decoding
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
-from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_store import Manifest, VideoEntry, WindowRule
 from kgvad.video.frame_quality import FrameFacts, FrameMeter
 from kgvad.video.inputs import common_folder, is_list, is_pattern, named_files
 from kgvad.video.video_ids import video_id, without_suffix
+
+if TYPE_CHECKING:  # it imports torch, which tasks that only decode do without
+    from kgvad.video.encoders.base import VisualEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -149,14 +151,26 @@ def _decoded(
 def _finished(
     rows: Sequence[NDArray[np.float32]], path: str | os.PathLike[str], encoder: VisualEncoder, facts: Facts
 ) -> ExtractedVideo:
-    features = np.concatenate(rows)  # [T, D] or [T, crops, D]
-    if features.ndim == 3:
-        features = np.ascontiguousarray(features.transpose(1, 0, 2))
-    check_finite(features, f"features of {path}")
+    features = finished_features(rows, path)
     info, frames = facts
     sampling = encoder.sampling
     entry = entry_of(info, features.shape[-2], sampling.stride, sampling.edges(info), frames)
     return ExtractedVideo(features, info, entry, frames)
+
+
+def finished_features(batches: Sequence[NDArray[np.float32]], path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """Features [T, D] or [crops, T, D] from what an encoder gave for the batches of a video, in their order.
+
+    Raises
+    ------
+    FeatureError
+        A value is not finite.
+    """
+    features = np.concatenate(batches)  # [T, D] or [T, crops, D]
+    if features.ndim == 3:
+        features = np.ascontiguousarray(features.transpose(1, 0, 2))
+    check_finite(features, f"features of {path}")
+    return features
 
 
 def _batches(clips: Iterator[NDArray[np.uint8]], size: int) -> Generator[NDArray[np.uint8], None, None]:
@@ -238,7 +252,9 @@ def entry_of(
 
 def manifest_of(encoder: VisualEncoder) -> Manifest:
     """An empty manifest for the features that ``encoder`` makes."""
-    sampling = encoder.sampling
+    from kgvad.video.encoders.base import options_of
+
+    sampling, precision = encoder.sampling, options_of(encoder).precision
     rule = sampling.rule()
     return Manifest(
         encoder=encoder.name,
@@ -248,6 +264,7 @@ def manifest_of(encoder: VisualEncoder) -> Manifest:
         crops=sampling.crops,
         temporal=sampling.temporal,
         stride=sampling.stride,
+        precision=None if precision == "fp32" else precision,
         columns=None if encoder.columns is None else list(encoder.columns),
         rule=None if rule is None else WindowRule(**rule),
         fingerprint=encoder.fingerprint,

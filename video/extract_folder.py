@@ -19,7 +19,7 @@ from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
 from kgvad.types import Fields
 from kgvad.video.container import SOFTWARE, Decoding
-from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
+from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder, options_of
 from kgvad.video.extract import ExtractedVideo, extract_videos, find_videos, manifest_of
 from kgvad.video.feature_arrays import write_array
 from kgvad.video.feature_store import FeatureStore, VideoEntry, check_name
@@ -207,7 +207,7 @@ def _extract_in_worker(video: str, path: Path, target: Path, decoding: Decoding)
 def _in_processes(
     todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, workers: int, decoding: Decoding
 ) -> Iterator[Outcome]:
-    options = (name, asdict(encoder.sampling.options()), str(getattr(encoder, "device", "cpu")))
+    options = (name, asdict(options_of(encoder)), str(getattr(encoder, "device", "cpu")))
     # big files first, so that no process is left alone with one at the end
     waiting = sorted(todo, key=lambda video: -_size(todo[video]))
     while waiting:

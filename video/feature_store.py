@@ -152,6 +152,7 @@ class Manifest(BaseModel):
     fingerprint: str = ""
     made_by: str = Field(default_factory=lambda: f"kgvad {installed_version('kgvad')}")
     columns: list[str] | None = None
+    precision: str | None = None  # of the encoder's arithmetic, where it is not fp32
     rule: WindowRule | None = None
     note: str | None = None  # where features of other programs come from
     videos: dict[str, VideoEntry] = {}
@@ -392,7 +393,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _difference(old: Manifest, new: Manifest) -> str:
-    for name in ("weights", "crop", "temporal", "stride", "dim", "rule", "columns"):
+    for name in ("weights", "crop", "temporal", "stride", "dim", "rule", "columns", "precision"):
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             return f"{name} {str(before)[:16]} there, {str(after)[:16]} here"

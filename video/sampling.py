@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kgvad.video.decode import VideoInfo, VideoReader
 
 CropRule = Literal["plain", "centre", "five", "ten"]
+Precision = Literal["fp32", "bf16"]
 TemporalRule = Literal["mean16", "mean4", "centre", "first", "clip"]
 
 VIEWS: dict[CropRule, int] = {"plain": 1, "centre": 1, "five": 5, "ten": 10}
@@ -171,12 +172,15 @@ class EncoderOptions:
         Frames of the file per snippet.
     step_s
         Seconds from one row to the next, for encoders of windows that are sampled by time.
+    precision
+        In which the network computes: fp32, or bf16 where torch's autocast thinks it safe.
     """
 
     crop: CropRule = "plain"
     temporal: TemporalRule | None = None
     stride: int = SNIPPET_FRAMES
     step_s: float | None = None
+    precision: Precision = "fp32"
 
     def frame_sampling(self, name: str, default: TemporalRule) -> Sampling:
         """Sampling for the encoder ``name`` of single frames, whose temporal rule is ``default`` if none was asked for.

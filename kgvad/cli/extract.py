@@ -25,6 +25,11 @@ class Crop(str, Enum):
     ten = "ten"
 
 
+class Arithmetic(str, Enum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 class Temporal(str, Enum):
     mean16 = "mean16"
     mean4 = "mean4"
@@ -98,6 +103,14 @@ Output = Annotated[
         rich_help_panel=OUTPUTS,
     ),
 ]
+Precision = Annotated[
+    Arithmetic,
+    typer.Option(
+        help="Arithmetic of the encoder. bf16 is for GPUs, and for CPUs that have bf16 instructions; its features are "
+        "not mixed with those of fp32.",
+        rich_help_panel=PERFORMANCE,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -120,6 +133,7 @@ def extract(
     temporal: ExtractTemporal = None,
     stride: Stride = 16,
     step: Step = None,
+    precision: Precision = Arithmetic.fp32,
     output: Output = None,
     workers: Workers = None,
     device: Device = None,
@@ -164,6 +178,7 @@ def extract(
         "temporal": temporal.value if temporal else None,
         "stride": stride,
         "step_s": step,
+        "precision": precision.value,
     }
     done = extract_folder(
         videos,

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from kgvad.video.encoders.pretrained import load_converted
 from kgvad.video.encoders.runtime import Runner
 from kgvad.video.encoders.views import FrameEncoder
-from kgvad.video.sampling import EncoderOptions, Sampling
+from kgvad.video.sampling import EncoderOptions, Precision, Sampling
 
 FEATURES = 1280
 CLASSES = 1000
@@ -142,9 +142,16 @@ class EfficientNetEncoder(FrameEncoder):
     dim = FEATURES
     side = SIZE
 
-    def __init__(self, network: nn.Module, weights_hash: str, sampling: Sampling, device: str) -> None:
-        super().__init__(weights_hash, sampling, device)
-        self.runner = Runner(network, self.name, self.device, torch.channels_last)
+    def __init__(
+        self,
+        network: nn.Module,
+        weights_hash: str,
+        sampling: Sampling,
+        device: str,
+        precision: Precision = "fp32",
+    ) -> None:
+        super().__init__(weights_hash, sampling, device, precision)
+        self.runner = Runner(network, self.name, self.device, torch.channels_last, precision=precision)
 
     def _forward(self, pixels: Tensor) -> Tensor:
         return self.runner.run((pixels - 127) / 128, "features")
@@ -154,7 +161,7 @@ def load(options: EncoderOptions, device: str) -> EfficientNetEncoder:
     """The encoder with its pretrained weights."""
     sampling = options.frame_sampling("efficientnet-lite0", default="mean4")
     network, digest = load_converted("efficientnet-lite0", EfficientNetLite0, _convert)
-    return EfficientNetEncoder(network, digest, sampling, device)
+    return EfficientNetEncoder(network, digest, sampling, device, options.precision)
 
 
 def _convert(network: EfficientNetLite0, path: Path) -> None:

@@ -21,7 +21,7 @@ from kgvad.errors import UsageError
 from kgvad.video.encoders.pretrained import load_converted
 from kgvad.video.encoders.runtime import Output, Runner
 from kgvad.video.encoders.views import SnippetEncoder, shorter_side
-from kgvad.video.sampling import EncoderOptions, Sampling
+from kgvad.video.sampling import EncoderOptions, Precision, Sampling
 
 FEATURES = 1024
 CLASSES = 400
@@ -171,13 +171,20 @@ class I3DEncoder(SnippetEncoder):
     side = SIZE
     batch = 4  # clips: about 0.5 GB of activations
 
-    def __init__(self, network: nn.Module, weights_hash: str, sampling: Sampling, device: str) -> None:
-        super().__init__(weights_hash, sampling, device)
+    def __init__(
+        self,
+        network: nn.Module,
+        weights_hash: str,
+        sampling: Sampling,
+        device: str,
+        precision: Precision = "fp32",
+    ) -> None:
+        super().__init__(weights_hash, sampling, device, precision)
         if sampling.stride < 8:
             raise UsageError(
                 f"I3D needs motion, and a snippet of {sampling.stride} frame(s) has none", "use another encoder"
             )
-        self.runner = i3d_runner(network, self.device)
+        self.runner = i3d_runner(network, self.device, precision)
 
     def _plain_size(self, width: int, height: int) -> tuple[int, int]:
         return decode_size(width, height)
@@ -191,9 +198,9 @@ def decode_size(width: int, height: int) -> tuple[int, int]:
     return shorter_side(width, height, 256)
 
 
-def i3d_runner(network: nn.Module, device: torch.device) -> Runner:
+def i3d_runner(network: nn.Module, device: torch.device, precision: Precision = "fp32") -> Runner:
     """A runner of :class:`I3D`. Clips of fewer than nine frames need a smaller pool than the graph has."""
-    return Runner(network, "i3d", device, torch.channels_last_3d, fewest_frames=9)
+    return Runner(network, "i3d", device, torch.channels_last_3d, fewest_frames=9, precision=precision)
 
 
 def run_clips(runner: Runner, frames: Tensor, output: Output) -> Tensor:
@@ -211,7 +218,7 @@ def load(options: EncoderOptions, device: str) -> I3DEncoder:
     """The encoder with its pretrained weights."""
     sampling = options.clip_sampling("i3d")
     network, digest = load_network()
-    return I3DEncoder(network, digest, sampling, device)
+    return I3DEncoder(network, digest, sampling, device, options.precision)
 
 
 def _convert(network: I3D, path: Path) -> None:

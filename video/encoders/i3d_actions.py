@@ -11,7 +11,7 @@ from kgvad.errors import FeatureError
 from kgvad.video.action_labels import action_labels
 from kgvad.video.encoders import i3d
 from kgvad.video.encoders.views import check_clips, fingerprint_of, middle, resize
-from kgvad.video.sampling import EncoderOptions
+from kgvad.video.sampling import EncoderOptions, Precision
 from kgvad.video.windows import WindowSampling
 
 
@@ -21,17 +21,25 @@ class I3DActionsEncoder:
     name = "i3d-actions"
     dim = i3d.CLASSES
 
-    def __init__(self, network: nn.Module, weights_hash: str, sampling: WindowSampling, device: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        weights_hash: str,
+        sampling: WindowSampling,
+        device: str,
+        precision: Precision = "fp32",
+    ) -> None:
         self.weights = weights_hash
         self.sampling = sampling
         self.columns: tuple[str, ...] | None = action_labels()
         self.device = torch.device(device)
         self.batch = 1 if self.device.type == "cpu" else 16  # a CPU gains nothing from more
-        self.runner = i3d.i3d_runner(network, self.device)
+        self.precision = precision
+        self.runner = i3d.i3d_runner(network, self.device, precision)
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint_of(self.name, self.dim, self.weights, self.sampling)
+        return fingerprint_of(self.name, self.dim, self.weights, self.sampling, self.precision)
 
     def decode_size(self, width: int, height: int) -> tuple[int, int]:
         return i3d.decode_size(width, height)
@@ -52,4 +60,4 @@ def load(options: EncoderOptions, device: str) -> I3DActionsEncoder:
     """The encoder with its pretrained weights."""
     sampling = WindowSampling.of(I3DActionsEncoder.name, options)
     network, digest = i3d.load_network()
-    return I3DActionsEncoder(network, digest, sampling, device)
+    return I3DActionsEncoder(network, digest, sampling, device, options.precision)

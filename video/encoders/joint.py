@@ -22,8 +22,9 @@ from kgvad.files import read_json
 from kgvad.model_folder import digest, is_model_folder, loading, model_type
 from kgvad.types import Fields
 from kgvad.video.encoders.base import VisualEncoder
+from kgvad.video.encoders.runtime import autocast
 from kgvad.video.encoders.views import FrameEncoder, shorter_side
-from kgvad.video.sampling import EncoderOptions, Sampling
+from kgvad.video.sampling import EncoderOptions, Precision, Sampling
 
 PUBLISHED = {"clip": "clip-vit-base-patch16", "blip": "blip-itm-base-coco"}
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP; BLIP took them over
@@ -95,13 +96,22 @@ class JointEncoder(FrameEncoder):
 
     chunk = 8  # on a CPU, larger ones leave the cache (32: twice the time and the memory)
 
-    def __init__(self, name: str, network: nn.Module, folder: Path, weights_hash: str, sampling: Sampling, device: str):
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        folder: Path,
+        weights_hash: str,
+        sampling: Sampling,
+        device: str,
+        precision: Precision,
+    ) -> None:
         config: Any = network.config
         self._kind = kind = KINDS[name]
         self.name = name
         self.side = kind.side(config)
         self.dim = kind.dim(config)
-        super().__init__(weights_hash, sampling, device)
+        super().__init__(weights_hash, sampling, device, precision)
         self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         settings = _preprocessing(folder)
         self._mean = torch.tensor(settings.get("image_mean", kind.mean), device=self.device)[:, None, None]
@@ -111,7 +121,8 @@ class JointEncoder(FrameEncoder):
         return shorter_side(width, height, self.side) if self.name == "clip" else (self.side, self.side)
 
     def _forward(self, pixels: Tensor) -> Tensor:
-        return self._kind.embed(self.network, (pixels / 255 - self._mean) / self._std)
+        with autocast(self.device, self.precision):
+            return self._kind.embed(self.network, (pixels / 255 - self._mean) / self._std)
 
 
 def _preprocessing(folder: Path) -> Fields:
@@ -125,13 +136,13 @@ def _preprocessing(folder: Path) -> Fields:
 def load_clip(options: EncoderOptions, device: str) -> VisualEncoder:
     """The default CLIP checkpoint."""
     sampling = options.frame_sampling("clip", default="mean16")
-    return _load("clip", weights.find(PUBLISHED["clip"]), sampling, device)
+    return _load("clip", weights.find(PUBLISHED["clip"]), sampling, device, options.precision)
 
 
 def load_blip(options: EncoderOptions, device: str) -> VisualEncoder:
     """The default BLIP checkpoint."""
     sampling = options.frame_sampling("blip", default="mean16")
-    return _load("blip", weights.find(PUBLISHED["blip"]), sampling, device)
+    return _load("blip", weights.find(PUBLISHED["blip"]), sampling, device, options.precision)
 
 
 def load_folder(folder: Path, options: EncoderOptions, device: str) -> VisualEncoder:
@@ -150,12 +161,12 @@ def load_folder(folder: Path, options: EncoderOptions, device: str) -> VisualEnc
     kind = model_type(folder)
     if kind not in KINDS:
         raise UsageError(f"{folder} holds a model of type {kind!r}", "use a CLIP, BLIP, SigLIP or SigLIP 2 model")
-    return _load(kind, folder, sampling, device)
+    return _load(kind, folder, sampling, device, options.precision)
 
 
-def _load(kind: str, folder: Path, sampling: Sampling, device: str) -> VisualEncoder:
+def _load(kind: str, folder: Path, sampling: Sampling, device: str, precision: Precision) -> VisualEncoder:
     weights_hash = digest(folder, IMAGE_FILES)  # also says which file is missing
-    return JointEncoder(kind, _network(kind, folder), folder, weights_hash, sampling, device)
+    return JointEncoder(kind, _network(kind, folder), folder, weights_hash, sampling, device, precision)
 
 
 def _network(kind: str, folder: Path) -> nn.Module:

@@ -12,12 +12,15 @@ on it.
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from kgvad.video.sampling import Precision
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ class Runner:
         Of the network's weights where torch runs it.
     fewest_frames
         Inputs [B, 3, F, H, W] with fewer frames are left to torch.
+    precision
+        bf16 is computed by torch: ONNX Runtime has no such operations on a CPU.
     """
 
     def __init__(
@@ -48,12 +53,14 @@ class Runner:
         device: torch.device,
         memory_format: torch.memory_format,
         fewest_frames: int = 0,
+        precision: Precision = "fp32",
     ) -> None:
         self.network = network.eval().to(device)
         self._graph = graph
         self.device = device
         self._memory_format = memory_format
         self._fewest_frames = fewest_frames
+        self._precision = precision
         self._session: Any = None
         self._weights: list[Any] = []  # the session reads them where they lie
         self._prepared = False
@@ -71,7 +78,7 @@ class Runner:
             inputs = np.ascontiguousarray(pixels.numpy())
             one_by_one = (self._session.run([output], {"pixels": inputs[i : i + 1]})[0] for i in range(len(inputs)))
             return torch.from_numpy(np.concatenate(list(one_by_one)))
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.device, self._precision):
             features, logits = self.network(pixels.to(self.device))
         chosen: Tensor = features if output == "features" else logits
         return chosen.float().cpu()
@@ -81,7 +88,7 @@ class Runner:
         if self._prepared:
             return
         self._prepared = True
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and self._precision == "fp32":
             try:
                 self._session, self._weights = _session(self.network, self._graph)
             except Exception as error:  # not installed, or any of its own errors: torch computes the same
@@ -89,6 +96,11 @@ class Runner:
                 logger.debug(f"{self._graph} runs on torch, not on ONNX Runtime ({reason})")
         if self._session is None:
             self.network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """A context in which torch computes in bf16 where that is safe; for fp32 one without effect."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def _session(network: nn.Module, graph: str) -> tuple[Any, list[Any]]:

@@ -15,12 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kgvad.errors import FeatureError
-from kgvad.video.sampling import SCALED, Sampling, cut
+from kgvad.video.sampling import SCALED, Precision, Sampling, cut
 
 
-def fingerprint_of(name: str, dim: int, weights: str, sampling: Any) -> str:
+def fingerprint_of(name: str, dim: int, weights: str, sampling: Any, precision: Precision) -> str:
     """16 hexadecimal digits over everything that changes the numbers; ``sampling`` is a dataclass."""
     facts = {"encoder": name, "dim": dim, "weights": weights, "version": 1, **asdict(sampling)}
+    if precision != "fp32":
+        facts["precision"] = precision
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -33,14 +35,15 @@ class SnippetEncoder(ABC):
     side: int  # pixels of the square the network takes
     columns: tuple[str, ...] | None = None
 
-    def __init__(self, weights_hash: str, sampling: Sampling, device: str) -> None:
+    def __init__(self, weights_hash: str, sampling: Sampling, device: str, precision: Precision) -> None:
         self.weights = weights_hash
         self.sampling = sampling
         self.device = torch.device(device)
+        self.precision = precision
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint_of(self.name, self.dim, self.weights, self.sampling)
+        return fingerprint_of(self.name, self.dim, self.weights, self.sampling, self.precision)
 
     def decode_size(self, width: int, height: int) -> tuple[int, int]:
         if self.sampling.crop != "plain":
@@ -86,8 +89,8 @@ class FrameEncoder(SnippetEncoder):
 
     chunk = 16  # frames per forward pass
 
-    def __init__(self, weights_hash: str, sampling: Sampling, device: str) -> None:
-        super().__init__(weights_hash, sampling, device)
+    def __init__(self, weights_hash: str, sampling: Sampling, device: str, precision: Precision) -> None:
+        super().__init__(weights_hash, sampling, device, precision)
         if self.device.type != "cpu":
             self.chunk = 128
         self.batch = max(1, self.chunk // len(sampling.positions))
@@ -95,7 +98,7 @@ class FrameEncoder(SnippetEncoder):
     def _embed(self, frames: Tensor) -> Tensor:
         batch, count = frames.shape[:2]
         rows = [self.embed_frames(part) for part in torch.split(frames.flatten(0, 1), self.chunk)]
-        return torch.cat(rows).view(batch, count, -1).mean(1)
+        return torch.cat(rows).float().view(batch, count, -1).mean(1)
 
     def embed_frames(self, frames: Tensor) -> Tensor:
         """Uint8 [N, side, side, 3] to features [N, D]."""

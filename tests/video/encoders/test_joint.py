@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from kgvad.errors import UsageError, WeightsError
-from kgvad.video.encoders.base import load_visual_encoder
+from kgvad.video.encoders.base import load_visual_encoder, options_of
+from kgvad.video.extract import manifest_of
 
 SIDE = 32
 
@@ -124,6 +125,17 @@ def test_siglip_features_are_those_that_transformers_gives_for_the_prepared_fram
         found = model.get_image_features(**inputs)
     expected = found if isinstance(found, torch.Tensor) else found.pooler_output
     np.testing.assert_allclose(encoder.encode(snippet), expected.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_bf16_features_are_close_and_are_not_mixed(clip_folder, snippet):
+    full = load_visual_encoder(str(clip_folder))
+    half = load_visual_encoder(str(clip_folder), precision="bf16")
+    exact, rounded = full.encode(snippet), half.encode(snippet)
+    assert rounded.dtype == np.float32
+    assert 0 < np.abs(rounded - exact).max() < 0.02 * np.abs(exact).max()
+    assert half.fingerprint != full.fingerprint
+    assert manifest_of(half).precision == "bf16" and manifest_of(full).precision is None
+    assert options_of(half).precision == "bf16"  # a worker loads the same
 
 
 def test_clip_scales_the_shorter_side_and_takes_the_middle(clip_folder, blip_folder):

@@ -52,6 +52,17 @@ def test_clips_too_short_for_the_graph_run_on_torch(i3d):
     assert torch.equal(run_clips(i3d, frames, "features"), expected)
 
 
+def test_bf16_runs_on_torch_and_is_close():
+    network = filled(EfficientNetLite0())
+    runner = Runner(network, "efficientnet-lite0", torch.device("cpu"), torch.channels_last, precision="bf16")
+    pixels = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        expected, _ = network(pixels)
+    found = runner.run(pixels, "features")
+    assert (runner.runtime, found.dtype) == ("torch", torch.float32)
+    assert 1e-5 < difference(found, expected) < 0.05
+
+
 @pytest.mark.parametrize("batch", [1, 5])
 def test_efficientnet_equals_torch(batch):
     runner = Runner(filled(EfficientNetLite0()), "efficientnet-lite0", torch.device("cpu"), torch.channels_last)
