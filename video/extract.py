@@ -105,7 +105,7 @@ def extract_videos(
     a video takes its place.
     """
     ended: set[int] = set()
-    rows: list[NDArray[np.float32]] = []
+    rows = _Rows()
     with closing(prefetched(_decoded(paths, encoder, decoding, ended), AHEAD)) as messages:
         for number, content in messages:
             if number in ended:
@@ -121,7 +121,7 @@ def extract_videos(
             except Exception as error:
                 result = error
             ended.add(number)
-            rows = []
+            rows = _Rows()
             yield result
 
 
@@ -148,10 +148,36 @@ def _decoded(
             yield number, error
 
 
-def _finished(
-    rows: Sequence[NDArray[np.float32]], path: str | os.PathLike[str], encoder: VisualEncoder, facts: Facts
-) -> ExtractedVideo:
-    features = finished_features(rows, path)
+class _Rows:
+    """Features of a video as they come, in one array that grows.
+
+    A list of them would lie between the pictures of the batches in memory. Each would split a place that pictures left,
+    so that the next ones need a new place, and memory would grow by a batch of pictures with every batch.
+    """
+
+    def __init__(self) -> None:
+        self._array: NDArray[np.float32] | None = None
+        self._count = 0
+
+    def append(self, batch: NDArray[np.float32]) -> None:
+        """Copy the features of a batch, [B, D] or [B, crops, D]."""
+        end = self._count + len(batch)
+        if self._array is None or end > len(self._array):
+            larger = np.empty((2 * end, *batch.shape[1:]), batch.dtype)
+            if self._array is not None:
+                larger[: self._count] = self._array[: self._count]
+            self._array = larger
+        self._array[self._count : end] = batch
+        self._count = end
+
+    def array(self) -> NDArray[np.float32]:
+        """All so far, [T, D] or [T, crops, D]."""
+        assert self._array is not None
+        return self._array[: self._count]
+
+
+def _finished(rows: _Rows, path: str | os.PathLike[str], encoder: VisualEncoder, facts: Facts) -> ExtractedVideo:
+    features = finished_features([rows.array()], path)
     info, frames = facts
     sampling = encoder.sampling
     entry = entry_of(info, features.shape[-2], sampling.stride, sampling.edges(info), frames)

@@ -76,7 +76,7 @@ ExtractCrop = Annotated[
 ExtractTemporal = Annotated[
     Temporal | None,
     typer.Option(
-        help="Frames of a snippet that are encoded. Default: mean4 for EfficientNet, mean16 for CLIP and BLIP.",
+        help="Frames of a snippet that are encoded. Default: mean4 for EfficientNet, mean16 for CLIP, BLIP and SigLIP.",
         rich_help_panel=SAMPLING,
     ),
 ]

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from kgvad.errors import FeatureError, UsageError, VideoError
 from kgvad.video import extract_folder as extract_folder_module
 from kgvad.video.container import Decoding
 from kgvad.video.encoders.base import load_visual_encoder
+from kgvad.video.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
 from kgvad.video.extract import AHEAD, extract_video, extract_videos, find_videos
 from kgvad.video.extract_folder import extract_folder
 from kgvad.video.feature_store import FeatureStore
@@ -199,6 +201,25 @@ def test_decoding_goes_ahead_by_a_few_batches_and_into_the_next_video(tmp_path):
     for made, path in zip((first, second), paths, strict=True):
         alone = extract_video(path, Brightness())
         assert made.features.tobytes() == alone.features.tobytes() and made.entry == alone.entry
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path):
+    """Features that stay lie between pictures that do not: a heap that they split would grow by each batch."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("no /proc")
+
+    def resident_mb():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    encoder = EfficientNetEncoder(EfficientNetLite0(), "none", Sampling(stride=1), "cpu")
+    for parameter in encoder.runner.network.parameters():
+        parameter.data.fill_(0.01)
+    paths = [write_video(tmp_path / f"{frames}.mp4", [moving(1)[0]] * frames, 25) for frames in (32, 192)]
+    extract_video(paths[0], encoder)
+    before = resident_mb()
+    assert extract_video(paths[1], encoder).features.shape == (192, 1280)
+    assert resident_mb() - before < 50  # a batch of pictures has 10 MB, and there are 12
 
 
 def test_videos_that_fail_cost_themselves_only(tmp_path):

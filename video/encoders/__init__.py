@@ -1,1 +1,1 @@
-"""Frozen visual encoders: EfficientNet-Lite0, I3D, CLIP, BLIP."""
+"""Frozen visual encoders: EfficientNet-Lite0, I3D, CLIP, BLIP, SigLIP."""

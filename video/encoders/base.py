@@ -162,7 +162,7 @@ def load_visual_encoder(
     options = EncoderOptions(crop, temporal, stride, step_s, precision)
     if name is not None:
         encoder = _factory(name)(options, device)
-        if options_of(encoder).precision != precision:  # that of another package
+        if getattr(encoder, "precision", "fp32") != precision:  # that of another package
             raise UsageError(f"{name} does not compute in {precision}", "leave out the precision")
         return encoder
     try:

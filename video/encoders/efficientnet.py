@@ -151,6 +151,8 @@ class EfficientNetEncoder(FrameEncoder):
         precision: Precision = "fp32",
     ) -> None:
         super().__init__(weights_hash, sampling, device, precision)
+        if self.device.type == "cpu":  # frame by frame, as ONNX Runtime takes them: no large copies come and go
+            self.chunk = 1
         self.runner = Runner(network, self.name, self.device, torch.channels_last, precision=precision)
 
     def _forward(self, pixels: Tensor) -> Tensor:

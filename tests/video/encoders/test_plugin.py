@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+from brightness import Brightness
 
-from kgvad.errors import KgvadError
+from kgvad.errors import KgvadError, UsageError
 from kgvad.video.encoders import base
 from kgvad.video.feature_store import FeatureStore
 from kgvad.video.write import write_video
@@ -99,3 +100,10 @@ def test_a_broken_package_is_named(monkeypatch, result, message):
     assert base.visual_encoder_names()[-1] == "broken"
     with pytest.raises(KgvadError, match=f"'broken' .broken:load. {message}; repair its package"):
         base.load_visual_encoder("broken")
+
+
+def test_bf16_is_refused_where_an_encoder_does_not_know_it(monkeypatch):
+    monkeypatch.setattr(base, "_factory", lambda name: lambda options, device: Brightness())
+    assert base.load_visual_encoder("brightness").fingerprint == "b"
+    with pytest.raises(UsageError, match="brightness does not compute in bf16"):
+        base.load_visual_encoder("brightness", precision="bf16")
