@@ -96,6 +96,30 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; rename it to ``path`` when the block ends well, else remove it.
+
+    Raises
+    ------
+    UsageError
+        ``path`` exists, or its folder cannot be written.
+    """
+    if path.exists() or path.is_symlink():
+        raise UsageError(f"{path} exists", "choose a new folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{_shortened(path.name, 60)}{_TEMPORARY}", dir=path.parent))
+        try:
+            yield folder
+            folder.chmod(0o777 & ~_umask())
+            folder.rename(path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}", "choose another place") from error
+
+
 def is_temporary(path: Path) -> bool:
     """Whether a killed process left this file behind while it wrote another."""
     return path.name.startswith(".") and _TEMPORARY in path.name
