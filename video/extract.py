@@ -86,15 +86,27 @@ def extract_video(
         rows.append(encoder.encode(batch))
         if advance is not None:
             advance(len(batch))
-    features = np.concatenate(rows)  # [T, D] or [T, crops, D]
-    if features.ndim == 3:
-        features = np.ascontiguousarray(features.transpose(1, 0, 2))
-    check_finite(features, f"features of {path}")
+    features = finished_features(rows, path)
     facts = meter.facts()
     entry = entry_of(
         reader.info, features.shape[-2], encoder.sampling.stride, encoder.sampling.edges(reader.info), facts
     )
     return ExtractedVideo(features, reader.info, entry, facts)
+
+
+def finished_features(batches: Sequence[NDArray[np.float32]], path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """Features [T, D] or [crops, T, D] from what an encoder gave for the batches of a video, in their order.
+
+    Raises
+    ------
+    FeatureError
+        A value is not finite.
+    """
+    features = np.concatenate(batches)  # [T, D] or [T, crops, D]
+    if features.ndim == 3:
+        features = np.ascontiguousarray(features.transpose(1, 0, 2))
+    check_finite(features, f"features of {path}")
+    return features
 
 
 def _batches(clips: Iterator[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:

@@ -16,6 +16,7 @@ from kgvad.console import progress
 from kgvad.errors import KgvadError, VideoError
 from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
+from kgvad.ray_cluster import RayCluster
 from kgvad.types import Fields
 from kgvad.video.container import SOFTWARE, Decoding
 from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
@@ -57,6 +58,7 @@ def extract_folder(
     workers: int | None = None,
     encoder_name: str | None = None,
     decoding: Decoding = SOFTWARE,
+    cluster: RayCluster | None = None,
 ) -> Extraction:
     """Extract every video of a folder into the store ``<output>/<encoder>``.
 
@@ -78,6 +80,8 @@ def extract_folder(
         What to give ``load_visual_encoder`` in the worker processes, where it is not the encoder's name (a path).
     decoding
         Hardware, and whether damage is an error. Threads are chosen here: all cores for one process, else one each.
+    cluster
+        Work on a Ray cluster instead of in processes of this machine; ``workers`` then does not apply.
 
     Raises
     ------
@@ -101,11 +105,14 @@ def extract_folder(
     workers = workers if workers is not None else _default_workers(encoder, len(todo))
     started = time.monotonic()
     with progress("extracting features", len(todo)) as advance:
-        outcomes = (
-            _in_processes(todo, store, encoder, encoder_name or encoder.name, min(workers, len(todo)), decoding)
-            if workers > 1 and len(todo) > 1
-            else _one_by_one(todo, store, encoder, decoding)
-        )
+        if cluster is not None:
+            outcomes = _on_cluster(todo, store, encoder, encoder_name or encoder.name, decoding, cluster)
+        elif workers > 1 and len(todo) > 1:
+            outcomes = _in_processes(
+                todo, store, encoder, encoder_name or encoder.name, min(workers, len(todo)), decoding
+            )
+        else:
+            outcomes = _one_by_one(todo, store, encoder, decoding)
         for video, entry, reason in outcomes:
             if entry is not None:
                 result.footage_s += entry.frame_count / entry.fps
@@ -167,6 +174,15 @@ def _one_by_one(
 ) -> Iterator[Outcome]:
     for video, path in todo.items():
         yield _extract_one(video, path, store.path(video), encoder, replace(decoding, threads=0))
+
+
+def _on_cluster(
+    todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, decoding: Decoding, on: RayCluster
+) -> Iterator[Outcome]:
+    from kgvad.video.extract_cluster import extract_on_cluster
+
+    largest_first = {video: todo[video] for video in sorted(todo, key=lambda video: -_size(todo[video]))}
+    return extract_on_cluster(largest_first, store, encoder, name, decoding, on)
 
 
 _worker_encoder: VisualEncoder | None = None  # of this worker process, loaded once by the initializer

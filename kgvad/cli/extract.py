@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import ExitStack
 from enum import Enum
 from glob import has_magic
 from pathlib import Path
@@ -11,7 +12,22 @@ from typing import Annotated
 
 import typer
 
-from kgvad.cli.options import DATA, INPUTS, OUTPUTS, PERFORMANCE, Dataset, Device, ImageRate, Lists, example
+from kgvad.cli.options import (
+    DATA,
+    INPUTS,
+    OUTPUTS,
+    PERFORMANCE,
+    Address,
+    Dataset,
+    Device,
+    Engine,
+    EngineName,
+    Gpus,
+    ImageRate,
+    Lists,
+    example,
+    ray_options,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +115,8 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Parallel processes. Default: one per core on a CPU, one on a GPU.",
+        help="Parallel processes. Default: one per core on a CPU, one on a GPU. With --engine ray: most copies of the "
+        "encoder.",
         rich_help_panel=PERFORMANCE,
     ),
 ]
@@ -120,6 +137,9 @@ def extract(
     output: Output = None,
     workers: Workers = None,
     device: Device = None,
+    engine: Engine = EngineName.local,
+    address: Address = None,
+    gpus: Gpus = None,
 ) -> None:
     """Extract snippet features from videos, and print the folder of the store. Run it again to resume.
 
@@ -131,8 +151,10 @@ def extract(
     if source != "-" and "://" not in source and not has_magic(source):
         must_exist(Path(source), UsageError, "name a video or a folder of videos")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
+    cluster = ray_options(engine, address, gpus, workers)
 
     from kgvad.detector.data.extraction import destination
+    from kgvad.ray_cluster import connected
     from kgvad.session import Session
     from kgvad.settings import cache_dir
     from kgvad.video.container import Decoding
@@ -162,14 +184,17 @@ def extract(
         "stride": stride,
         "step_s": step,
     }
-    done = extract_folder(
-        videos,
-        place.root,
-        session.visual_encoder(encoder, **options),
-        workers=workers,
-        encoder_name=encoder,
-        decoding=Decoding(strict=strict, hardware=session.settings.hardware_decoding),
-    )
+    device = session.settings.device if cluster is not None else session.device
+    with ExitStack() as stack:
+        done = extract_folder(
+            videos,
+            place.root,
+            session.visual_encoder(encoder, **options),
+            workers=workers,
+            encoder_name=encoder,
+            decoding=Decoding(strict=strict, hardware=session.settings.hardware_decoding),
+            cluster=None if cluster is None else stack.enter_context(connected(cluster, device)),
+        )
     place.save_labels(done.store.ids())
     print(done.store.root)
     logger.info(done.summary())
