@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,8 @@ from kgvad.errors import KgvadError, UsageError
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]  # texts, numbers and bytes by name; what goes from one step to the next
-RETRIES = 2  # of work with a model whose process or machine was lost; Ray's own number for the step before is 3
+CONNECT_S = 5.0
+RETRIES = 2  # of a task whose process or machine was lost
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,11 @@ class RayCluster:
         import ray.data
 
         data = ray.data.from_items(list(items), override_num_blocks=max(1, len(items)))
-        if before is not None:
-            data = data.map_batches(_Unbatched(before), batch_size=1, batch_format="numpy", num_cpus=1)
         with warnings.catch_warnings():  # Ray has no other place for retries; without a limit they go on for ever
             warnings.simplefilter("ignore", DeprecationWarning)
+            if before is not None:
+                step = _Unbatched(before)
+                data = data.map_batches(step, batch_size=1, batch_format="numpy", num_cpus=1, max_retries=RETRIES)
             data = data.map(
                 model.kind,
                 fn_constructor_args=(*model.arguments, self.device),
@@ -128,7 +131,8 @@ def connected(options: RayOptions, device: str) -> Iterator[RayCluster]:
     UsageError
         Ray is not installed, or there is no cluster at the address.
     """
-    ray = _import_ray()
+    ray = import_ray()
+    _check_address(options.address)
     place: dict[str, Any] = {"address": options.address} if options.address else {"include_dashboard": False}
     environment = {name: value for name, value in os.environ.items() if name.startswith("KGVAD_")}
     try:
@@ -140,9 +144,7 @@ def connected(options: RayOptions, device: str) -> Iterator[RayCluster]:
             runtime_env={"env_vars": environment},
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"no Ray cluster at --address {options.address}: {_reason(error)}", "start one with: ray start --head"
-        ) from error
+        raise _no_cluster(options.address, error) from error
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -170,7 +172,29 @@ def noted_warnings() -> Iterator[list[str]]:
         root.removeHandler(handler)
 
 
-def _import_ray() -> Any:
+def _check_address(address: str | None) -> None:
+    """Find out in seconds that nobody listens there; Ray itself tries for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+        except OSError as error:
+            raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str | None, error: BaseException) -> UsageError:
+    where = f" at --address {address}" if address else ", and none could be started here"
+    return UsageError(f"no Ray cluster{where}: {_reason(error)}", "start one with: ray start --head")
+
+
+def import_ray() -> Any:
+    """Ray, without reports of its use to its makers.
+
+    Raises
+    ------
+    UsageError
+        It is not installed.
+    """
     if "ray" not in sys.modules:  # both are read while Ray is imported
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning less

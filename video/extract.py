@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,14 @@ from kgvad.console import Advance
 from kgvad.errors import UsageError
 from kgvad.video.container import SOFTWARE, Decoding
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
-from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_store import Manifest, VideoEntry, WindowRule
 from kgvad.video.frame_quality import FrameFacts, FrameMeter
 from kgvad.video.inputs import common_folder, is_list, is_pattern, named_files
 from kgvad.video.video_ids import video_id, without_suffix
+
+if TYPE_CHECKING:  # it imports torch, which tasks that only decode do without
+    from kgvad.video.encoders.base import VisualEncoder
 
 logger = logging.getLogger(__name__)
 

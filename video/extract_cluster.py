@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,14 @@ from kgvad.ray_cluster import Model, RayCluster, Row, noted_warnings
 from kgvad.types import Fields
 from kgvad.video.container import Decoding
 from kgvad.video.decode import VideoReader, probe
-from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder
 from kgvad.video.extract import entry_of, finished_features
 from kgvad.video.feature_arrays import write_array
 from kgvad.video.feature_store import FeatureStore, VideoEntry, check_name
 from kgvad.video.frame_quality import FrameMeter
 from kgvad.video.sampling import SamplingRule
+
+if TYPE_CHECKING:  # it imports torch, which tasks that only decode do without
+    from kgvad.video.encoders.base import VisualEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +153,8 @@ class ClipEncoder:
     """Encodes batches of clips: an actor of the cluster, with the encoder in memory."""
 
     def __init__(self, name: str, options: Fields, fingerprint: str, device: str) -> None:
+        from kgvad.video.encoders.base import load_visual_encoder
+
         self._encoder = load_visual_encoder(name, device, **options)
         if self._encoder.fingerprint != fingerprint:
             raise KgvadError(

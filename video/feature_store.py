@@ -372,7 +372,7 @@ class FeatureStore:
                         f"{self.root} holds features made otherwise ({_difference(there, self.manifest)})",
                         "choose another --output, or delete that folder",
                     )
-                self.manifest = there.model_copy(update={"videos": there.videos | self._new})
+                self.manifest = there.model_copy(update={"videos": dict(sorted((there.videos | self._new).items()))})
                 if not self._new:
                     return
             write_text((self._staging or self.root) / MANIFEST, self.manifest.model_dump_json(indent=2) + "\n")
