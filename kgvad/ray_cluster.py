@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kgvad.errors import KgvadError, UsageError
@@ -96,8 +97,8 @@ class RayCluster:
                 step = _Unbatched(before)
                 data = data.map_batches(step, batch_size=1, batch_format="numpy", num_cpus=1, max_retries=RETRIES)
             data = data.map(
-                model.kind,
-                fn_constructor_args=(*model.arguments, self.device),
+                _Worker,
+                fn_constructor_args=(model, str(Path.cwd()), self.device),
                 compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self._options.models),
                 num_cpus=1,
                 num_gpus=self.gpus,
@@ -108,6 +109,18 @@ class RayCluster:
             yield from data.iter_rows()
         except self._ray.exceptions.RayError as error:
             raise KgvadError(f"the work on Ray failed: {_reason(error)}", "see ray logs, and start again") from error
+
+
+class _Worker:
+    """A model in a process of the cluster, which works in the folder of the caller: relative paths stay right."""
+
+    def __init__(self, model: Model, folder: str, device: str) -> None:
+        os.chdir(folder)
+        self._model = model.kind(*model.arguments, device)
+
+    def __call__(self, row: Row) -> Row:
+        found: Row = self._model(row)
+        return found
 
 
 class _Unbatched:

@@ -150,6 +150,15 @@ Gpus = Annotated[
         rich_help_panel=CLUSTER,
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Most copies of the model on the Ray cluster. Default: as many as it has room for.",
+        rich_help_panel=CLUSTER,
+    ),
+]
 ImageRate = Annotated[
     float | None,
     typer.Option(

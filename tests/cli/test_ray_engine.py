@@ -1,11 +1,15 @@
 """``--engine ray`` on a real cluster of two nodes: the same bytes as here, also where workers are killed."""
 
+import re
 import threading
 
+import captioner_samples
 import numpy as np
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from kgvad.cli import app
 from kgvad.ray_cluster import RayOptions, connected
 from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.extract_folder import extract_folder
@@ -55,7 +59,7 @@ def processes(part: str) -> list[psutil.Process]:
 
 def watch_and_kill(killed: list[str], reached: set[str], stopped: threading.Event) -> None:
     """SIGKILL the first process that decodes, and the first that encodes; note who is contacted until the end."""
-    parts = ["MapBatches", "ClipEncoder"]
+    parts = ["MapBatches", "MapWorker"]
     while not stopped.wait(0.1):
         reached |= contacts()
         if parts and (ours := processes(parts[0])):
@@ -80,7 +84,7 @@ def contacts() -> set[str]:
 
 @pytest.mark.slow
 def test_same_bytes_as_here_with_workers_killed_and_nobody_contacted(cluster, videos, weights, tmp_path):
-    from ray._private.usage.usage_lib import usage_stats_enabled
+    from ray._common.usage.usage_lib import usage_stats_enabled
 
     weights("efficientnet-lite0")
     encoder = load_visual_encoder("efficientnet-lite0")
@@ -94,9 +98,31 @@ def test_same_bytes_as_here_with_workers_killed_and_nobody_contacted(cluster, vi
     finally:
         stopped.set()
         killer.join()
-    assert killed == ["MapBatches", "ClipEncoder"]
+    assert killed == ["MapBatches", "MapWorker"]
     assert reached == set() and not usage_stats_enabled()
     assert sorted(there.made) == sorted(here.made) == ["a", "b", "c"]
     assert there.failed == here.failed and set(there.failed) == {"broken", "cut"}
     for path in [*sorted(here.store.root.rglob("*.npy")), here.store.root / "manifest.json"]:
         assert path.read_bytes() == (there.store.root / path.name).read_bytes(), path.name
+
+
+@pytest.mark.slow
+def test_captions_and_reports_are_the_same_as_here(cluster, videos, weights, tmp_path):
+    weights("efficientnet-lite0")
+    model = captioner_samples.blip(tmp_path / "blip")
+    here, there = tmp_path / "here", tmp_path / "there"
+    explain = ["explain", videos, "--encoder", "efficientnet-lite0", "--no-actions", "--no-images"]
+    engine = ["--engine", "ray", "--address", cluster.address]
+    for folder, options in ((here, []), (there, engine)):
+        caption = ["caption", videos, "--captioner", model, "--output", folder / "captions.json"]
+        assert run(*caption, *options) == run(*explain, "--output", folder, *options) == 1  # two videos are broken
+    assert (here / "captions.json").read_bytes() == (there / "captions.json").read_bytes()
+    names = sorted(path.name for path in here.iterdir())
+    assert names == sorted(path.name for path in there.iterdir()) and "b.html" in names
+    assert (here / "index.json").read_bytes() == (there / "index.json").read_bytes()
+    created = re.compile(r'"created": "[^"]*"')
+    assert created.sub("", (here / "b.json").read_text()) == created.sub("", (there / "b.json").read_text())
+
+
+def run(*arguments) -> int:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments]).exit_code
