@@ -79,8 +79,9 @@ def caption(
     """
     from kgvad.errors import UsageError
     from kgvad.files import read_data
-    from kgvad.given import must_exist
+    from kgvad.given import must_exist, videos_here
 
+    source = videos_here(source) or source
     must_exist(source, UsageError, "name a video or a folder of videos")
     must_exist(prompt, UsageError, "give a text file")
     cluster = ray_options(engine, address, gpus, workers)

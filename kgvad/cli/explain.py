@@ -112,6 +112,10 @@ def explain(
     workers: Workers = None,
 ) -> None:
     """Report when something abnormal happens in a video, what it may be, and the evidence."""
+    from kgvad.given import videos_here
+
+    if video is not None and features is None:
+        video = videos_here(video) or video
     _check_inputs(video, scores, captions, run, anchors, features, calibrate)
     cluster = ray_options(engine, address, gpus, workers)
     from kgvad.errors import UsageError

@@ -52,7 +52,8 @@ Source = Annotated[
     typer.Argument(
         metavar="VIDEOS",
         help="Folder of videos, searched with its sub-folders, one video, a glob in quotes, a list (.txt, one path a "
-        "line), an address (rtsp://, http://), or - for standard input. A video may be a folder of images.",
+        "line), a file, folder or glob at s3:// or gs://, a stream (rtsp://, http://), or - for standard input. A video "
+        "may be a folder of images.",
     ),
 ]
 Strict = Annotated[
@@ -146,7 +147,7 @@ def extract(
     A folder with one sub-folder of videos per category is a dataset of its own, called by the name of the folder.
     """
     from kgvad.errors import UsageError
-    from kgvad.given import must_exist
+    from kgvad.given import must_exist, videos_here
 
     if source != "-" and "://" not in source and not has_magic(source):
         must_exist(Path(source), UsageError, "name a video or a folder of videos")
@@ -162,9 +163,10 @@ def extract(
     from kgvad.video.extract_folder import extract_folder
     from kgvad.video.image_frames import as_videos
     from kgvad.video.recording import is_stream, record
+    from kgvad.video.remote_files import address_of
 
-    given = Path(source)
-    if is_stream(source):
+    given = videos_here(source) or Path(source)
+    if address_of(source) is None and is_stream(source):
         given = record(source, cache_dir() / "recordings", sys.stdin.buffer, longest_s=seconds)
     elif seconds is not None:
         raise UsageError("--seconds is for addresses of streams", "leave it out")
