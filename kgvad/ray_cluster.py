@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -145,6 +144,7 @@ def connected(options: RayOptions, device: str) -> Iterator[RayCluster]:
         Ray is not installed, or there is no cluster at the address.
     """
     ray = import_ray()
+    logging.getLogger("ray").setLevel(logging.ERROR)
     _check_address(options.address)
     place: dict[str, Any] = {"address": options.address} if options.address else {"include_dashboard": False}
     environment = {name: value for name, value in os.environ.items() if name.startswith("KGVAD_")}
@@ -152,8 +152,7 @@ def connected(options: RayOptions, device: str) -> Iterator[RayCluster]:
         ray.init(
             **place,
             log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
+            configure_logging=False,
             runtime_env={"env_vars": environment},
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -208,10 +207,9 @@ def import_ray() -> Any:
     UsageError
         It is not installed.
     """
-    if "ray" not in sys.modules:  # both are read while Ray is imported
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning less
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is started, here and by the processes it starts
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning less
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data

@@ -52,8 +52,8 @@ Source = Annotated[
     typer.Argument(
         metavar="VIDEOS",
         help="Folder of videos, searched with its sub-folders, one video, a glob in quotes, a list (.txt, one path a "
-        "line), a file, folder or glob at s3:// or gs://, a stream (rtsp://, http://), or - for standard input. A video "
-        "may be a folder of images.",
+        "line), a file, folder or glob at s3:// or gs://, a stream (rtsp://, http://), or - for standard input. A "
+        "video may be a folder of images.",
     ),
 ]
 Strict = Annotated[
