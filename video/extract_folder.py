@@ -104,7 +104,7 @@ def extract_folder(
         logger.info(f"{len(result.reused)} of {len(videos)} videos have their features already")
     workers = workers if workers is not None else _default_workers(encoder, len(todo))
     started = time.monotonic()
-    with progress("extracting features", len(todo)) as advance:
+    with progress("extracting features", len(todo)) as advance, _Entries(store) as entries:
         if cluster is not None:
             outcomes = _on_cluster(todo, store, encoder, encoder_name or encoder.name, decoding, cluster)
         elif workers > 1 and len(todo) > 1:
@@ -122,9 +122,40 @@ def extract_folder(
                 result.failed[video] = reason
                 logger.warning(reason)
             else:
-                store.enter(video, entry)
+                entries.add(video, entry)
                 result.made.append(video)
     return result
+
+
+class _Entries:
+    """Entries on their way into the manifest, which is written no longer than a tenth of the time.
+
+    The manifest of a thousand hours is several megabytes. What a kill finds unwritten is extracted again.
+    """
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+        self._waiting: dict[str, VideoEntry] = {}
+        self._next = 0.0
+
+    def __enter__(self) -> _Entries:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def add(self, video: str, entry: VideoEntry) -> None:
+        """Enter a video, now or with the next ones."""
+        self._waiting[video] = entry
+        if time.monotonic() >= self._next:
+            self._write()
+
+    def _write(self) -> None:
+        started = time.monotonic()
+        if self._waiting:
+            self._store.enter(self._waiting)
+            self._waiting = {}
+        self._next = time.monotonic() + 10 * (time.monotonic() - started)
 
 
 def _footage(result: Extraction) -> str:
