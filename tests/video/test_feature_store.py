@@ -313,5 +313,5 @@ def test_the_quality_of_rows_is_kept_as_runs(tmp_path):
     assert '"quality": "ok*500 cut black*3"' in (store.root / "manifest.json").read_text()
     assert FeatureStore.open(tmp_path).info("v").quality == quality
     for text in ("ok*99999999999", "ok*-4", "ok*x", "sunny*504"):
-        with pytest.raises(ValueError, match="quality|run of rows|invalid literal"):
+        with pytest.raises(ValueError, match=r"quality|run of rows|invalid literal"):
             VideoEntry(frame_count=504 * 16, fps=25, rows=504, quality=text)
