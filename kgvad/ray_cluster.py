@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,7 +90,7 @@ class RayCluster:
         """
         import ray.data
 
-        data = ray.data.from_items(list(items), override_num_blocks=max(1, len(items)))
+        data: Any = ray.data.from_items(list(items), override_num_blocks=max(1, len(items)))
         with warnings.catch_warnings():  # Ray has no other place for retries; without a limit they go on for ever
             warnings.simplefilter("ignore", DeprecationWarning)
             if before is not None:
@@ -107,7 +108,9 @@ class RayCluster:
         try:
             yield from data.iter_rows()
         except self._ray.exceptions.RayError as error:
-            raise KgvadError(f"the work on Ray failed: {_reason(error)}", "see ray logs, and start again") from error
+            raise KgvadError(
+                f"the work on Ray failed: {_reason(error)}", "start again when that is repaired"
+            ) from error
 
 
 class _Worker:
@@ -219,6 +222,7 @@ def import_ray() -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """Last line of a message of Ray, which is many lines long."""
+    """Last line of a message of Ray, which is many lines long; of our own errors on a node, what they say."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:200]
+    last = lines[-1] if lines else type(error).__name__
+    return re.sub(r"^kgvad\.errors\.\w+: ", "", last)[:300]

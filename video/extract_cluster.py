@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,7 +186,7 @@ def row_of(
     }  # fmt: skip
 
 
-def array_of(row: Row) -> NDArray[np.float32]:
-    """The array of a row."""
-    array: NDArray[np.float32] = np.frombuffer(row["data"], dtype=np.dtype(row["dtype"]))
+def array_of(row: Row) -> Any:
+    """The array of a row: clips or features."""
+    array = np.frombuffer(row["data"], dtype=np.dtype(row["dtype"]))
     return array.reshape([int(length) for length in str(row["shape"]).split("x")])

@@ -99,8 +99,8 @@ def _videos(store: FeatureStore) -> list[_Video]:
 
 def _list(videos: list[_Video], suffix: str) -> str:
     labelled = videos[0].label is not None
-    header = ["path", *(["label", "split"] if labelled else []), "frames", "fps"]
-    rows = [
+    header: list[object] = ["path", *(["label", "split"] if labelled else []), "frames", "fps"]
+    rows: list[list[object]] = [
         [f"{one.name}{suffix}", *([one.label, one.split] if labelled else []), one.entry.frame_count, one.entry.fps]
         for one in videos
     ]
@@ -108,7 +108,7 @@ def _list(videos: list[_Video], suffix: str) -> str:
 
 
 def _spans(videos: list[_Video]) -> str:
-    rows = [[one.name, start, end] for one in videos for start, end in one.entry.spans().tolist()]
+    rows: list[list[object]] = [[one.name, start, end] for one in videos for start, end in one.entry.spans().tolist()]
     return _csv([["video", "start_frame", "end_frame"], *rows])
 
 

@@ -98,19 +98,19 @@ def caption(
     find_videos(videos)  # before the model is loaded
     text = None if prompt is None else read_data(prompt, UsageError, "give a text file").decode("utf-8", "replace")
     session = Session(captioner=captioner, caption_model=model, device=device)
-    model = session.captioner(text, trust_remote_code)
+    loaded = session.captioner(text, trust_remote_code)
     with ExitStack() as stack:
         remote = None
         if cluster is not None:
             remote = partial(
                 caption_on_cluster,
-                captioner=model,
+                captioner=loaded,
                 name=session.settings.captioner,
                 options=session.captioner_options(text, trust_remote_code),
                 every_s=every,
                 on=stack.enter_context(connected(cluster, session.settings.device)),
             )
-        done = caption_folder(videos, output, model, every, remote)
+        done = caption_folder(videos, output, loaded, every, remote)
     print(done.file)
     logger.info("%d videos captioned, %d reused, %d failed", len(done.made), len(done.reused), len(done.failed))
     if done.clips:
