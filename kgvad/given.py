@@ -40,6 +40,9 @@ def videos_here(source: str | Path) -> Path | None:
     KgvadError
         They cannot be copied, or nothing may be fetched.
     """
+    if address_like(source) is None:
+        return None
+
     from kgvad.settings import load_settings
     from kgvad.video.remote_files import address_of, fetch_videos
 
