@@ -123,5 +123,5 @@ def caption_texts(shared: Path, output: Path) -> Path:
 def list_duplicates(store: FeatureStore, truth: Truth) -> tuple[list[list[str]], list[list[str]]]:
     """Groups of videos with identical features, and those of them that lie across the splits."""
     present = [video for video in store.ids() if video in truth.videos]
-    groups = duplicate_groups({video: store.load(video) for video in present})
+    groups = duplicate_groups((video, store.load(video)) for video in present)
     return groups, across_splits(groups, {video: truth.videos[video].split for video in present})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -80,6 +80,7 @@ def explain_folder(
     *,
     forms: tuple[str, ...] = (),
     sources: Sequence[Path | None] = (),
+    remote: Remote | None = None,
 ) -> Outcome:
     """Explain every video of ``source`` into ``output`` and write ``index.html`` over the reports.
 
@@ -100,6 +101,8 @@ def explain_folder(
         Formats in addition to HTML and JSON.
     sources
         Files and folders, other than the videos, that a report must not overwrite.
+    remote
+        Explains the videos instead of ``explainer``, which then only says what the reports are made with.
 
     Raises
     ------
@@ -120,52 +123,78 @@ def explain_folder(
         (*sources, *videos.values(), *_score_files(explainer, source, videos)),
     )
     made_with = _identity(explainer, renderer, forms)
-    done = {entry.video: entry for entry in _state(output, made_with)}
-    outcome, entries = Outcome(output / INDEX), []
-
-    def exists(name: str) -> bool:
-        return (output / f"{pages[name]}.html").is_file()
-
-    for name, path in track(videos.items(), "explaining videos", len(videos)):
-        digest = _digest(path)
-        entry = done.get(name)
-        if entry is not None and digest and entry.sha256 == digest and entry.page is not None and exists(name):
+    kept = {entry.video: entry for entry in _state(output, made_with)}
+    outcome, jobs = Outcome(output / INDEX), []
+    for name, path in videos.items():
+        entry = kept.get(name)
+        exists = entry is not None and entry.page is not None and (output / f"{pages[name]}.html").is_file()
+        if entry is not None and exists and entry.sha256 and entry.sha256 == _digest(path):
             outcome.reused.append(name)
         else:
-            entry = _one(name, path, digest, output, pages[name], explainer, renderer, views)
-            (outcome.failed if entry.page is None else outcome.made).append(name)
-        entries.append(entry)
-        ahead = [done[other] for other in list(videos)[len(entries) :] if other in done]  # kept if interrupted now
-        write_json(output / STATE, State(made_with=made_with, entries=[*entries, *ahead]).model_dump())
+            jobs.append(Job(name, path, output, pages[name], views))
+    made = remote(jobs) if remote is not None else (explain_job(job, explainer, renderer) for job in jobs)
+    for entry in track(made, "explaining videos", len(jobs)):
+        kept[entry.video] = entry
+        entries = [kept[printable(name)] for name in videos if printable(name) in kept]
+        write_json(output / STATE, State(made_with=made_with, entries=entries).model_dump())
+        (outcome.failed if entry.page is None else outcome.made).append(entry.video)
+    entries = [kept[printable(name)] for name in videos if printable(name) in kept]
+    write_json(output / STATE, State(made_with=made_with, entries=entries).model_dump())
     write_text(output / INDEX, renderer.index([entry.model_dump() for entry in entries]))
     if outcome.reused:
         logger.info("%d of %d reports exist already", len(outcome.reused), len(videos))
     return outcome
 
 
-def _one(
-    name: str,
-    path: Path,
-    digest: str,
-    output: Path,
-    page: str,
-    explainer: Explainer,
-    renderer: Renderer,
-    views: tuple[str, ...],
-) -> Entry:
+@dataclass(frozen=True)
+class Job:
+    """One video to explain.
+
+    Attributes
+    ----------
+    name
+        Identifier.
+    path
+        The video.
+    output
+        Folder of the reports.
+    page
+        Path of its reports in that folder, without suffix.
+    views
+        Formats to write.
+    """
+
+    name: str
+    path: Path
+    output: Path
+    page: str
+    views: tuple[str, ...]
+
+
+Remote = Callable[[Sequence[Job]], Iterator[Entry]]
+
+
+def explain_job(job: Job, explainer: Explainer, renderer: Renderer) -> Entry:
+    """Explain one video and write its reports; an error becomes the reason in the entry."""
+    name, path = job.name, job.path
+    digest = _digest(path)
     try:
         check_name(name)
-        targets = [(output / f"{page}{file_suffix(form)}", form) for form in views]
+        targets = [(job.output / f"{job.page}{file_suffix(form)}", form) for form in job.views]
         report = write_views(explainer.explain(path), targets, renderer)
     except KgvadError as error:
         reason = " ".join(str(error).split())
-        logger.warning(reason)
-        return Entry(video=printable(name), sha256=digest, reason=printable(reason))
     except Exception as error:  # an unexpected error in one video must not stop the others
         reason = f"{path} failed unexpectedly ({type(error).__name__}: {' '.join(str(error).split())})"
-        logger.warning(reason)
-        return Entry(video=printable(name), sha256=digest, reason=printable(reason))
-    return index_entry(name, page, digest, with_sentences(report, renderer.phrases))
+    else:
+        return index_entry(name, job.page, digest, with_sentences(report, renderer.phrases))
+    logger.warning(reason)
+    return failed_entry(name, reason, digest)
+
+
+def failed_entry(name: str, reason: str, digest: str = "") -> Entry:
+    """The row of a video that could not be explained."""
+    return Entry(video=printable(name), sha256=digest, reason=printable(reason))
 
 
 def printable(text: str) -> str:

@@ -96,6 +96,30 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; rename it to ``path`` when the block ends well, else remove it.
+
+    Raises
+    ------
+    UsageError
+        ``path`` exists, or its folder cannot be written.
+    """
+    if path.exists() or path.is_symlink():
+        raise UsageError(f"{path} exists", "choose a new folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{_shortened(path.name, 60)}{_TEMPORARY}", dir=path.parent))
+        try:
+            yield folder
+            folder.chmod(0o777 & ~_umask())
+            folder.rename(path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}", "choose another place") from error
+
+
 def is_temporary(path: Path) -> bool:
     """Whether a killed process left this file behind while it wrote another."""
     return path.name.startswith(".") and _TEMPORARY in path.name
@@ -161,6 +185,12 @@ def refuse_inputs(
     UsageError
         The message names the option and the file.
     """
+    for name, given in outputs.items():
+        for output in [given] if isinstance(given, str | os.PathLike) else given or ():
+            if address := address_like(output):
+                raise UsageError(
+                    f"{name} {address} is an address, and kgvad writes files", "write a folder and copy it, or mount it"
+                )
     read = [Path(path) for path in (*inputs, "kgvad.toml") if path is not None]
     identities = {_identity(path) for path in read} - {None}
     folders = [path.resolve() for path in read if path.is_dir()]
@@ -175,6 +205,12 @@ def refuse_inputs(
             if identity in written:
                 raise UsageError(f"{name} {output} names an output that another option writes", "give each its own")
             written.add(identity)
+
+
+def address_like(path: PathLike) -> str | None:
+    """The address that a path was meant to be (``s3://bucket/x``, of which a path keeps one slash); else ``None``."""
+    found = re.match(r"([a-z][a-z0-9+]+):/+(?=[^/])", Path(path).as_posix())
+    return f"{found[1]}://{Path(path).as_posix()[found.end() :]}" if found else None
 
 
 def _identity(path: Path) -> tuple[int, int] | str | None:

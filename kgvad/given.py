@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kgvad.errors import KgvadError
+from kgvad.files import address_like
 
 
 def run_folder(run: Path | None) -> Path | None:
@@ -24,5 +25,29 @@ def must_exist(paths: Path | Iterable[Path] | None, kind: type[KgvadError], reme
         Of ``kind``, for the first path that does not exist.
     """
     for path in [paths] if isinstance(paths, Path) else paths or ():
-        if not path.exists():
-            raise kind(f"{path} does not exist", remedy)
+        if path.exists():
+            continue
+        if address := address_like(path):
+            raise kind(f"{address} is no file here; of addresses, kgvad reads videos only", "copy it here")
+        raise kind(f"{path} does not exist", remedy)
+
+
+def videos_here(source: str | Path) -> Path | None:
+    """Videos of an object store or another machine, copied into the cache; ``None`` where ``source`` is not there.
+
+    Raises
+    ------
+    KgvadError
+        They cannot be copied, or nothing may be fetched.
+    """
+    if address_like(source) is None:
+        return None
+
+    from kgvad.settings import load_settings
+    from kgvad.video.remote_files import address_of, fetch_videos
+
+    address = address_of(source)
+    if address is None:
+        return None
+    settings = load_settings()
+    return fetch_videos(address, settings.cache, offline=settings.offline)

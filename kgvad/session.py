@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kgvad.kg.sources.wikidata import WikidataClient
     from kgvad.kg.store.cache import GraphStore
     from kgvad.kg.tables import CategoryTable
-    from kgvad.video.captioners.base import Captioner
+    from kgvad.video.captioners.base import Captioner, CaptionerOptions
     from kgvad.video.encoders.base import VisualEncoder
 
 logger = logging.getLogger(__name__)
@@ -215,10 +215,15 @@ class Session:
 
     def captioner(self, prompt: str | None = None, trusted: str | None = None) -> Captioner:
         """The configured captioner; ``prompt`` and ``trusted`` are those of :class:`CaptionerOptions`."""
-        from kgvad.video.captioners.base import CaptionerOptions, load_captioner
+        from kgvad.video.captioners.base import load_captioner
 
-        options = CaptionerOptions(self.settings.caption_model, prompt, trusted)
-        return load_captioner(self.settings.captioner, self.device, options)
+        return load_captioner(self.settings.captioner, self.device, self.captioner_options(prompt, trusted))
+
+    def captioner_options(self, prompt: str | None = None, trusted: str | None = None) -> CaptionerOptions:
+        """What :meth:`captioner` asks of the configured captioner."""
+        from kgvad.video.captioners.base import CaptionerOptions
+
+        return CaptionerOptions(self.settings.caption_model, prompt, trusted)
 
     def bank(self, *, joint: str | None = None) -> AnchorBank:
         """The configured anchor bank, else the default one of the dataset, built where it is missing.

@@ -18,6 +18,7 @@ TOP = {
     "captioning",
     "checking",
     "doctor",
+    "explain_cluster",
     "explainers",
     "given",
     "inventory",

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 NO_TIMESTAMPS = {"avi"}  # containers that number frames and do not time them; what FFmpeg then guesses is wrong
 _NOT_VIDEO = {"tty", "image2", "png_pipe", "jpeg_pipe"}  # containers that make a "video" of a text or a picture
+_PLAYLISTS = {"concat", "hls", "dash", "sdp", "imf"}  # containers that name other files
 
 
 STRICT_REMEDY = "copy it again, or leave out --strict to use the frames before the damage"
@@ -69,6 +70,8 @@ def open_video(path: str | os.PathLike[str], decoding: Decoding = SOFTWARE) -> I
         raise VideoError(f"{path} cannot be opened as a video ({reason_of(error)})", _open_remedy(path)) from error
     with container:
         streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if _PLAYLISTS & set(container.format.name.split(",")):
+            raise VideoError(f"{path} is a playlist, which names other files", "name the videos themselves")
         if not streams or container.format.name in _NOT_VIDEO:
             what = "has sound but no picture" if container.streams.audio else "is not a video"
             raise VideoError(f"{path} {what}", "name a video file")

@@ -17,6 +17,7 @@ from kgvad.console import progress
 from kgvad.errors import FeatureError, KgvadError, VideoError
 from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
+from kgvad.ray_cluster import RayCluster
 from kgvad.types import Fields
 from kgvad.video.container import SOFTWARE, Decoding
 from kgvad.video.encoders.base import VisualEncoder, load_visual_encoder, options_of
@@ -58,6 +59,7 @@ def extract_folder(
     workers: int | None = None,
     encoder_name: str | None = None,
     decoding: Decoding = SOFTWARE,
+    cluster: RayCluster | None = None,
 ) -> Extraction:
     """Extract every video of a folder into the store ``<output>/<encoder>``.
 
@@ -79,6 +81,8 @@ def extract_folder(
         What to give ``load_visual_encoder`` in the worker processes, where it is not the encoder's name (a path).
     decoding
         Hardware, and whether damage is an error. Threads are chosen here: all cores for one process, else one each.
+    cluster
+        Work on a Ray cluster instead of in processes of this machine; ``workers`` then does not apply.
 
     Raises
     ------
@@ -107,12 +111,15 @@ def extract_folder(
         logger.info(f"{len(result.reused)} of {len(videos)} videos have their features already")
     workers = workers if workers is not None else _default_workers(encoder, len(todo))
     started = time.monotonic()
-    with progress("extracting features", len(todo)) as advance:
-        outcomes = (
-            _in_processes(todo, store, encoder, encoder_name or encoder.name, min(workers, len(todo)), decoding)
-            if workers > 1 and len(todo) > 1
-            else _one_by_one(todo, store, encoder, decoding)
-        )
+    with progress("extracting features", len(todo)) as advance, _Entries(store) as entries:
+        if cluster is not None:
+            outcomes = _on_cluster(todo, store, encoder, encoder_name or encoder.name, decoding, cluster)
+        elif workers > 1 and len(todo) > 1:
+            outcomes = _in_processes(
+                todo, store, encoder, encoder_name or encoder.name, min(workers, len(todo)), decoding
+            )
+        else:
+            outcomes = _one_by_one(todo, store, encoder, decoding)
         for video, entry, reason in outcomes:
             if entry is not None:
                 result.footage_s += entry.frame_count / entry.fps
@@ -122,9 +129,40 @@ def extract_folder(
                 result.failed[video] = reason
                 logger.warning(reason)
             else:
-                store.enter(video, entry)
+                entries.add(video, entry)
                 result.made.append(video)
     return result
+
+
+class _Entries:
+    """Entries on their way into the manifest, which is written no longer than a tenth of the time.
+
+    The manifest of a thousand hours is several megabytes. What a kill finds unwritten is extracted again.
+    """
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+        self._waiting: dict[str, VideoEntry] = {}
+        self._next = 0.0
+
+    def __enter__(self) -> _Entries:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def add(self, video: str, entry: VideoEntry) -> None:
+        """Enter a video, now or with the next ones."""
+        self._waiting[video] = entry
+        if time.monotonic() >= self._next:
+            self._write()
+
+    def _write(self) -> None:
+        started = time.monotonic()
+        if self._waiting:
+            self._store.enter(self._waiting)
+            self._waiting = {}
+        self._next = time.monotonic() + 10 * (time.monotonic() - started)
 
 
 def _footage(result: Extraction) -> str:
@@ -185,6 +223,15 @@ def _one_by_one(
     with closing(extract_videos(list(todo.values()), encoder, decoding=replace(decoding, threads=0))) as results:
         for (video, path), result in zip(todo.items(), results, strict=True):
             yield _outcome(video, path, store.path(video), result)
+
+
+def _on_cluster(
+    todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, decoding: Decoding, on: RayCluster
+) -> Iterator[Outcome]:
+    from kgvad.video.extract_cluster import extract_on_cluster
+
+    largest_first = {video: todo[video] for video in sorted(todo, key=lambda video: -_size(todo[video]))}
+    return extract_on_cluster(largest_first, store, encoder, name, decoding, on)
 
 
 _worker_encoder: VisualEncoder | None = None  # of this worker process, loaded once by the initializer

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -122,6 +122,16 @@ def read_list(path: Path) -> list[Line]:
     if not found:
         raise FeatureError(f"{path} names no feature files", "name a list with one file a line")
     return [replace(line, split=line.split or split) for line in found]
+
+
+def line_of_attributes(name: str, where: str, attributes: Mapping[str, str | float]) -> Line | None:
+    """What attributes of an array say of its video, as a line of a list would; ``None``: nothing."""
+    cells = {
+        kind: next((str(attributes[key]) for key in known if key in attributes), None)
+        for kind, known in COLUMNS.items()
+        if kind != "path"
+    }
+    return _line(where, {**cells, "path": name}) if any(cells.values()) else None
 
 
 def is_list(path: Path) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from kgvad.arrays import Archive, check_claim, open_npz, read_header
 from kgvad.errors import FeatureError
 from kgvad.files import encoding_of, reading
+from kgvad.hdf5_arrays import SUFFIXES, Hdf5Archive
 from kgvad.types import AnyArray
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_sources import Piece, names_of, pickle_refused
@@ -23,7 +24,7 @@ class Arrays:
     """Reads pieces; an archive stays open."""
 
     def __init__(self) -> None:
-        self._archives: dict[Path, Archive] = {}
+        self._archives: dict[Path, Archive | Hdf5Archive] = {}
 
     def shape(self, piece: Piece) -> tuple[int, ...] | None:
         """Shape from the header; ``None`` where only reading tells it. Pickled arrays are refused."""
@@ -69,9 +70,10 @@ class Arrays:
         bundle = self._archive(piece.file)
         return f"{piece.member}|q" in bundle.names and bundle[f"{piece.member}|q"].dtype == np.uint8
 
-    def _archive(self, file: Path) -> Archive:
+    def _archive(self, file: Path) -> Archive | Hdf5Archive:
         if file not in self._archives:
-            self._archives[file] = open_npz(file, FeatureError, "copy the archive again")
+            opened = Hdf5Archive if file.suffix.lower() in SUFFIXES else open_npz
+            self._archives[file] = opened(file, FeatureError, "copy the archive again")
         return self._archives[file]
 
     def _member(self, piece: Piece) -> AnyArray:

@@ -10,15 +10,16 @@ from pathlib import Path
 
 from kgvad.arrays import open_npz
 from kgvad.errors import FeatureError, UsageError
-from kgvad.video.feature_lists import Line, is_list, read_list
+from kgvad.hdf5_arrays import SUFFIXES as HDF5_SUFFIXES
+from kgvad.hdf5_arrays import archive_names
+from kgvad.video.feature_lists import Line, is_list, line_of_attributes, read_list
 from kgvad.video.video_ids import ARRAY_SUFFIXES, STREAMS, composed, feature_names, is_side_file, posix, video_id
 
 logger = logging.getLogger(__name__)
 
 PICKLES = (".pkl", ".pickle", ".pth", ".pt", ".joblib")
 CONVERTED = {
-    ".mat": "scipy.io.loadmat({name!r})['NAME']", ".h5": "h5py.File({name!r})['NAME'][:]",
-    ".hdf5": "h5py.File({name!r})['NAME'][:]", ".csv": "numpy.loadtxt({name!r}, delimiter=',')",
+    ".mat": "scipy.io.loadmat({name!r})['NAME']", ".csv": "numpy.loadtxt({name!r}, delimiter=',')",
     ".gz": "numpy.load(gzip.open({name!r}))",
 }  # fmt: skip
 SHOWN = 5  # names in a message about many
@@ -201,6 +202,9 @@ def _folder(path: Path) -> Source:
     if texts:
         logger.warning(f"{path}: text without numbers is passed over: {names_of(file.name for file in texts)}")
     if not used:
+        bundles = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in HDF5_SUFFIXES]
+        if bundles:
+            return Source(path, "folder", tuple(piece for file in bundles for piece in _hdf5(file, path).pieces))
         for file in sorted(path.rglob("*")):
             if file.suffix.lower() in PICKLES:
                 raise pickle_refused(file)
@@ -238,6 +242,8 @@ def _single(path: Path) -> Source:
         raise pickle_refused(path)
     if path.suffix.lower() in CONVERTED:
         raise _not_read(path)
+    if path.suffix.lower() in HDF5_SUFFIXES:
+        return _hdf5(path, path)
     with path.open("rb") as file:
         magic = file.read(6)
     if magic[:4] == b"PK\x03\x04":
@@ -251,6 +257,25 @@ def _single(path: Path) -> Source:
     raise FeatureError(
         f"{path} is not a list, an npz archive or an array", "name a list (.csv, .list), a folder, or an npz archive"
     )
+
+
+def _hdf5(path: Path, root: Path) -> Source:
+    """The datasets of an HDF5 file in ``root``; their attributes say what a line of a list would.
+
+    A video is named by its dataset, by its group (``VIDEO/features``), or by its file where that is one of a folder.
+    """
+    found = archive_names(path, FeatureError, "copy it again")
+    if not found:
+        raise FeatureError(f"{path} holds no arrays of floating-point numbers", "save one dataset a video")
+    last = {name.rpartition("/")[2] for name in found}
+    grouped = len(last) == 1 and all("/" in name for name in found)
+    pieces = []
+    for member, attributes in found.items():
+        name = member.rpartition("/")[0] if grouped else member
+        if path != root and len(found) == 1:
+            name = path.relative_to(root).with_suffix("").as_posix()
+        pieces.append(Piece(name, path, member, line_of_attributes(name, f"{path}: {member}", attributes)))
+    return Source(path, "archive", tuple(pieces))
 
 
 class _Finder:

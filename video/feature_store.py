@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ from kgvad.files import check_version, read_json, write_text
 from kgvad.types import AnyArray
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_arrays import read_array, write_array
-from kgvad.video.frame_quality import Quality
+from kgvad.video.frame_quality import RowQuality
 from kgvad.video.store_staging import (
     MANIFEST,
     complete_decided,
@@ -81,7 +81,7 @@ class VideoEntry(BaseModel):
     segment_snippets: Annotated[int, Field(gt=0)] | None = None
     edges: list[int] | None = None
     times_s: list[float] | None = None
-    quality: list[Quality] | None = None
+    quality: RowQuality = None
     assumed: tuple[Literal["fps", "frame_count"], ...] = ()
     source: str | None = None
     source_bytes: int | None = None
@@ -335,11 +335,12 @@ class FeatureStore:
         if features.shape != expected:
             raise FeatureError(f"features of {video} have shape {list(features.shape)} instead of {list(expected)}")
         write_array((self._staging or self.root) / f"{video}.npy", features, video)
-        self.enter(video, entry)
+        self.enter({video: entry})
 
-    def enter(self, video: str, entry: VideoEntry) -> None:
-        """Put ``video``, whose array is already in place, into the manifest."""
-        self.manifest.videos[video] = self._new[video] = entry
+    def enter(self, entries: Mapping[str, VideoEntry]) -> None:
+        """Put videos, whose arrays are already in place, into the manifest."""
+        self.manifest.videos |= entries
+        self._new |= entries
         if self._staging is None:
             self._write()
 
@@ -373,7 +374,7 @@ class FeatureStore:
                         f"{self.root} holds features made otherwise ({_difference(there, self.manifest)})",
                         "choose another --output, or delete that folder",
                     )
-                self.manifest = there.model_copy(update={"videos": there.videos | self._new})
+                self.manifest = there.model_copy(update={"videos": dict(sorted((there.videos | self._new).items()))})
                 if not self._new:
                     return
             write_text((self._staging or self.root) / MANIFEST, self.manifest.model_dump_json(indent=2) + "\n")

@@ -9,17 +9,21 @@ cuts. A detector of scene changes from a library would bring OpenCV for this alo
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import groupby
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, PlainSerializer
 
 from kgvad.types import AnyArray
 
 Quality = Literal["ok", "black", "flat", "fade", "cut", "camera"]
 Floats = NDArray[np.float32]
+MOST_ROWS = 1 << 26  # of one video; a day of one row a frame has 2.6 million
 
 WIDTH, HEIGHT = 64, 48  # of a thumbnail, pixels
 BLACK_LUMA, BLACK_CONTRAST = 20.0, 6.0  # a black frame is darker and flatter
@@ -40,6 +44,36 @@ MOVE_PIXELS = 3  # of the thumbnail (5 % of the width)
 MOVE_PEAK = 0.25  # height of the phase correlation
 MOVE_REST = 0.5  # share of the difference of two frames that may be left when the move is undone
 EVERY = 4  # frames from one measurement of smoothness and moves to the next
+
+
+def as_runs(quality: Sequence[Quality] | None) -> str | None:
+    """``["ok", "ok", "cut"]`` as ``"ok*2 cut"``: manifests of thousands of hours stay small."""
+    if quality is None:
+        return None
+    runs = [(kind, len(list(equal))) for kind, equal in groupby(quality)]
+    return " ".join(kind if count == 1 else f"{kind}*{count}" for kind, count in runs)
+
+
+def from_runs(value: object) -> object:
+    """What :func:`as_runs` made, as a list; any other value as it is.
+
+    Raises
+    ------
+    ValueError
+        A count is no number, or there are more than :data:`MOST_ROWS` rows.
+    """
+    if not isinstance(value, str):
+        return value
+    runs = [(kind, int(count or 1)) for kind, _, count in (run.partition("*") for run in value.split())]
+    if any(count < 1 for _, count in runs) or sum(count for _, count in runs) > MOST_ROWS:
+        raise ValueError("a run of rows has no or too many rows")
+    return [kind for kind, count in runs for _ in range(count)]
+
+
+# The quality of each row of a video in a manifest.
+RowQuality = Annotated[
+    list[Quality] | None, BeforeValidator(from_runs), PlainSerializer(as_runs, return_type=str | None, when_used="json")
+]
 
 
 @dataclass(frozen=True, eq=False)

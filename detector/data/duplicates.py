@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from kgvad.detector.data.samples import Features
 
 
-def duplicate_groups(features: Mapping[str, Features]) -> list[list[str]]:
-    """Groups of two or more videos whose features are equal byte for byte, each sorted, in the order of their first."""
-    groups: dict[str, list[str]] = {}
-    for video, array in sorted(features.items()):
-        digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
-        groups.setdefault(digest.hexdigest(), []).append(video)
+def duplicate_groups(features: Iterable[tuple[str, Features]]) -> list[list[str]]:
+    """Groups of two or more videos whose features are equal byte for byte, each sorted, in the order of their first.
+
+    Of a video that comes more than once (its crops), the first is compared.
+    """
+    digests: dict[str, bytes] = {}
+    for video, array in features:
+        if video not in digests:
+            content = f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes()
+            digests[video] = hashlib.sha256(content).digest()
+    groups: dict[bytes, list[str]] = {}
+    for video in sorted(digests):
+        groups.setdefault(digests[video], []).append(video)
     return [group for group in groups.values() if len(group) > 1]
 
 

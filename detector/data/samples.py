@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -26,9 +26,11 @@ class FeatureSource(Protocol):
     def load(self, video: str, /) -> Features: ...
 
 
-@dataclass(frozen=True, eq=False)
 class TrainingSample:
     """A training video, or one crop of it.
+
+    Features that are memory-mapped are mapped anew for each use: memory does not grow with the dataset, and neither
+    does the number of mappings, of which a process may have 65,530 on Linux.
 
     Attributes
     ----------
@@ -36,16 +38,32 @@ class TrainingSample:
         Identifier.
     target
         float32 [C], one at each category.
-    features
-        [T, D], memory-mapped where the store maps it.
     captions
         Caption embeddings [T, E], or ``None``.
     """
 
-    video: str
-    target: NDArray[np.float32]
-    features: Features
-    captions: Features | None = None
+    def __init__(
+        self,
+        video: str,
+        target: NDArray[np.float32],
+        features: Features,
+        captions: Features | None = None,
+        *,
+        crop: int | None = None,
+    ) -> None:
+        self.video, self.target, self.captions = video, target, captions
+        self._crop = crop
+        self._features: Features | Path = features
+        if isinstance(features, np.memmap) and isinstance(features.filename, str | Path):
+            self._features = Path(features.filename)
+
+    @property
+    def features(self) -> Features:
+        """[T, D], memory-mapped where the store maps it."""
+        found = self._features
+        if isinstance(found, Path):
+            found = np.load(found, mmap_mode="r", allow_pickle=False)
+        return found if self._crop is None else found[self._crop]
 
 
 def load_samples(
@@ -94,8 +112,9 @@ def load_samples(
             target[normal] = 1.0
         array = checked(store.load(video), video, width)
         width = array.shape[-1]
-        for crop in array if array.ndim == 3 else array[None]:
-            samples.append(TrainingSample(video, target, crop, None if captions is None else captions[video]))
+        for crop in range(len(array)) if array.ndim == 3 else (None,):
+            text = None if captions is None else captions[video]
+            samples.append(TrainingSample(video, target, array, text, crop=crop))
     if not samples:
         raise FeatureError(
             f"none of the {len(truth.split(split))} {split} videos of {truth.dataset} has features",

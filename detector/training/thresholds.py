@@ -209,7 +209,7 @@ def assign_folds(samples: Sequence[TrainingSample], normal: int, folds: int, see
     for videos in groups:
         for index, video in enumerate(random.permutation(videos).tolist()):
             fold_of[video] = index % folds
-    for group in duplicate_groups({sample.video: sample.features for sample in samples}):
+    for group in duplicate_groups((sample.video, sample.features) for sample in samples):
         fold_of |= dict.fromkeys(group, fold_of[group[0]])
     return fold_of
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,8 +173,9 @@ class Trainer:
         problem = make_problem(config, self._bank, encoder, vectors, prompts)
         detector = build(config.detector, problem, config.options).to(device)
         detector.observe_labels(torch.from_numpy(np.stack([sample.target for sample in samples])).to(device))
-        videos = _subsampled([sample.features for sample in samples], device)
-        captions = _subsampled([sample.captions for sample in samples if sample.captions is not None], device)
+        videos = _subsampled((sample.features for sample in samples), len(samples), device)
+        texts = [sample.captions for sample in samples if sample.captions is not None]
+        captions = _subsampled(texts, len(texts), device)
         if config.recipe.standardise:
             videos = detector.fit_input("features", videos)
             captions = detector.fit_input("captions", captions) if captions else []
@@ -355,9 +356,9 @@ def is_finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
     return False
 
 
-def _subsampled(videos: Sequence[Features], device: str) -> list[torch.Tensor]:
-    """Up to ``STATISTICS_SNIPPETS`` evenly spaced snippets in all, by video."""
-    each = max(1, STATISTICS_SNIPPETS // max(1, len(videos)))
+def _subsampled(videos: Iterable[Features], count: int, device: str) -> list[torch.Tensor]:
+    """Up to ``STATISTICS_SNIPPETS`` evenly spaced snippets of ``count`` videos in all, by video."""
+    each = max(1, STATISTICS_SNIPPETS // max(1, count))
     tensors = []
     for video in videos:
         step = max(1, math.ceil(len(video) / each))

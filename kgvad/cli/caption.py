@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kgvad.cli.options import DATA, OUTPUTS, Device, ImageRate, example
+from kgvad.cli.options import (
+    DATA,
+    OUTPUTS,
+    Address,
+    Device,
+    Engine,
+    EngineName,
+    Gpus,
+    ImageRate,
+    Workers,
+    example,
+    ray_options,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +68,10 @@ def caption(
     ] = None,
     fps: ImageRate = None,
     device: Device = None,
+    engine: Engine = EngineName.local,
+    address: Address = None,
+    gpus: Gpus = None,
+    workers: Workers = None,
 ) -> None:
     """Caption videos, and print the file. Run it again to resume.
 
@@ -61,13 +79,17 @@ def caption(
     """
     from kgvad.errors import UsageError
     from kgvad.files import read_data
-    from kgvad.given import must_exist
+    from kgvad.given import must_exist, videos_here
 
+    source = videos_here(source) or source
     must_exist(source, UsageError, "name a video or a folder of videos")
     must_exist(prompt, UsageError, "give a text file")
+    cluster = ray_options(engine, address, gpus, workers)
 
+    from kgvad.ray_cluster import connected
     from kgvad.session import Session
     from kgvad.settings import cache_dir
+    from kgvad.video.captioners.caption_cluster import caption_on_cluster
     from kgvad.video.captioners.caption_folder import caption_folder
     from kgvad.video.extract import find_videos
     from kgvad.video.image_frames import as_videos
@@ -76,7 +98,19 @@ def caption(
     find_videos(videos)  # before the model is loaded
     text = None if prompt is None else read_data(prompt, UsageError, "give a text file").decode("utf-8", "replace")
     session = Session(captioner=captioner, caption_model=model, device=device)
-    done = caption_folder(videos, output, session.captioner(text, trust_remote_code), every)
+    loaded = session.captioner(text, trust_remote_code)
+    with ExitStack() as stack:
+        remote = None
+        if cluster is not None:
+            remote = partial(
+                caption_on_cluster,
+                captioner=loaded,
+                name=session.settings.captioner,
+                options=session.captioner_options(text, trust_remote_code),
+                every_s=every,
+                on=stack.enter_context(connected(cluster, session.settings.device)),
+            )
+        done = caption_folder(videos, output, loaded, every, remote)
     print(done.file)
     logger.info("%d videos captioned, %d reused, %d failed", len(done.made), len(done.reused), len(done.failed))
     if done.clips:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,10 +46,29 @@ from kgvad.cli.explain_options import (
     Video,
     VideoList,
 )
-from kgvad.cli.options import MAIN_PATH, MEASURE, Anchors, Dataset, Device, ImageRate, RunFolder, example
+from kgvad.cli.options import (
+    MAIN_PATH,
+    MEASURE,
+    Address,
+    Anchors,
+    Dataset,
+    Device,
+    Engine,
+    EngineName,
+    Gpus,
+    ImageRate,
+    RunFolder,
+    Workers,
+    example,
+    ray_options,
+)
 
 if TYPE_CHECKING:
+    from kgvad.explain.batch import Remote
     from kgvad.explain.explainer import Explainer
+    from kgvad.explainers import ExplainRequest
+    from kgvad.ray_cluster import RayOptions
+    from kgvad.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +106,19 @@ def explain(
     narrate_graph: NarrateGraph = True,
     drop_unsupported: DropUnsupported = False,
     device: Device = None,
+    engine: Engine = EngineName.local,
+    address: Address = None,
+    gpus: Gpus = None,
+    workers: Workers = None,
 ) -> None:
     """Report when something abnormal happens in a video, what it may be, and the evidence."""
+    from kgvad.given import videos_here
+
+    if video is not None and features is None:
+        video = videos_here(video) or video
     _check_inputs(video, scores, captions, run, anchors, features, calibrate)
+    cluster = ray_options(engine, address, gpus, workers)
+    from kgvad.errors import UsageError
     from kgvad.explain.analysis.calibration import parse_rate
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.explainers import ExplainRequest, Narration, build_explainer
@@ -119,7 +150,10 @@ def explain(
 
         sources, said = [*request.inputs(session), *(calibrate or ())], language or session.settings.language
         if videos is not None:
-            _explain_folder(videos, output or [], form, said, templates, load, sources, save_scores or clips)
+            remote = None if cluster is None else partial(_remote, cluster, session, request, said, templates)
+            _explain_folder(videos, output or [], form, said, templates, load, sources, save_scores or clips, remote)
+        elif cluster is not None:
+            raise UsageError("--engine ray is for a folder of videos", "leave it out")
         else:
             _explain_one(video, output or [], form, said, templates, load, sources, save_scores, clips, queries)
 
@@ -164,6 +198,7 @@ def _explain_folder(
     load: Callable[[], Explainer],
     sources: Sequence[Path],
     single_file: Path | None,
+    remote: Callable[[Explainer], AbstractContextManager[Remote]] | None,
 ) -> None:
     from kgvad.errors import UsageError
     from kgvad.explain.batch import explain_folder
@@ -174,10 +209,31 @@ def _explain_folder(
     if single_file is not None:
         raise UsageError("--save-scores and --clips work for a single video", "leave them out for a folder")
     renderer = Renderer(language, templates)
-    outcome = explain_folder(videos, output[0], load(), renderer, forms=(form,) if form else (), sources=sources)
+    explainer = load()
+    with nullcontext() if remote is None else remote(explainer) as engine:
+        forms = (form,) if form else ()
+        outcome = explain_folder(videos, output[0], explainer, renderer, forms=forms, sources=sources, remote=engine)
     print(outcome.index)
     if outcome.failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _remote(
+    cluster: RayOptions,
+    session: Session,
+    request: ExplainRequest,
+    language: str,
+    templates: Path | None,
+    explainer: Explainer,
+) -> Iterator[Remote]:
+    """What explains videos on a Ray cluster, as ``explainer`` does here."""
+    from kgvad.explain_cluster import VideoExplainer, explain_on_cluster
+    from kgvad.ray_cluster import Model, connected
+
+    model = Model(VideoExplainer, (session.settings, request, explainer.thresholds, language, templates))
+    with connected(cluster, session.settings.device) as on:
+        yield partial(explain_on_cluster, model=model, on=on)
 
 
 def _explain_one(

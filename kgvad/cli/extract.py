@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import ExitStack
 from enum import Enum
 from glob import has_magic
 from pathlib import Path
@@ -11,7 +12,22 @@ from typing import Annotated
 
 import typer
 
-from kgvad.cli.options import DATA, INPUTS, OUTPUTS, PERFORMANCE, Dataset, Device, ImageRate, Lists, example
+from kgvad.cli.options import (
+    DATA,
+    INPUTS,
+    OUTPUTS,
+    PERFORMANCE,
+    Address,
+    Dataset,
+    Device,
+    Engine,
+    EngineName,
+    Gpus,
+    ImageRate,
+    Lists,
+    example,
+    ray_options,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +58,8 @@ Source = Annotated[
     typer.Argument(
         metavar="VIDEOS",
         help="Folder of videos, searched with its sub-folders, one video, a glob in quotes, a list (.txt, one path a "
-        "line), an address (rtsp://, http://), or - for standard input. A video may be a folder of images.",
+        "line), a file, folder or glob at s3:// or gs://, a stream (rtsp://, http://), or - for standard input. A "
+        "video may be a folder of images.",
     ),
 ]
 Strict = Annotated[
@@ -115,7 +132,8 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Parallel processes. Default: one per core on a CPU, one on a GPU.",
+        help="Parallel processes. Default: one per core on a CPU, one on a GPU. With --engine ray: most copies of the "
+        "encoder.",
         rich_help_panel=PERFORMANCE,
     ),
 ]
@@ -137,19 +155,24 @@ def extract(
     output: Output = None,
     workers: Workers = None,
     device: Device = None,
+    engine: Engine = EngineName.local,
+    address: Address = None,
+    gpus: Gpus = None,
 ) -> None:
     """Extract snippet features from videos, and print the folder of the store. Run it again to resume.
 
     A folder with one sub-folder of videos per category is a dataset of its own, called by the name of the folder.
     """
     from kgvad.errors import UsageError
-    from kgvad.given import must_exist
+    from kgvad.given import must_exist, videos_here
 
     if source != "-" and "://" not in source and not has_magic(source):
         must_exist(Path(source), UsageError, "name a video or a folder of videos")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
+    cluster = ray_options(engine, address, gpus, workers)
 
     from kgvad.detector.data.extraction import destination
+    from kgvad.ray_cluster import connected
     from kgvad.session import Session
     from kgvad.settings import cache_dir
     from kgvad.video.container import Decoding
@@ -157,9 +180,10 @@ def extract(
     from kgvad.video.extract_folder import extract_folder
     from kgvad.video.image_frames import as_videos
     from kgvad.video.recording import is_stream, record
+    from kgvad.video.remote_files import address_of
 
-    given = Path(source)
-    if is_stream(source):
+    given = videos_here(source) or Path(source)
+    if address_of(source) is None and is_stream(source):
         given = record(source, cache_dir() / "recordings", sys.stdin.buffer, longest_s=seconds)
     elif seconds is not None:
         raise UsageError("--seconds is for addresses of streams", "leave it out")
@@ -180,14 +204,17 @@ def extract(
         "step_s": step,
         "precision": precision.value,
     }
-    done = extract_folder(
-        videos,
-        place.root,
-        session.visual_encoder(encoder, **options),
-        workers=workers,
-        encoder_name=encoder,
-        decoding=Decoding(strict=strict, hardware=session.settings.hardware_decoding),
-    )
+    device = session.settings.device if cluster is not None else session.device
+    with ExitStack() as stack:
+        done = extract_folder(
+            videos,
+            place.root,
+            session.visual_encoder(encoder, **options),
+            workers=workers,
+            encoder_name=encoder,
+            decoding=Decoding(strict=strict, hardware=session.settings.hardware_decoding),
+            cluster=None if cluster is None else stack.enter_context(connected(cluster, device)),
+        )
     place.save_labels(done.store.ids())
     print(done.store.root)
     logger.info(done.summary())

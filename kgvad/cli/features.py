@@ -1,4 +1,4 @@
-"""``kgvad features import|list|check|compare``."""
+"""``kgvad features import|export|list|check|compare``."""
 
 from __future__ import annotations
 
@@ -251,10 +251,38 @@ def check(store: Store) -> None:
         raise typer.Exit(1)
 
 
+NewFolder = Annotated[Path, typer.Option("--output", "-o", help="New folder to write.", rich_help_panel=OUTPUTS)]
+Form = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="npy: a file a video and lists. hdf5: one file. segments: an npz archive of 32 means a video.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+
+def export(store: Store, output: NewFolder, form: Form = "npy") -> None:
+    """Write the features of a store for other programs, and print what "features import" reads back."""
+    from kgvad.errors import FeatureError, UsageError
+    from kgvad.given import must_exist
+
+    must_exist(store, FeatureError, "make some with: kgvad extract")
+
+    from kgvad.detector.data.feature_export import FORMS, export_features
+    from kgvad.video.feature_store import FeatureStore
+
+    chosen = _one_of("--format", form, FORMS)
+    if chosen is None:
+        raise UsageError("--format is empty", f"use one of {', '.join(FORMS)}")
+    print(export_features(FeatureStore.open(store), output, chosen))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    group = App(help="Import, list, check and compare stored features.")
+    group = App(help="Import, export, list, check and compare stored features.")
     group.command("import", epilog=example("kgvad features import c3d.npz --dataset ucf --lists LISTS"))(import_)
+    group.command(epilog=example("kgvad features export features/ucf/i3d --format hdf5 --output i3d-h5"))(export)
     group.command("list", epilog=example("kgvad features list"))(list_)
     group.command(epilog=example("kgvad features check features/ucf/i3d"))(check)
     group.command(epilog=example("kgvad features compare features/ucf/i3d mine/i3d"))(compare)

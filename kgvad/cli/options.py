@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from kgvad.ray_cluster import RayOptions
 
 # Panels of `kgvad --help`, in this order.
 MAIN_PATH = "Main path"
@@ -117,6 +121,44 @@ Device = Annotated[
         "--device", help="Torch device: auto, cpu, cuda, cuda:1, mps. Default: auto.", rich_help_panel=PERFORMANCE
     ),
 ]
+
+
+class EngineName(str, Enum):
+    local = "local"
+    ray = "ray"
+
+
+CLUSTER = "Cluster"
+Engine = Annotated[
+    EngineName,
+    typer.Option(help="Where the work is done: this process, or Ray (kgvad[ray]).", rich_help_panel=CLUSTER),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="Ray cluster: auto, or HOST:PORT. Default: one on this machine for this command.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus",
+        min=0,
+        help="GPUs of each model on the Ray cluster, such as 0.25. Default: 1 where there are any.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Most copies of the model on the Ray cluster. Default: as many as it has room for.",
+        rich_help_panel=CLUSTER,
+    ),
+]
 ImageRate = Annotated[
     float | None,
     typer.Option(
@@ -163,6 +205,26 @@ Offline = Annotated[
 Tries = Annotated[
     int, typer.Option("--tries", min=1, help="Attempts per request before giving up.", rich_help_panel=SERVICE)
 ]
+
+
+def ray_options(
+    engine: EngineName, address: str | None, gpus: float | None, models: int | None = None
+) -> RayOptions | None:
+    """What the options of the panel Cluster say; ``None``: the work is done in this process.
+
+    Raises
+    ------
+    UsageError
+        An option of the cluster without ``--engine ray``.
+    """
+    from kgvad.errors import UsageError
+    from kgvad.ray_cluster import RayOptions
+
+    if engine is EngineName.ray:
+        return RayOptions(address, gpus, models)
+    if address is not None or gpus is not None:
+        raise UsageError("--address and --gpus are for --engine ray", "add it, or leave them out")
+    return None
 
 
 def example(command: str) -> str:

@@ -101,7 +101,7 @@ def test_composed_and_decomposed_names_are_one_name():
     ("name", "content", "message"),
     [
         ("g/a.mat", b"MATLAB 5.0", r"\.mat files are not read; convert .*scipy\.io\.loadmat\('a\.mat'\)"),
-        ("g/a.h5", b"\x89HDF", r"\.h5 files are not read; convert .*h5py\.File\('a\.h5'\)"),
+        ("g/a.h5", b"\x89HDF", r"a\.h5 cannot be read: .*; copy it again"),
         ("g/a.csv", b"1.5,2\n3,4\n", r"\.csv files are not read; convert .*loadtxt"),
         ("g/a.npy.gz", b"\x1f\x8b", r"\.gz files are not read; convert .*gzip\.open"),
         ("g/a.pt", b"PK\x03\x04", r"is pickled, .*torch\.load\('a\.pt', weights_only=True\)"),

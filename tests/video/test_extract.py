@@ -19,7 +19,7 @@ from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
 from kgvad.video.extract import AHEAD, extract_video, extract_videos, find_videos
 from kgvad.video.extract_folder import extract_folder
-from kgvad.video.feature_store import FeatureStore
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 from kgvad.video.sampling import Sampling
 from kgvad.video.write import write_video
 
@@ -296,3 +296,22 @@ def test_a_video_that_ends_its_process_costs_that_video_only(folder, tmp_path, e
     done = extract_folder(folder, tmp_path, encoder, workers=2)
     assert sorted(done.made) == ["Fighting/f2", "Normal/n1"]
     assert list(done.failed) == ["Fighting/f1"] and "f1.mp4 ended the process" in done.failed["Fighting/f1"]
+
+
+def test_a_slow_manifest_is_written_seldom(tmp_path, monkeypatch):
+    store = FeatureStore.create(tmp_path, Manifest(encoder="e", dim=2))
+    writes, enter = [], FeatureStore.enter
+
+    def slow(self, entries):
+        writes.append(sorted(entries))
+        time.sleep(0.02)
+        enter(self, entries)
+
+    monkeypatch.setattr(FeatureStore, "enter", slow)
+    entry = VideoEntry(frame_count=16, fps=25, rows=1)
+    with pytest.raises(KeyboardInterrupt), extract_folder_module._Entries(store) as entries:
+        for number in range(20):
+            entries.add(f"v{number:02d}", entry)
+        raise KeyboardInterrupt
+    assert writes == [["v00"], [f"v{number:02d}" for number in range(1, 20)]]
+    assert len(FeatureStore.open(tmp_path).ids()) == 20

@@ -304,3 +304,14 @@ def test_names_of_columns_fit_and_change_the_fingerprint():
         manifest(columns=["a", "b"])
     prints = {manifest(columns=names).fingerprint for names in (None, list("abcd"), list("abdc"))}
     assert len(prints) == 3
+
+
+def test_the_quality_of_rows_is_kept_as_runs(tmp_path):
+    store = FeatureStore.create(tmp_path, Manifest(encoder="e", dim=2))
+    quality = ["ok"] * 500 + ["cut"] + ["black"] * 3
+    store.add("v", np.zeros((504, 2)), VideoEntry(frame_count=504 * 16, fps=25, rows=504, quality=quality))
+    assert '"quality": "ok*500 cut black*3"' in (store.root / "manifest.json").read_text()
+    assert FeatureStore.open(tmp_path).info("v").quality == quality
+    for text in ("ok*99999999999", "ok*-4", "ok*x", "sunny*504"):
+        with pytest.raises(ValueError, match=r"quality|run of rows|invalid literal"):
+            VideoEntry(frame_count=504 * 16, fps=25, rows=504, quality=text)

@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -50,10 +50,14 @@ class Captioning:
     asked: int = 0  # of these, captioned by the model
 
 
+Outcome = tuple[str, CaptionedVideo | None, str]  # identifier, captions or None, reason of failure
+Remote = Callable[[Mapping[str, Path]], Iterator[Outcome]]  # videos by identifier
 Entry = dict[str, object]  # source: [bytes, mtime_ns]; captions: [{start, end, text}]
 
 
-def caption_folder(source: Path, output: Path, captioner: Captioner, every_s: float = 2.0) -> Captioning:
+def caption_folder(
+    source: Path, output: Path, captioner: Captioner, every_s: float = 2.0, remote: Remote | None = None
+) -> Captioning:
     """Caption every video of a folder, or one video, into one file.
 
     Videos that the file already has captions of are skipped while they stay the same. A video that cannot be read does
@@ -69,6 +73,8 @@ def caption_folder(source: Path, output: Path, captioner: Captioner, every_s: fl
         From :func:`~kgvad.video.captioners.base.load_captioner`.
     every_s
         Seconds of a clip.
+    remote
+        Captions the videos instead of ``captioner``, which then only says what the captions are made with.
 
     Raises
     ------
@@ -84,42 +90,51 @@ def caption_folder(source: Path, output: Path, captioner: Captioner, every_s: fl
     lock = FileLock(_beside(output, "lock"), timeout=0)
     try:
         with lock:
-            return _caption(videos, output, captioner, origin)
+            return _caption(videos, output, captioner, origin, remote)
     except Timeout as error:
         raise UsageError(f"another process writes {output}", "wait for it, or choose another file") from error
 
 
-def _caption(videos: Mapping[str, Path], output: Path, captioner: Captioner, origin: Origin) -> Captioning:
+def _caption(
+    videos: Mapping[str, Path], output: Path, captioner: Captioner, origin: Origin, remote: Remote | None
+) -> Captioning:
     done = Captioning(output)
     entries = _written(output, origin)
     journal = _beside(output, "journal")
     entries |= _journalled(journal, origin)
-    total = len(videos)
-    with progress(f"captioning {total} videos, seconds") as advance:
-        for number, (video, path) in enumerate(videos.items(), 1):
-            state = _state(path)
-            if video in entries and entries[video]["source"] == state:
-                done.reused.append(video)
-                continue
-            advance(0, f"{number} of {total} videos, seconds captioned")
-            try:
-                found = caption_video(path, captioner, origin.every_s, advance=advance)
-            except KgvadError as error:
-                done.failed[video] = " ".join(str(error).split())
-                logger.warning(done.failed[video])
-                continue
-            if not any(one.text for one in found.captions):
-                done.failed[video] = f"{path}: {captioner.name} said nothing about it"
-                logger.warning(done.failed[video])
-                continue
-            entries[video] = _entry(state, found)
-            _append(journal, origin, video, entries[video])
-            done.made.append(video)
-            done.clips, done.asked = done.clips + len(found.captions), done.asked + found.asked
+    todo: dict[str, Path] = {}
+    states = {video: _state(path) for video, path in videos.items()}
+    for video, path in videos.items():
+        if video in entries and entries[video]["source"] == states[video]:
+            done.reused.append(video)
+        else:
+            todo[video] = path
+    for video, found, reason in _local(todo, captioner, origin) if remote is None else remote(todo):
+        if found is not None and not any(one.text for one in found.captions):
+            found, reason = None, f"{todo[video]}: {captioner.name} said nothing about it"
+        if found is None:
+            done.failed[video] = reason
+            logger.warning(reason)
+            continue
+        entries[video] = _entry(states[video], found)
+        _append(journal, origin, video, entries[video])
+        done.made.append(video)
+        done.clips, done.asked = done.clips + len(found.captions), done.asked + found.asked
     if done.made or not output.is_file():
         _write(output, origin, entries)
     journal.unlink(missing_ok=True)
     return done
+
+
+def _local(todo: Mapping[str, Path], captioner: Captioner, origin: Origin) -> Iterator[Outcome]:
+    total = len(todo)
+    with progress(f"captioning {total} videos, seconds") as advance:
+        for number, (video, path) in enumerate(todo.items(), 1):
+            advance(0, f"{number} of {total} videos, seconds captioned")
+            try:
+                yield video, caption_video(path, captioner, origin.every_s, advance=advance), ""
+            except KgvadError as error:
+                yield video, None, " ".join(str(error).split())
 
 
 def _entry(state: list[int], found: CaptionedVideo) -> Entry:

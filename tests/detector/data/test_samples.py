@@ -1,5 +1,7 @@
 """Training videos: resampling, batches, labels, official lists."""
 
+import gc
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +11,7 @@ from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth, runs
 from kgvad.detector.data.labels import xd_labels
 from kgvad.detector.data.samples import Sampler, checked, collate, load_samples, shortened
 from kgvad.errors import FeatureError, UsageError
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 
 class Memory:
@@ -52,6 +55,26 @@ def test_samples_have_labels_and_crops():
     assert batch.lengths.tolist() == [4, 4, 5]
     assert batch.features[0, 4].abs().sum() == 0
     assert batch.abnormal.tolist() == [1, 1, 0]
+
+
+def test_a_store_is_not_held_in_memory(tmp_path):
+    """Stores of 10,000 hours have more videos than a process may map."""
+    store = FeatureStore.create(tmp_path, Manifest(encoder="e", dim=3, crops=2))
+    for video in "an":
+        store.add(video, np.full((2, 4, 3), ord(video)), VideoEntry(frame_count=64, fps=25, rows=4))
+    maps = []
+
+    class Watched(FeatureStore):
+        def load(self, video):
+            array = super().load(video)
+            maps.append(weakref.ref(array))
+            return array
+
+    samples = load_samples(Watched(store.root, store.manifest), truth(a=["A"], n=[]), ["Normal", "A"], 0)
+    gc.collect()
+    assert len(samples) == 4 and [one() for one in maps] == [None, None]
+    assert isinstance(samples[3].features.base, np.memmap)
+    np.testing.assert_array_equal(samples[3].features, np.full((4, 3), ord("n")))
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_folds_are_by_video_and_duplicates_lie_in_one():
 def test_duplicates_are_equal_byte_for_byte():
     a = np.arange(6.0).reshape(2, 3)
     features = {"c": a, "a": a.copy(), "b": a + 1e-9, "d": a.reshape(3, 2), "e": a.astype(np.float32)}
-    groups = duplicate_groups(features)
+    groups = duplicate_groups(features.items())
     assert groups == [["a", "c"]]
     assert across_splits([["a", "c"], ["b", "d"]], {"a": "train", "c": "test", "b": "test", "d": "test"}) == [
         ["a", "c"]
