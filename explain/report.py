@@ -175,7 +175,7 @@ class Contribution(ReportPart):
     value: (
         float  # of a column: for or against the category, relative to the mean of all; of a concept: in the similarity
     )
-    share: Share | None = None  # of a concept: in the similarity of the captions to the category
+    share: Share | None = None  # of a column: in all terms of its sign; of a concept: in the similarity to the category
     relation: str | None = None  # of a concept to the category
     concept: str | None = None
     qid: str | None = None

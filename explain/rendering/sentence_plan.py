@@ -23,7 +23,7 @@ LIMITATION_FIELDS: dict[LimitationKey, dict[str, str]] = {
     "built_in_thresholds": {"onset": "/method/detection/onset"},
     "all_abnormal": {"share": "/summary/abnormal_share"},
     "short_video": {"duration_s": "/video/duration_s"},
-    "excluded": {"excluded_s": "/summary/excluded_s"},
+    "excluded": {"excluded_s": "/summary/excluded_s", "trained": "/method/trained", "file": "/method/captions_file"},
     "concepts_not_causal": {"trained": "/method/trained"},
     "closed_list": {"names_categories": "/method/names_categories"},
     "no_sound": {"limitations": "/limitations"},
@@ -209,12 +209,12 @@ def _contributions(event: Event, at: str) -> list[PlannedSentence]:
     place, sentences = f"event/{event.number}/contributions", []
     if event.contributions:
         key = "contributions_intro" if len(event.categories) > 1 else "contributions_intro_single"
-        if event.contributions[0].share is not None:
+        if event.contributions[0].relation is not None:
             key = "contributions_intro_concepts"
         sentences.append(PlannedSentence(place, key, _first(at)))
     for i, one in enumerate(event.contributions):
-        key, names = "contribution", ["name", "value", "concept", "path_text"]
-        if one.share is not None:
+        key, names = "contribution", ["name", "value", "share", "concept", "path_text"]
+        if one.relation is not None:
             key, names = "contribution_concept", ["name", "relation", "share"]
         sentences.append(PlannedSentence(f"{place}/{i}", key, _pick(f"{at}/contributions/{i}", names)))
     return sentences

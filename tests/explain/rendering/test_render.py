@@ -345,8 +345,8 @@ def test_a_report_by_captions_does_not_say_that_pixels_were_compared(language):
 
 def test_one_and_many():
     one, many = (render(REPORTS[name], "md").replace("\xa0", " ") for name in ("one", "named"))
-    assert "One abnormal event in" in one and "It lasts 11 seconds" in one
-    assert "Two abnormal events in" in many and "Together they last 16 seconds" in many
+    assert "One abnormal event in" in one and "It lasts about 11 seconds" in one
+    assert "Two abnormal events in" in many and "Together they last about 16 seconds" in many
 
 
 class Page(HTMLParser):
@@ -378,6 +378,25 @@ def hostile_report():
         concept.fetched_at = HOSTILE
     given = scores(names="yes", name=HOSTILE, scorer=HOSTILE, encoder=HOSTILE, run=HOSTILE, notes=[HOSTILE])
     return report_on(given, bank=evil, texts=dict.fromkeys(TEXTS, HOSTILE), captions=[(1100, HOSTILE)])
+
+
+@pytest.mark.parametrize(
+    ("given", "kinds"),
+    [
+        ({}, "black frames, title cards, fades, cuts or camera moves"),
+        ({"captions_file": "captions.json"}, "black frames, title cards or fades"),
+    ],
+)
+def test_only_what_was_looked_for_is_said_to_be_left_out(given, kinds):
+    report = report_on(scores(names="hint"), excluded=np.arange(180) < 9, **given)
+    assert f"of {kinds} were left out" in render(report, "md")
+
+
+def test_strips_show_only_the_categories_that_the_page_names():
+    page = render(REPORTS["named"], "html")
+    shown = re.findall(r'<div class="strip"><span>([^<]+)</span>', page)
+    named = {c.text for event in REPORTS["named"].events for c in event.categories[:2]}
+    assert set(shown) == named and "normal" not in shown
 
 
 def test_hostile_text_stays_text_in_html():
