@@ -105,6 +105,8 @@ def _summary(report: Report) -> list[PlannedSentence]:
     if len(report.events) > 1:
         fields = number | {"time_s": f"{at}/peak_s"}
         sentences.append(PlannedSentence("summary", "summary_highest_event", fields))
+    if top.caption is not None:
+        sentences.append(PlannedSentence("summary", "summary_caption", _pick(at, ("caption", "caption_s"))))
     if not top.categories:
         fields = {"names_categories": "/method/names_categories"}
         sentences.append(PlannedSentence("summary", "summary_category_unknown", fields))
@@ -117,9 +119,12 @@ def _summary(report: Report) -> list[PlannedSentence]:
         fields |= {"names_categories": "/method/names_categories"} | _first_two(at)
         sentences.append(PlannedSentence("summary", "summary_category_unclear", fields))
     else:
-        key = "summary_category" if report.method.names_categories == "yes" else "summary_category_hint"
-        fields |= _first(at) | {"share": f"{at}/categories/0/probability"}
-        sentences.append(PlannedSentence("summary", key, fields))
+        fields |= _first(at)
+        if report.method.names_categories == "yes":
+            fields |= {"share": f"{at}/categories/0/probability"}
+            sentences.append(PlannedSentence("summary", "summary_category", fields))
+        else:
+            sentences.append(PlannedSentence("summary", "summary_category_hint", fields))
     return sentences
 
 
@@ -169,7 +174,7 @@ def _category(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
     if event.severity is not None:
         sentences.append(PlannedSentence(place, "event_severity", {"level": f"{at}/severity/level"}))
     if event.caption is not None:
-        sentences.append(PlannedSentence(place, "event_caption", _pick(at, ("caption", "peak_s"))))
+        sentences.append(PlannedSentence(place, "event_caption", _pick(at, ("caption", "caption_s"))))
     return sentences
 
 
@@ -260,9 +265,6 @@ def _method(report: Report) -> list[PlannedSentence]:
         sentences.append(PlannedSentence("method", "method_captions", {"file": "/method/captions_file"}))
     detection = _pick("/method/detection", ("onset", "offset", "merge_gap_s", "min_duration_s"))
     sentences.append(PlannedSentence("method", "method_detection", detection))
-    if method.detection.held_out is not None:
-        names = ("false_alarm_rate", "normal_videos", "miss_rate", "abnormal_videos")
-        sentences.append(PlannedSentence("method", "method_held_out", _pick(HELD_OUT, names)))
     if any(event.category_clear is not None and len(event.categories) > 1 for event in report.events):
         sentences.append(PlannedSentence("method", "method_category", {"margin": "/method/detection/category_margin"}))
     if method.detection.calibrated_on:
