@@ -172,7 +172,8 @@ def write_texts(results: Results, event: Event, peer: dict[str, Any], bank: Anch
     add("caption only (a model's)", []).append(caption)
     typical = event.during[typical_caption(event.during)]
     add("typical caption only", []).append(typical)
-    add("as a report: typical caption, category predicted", []).append(f"{typical} {asked(table.category(predicted).text)}")
+    said = f"{typical} {asked(table.category(predicted).text)}"
+    add("as a report: typical caption, category predicted", []).append(said)
     results.correct.append(predicted == event.category)
     results.humans.append(event.human)
     results.summaries.append([event.summary])
@@ -205,7 +206,8 @@ def main() -> None:
     peer = json.loads((options.shared / "kg/refkg/pel4vad-ucf-concept.json").read_text())
     results, rng, pixels = Results(), np.random.default_rng(0), Pixels.load(options.shared)
     words = {name: load_table("ucf").category(name).text for name in bank.categories}
-    for number, event in enumerate(read_events(options.shared / "data", bank.categories, options.videos, encode, options.half)):
+    events = read_events(options.shared / "data", bank.categories, options.videos, encode, options.half)
+    for number, event in enumerate(events):
         write_texts(results, event, peer, bank, encode)
         said = pixels.sentences(event.video, event.span_s, event.duration_s, words)
         if said is not None:

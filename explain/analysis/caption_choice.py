@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 MAX_COMPARED = 40  # captions of one event, evenly spaced
-RECALL = 4.0  # weight of recall against precision: a caption that covers the others beats a short one
+RECALL = 2.5  # weight of recall against precision: a caption that covers the others beats a short one
 
 
 def typical_caption(captions: Sequence[str]) -> int:
