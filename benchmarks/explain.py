@@ -38,6 +38,7 @@ from kgvad.kg.tables import load_table
 INSIDE, OUTSIDE = 8, 8  # captions used, during the event and in the rest of the video
 CITED = 3  # concepts in a sentence
 DRAWS = 20  # random deletions
+PIXEL_TEXTS = ("label only", "label and cited actions", "label and their concepts")
 
 
 class Encoder:
@@ -212,7 +213,7 @@ def main() -> None:
         said = pixels.sentences(event.video, event.span_s, event.duration_s, words)
         if said is not None:
             results.pixel_events.append(number)
-            for kind, text in zip(("label only", "label and cited actions"), said, strict=True):
+            for kind, text in zip(PIXEL_TEXTS, said, strict=True):
                 results.pixel_texts.setdefault(f"{kind}, shipped run", []).append(text)
         for name, texts in given.items():
             results.texts.setdefault(name, []).append(given_text(texts, event))

@@ -234,9 +234,7 @@ def key_frames(scores: Scores, span: EventSpan, times: NDArray[np.float64]) -> t
     )
 
 
-def _caption(
-    scored: ScoredVideo, span: EventSpan, times: NDArray[np.float64]
-) -> tuple[str, float] | tuple[None, None]:
+def _caption(scored: ScoredVideo, span: EventSpan, times: NDArray[np.float64]) -> tuple[str, float] | tuple[None, None]:
     """The caption of the event that says most of what the others say, and the start of its snippet."""
     spans = scored.scores.spans
     first, end = spans[span.snippets[0], 0], spans[span.snippets[1] - 1, 1]

@@ -102,7 +102,7 @@ def _contribution(
 ) -> Contribution:
     """The term ``value`` of a column; ``total`` of all terms of the same sign."""
     alone = Contribution(name=plain(terms.columns[index]), value=round(value, 4), share=round(value / total, 4))
-    if bank is None or category not in bank.categories:
+    if value < 0 or bank is None or category not in bank.categories:  # no concept of a category speaks against it
         return alone
     # A cue that we wrote is what the category looks like, not a fact: it explains no column.
     is_cue = np.array([concept.relation == "cue" for concept in bank.concepts])

@@ -125,7 +125,15 @@ def _summary(report: Report) -> list[PlannedSentence]:
             sentences.append(PlannedSentence("summary", "summary_category", fields))
         else:
             sentences.append(PlannedSentence("summary", "summary_category_hint", fields))
-    return sentences
+    return [*sentences, *_resembles(top, at)]
+
+
+def _resembles(event: Event, at: str) -> list[PlannedSentence]:
+    """The concepts that the columns which speak for the category are closest to."""
+    if not any(one.concept and one.value > 0 for one in event.contributions):
+        return []
+    fields = _first(at) | {"contributions": f"{at}/contributions"}
+    return [PlannedSentence("summary", "summary_resembles", fields)]
 
 
 def _event(report: Report, index: int) -> list[PlannedSentence]:
@@ -134,6 +142,9 @@ def _event(report: Report, index: int) -> list[PlannedSentence]:
     return [
         *_timing_and_score(event, at),
         *_category(event, at, is_hint),
+        *(
+            [] if event.number == report.summary.top_event else _caption(event, at)
+        ),  # the summary quotes that of the top
         _label(event, at, f"event/{event.number}/category", "category"),
         _label(event, at, f"subtitle/{event.number}", "subtitle"),
         *_evidence(event, at, is_hint),
@@ -159,7 +170,7 @@ def _timing_and_score(event: Event, at: str) -> list[PlannedSentence]:
 
 
 def _category(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
-    """Category, severity and caption."""
+    """Category and severity."""
     place, number = f"event/{event.number}", {"number": f"{at}/number"}
     sentences = []
     if len(event.categories) == 1:
@@ -173,9 +184,13 @@ def _category(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
         sentences.append(PlannedSentence(place, key, fields))
     if event.severity is not None:
         sentences.append(PlannedSentence(place, "event_severity", {"level": f"{at}/severity/level"}))
-    if event.caption is not None:
-        sentences.append(PlannedSentence(place, "event_caption", _pick(at, ("caption", "caption_s"))))
     return sentences
+
+
+def _caption(event: Event, at: str) -> list[PlannedSentence]:
+    if event.caption is None:
+        return []
+    return [PlannedSentence(f"event/{event.number}", "event_caption", _pick(at, ("caption", "caption_s")))]
 
 
 def _label(event: Event, at: str, place: str, kind: str) -> PlannedSentence:

@@ -36,7 +36,12 @@ LANGUAGES = ["en", "de"]
 def everything():
     """A report of every kind that there is, by name."""
     size = VideoInfo(Path("video.mp4"), 30.0, 180 * 16, 320, 240, 96.0)
-    known = {"bank": bank(), "texts": TEXTS, "info": size, "captions": [(1100, "a man *runs* away")]}
+    known = {
+        "bank": bank(),
+        "texts": TEXTS,
+        "info": size,
+        "captions": [(1100, "a man *runs* away"), (2000, "a house burns")],
+    }
     named = report_on(scores(names="yes", trained=True, scorer="anchor", run="runs/ucf", encoder="i3d"), **known)
     seen = (Action(name="sword fighting", probability=0.4, outside=0.01),)
     by = {"action_recogniser": "I3D, Kinetics-400"}
@@ -70,6 +75,11 @@ def everything():
             **(known | {"bank": bank(concept_vectors=np.eye(15, dtype=np.float32))}),
             terms=terms(),
             excluded=np.arange(180) < 9,
+        ),
+        "resembles": report_on(
+            replace(trained, alignment=trained.alignment + np.eye(5, dtype=np.float32)[4] * 9),
+            **(known | {"bank": bank(concept_vectors=np.eye(15, dtype=np.float32))}),
+            terms=terms(),
         ),
         "concept terms": report_on(
             scores(names="hint"),
@@ -390,6 +400,14 @@ def hostile_report():
 def test_only_what_was_looked_for_is_said_to_be_left_out(given, kinds):
     report = report_on(scores(names="hint"), excluded=np.arange(180) < 9, **given)
     assert f"of {kinds} were left out" in render(report, "md")
+
+
+def test_the_summary_names_the_concepts_behind_the_terms_for_the_category():
+    cited = [c for c in REPORTS["resembles"].events[0].contributions if c.concept]
+    assert cited and all(c.value > 0 for c in cited)
+    lead = render(REPORTS["resembles"], "md").split("|")[0]
+    assert f"What speaks for burglary most resembles “{cited[0].concept}”" in lead
+    assert "most resembles" not in render(REPORTS["terms"], "md"), "its terms are those of another category"
 
 
 def test_strips_show_only_the_categories_that_the_page_names():
