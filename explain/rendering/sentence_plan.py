@@ -228,10 +228,10 @@ def _evidence(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
 def _contributions(event: Event, at: str) -> list[PlannedSentence]:
     place, sentences = f"event/{event.number}/contributions", []
     if event.contributions:
-        key = "contributions_intro" if len(event.categories) > 1 else "contributions_intro_single"
+        key, fields = "contributions_intro" if len(event.categories) > 1 else "contributions_intro_single", _first(at)
         if event.contributions[0].relation is not None:
-            key = "contributions_intro_concepts"
-        sentences.append(PlannedSentence(place, key, _first(at)))
+            key, fields = "contributions_intro_concepts", fields | {"contributions": f"{at}/contributions"}
+        sentences.append(PlannedSentence(place, key, fields))
     for i, one in enumerate(event.contributions):
         key, names = "contribution", ["name", "value", "share", "concept", "path_text"]
         if one.relation is not None:

@@ -79,6 +79,8 @@ def test_the_report_states_the_shares():
     report = report_on(replace(given, origin=origin), bank=bank(), terms=ConceptTerms(values), captions_file="c.json")
     shares = [one.share for one in report.events[0].contributions]
     assert shares == [pytest.approx(1 / 3, abs=1e-4)] * 3
+    not_seen = {"en": "not what this video shows", "de": "nicht, was dieses Video zeigt"}
     for language, text in (("en", "33% of the similarity"), ("de", "33 % der Ähnlichkeit")):
         said = " ".join(Renderer(language).render(report, "md").split())
+        assert said.count(not_seen[language]) == len(report.events), "one of the three is a visual cue"
         assert said.count(text) == 3 * len(report.events)
