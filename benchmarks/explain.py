@@ -38,7 +38,7 @@ from kgvad.kg.tables import load_table
 INSIDE, OUTSIDE = 8, 8  # captions used, during the event and in the rest of the video
 CITED = 3  # concepts in a sentence
 DRAWS = 20  # random deletions
-PIXEL_TEXTS = ("label only", "label and cited actions", "label and their concepts")
+PIXEL_TEXTS = ("label only", "label and cited actions", "label and concepts of cited actions")
 
 
 class Encoder:

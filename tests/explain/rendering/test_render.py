@@ -411,6 +411,14 @@ def test_the_summary_names_the_concepts_behind_the_terms_for_the_category():
     assert "most resembles" not in render(REPORTS["terms"], "md"), "its terms are those of another category"
 
 
+def test_the_terms_of_a_category_that_is_not_named_are_folded():
+    given = scores(names="yes", trained=True)
+    for made, folded in ((given, False), (unclear(given), True)):
+        page = render(report_on(made, bank=bank(concept_vectors=np.eye(15)), terms=terms()), "html")
+        assert ("<details>\n<summary><h3>What decided the category" in page) == folded
+        assert page.count("<details>") == page.count("</details>") and "<h3>What decided the category" in page
+
+
 def test_strips_show_only_the_categories_that_the_page_names():
     page = render(REPORTS["named"], "html")
     shown = re.findall(r'<div class="strip"><span>([^<]+)</span>', page)
