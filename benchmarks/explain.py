@@ -127,20 +127,25 @@ def read_events(
     for part in ("Train", "Val", "Test"):
         uca |= json.loads((data / f"refs/uca_{part}.json").read_text())
     videos = [v for v in hivau if "Normal" not in v and v in uca and hivau[v]["events"]]
-    chosen = spread(videos, most or len(videos))
-    for video in track(chosen if half is None else chosen[half::2], "reading captions"):
+    read = -1  # videos with an event that can be used
+    for video in track(spread(videos, most or len(videos)), "reading captions"):
         captions = read_captions(data / "captions/ucf_test_videollama3.json.gz", video)
-        fps = hivau[video]["fps"]
+        fps, kept = hivau[video]["fps"], []
         for number, (start, end) in enumerate(hivau[video]["events"]):
             during = [text for frame, text in captions if start <= frame / fps <= end]
             rest = [text for frame, text in captions if not start <= frame / fps <= end]
             annotated = zip(uca[video]["timestamps"], uca[video]["sentences"], strict=True)
             human = [s.strip() for (a, b), s in annotated if min(b, end) - max(a, start) > 0.3 * (b - a)]
             if during and rest and human:
-                category = next(name for name in names if video.startswith(name))
-                inside, outside = encode(spread(during, INSIDE)), encode(spread(rest, OUTSIDE))
-                about = (video, number, (start, end), hivau[video]["n_frames"] / fps)
-                yield Event(*about, category, during, human, hivau[video]["events_summary"][number], inside, outside)
+                kept.append((number, (start, end), during, rest, human))
+        read += bool(kept)
+        if half is not None and read % 2 != half:
+            continue
+        for number, span_s, during, rest, human in kept:
+            category = next(name for name in names if video.startswith(name))
+            inside, outside = encode(spread(during, INSIDE)), encode(spread(rest, OUTSIDE))
+            about = (video, number, span_s, hivau[video]["n_frames"] / fps)
+            yield Event(*about, category, during, human, hivau[video]["events_summary"][number], inside, outside)
 
 
 def asked(category: str) -> str:
