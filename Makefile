@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= .
 VIDEO  ?=
+CHROMIUM ?= chromium
 # More options for pip, for example a CPU build of torch where the index offers a bigger one:
 #   make report PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
@@ -15,7 +16,7 @@ KGVAD := $(VENV)/bin/kgvad
 READY := $(VENV)/.ready
 SCENE := $(VENV)/scene.mp4
 
-.PHONY: report test setup check docs clean
+.PHONY: report test setup check docs examples clean
 
 report: $(READY)
 	@$(if $(VIDEO),,test -f $(SCENE) || $(KGVAD) demo $(SCENE) >/dev/null)
@@ -38,6 +39,17 @@ check: $(READY)
 docs: $(READY)
 	$(VENV)/bin/sphinx-build -W --keep-going -q -b html docs build/docs
 	@echo "$(abspath build/docs)/index.html"
+
+# The example reports of the documentation, and the picture of one in the README.
+examples: $(READY)
+	@$(KGVAD) demo docs/examples/scene.mp4 >/dev/null
+	@cd docs/examples && $(abspath $(KGVAD)) explain scene.mp4 --encoder efficientnet-lite0 \
+	  --output pixels.html --output pixels.md
+	@cd docs/examples && $(abspath $(KGVAD)) explain scene.mp4 --captions scene.captions.json \
+	  --output captions.html --output captions.md
+	@$(CHROMIUM) --headless=new --no-sandbox --hide-scrollbars --window-size=880,1100 \
+	  --screenshot="$(abspath docs/_static/report.png)" "file://$(abspath docs/examples/captions.html)"
+	@rm docs/examples/scene.mp4
 
 setup: $(READY)
 

@@ -1,6 +1,6 @@
 """Measure explanation texts against human-written ones, on the abnormal UCF-Crime test videos.
 
-    python benchmarks/explain.py SHARED [--videos N] [--texts FILE...]
+    python benchmarks/explain.py SHARED [--videos N] [--half 0|1] [--texts FILE...]
 
 SHARED is the folder of research data (see docs/notebook/reports.md): captions of the test videos by a model, human
 sentences with times (UCA), event summaries (HIVAU, partly by a model), I3D logits, and PEL4VAD's concept lists. For
@@ -28,6 +28,7 @@ from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import track
 from kgvad.detector.data.captions import read_captions
 from kgvad.detector.scoring.caption_scorer import anchor_coefficients
+from kgvad.explain.analysis.caption_choice import typical_caption
 from kgvad.explain.analysis.evidence import ConceptRises, distinct, rises
 from kgvad.explain.quality.tables import quality_table
 from kgvad.explain.quality.text_quality import TextQuality, text_quality
@@ -37,6 +38,7 @@ from kgvad.kg.tables import load_table
 INSIDE, OUTSIDE = 8, 8  # captions used, during the event and in the rest of the video
 CITED = 3  # concepts in a sentence
 DRAWS = 20  # random deletions
+PIXEL_TEXTS = ("label only", "label and cited actions", "label and concepts of cited actions")
 
 
 class Encoder:
@@ -116,26 +118,39 @@ class Results:
     drops: list[tuple[float, float]] = field(default_factory=list)  # without cited, and without random concepts
 
 
-def read_events(data: Path, names: list[str], most: int | None, encode: Encoder) -> Iterator[Event]:
+def read_events(
+    data: Path, names: list[str], most: int | None, encode: Encoder, half: int | None = None
+) -> Iterator[Event]:
     """Annotated events of the abnormal test videos that have captions and human sentences."""
     hivau = json.loads((data / "refs/hivau_ucf_test.json").read_text())
     uca: dict[str, Any] = {}
     for part in ("Train", "Val", "Test"):
         uca |= json.loads((data / f"refs/uca_{part}.json").read_text())
     videos = [v for v in hivau if "Normal" not in v and v in uca and hivau[v]["events"]]
+    read = -1  # videos with an event that can be used
     for video in track(spread(videos, most or len(videos)), "reading captions"):
         captions = read_captions(data / "captions/ucf_test_videollama3.json.gz", video)
-        fps = hivau[video]["fps"]
+        fps, kept = hivau[video]["fps"], []
         for number, (start, end) in enumerate(hivau[video]["events"]):
             during = [text for frame, text in captions if start <= frame / fps <= end]
             rest = [text for frame, text in captions if not start <= frame / fps <= end]
             annotated = zip(uca[video]["timestamps"], uca[video]["sentences"], strict=True)
             human = [s.strip() for (a, b), s in annotated if min(b, end) - max(a, start) > 0.3 * (b - a)]
             if during and rest and human:
-                category = next(name for name in names if video.startswith(name))
-                inside, outside = encode(spread(during, INSIDE)), encode(spread(rest, OUTSIDE))
-                about = (video, number, (start, end), hivau[video]["n_frames"] / fps)
-                yield Event(*about, category, during, human, hivau[video]["events_summary"][number], inside, outside)
+                kept.append((number, (start, end), during, rest, human))
+        read += bool(kept)
+        if half is not None and read % 2 != half:
+            continue
+        for number, span_s, during, rest, human in kept:
+            category = next(name for name in names if video.startswith(name))
+            inside, outside = encode(spread(during, INSIDE)), encode(spread(rest, OUTSIDE))
+            about = (video, number, span_s, hivau[video]["n_frames"] / fps)
+            yield Event(*about, category, during, human, hivau[video]["events_summary"][number], inside, outside)
+
+
+def asked(category: str) -> str:
+    """The category as the summary of a report names a hint."""
+    return f"{category[:1].upper()}{category[1:]}?"
 
 
 def predict(event: Event, bank: AnchorBank) -> str:
@@ -161,6 +176,10 @@ def write_texts(results: Results, event: Event, peer: dict[str, Any], bank: Anch
         add(f"label and graph evidence, {kind}", []).append(graph)
         add(f"label, graph evidence and caption, {kind}", []).append(f"{graph} {caption}")
     add("caption only (a model's)", []).append(caption)
+    typical = event.during[typical_caption(event.during)]
+    add("typical caption only", []).append(typical)
+    said = f"{typical} {asked(table.category(predicted).text)}"
+    add("as a report: typical caption, category predicted", []).append(said)
     results.correct.append(predicted == event.category)
     results.humans.append(event.human)
     results.summaries.append([event.summary])
@@ -185,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
     parser.add_argument("--videos", type=int, default=None, help="use this many videos, evenly spaced")
+    parser.add_argument("--half", type=int, choices=(0, 1), help="every second video: 0 chose, 1 is held out")
     parser.add_argument("--texts", type=Path, nargs="+", default=[], help="texts of other programs, JSON")
     options = parser.parse_args()
     encode, given = Encoder(), read_texts(options.texts)
@@ -192,12 +212,13 @@ def main() -> None:
     peer = json.loads((options.shared / "kg/refkg/pel4vad-ucf-concept.json").read_text())
     results, rng, pixels = Results(), np.random.default_rng(0), Pixels.load(options.shared)
     words = {name: load_table("ucf").category(name).text for name in bank.categories}
-    for number, event in enumerate(read_events(options.shared / "data", bank.categories, options.videos, encode)):
+    events = read_events(options.shared / "data", bank.categories, options.videos, encode, options.half)
+    for number, event in enumerate(events):
         write_texts(results, event, peer, bank, encode)
         said = pixels.sentences(event.video, event.span_s, event.duration_s, words)
         if said is not None:
             results.pixel_events.append(number)
-            for kind, text in zip(("label only", "label and cited actions"), said, strict=True):
+            for kind, text in zip(PIXEL_TEXTS, said, strict=True):
                 results.pixel_texts.setdefault(f"{kind}, shipped run", []).append(text)
         for name, texts in given.items():
             results.texts.setdefault(name, []).append(given_text(texts, event))

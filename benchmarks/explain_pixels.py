@@ -43,8 +43,9 @@ class Pixels:
 
     def sentences(
         self, video: str, span_s: tuple[float, float], duration_s: float, words: Mapping[str, str]
-    ) -> tuple[str, str] | None:
-        """The event by its predicted category alone, and with the actions that decided; ``None`` without logits.
+    ) -> tuple[str, str, str] | None:
+        """The event by its predicted category alone, with the actions that decided, and with the concepts of the graph
+        that these actions are closest to; ``None`` without logits.
 
         Parameters
         ----------
@@ -69,8 +70,14 @@ class Pixels:
         terms = column_terms(self.run, self.logits[video])
         assert terms is not None
         cited = cited_contributions(terms, scores, span, category, self.run.bank)
-        actions = [one.name for one in cited if one.value > 0][:CITED]
+        actions = [one.name for one in cited if one.value > 0]
+        concepts = list(dict.fromkeys(one.concept for one in cited if one.concept is not None))
         label = f"The video shows {words[category]}"
-        return f"{label}.", f"{label}: {', '.join(actions[:-1])} and {actions[-1]}." if len(
-            actions
-        ) > 1 else f"{label}."
+        return f"{label}.", *(f"{label}{listed(cited[:CITED])}." for cited in (actions, concepts))
+
+
+def listed(items: list[str]) -> str:
+    """``: a, b and c``; nothing for no items."""
+    if len(items) < 2:
+        return "".join(f": {item}" for item in items)
+    return f": {', '.join(items[:-1])} and {items[-1]}"

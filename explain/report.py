@@ -20,8 +20,8 @@ from kgvad.explain.parts import GraphStep, ReportPart, Seconds, Share
 from kgvad.files import reading
 from kgvad.types import Fields
 
-Version = Literal["1.0", "1.1"]  # of files that can be read
-SCHEMA_VERSION: Version = "1.1"
+Version = Literal["1.0", "1.1", "1.2"]  # of files that can be read
+SCHEMA_VERSION: Version = "1.2"
 
 SHIPPED = "kgvad:"  # before the name of a run that comes with kgvad
 
@@ -175,7 +175,7 @@ class Contribution(ReportPart):
     value: (
         float  # of a column: for or against the category, relative to the mean of all; of a concept: in the similarity
     )
-    share: Share | None = None  # of a concept: in the similarity of the captions to the category
+    share: Share | None = None  # of a column: in all terms of its sign; of a concept: in the similarity to the category
     relation: str | None = None  # of a concept to the category
     concept: str | None = None
     qid: str | None = None
@@ -206,7 +206,8 @@ class Event(ReportPart):
     actions: tuple[Action, ...] = ()
     key_frames: tuple[KeyFrame, ...] = ()
     clip: str | None = None  # file, relative to the report
-    caption: str | None = None  # given caption at the peak
+    caption: str | None = None  # the given caption that says most of what those of the event say
+    caption_s: Seconds | None = None  # its time
 
 
 class Curve(ReportPart):

@@ -111,7 +111,9 @@ def score_training_free(
     views = _views(features)
     name, entry = _described(encoder, info, views.shape[1])
     log_odds = 2 * (log_ratio(views, TYPICAL.get(name), rule) - np.log(rule.half_at))
-    notes = ["The scores compare snippets with the calmest part of the video; nothing was learned from labels."]
+    notes = []
+    if captions is None:  # otherwise the meaning of the captions decides more
+        notes.append("The scores compare snippets with the calmest part of the video; nothing was learned from labels.")
     if views.shape[1] == 1:
         notes.append("The video is one snippet long, so there is nothing to compare it with.")
     scores = Scores(

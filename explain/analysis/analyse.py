@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.scoring.scores import Scores
+from kgvad.explain.analysis.caption_choice import typical_caption
 from kgvad.explain.analysis.contributions import cited_concepts, cited_contributions
 from kgvad.explain.analysis.events import (
     EventRule,
@@ -54,8 +55,8 @@ class AnalysedEvent:
         Exemplars whose features resemble those of the event.
     key_frames
         Frames to show, in the order of time.
-    caption
-        The given caption nearest to the peak.
+    caption, caption_s
+        The given caption that says most of what those of the event say, and its time in seconds.
     """
 
     span: EventSpan
@@ -66,6 +67,7 @@ class AnalysedEvent:
     similar: tuple[Similar, ...] = ()
     key_frames: tuple[KeyFrame, ...] = ()
     caption: str | None = None
+    caption_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +140,7 @@ def _analyse_event(
     named = scored.scores.origin.names_categories != "no"
     categories = category_shares(scored.scores, span, texts) if named else []
     evidence, contrast = _evidence(scored, span, outside, categories, texts)
+    caption, caption_s = _caption(scored, span, times)
     return AnalysedEvent(
         span=span,
         categories=tuple(categories),
@@ -146,7 +149,8 @@ def _analyse_event(
         contrast=contrast,
         similar=_similar(scored, span, texts),
         key_frames=key_frames(scored.scores, span, times),
-        caption=_caption(scored, span),
+        caption=caption,
+        caption_s=caption_s,
     )
 
 
@@ -230,12 +234,13 @@ def key_frames(scores: Scores, span: EventSpan, times: NDArray[np.float64]) -> t
     )
 
 
-def _caption(scored: ScoredVideo, span: EventSpan) -> str | None:
-    """The given caption nearest to the peak, if it lies in the event."""
-    if not scored.captions:
-        return None
+def _caption(scored: ScoredVideo, span: EventSpan, times: NDArray[np.float64]) -> tuple[str, float] | tuple[None, None]:
+    """The caption of the event that says most of what the others say, and the start of its snippet."""
     spans = scored.scores.spans
-    middle = spans[span.peak_snippet].mean()
-    nearest, caption = min(scored.captions, key=lambda pair: (abs(pair[0] - middle), pair[0]))
-    inside = spans[span.snippets[0], 0] <= nearest < spans[span.snippets[1] - 1, 1]
-    return plain(caption)[:MAX_CAPTION] if inside else None
+    first, end = spans[span.snippets[0], 0], spans[span.snippets[1] - 1, 1]
+    during = [(frame, text) for frame, text in scored.captions or () if first <= frame < end]
+    if not during:
+        return None, None
+    frame, text = during[typical_caption([text for _, text in during])]
+    snippet = max(0, int(np.searchsorted(spans[:, 0], frame, side="right")) - 1)
+    return plain(text)[:MAX_CAPTION], float(times[snippet, 0])

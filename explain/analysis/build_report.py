@@ -152,6 +152,7 @@ def _event(
         actions=actions,
         key_frames=event.key_frames,
         caption=event.caption,
+        caption_s=None if event.caption_s is None else _seconds(event.caption_s),
     )
 
 

@@ -38,7 +38,11 @@ def cited_contributions(
     order = np.argsort(-lead, kind="stable")
     found = [int(i) for i in order[:MAX_FOR] if lead[i] > 0]
     against = [int(i) for i in order[::-1][:MAX_AGAINST] if lead[i] < 0]
-    return tuple(_contribution(terms, index, float(lead[index]), category, bank) for index in [*found, *against])
+    total = {True: float(lead[lead > 0].sum()), False: float(lead[lead < 0].sum())}
+    return tuple(
+        _contribution(terms, index, float(lead[index]), total[bool(lead[index] > 0)], category, bank)
+        for index in [*found, *against]
+    )
 
 
 def lead_of(terms: ColumnTerms, scores: Scores, span: EventSpan, category: str) -> NDArray[np.floating]:
@@ -93,25 +97,27 @@ def sizes_of(
     return np.where(own, mean, 0.0)
 
 
-def _contribution(terms: ColumnTerms, index: int, value: float, category: str, bank: AnchorBank | None) -> Contribution:
-    name = plain(terms.columns[index])
-    if bank is None or category not in bank.categories:
-        return Contribution(name=name, value=round(value, 4))
+def _contribution(
+    terms: ColumnTerms, index: int, value: float, total: float, category: str, bank: AnchorBank | None
+) -> Contribution:
+    """The term ``value`` of a column; ``total`` of all terms of the same sign."""
+    alone = Contribution(name=plain(terms.columns[index]), value=round(value, 4), share=round(value / total, 4))
+    if value < 0 or bank is None or category not in bank.categories:  # no concept of a category speaks against it
+        return alone
     # A cue that we wrote is what the category looks like, not a fact: it explains no column.
     is_cue = np.array([concept.relation == "cue" for concept in bank.concepts])
     own = np.flatnonzero((bank.concept_category == bank.categories.index(category)) & ~is_cue)
     if not len(own):
-        return Contribution(name=name, value=round(value, 4))
+        return alone
     similarity = unit(bank.concept_vectors[own]) @ unit(terms.vectors[index])
     best = int(own[int(similarity.argmax())])
     if similarity.max() < MIN_SIMILARITY:
-        return Contribution(name=name, value=round(value, 4))
+        return alone
     concept = bank.concepts[best]
-    return Contribution(
-        name=name,
-        value=round(value, 4),
-        concept=plain(concept.text),
-        qid=concept.qid,
-        path_text=None if concept.path_text is None else plain(concept.path_text),
-        similarity=round(float(similarity.max()), 4),
-    )
+    named = {
+        "concept": plain(concept.text),
+        "qid": concept.qid,
+        "path_text": None if concept.path_text is None else plain(concept.path_text),
+        "similarity": round(float(similarity.max()), 4),
+    }
+    return alone.model_copy(update=named)

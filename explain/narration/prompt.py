@@ -70,7 +70,7 @@ def _event(event: Event, with_graph: bool) -> dict[str, Any]:
         facts["likely categories"] = {one.text: one.probability for one in event.categories[:MOST_CATEGORIES]}
         facts["one category leads clearly"] = bool(event.category_clear)
     if event.caption:
-        facts["caption at the peak"] = event.caption[:MOST_CHARACTERS]
+        facts["typical caption"] = event.caption[:MOST_CHARACTERS]
     if event.actions:
         facts["recognised actions"] = {one.name: one.probability for one in event.actions}
     if with_graph:

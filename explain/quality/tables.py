@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 RESAMPLES = 1000
+SAID = (
+    "summary_caption", "summary_category", "summary_category_hint", "summary_category_unclear",
+    "summary_category_single", "summary_resembles",
+)  # fmt: skip
 PAIRS = (  # each figure and its random baseline
     ("score, snippets masked", "score_drop", "score_drop_random"),
     ("category, snippets masked", "category_drop", "category_drop_random"),
@@ -56,9 +60,8 @@ def text_table(sources: Sequence[Path], references: Path, seed: int = 0) -> str:
 
 
 def explanation(report: Report) -> str:
-    """The sentences that say what the events are: summary of the evidence, category and caption."""
-    keys = ("evidence_summary", "evidence_summary_hint", "event_category", "event_category_hint", "event_caption")
-    return " ".join(sentence.text for sentence in report.sentences if sentence.key in keys)
+    """What the summary says of the events: caption and category, and the concepts behind the category."""
+    return " ".join(sentence.text for sentence in report.sentences if sentence.key in SAID)
 
 
 def _report_files(sources: Sequence[Path]) -> list[Path]:

@@ -13,6 +13,11 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600:02d}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
 
 
+def round_clock(seconds: float) -> str:
+    """``hh:mm:ss`` of a duration, rounded: 59.8 is ``00:01:00``, as in the sentences."""
+    return clock(round(seconds))
+
+
 def stamp(seconds: float, mark: str = ",") -> str:
     """Time of a subtitle to the millisecond: ``00:01:23,400`` (SRT) or with a dot (WebVTT)."""
     milliseconds = round(seconds * 1000)

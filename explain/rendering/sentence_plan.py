@@ -23,7 +23,7 @@ LIMITATION_FIELDS: dict[LimitationKey, dict[str, str]] = {
     "built_in_thresholds": {"onset": "/method/detection/onset"},
     "all_abnormal": {"share": "/summary/abnormal_share"},
     "short_video": {"duration_s": "/video/duration_s"},
-    "excluded": {"excluded_s": "/summary/excluded_s"},
+    "excluded": {"excluded_s": "/summary/excluded_s", "trained": "/method/trained", "file": "/method/captions_file"},
     "concepts_not_causal": {"trained": "/method/trained"},
     "closed_list": {"names_categories": "/method/names_categories"},
     "no_sound": {"limitations": "/limitations"},
@@ -105,6 +105,8 @@ def _summary(report: Report) -> list[PlannedSentence]:
     if len(report.events) > 1:
         fields = number | {"time_s": f"{at}/peak_s"}
         sentences.append(PlannedSentence("summary", "summary_highest_event", fields))
+    if top.caption is not None:
+        sentences.append(PlannedSentence("summary", "summary_caption", _pick(at, ("caption", "caption_s"))))
     if not top.categories:
         fields = {"names_categories": "/method/names_categories"}
         sentences.append(PlannedSentence("summary", "summary_category_unknown", fields))
@@ -117,10 +119,21 @@ def _summary(report: Report) -> list[PlannedSentence]:
         fields |= {"names_categories": "/method/names_categories"} | _first_two(at)
         sentences.append(PlannedSentence("summary", "summary_category_unclear", fields))
     else:
-        key = "summary_category" if report.method.names_categories == "yes" else "summary_category_hint"
-        fields |= _first(at) | {"share": f"{at}/categories/0/probability"}
-        sentences.append(PlannedSentence("summary", key, fields))
-    return sentences
+        fields |= _first(at)
+        if report.method.names_categories == "yes":
+            fields |= {"share": f"{at}/categories/0/probability"}
+            sentences.append(PlannedSentence("summary", "summary_category", fields))
+        else:
+            sentences.append(PlannedSentence("summary", "summary_category_hint", fields))
+    return [*sentences, *_resembles(top, at)]
+
+
+def _resembles(event: Event, at: str) -> list[PlannedSentence]:
+    """The concepts that the columns which speak for the category are closest to."""
+    if not any(one.concept and one.value > 0 for one in event.contributions):
+        return []
+    fields = _first(at) | {"contributions": f"{at}/contributions"}
+    return [PlannedSentence("summary", "summary_resembles", fields)]
 
 
 def _event(report: Report, index: int) -> list[PlannedSentence]:
@@ -129,6 +142,9 @@ def _event(report: Report, index: int) -> list[PlannedSentence]:
     return [
         *_timing_and_score(event, at),
         *_category(event, at, is_hint),
+        *(
+            [] if event.number == report.summary.top_event else _caption(event, at)
+        ),  # the summary quotes that of the top
         _label(event, at, f"event/{event.number}/category", "category"),
         _label(event, at, f"subtitle/{event.number}", "subtitle"),
         *_evidence(event, at, is_hint),
@@ -154,7 +170,7 @@ def _timing_and_score(event: Event, at: str) -> list[PlannedSentence]:
 
 
 def _category(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
-    """Category, severity and caption."""
+    """Category and severity."""
     place, number = f"event/{event.number}", {"number": f"{at}/number"}
     sentences = []
     if len(event.categories) == 1:
@@ -168,9 +184,13 @@ def _category(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
         sentences.append(PlannedSentence(place, key, fields))
     if event.severity is not None:
         sentences.append(PlannedSentence(place, "event_severity", {"level": f"{at}/severity/level"}))
-    if event.caption is not None:
-        sentences.append(PlannedSentence(place, "event_caption", _pick(at, ("caption", "peak_s"))))
     return sentences
+
+
+def _caption(event: Event, at: str) -> list[PlannedSentence]:
+    if event.caption is None:
+        return []
+    return [PlannedSentence(f"event/{event.number}", "event_caption", _pick(at, ("caption", "caption_s")))]
 
 
 def _label(event: Event, at: str, place: str, kind: str) -> PlannedSentence:
@@ -208,13 +228,13 @@ def _evidence(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
 def _contributions(event: Event, at: str) -> list[PlannedSentence]:
     place, sentences = f"event/{event.number}/contributions", []
     if event.contributions:
-        key = "contributions_intro" if len(event.categories) > 1 else "contributions_intro_single"
-        if event.contributions[0].share is not None:
-            key = "contributions_intro_concepts"
-        sentences.append(PlannedSentence(place, key, _first(at)))
+        key, fields = "contributions_intro" if len(event.categories) > 1 else "contributions_intro_single", _first(at)
+        if event.contributions[0].relation is not None:
+            key, fields = "contributions_intro_concepts", fields | {"contributions": f"{at}/contributions"}
+        sentences.append(PlannedSentence(place, key, fields))
     for i, one in enumerate(event.contributions):
-        key, names = "contribution", ["name", "value", "concept", "path_text"]
-        if one.share is not None:
+        key, names = "contribution", ["name", "value", "share", "concept", "path_text"]
+        if one.relation is not None:
             key, names = "contribution_concept", ["name", "relation", "share"]
         sentences.append(PlannedSentence(f"{place}/{i}", key, _pick(f"{at}/contributions/{i}", names)))
     return sentences
@@ -260,9 +280,6 @@ def _method(report: Report) -> list[PlannedSentence]:
         sentences.append(PlannedSentence("method", "method_captions", {"file": "/method/captions_file"}))
     detection = _pick("/method/detection", ("onset", "offset", "merge_gap_s", "min_duration_s"))
     sentences.append(PlannedSentence("method", "method_detection", detection))
-    if method.detection.held_out is not None:
-        names = ("false_alarm_rate", "normal_videos", "miss_rate", "abnormal_videos")
-        sentences.append(PlannedSentence("method", "method_held_out", _pick(HELD_OUT, names)))
     if any(event.category_clear is not None and len(event.categories) > 1 for event in report.events):
         sentences.append(PlannedSentence("method", "method_category", {"margin": "/method/detection/category_margin"}))
     if method.detection.calibrated_on:

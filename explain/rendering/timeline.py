@@ -162,8 +162,8 @@ def _category_strips(report: Report, categories: dict[str, str]) -> Markup | Non
     if curves is None or not report.events:
         return None
     shares = np.array(curves.shares)
-    named = [category.name for event in report.events for category in event.categories]
-    order = sorted(range(len(shares)), key=lambda row: (-(curves.categories[row] in named), -shares[row].max()))
+    named = [category.name for event in report.events for category in event.categories[:2]]  # the page names these
+    order = [row for row in np.argsort(-shares.max(axis=1)).tolist() if curves.categories[row] in named]
     starts, ends = np.array(report.curve.start_s), np.array(report.curve.end_s)
     count = min(MAX_BINS, len(starts))
     edges = np.linspace(0, report.video.duration_s, count + 1)

@@ -164,6 +164,7 @@ def test_captions_raise_the_score_where_they_describe_an_abnormal_event():
     assert with_captions.alignment[37].argmax() == 1
     assert with_captions.alignment[5].argmax() == 0
     assert with_captions.origin.names_categories == "hint"
+    assert not any("calmest" in note for note in with_captions.origin.notes), "the report says what the scores compare"
     assert with_captions.origin.bank_fingerprint == toy_bank().fingerprint
 
 

@@ -21,6 +21,8 @@ def test_the_largest_terms_are_cited_relative_to_the_other_categories():
     assert found[0].value == pytest.approx(2 - mean, abs=1e-4)
     assert found[2].value == pytest.approx(-1 - (3 * 0.01 - 1) / 4, abs=1e-4)
     assert found[0].concept == known.concepts[13].text and found[0].similarity == 1.0
+    assert found[0].share == pytest.approx(1.4925 / (0.7425 + 1.4925), abs=1e-4)  # of the terms for the category
+    assert [one.share for one in found[2:]] == pytest.approx([0.7575 / 0.765, 0.0075 / 0.765], abs=1e-4)
 
 
 def test_a_concept_that_is_not_close_is_not_named():
@@ -77,6 +79,8 @@ def test_the_report_states_the_shares():
     report = report_on(replace(given, origin=origin), bank=bank(), terms=ConceptTerms(values), captions_file="c.json")
     shares = [one.share for one in report.events[0].contributions]
     assert shares == [pytest.approx(1 / 3, abs=1e-4)] * 3
+    not_seen = {"en": "not what this video shows", "de": "nicht, was dieses Video zeigt"}
     for language, text in (("en", "33% of the similarity"), ("de", "33 % der Ähnlichkeit")):
         said = " ".join(Renderer(language).render(report, "md").split())
+        assert said.count(not_seen[language]) == len(report.events), "one of the three is a visual cue"
         assert said.count(text) == 3 * len(report.events)

@@ -3,7 +3,7 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from kgvad.explain.rendering.escaping import clock, code, markdown, nowrap_options, qid, stamp, vtt
+from kgvad.explain.rendering.escaping import clock, code, markdown, nowrap_options, qid, round_clock, stamp, vtt
 from kgvad.explain.text import plain, words
 
 HOSTILE = [
@@ -62,6 +62,7 @@ def test_times():
     assert clock(83.4) == "00:01:23"
     assert clock(59.9999999) == "00:01:00"
     assert clock(3 * 3600 + 62) == "03:01:02"
+    assert round_clock(59.83) == "00:01:00"  # a duration, as the sentences round it
     assert stamp(83.4) == "00:01:23,400"
     assert stamp(59.9996, ".") == "00:01:00.000"
 

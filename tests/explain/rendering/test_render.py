@@ -36,7 +36,12 @@ LANGUAGES = ["en", "de"]
 def everything():
     """A report of every kind that there is, by name."""
     size = VideoInfo(Path("video.mp4"), 30.0, 180 * 16, 320, 240, 96.0)
-    known = {"bank": bank(), "texts": TEXTS, "info": size, "captions": [(1100, "a man *runs* away")]}
+    known = {
+        "bank": bank(),
+        "texts": TEXTS,
+        "info": size,
+        "captions": [(1100, "a man *runs* away"), (2000, "a house burns")],
+    }
     named = report_on(scores(names="yes", trained=True, scorer="anchor", run="runs/ucf", encoder="i3d"), **known)
     seen = (Action(name="sword fighting", probability=0.4, outside=0.01),)
     by = {"action_recogniser": "I3D, Kinetics-400"}
@@ -70,6 +75,11 @@ def everything():
             **(known | {"bank": bank(concept_vectors=np.eye(15, dtype=np.float32))}),
             terms=terms(),
             excluded=np.arange(180) < 9,
+        ),
+        "resembles": report_on(
+            replace(trained, alignment=trained.alignment + np.eye(5, dtype=np.float32)[4] * 9),
+            **(known | {"bank": bank(concept_vectors=np.eye(15, dtype=np.float32))}),
+            terms=terms(),
         ),
         "concept terms": report_on(
             scores(names="hint"),
@@ -339,14 +349,15 @@ def test_nothing_found_says_how_often_that_is_wrong(language):
 def test_a_report_by_captions_does_not_say_that_pixels_were_compared(language):
     text = render(REPORTS["hint"], "md", language=language)
     assert {"en": "meaning of its caption", "de": "Bedeutung seiner Bildbeschreibung"}[language] in text
+    assert {"en": "changes of the picture raise it", "de": "Änderungen des Bildes erhöhen ihn"}[language] in text
     for pixels in ("calmest", "a cut, a camera", "ruhigsten", "Schnitt, eine Kamera"):
         assert pixels not in text
 
 
 def test_one_and_many():
     one, many = (render(REPORTS[name], "md").replace("\xa0", " ") for name in ("one", "named"))
-    assert "One abnormal event in" in one and "It lasts 11 seconds" in one
-    assert "Two abnormal events in" in many and "Together they last 16 seconds" in many
+    assert "One abnormal event in" in one and "It lasts about 11 seconds" in one
+    assert "Two abnormal events in" in many and "Together they last about 16 seconds" in many
 
 
 class Page(HTMLParser):
@@ -378,6 +389,41 @@ def hostile_report():
         concept.fetched_at = HOSTILE
     given = scores(names="yes", name=HOSTILE, scorer=HOSTILE, encoder=HOSTILE, run=HOSTILE, notes=[HOSTILE])
     return report_on(given, bank=evil, texts=dict.fromkeys(TEXTS, HOSTILE), captions=[(1100, HOSTILE)])
+
+
+@pytest.mark.parametrize(
+    ("given", "kinds"),
+    [
+        ({}, "black frames, title cards, fades, cuts or camera moves"),
+        ({"captions_file": "captions.json"}, "black frames, title cards or fades"),
+    ],
+)
+def test_only_what_was_looked_for_is_said_to_be_left_out(given, kinds):
+    report = report_on(scores(names="hint"), excluded=np.arange(180) < 9, **given)
+    assert f"of {kinds} were left out" in render(report, "md")
+
+
+def test_the_summary_names_the_concepts_behind_the_terms_for_the_category():
+    cited = [c for c in REPORTS["resembles"].events[0].contributions if c.concept]
+    assert cited and all(c.value > 0 for c in cited)
+    lead = render(REPORTS["resembles"], "md").split("|")[0]
+    assert f"What speaks for burglary most resembles “{cited[0].concept}”" in lead
+    assert "most resembles" not in render(REPORTS["terms"], "md"), "its terms are those of another category"
+
+
+def test_the_terms_of_a_category_that_is_not_named_are_folded():
+    given = scores(names="yes", trained=True)
+    for made, folded in ((given, False), (unclear(given), True)):
+        page = render(report_on(made, bank=bank(concept_vectors=np.eye(15)), terms=terms()), "html")
+        assert ("<details>\n<summary><h3>What decided the category" in page) == folded
+        assert page.count("<details>") == page.count("</details>") and "<h3>What decided the category" in page
+
+
+def test_strips_show_only_the_categories_that_the_page_names():
+    page = render(REPORTS["named"], "html")
+    shown = re.findall(r'<div class="strip"><span>([^<]+)</span>', page)
+    named = {c.text for event in REPORTS["named"].events for c in event.categories[:2]}
+    assert set(shown) == named and "normal" not in shown
 
 
 def test_hostile_text_stays_text_in_html():
