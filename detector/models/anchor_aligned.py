@@ -58,7 +58,7 @@ class AnchorAlignedConfig(BaseModel):
         default=0.65, ge=0, description="Weight of the change of the features around a snippet in the anomaly logit."
     )
     novelty_weight: float = Field(
-        default=0.65, ge=0, description="Weight of the distance to the other snippets of the video in the anomaly logit."
+        default=0.65, ge=0, description="Weight of the distance to the rest of the video in the anomaly logit."
     )
     anchors: bool = Field(default=True, description="Use the anchor bank; false: learn free category vectors.")
     learn: Learn = Field(default="vectors", description="What is learned of the anchors: " + LEARN_VALUES)
