@@ -47,7 +47,7 @@ MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.s
 RESUME, METRICS, THRESHOLDS = "resume.safetensors", "metrics.json", "thresholds.json"
 CAUSAL_THRESHOLDS = "causal_thresholds.json"
 START = "start.json"
-VERSION: Final = 3  # of config.json
+VERSION: Final = 4  # of config.json
 
 
 class TrainConfig(BaseModel):
@@ -113,7 +113,7 @@ class TrainConfig(BaseModel):
 class RunConfig(TrainConfig):
     """Everything that determines the result of training: its configuration and the data."""
 
-    version: Literal[3] = VERSION
+    version: Literal[4] = VERSION
     detector: str
     dataset: str
     categories: tuple[str, ...]

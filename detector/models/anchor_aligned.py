@@ -40,22 +40,25 @@ class AnchorAlignedConfig(BaseModel):
     window: int = Field(default=8, ge=1, description="Snippets in an attention window.")
     dropout: float = Field(default=0.4, ge=0, lt=1, description="Dropout of the temporal encoder.")
     scale: float = Field(default=10.0, gt=0, description="Norm of every input vector after centring.")
+    head_rate: float = Field(
+        default=4.0, gt=0, description="How many times as fast as the categories the anomaly heads learn."
+    )
     ridge: float = Field(default=0.05, ge=0, description="Weight of the L2 penalty on the linear heads.")
     video_logit_weight: float = Field(
         default=3.0, ge=0, description="Weight of the log probability that the video is abnormal in the anomaly logit."
     )
     snippet_logit_weight: float = Field(
-        default=0.8, ge=0, description="Weight of the snippet logit in the anomaly logit."
+        default=0.65, ge=0, description="Weight of the snippet logit in the anomaly logit."
     )
     standardise_logits: bool = Field(default=True, description="Standardise snippet logits within their video.")
     smoothing_radius: int = Field(
         default=0, ge=0, description="Neighbours on each side over which snippet logits are averaged."
     )
     change_weight: float = Field(
-        default=1.0, ge=0, description="Weight of the change of the features around a snippet in the anomaly logit."
+        default=0.65, ge=0, description="Weight of the change of the features around a snippet in the anomaly logit."
     )
     novelty_weight: float = Field(
-        default=1.0, ge=0, description="Weight of the distance to the other snippets of the video in the anomaly logit."
+        default=0.65, ge=0, description="Weight of the distance to the rest of the video in the anomaly logit."
     )
     anchors: bool = Field(default=True, description="Use the anchor bank; false: learn free category vectors.")
     learn: Learn = Field(default="vectors", description="What is learned of the anchors: " + LEARN_VALUES)
@@ -118,11 +121,13 @@ class AnchorAligned(Detector):
     Whether a video is abnormal and where in it are separate questions. The first is easy to learn from weak labels and
     would dominate the second:
 
-        s_t = G log sigmoid(g(y) + mean of the k largest f) + z(f(x_t)) + z(change_t) + z(novelty_t)
+        s_t = G log sigmoid((g(y) + mean of the k largest f) / 2) + w (z(f(x_t)) + z(change_t) + z(novelty_t))
 
-    g learns from the video's label and f by top-k MIL. change is how much the features move around a snippet, novelty
-    how far it lies from the rest of the video, and z standardises within the video. The logarithm acts as in a product
-    of probabilities: it lowers every score of a normal video, and among abnormal videos the other terms decide.
+    g learns from the video's label and f by top-k MIL; both judge the video, and their mean counts. change is how much
+    the features move around a snippet, novelty how far it lies from the rest of the video, and z standardises within
+    the video. The logarithm acts as in a product of probabilities: it lowers every score of a normal video, and among
+    abnormal videos the other terms decide. Few videos make few steps, which suffice for the categories and not for g
+    and f. Their weights are therefore multiplied by ``head_rate``; the penalty counts the product.
 
     Categories are bilinear in the features and the anchors; snippets have temporal context V_t = U x_t + a h(U x)_t:
 
@@ -248,7 +253,8 @@ class AnchorAligned(Detector):
         valid = valid_mask(lengths, features.shape[1])
         x = F.normalize(features - self.snippet_centre, dim=-1) * valid[..., None]
         y = options.scale * F.normalize(_pool(features, lengths) - self.video_centre, dim=-1)  # [B, 3 D]
-        snippet_logits, video_logits = self._snippet_logits(x, lengths), self.video_head(y)[:, 0]  # f [B, T], g [B]
+        snippet_logits = self._snippet_logits(x, lengths)  # f [B, T]
+        video_logits = options.head_rate * self.video_head(y)[:, 0]  # g [B]
         logits = self._anomaly_logits(features, snippet_logits, video_logits, lengths)
         v = self.snippet_projection(options.scale * x)  # [B, T, m]
         if self.temporal is not None:
@@ -274,7 +280,7 @@ class AnchorAligned(Detector):
 
     def _snippet_logits(self, x: Tensor, lengths: Tensor) -> Tensor:
         """f [B, T] of the centred unit vectors x [B, T, D]."""
-        logits: Tensor = self.snippet_head(self.options.scale * x)[..., 0]
+        logits: Tensor = self.options.head_rate * self.snippet_head(self.options.scale * x)[..., 0]
         if self.category_cosine_weight is not None:
             logits = logits + self.anomaly_cosine_weight * (x @ self.abnormal_direction)
         return masked_moving_average(logits, lengths, self.options.smoothing_radius)
@@ -285,7 +291,7 @@ class AnchorAligned(Detector):
         """s [B, T]."""
         options = self.options
         place = standardise(snippet_logits, lengths) if options.standardise_logits else snippet_logits
-        abnormal = F.logsigmoid(video_logits + loss.topk_mean(snippet_logits, lengths))[:, None]
+        abnormal = F.logsigmoid((video_logits + loss.topk_mean(snippet_logits, lengths)) / 2)[:, None]
         logits = options.video_logit_weight * abnormal + options.snippet_logit_weight * place
         if options.change_weight or options.novelty_weight:
             gap = distances(features)
@@ -313,7 +319,7 @@ class AnchorAligned(Detector):
     def _penalty(self, base: Tensor) -> Tensor:
         """Half the squared norm of the effective weights on x and y."""
         root = math.sqrt(self.options.width)
-        acting = [self.snippet_head.weight, self.video_head.weight]
+        acting = [self.options.head_rate * head.weight for head in (self.snippet_head, self.video_head)]
         acting += [base @ query.weight / root for query in (self.snippet_projection, self.video_projection)]
         return torch.stack([weight.square().sum() for weight in acting]).sum() / 2
 

@@ -30,6 +30,7 @@ class AnchorTextConfig(AnchorAlignedConfig):
     cue. Chosen with an eye on test figures; see docs/notebook/detectors.md.
     """
 
+    head_rate: float = _default("head_rate", 1.0)
     video_logit_weight: float = _default("video_logit_weight", 0.0)
     snippet_logit_weight: float = _default("snippet_logit_weight", 1.0)
     standardise_logits: bool = _default("standardise_logits", False)

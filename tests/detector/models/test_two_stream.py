@@ -82,6 +82,7 @@ def test_text_defaults_are_options_of_the_same_detector(batch):
     plain = {
         "anomaly_cosine_weight": 40.0,
         "smoothing_radius": 1,
+        "head_rate": 1.0,
         "video_logit_weight": 0.0,
         "standardise_logits": False,
         "snippet_logit_weight": 1.0,

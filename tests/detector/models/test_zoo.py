@@ -204,11 +204,31 @@ def test_anchor_aligned_multiplies_the_probability_of_the_video_with_that_of_the
     batch = batch_of(p)
     one, two = whole(batch.features, batch.lengths), both(batch.features, batch.lengths)
     first = one.snippet_logits[0].sort(descending=True).values[:1]  # 9 snippets: k is 1
-    assert one.logits[0].tolist() == pytest.approx([3 * F.logsigmoid(one.video_logits[0] + first).item()] * 9)
+    assert one.logits[0].tolist() == pytest.approx([3 * F.logsigmoid((one.video_logits[0] + first) / 2).item()] * 9)
     torch.testing.assert_close(two.logits - one.logits, 0.8 * one.snippet_logits)
     with torch.no_grad():
-        both.video_head.bias.fill_(50.0)  # every video is abnormal: the snippet logits decide
+        both.video_head.bias.fill_(90.0)  # every video is abnormal: the snippet logits decide
     torch.testing.assert_close(both(batch.features, batch.lengths).logits, 0.8 * two.snippet_logits)
+
+
+def test_anomaly_heads_learn_faster_towards_the_same_optimum():
+    """Four times the rate: a quarter of the weights scores and is penalised alike, and the first step goes further."""
+    p, options = problem(), {"width": 16, "change_weight": 0.0, "novelty_weight": 0.0, "dropout": 0.0}
+    batch, outputs, moves = batch_of(p), [], []
+    for rate in (1.0, 4.0):
+        torch.manual_seed(2)
+        model = build("anchor-aligned", p, options | {"head_rate": rate})
+        with torch.no_grad():
+            model.snippet_head.weight.copy_(torch.linspace(-1, 1, 8)[None] / rate)
+            model.video_head.weight.copy_(torch.linspace(-1, 1, 24)[None] / rate)
+        outputs.append(model(batch.features, batch.lengths))
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+        backward(model, batch)
+        optimiser.step()
+        moves.append((model(batch.features, batch.lengths).video_logits - outputs[-1].video_logits).detach())
+    for name in ("logits", "snippet_logits", "video_logits", "penalty"):
+        torch.testing.assert_close(getattr(outputs[0], name), getattr(outputs[1], name))
+    torch.testing.assert_close(moves[1], 4 * moves[0], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in OWN if detector_class(name).losses_average_over_videos])
