@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import gzip
 import hashlib
@@ -45,6 +46,7 @@ DAMAGED = (
     AttributeError,
     ArithmeticError,
     RuntimeError,
+    csv.Error,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,

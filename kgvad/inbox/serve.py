@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 5.0  # at the opened folders; a file that grew within this time is still being written
+LOOK_EVERY_S = 5.0  # at the opened folders
+SETTLED_S = 5.0  # a file that changed within this time is still being written
 
 
 class Server:
@@ -102,7 +103,7 @@ class Server:
                 continue
             for name, path in found.items():
                 try:
-                    settled = time.time() - path.stat().st_mtime > LOOK_EVERY_S
+                    settled = time.time() - path.stat().st_mtime > SETTLED_S
                 except OSError:
                     continue
                 if settled:

@@ -97,13 +97,14 @@ def test_a_place_that_cannot_be_written_costs_one_line_only(tmp_path, capsys):
 
 def test_a_read_only_folder_still_gives_hits(tmp_path, capsys):
     cache(tmp_path).encode(["fire"], Counting())
-    for path in tmp_path.parents:
-        if any("pytest" in part for part in path.parts):  # another user may pass
-            path.chmod(path.stat().st_mode | 0o055)
+    root = os.geteuid() == 0
+    if root:  # who may write everywhere: another user reads, who must be able to pass
+        for path in tmp_path.parents:
+            if not path.stat().st_mode & 0o001:
+                path.chmod(path.stat().st_mode | 0o055)
     (tmp_path / "vectors.sqlite").chmod(0o444)
     tmp_path.chmod(0o555)
-    root = os.geteuid() == 0
-    if root:  # who may write everywhere
+    if root:
         os.seteuid(65534)
     try:
         count = Counting()

@@ -48,7 +48,7 @@ def make(footage, tmp_path):
 @pytest.fixture
 def inbox(make, footage, monkeypatch):
     """An inbox whose two videos are explained."""
-    monkeypatch.setattr("kgvad.inbox.serve.LOOK_EVERY_S", -1.0)  # the footage was written just now
+    monkeypatch.setattr("kgvad.inbox.serve.SETTLED_S", -1.0)  # the footage was written just now
     server = make()
     server.look()
     explain_all(server)
