@@ -63,8 +63,7 @@ class VideoEntry(BaseModel):
     times_s
         Start of each row and end of the last, seconds; only kept where the frame rate varies.
     quality
-        What each row shows, where it was measured: a scene (``ok``), ``black`` frames, a title card (``flat``), a
-        ``fade``, a ``cut`` to another shot, or a strong move of the ``camera``; see :mod:`kgvad.video.frame_quality`.
+        What each row shows (a scene, a title card, ...), where measured: see :mod:`kgvad.video.frame_quality`.
     assumed
         Which of ``fps`` and ``frame_count`` nothing told: features of other programs.
     source, source_bytes, source_mtime_ns

@@ -1,13 +1,13 @@
 """The onset threshold is measured on held-out videos and used by reports."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from detector_samples import kgvad, make_archive
 from training_samples import samples
 
+from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.run import read_thresholds
 from kgvad.detector.scoring.scores import Origin
 from kgvad.detector.thresholds import RunThresholds
@@ -61,7 +61,9 @@ def test_a_category_is_named_from_the_smallest_lead_at_which_half_of_the_names_a
 def test_identical_videos_share_a_fold():
     videos = samples(each=8)
     first = videos[0].features
-    same = [replace(one, features=first.copy()) if one.video in ("0-1", "0-2") else one for one in videos]
+    same = [
+        TrainingSample(one.video, one.target, first.copy()) if one.video in ("0-1", "0-2") else one for one in videos
+    ]
     folds = assign_folds(same, 0, 4, 0)
     assert folds["0-0"] == folds["0-1"] == folds["0-2"]
 
