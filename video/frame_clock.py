@@ -72,7 +72,7 @@ def warn_of_breaks(path: Path, breaks: int) -> None:
     """Log that the timestamps of a video were not used where they break."""
     if breaks:
         logger.warning(
-            f"{path}: its timestamps restart or jump {breaks} times, as in joined recordings; there the declared frame "
+            f"{path}: its timestamps restart or jump ({breaks} x), as in joined recordings; there the declared frame "
             "rate was used"
         )
 
