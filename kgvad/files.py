@@ -191,7 +191,7 @@ def refuse_inputs(
         for output in [given] if isinstance(given, str | os.PathLike) else given or ():
             if address := address_like(output):
                 raise UsageError(
-                    f"{name} {address} is an address, and kgvad writes files", "write a folder and copy it, or mount it"
+                    f"{name} {address} is an address of a kind that nothing is written to", "write a file and copy it"
                 )
     read = [Path(path) for path in (*inputs, "kgvad.toml") if path is not None]
     identities = {_identity(path) for path in read} - {None}

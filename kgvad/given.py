@@ -28,7 +28,7 @@ def must_exist(paths: Path | Iterable[Path] | None, kind: type[KgvadError], reme
         if path.exists():
             continue
         if address := address_like(path):
-            raise kind(f"{address} is no file here; of addresses, kgvad reads videos only", "copy it here")
+            raise kind(f"{address} is no file here; only videos and feature stores are read from addresses", "copy it")
         raise kind(f"{path} does not exist", remedy)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kgvad.cli.addresses import read_here, write_there
 from kgvad.cli.options import EVENTS, INPUTS, OUTPUTS, REPORT
 
 SCORING = "Scoring"
@@ -21,7 +22,9 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="File to write; repeatable. For a folder of videos: folder to write to. Default: stdout.",
+        callback=write_there,
+        help="File to write, or its address (s3://bucket/report.html); repeatable. For a folder of videos: folder to "
+        "write to. Default: stdout.",
         rich_help_panel=OUTPUTS,
     ),
 ]
@@ -55,6 +58,7 @@ Features = Annotated[
     Path | None,
     typer.Option(
         "--features",
+        callback=read_here,
         help="Feature store. With --run it is scored, and VIDEO may be a name in it. With --scores, features of "
         "blip or clip add categories.",
         rich_help_panel=INPUTS,

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from kgvad.cli.addresses import write_there
 from kgvad.cli.options import (
     DATA,
     INPUTS,
@@ -115,8 +116,9 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Root of the feature stores. Default: the place of the dataset's features in the home folder, where "
-        "kgvad train looks for them.",
+        callback=write_there,
+        help="Root of the feature stores, or its address (s3://bucket/features). Default: the place of the dataset's "
+        "features in the home folder, where kgvad train looks for them.",
         rich_help_panel=OUTPUTS,
     ),
 ]

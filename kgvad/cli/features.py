@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from kgvad.cli.addresses import read_here
 from kgvad.cli.help import App
 from kgvad.cli.options import DATA, INPUTS, OUTPUTS, example
 
@@ -185,8 +186,13 @@ def _only(paths: list[Path], rule: str) -> Path:
     return paths[0]
 
 
-First = Annotated[Path, typer.Argument(metavar="FEATURES", help="Feature store, folder of .npy files, or .npy file.")]
-Second = Annotated[Path, typer.Argument(metavar="FEATURES", help="The features to compare them with.")]
+First = Annotated[
+    Path,
+    typer.Argument(metavar="FEATURES", callback=read_here, help="Feature store, folder of .npy files, or .npy file."),
+]
+Second = Annotated[
+    Path, typer.Argument(metavar="FEATURES", callback=read_here, help="The features to compare them with.")
+]
 
 
 def compare(
@@ -212,7 +218,7 @@ def compare(
 
 Root = Annotated[
     Path | None,
-    typer.Argument(metavar="ROOT", help="Root of feature stores. Default: those of every dataset."),
+    typer.Argument(metavar="ROOT", callback=read_here, help="Root of feature stores. Default: those of every dataset."),
 ]
 
 
@@ -230,7 +236,7 @@ def list_(
     print_table(store_rows(Session(), root))
 
 
-Store = Annotated[Path, typer.Argument(metavar="STORE", help="Feature store.")]
+Store = Annotated[Path, typer.Argument(metavar="STORE", callback=read_here, help="Feature store.")]
 
 
 def check(store: Store) -> None:

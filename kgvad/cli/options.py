@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kgvad.cli.addresses import read_here
+
 if TYPE_CHECKING:
     from kgvad.ray_cluster import RayOptions
 
@@ -40,7 +42,10 @@ Dataset = Annotated[
     ),
 ]
 FeatureRoot = Annotated[
-    Path | None, typer.Option("--features", help="Root of the feature stores.", rich_help_panel=INPUTS)
+    Path | None,
+    typer.Option(
+        "--features", callback=read_here, help="Root of the feature stores, or its address.", rich_help_panel=INPUTS
+    ),
 ]
 Anchors = Annotated[Path | None, typer.Option("--anchors", help="Anchor bank.", rich_help_panel=INPUTS)]
 RunFolder = Annotated[Path | None, typer.Option("--run", "-r", help="Folder of the run.", rich_help_panel=INPUTS)]
@@ -50,7 +55,10 @@ Lists = Annotated[
 TrainingFeatures = Annotated[
     Path | None,
     typer.Option(
-        "--features", help="Root of the feature stores, or a list of .npy files to import.", rich_help_panel=INPUTS
+        "--features",
+        callback=read_here,
+        help="Root of the feature stores, or its address (s3://bucket/features), or a list of .npy files to import.",
+        rich_help_panel=INPUTS,
     ),
 ]
 FeatureEncoder = Annotated[

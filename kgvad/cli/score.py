@@ -7,13 +7,22 @@ from typing import Annotated
 
 import typer
 
+from kgvad.cli.addresses import read_here, write_there
 from kgvad.cli.options import INPUTS, MEASURE, OUTPUTS, PERFORMANCE, Device, Temperature, example
 
-Features = Annotated[Path, typer.Argument(metavar="FEATURES", help="Feature store.")]
+Features = Annotated[
+    Path, typer.Argument(metavar="FEATURES", callback=read_here, help="Feature store, or its address.")
+]
 Run = Annotated[Path, typer.Option("--run", "-r", help="Trained run.", rich_help_panel=INPUTS)]
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", help="Folder for the scores, one file per video.", rich_help_panel=OUTPUTS),
+    typer.Option(
+        "--output",
+        "-o",
+        callback=write_there,
+        help="Folder for the scores, one file per video, or its address.",
+        rich_help_panel=OUTPUTS,
+    ),
 ]
 Videos = Annotated[
     list[str] | None, typer.Option("--video", help="Score only this video; repeatable.", rich_help_panel=INPUTS)
