@@ -13,6 +13,7 @@ from kgvad.errors import FeatureError, UsageError
 from kgvad.hdf5_arrays import SUFFIXES as HDF5_SUFFIXES
 from kgvad.hdf5_arrays import archive_names
 from kgvad.video.feature_lists import Line, is_list, line_of_attributes, read_list
+from kgvad.video.store_staging import MANIFEST
 from kgvad.video.video_ids import ARRAY_SUFFIXES, STREAMS, composed, feature_names, is_side_file, posix, video_id
 
 logger = logging.getLogger(__name__)
@@ -148,6 +149,8 @@ def _listed(path: Path, finder: _Finder, missing: list[Line]) -> Source:
     pieces: dict[tuple[str, Path], Piece] = {}
     repeated = 0
     for line in read_list(path):
+        if is_side_file(line.path):
+            continue
         files = finder.find(line)
         if not files:
             missing.append(line)
@@ -229,11 +232,16 @@ def stored_arrays(path: Path) -> dict[str, Piece]:
 
 
 def array_files(folder: Path) -> list[Path]:
-    """Files below ``folder`` that may hold features, sorted; hidden ones are passed over."""
+    """Files below ``folder`` that may hold features, sorted; hidden ones, and feature stores in it, are passed over."""
+    stores = {manifest.parent for manifest in folder.rglob(MANIFEST) if b'"made_by": "kgvad' in manifest.read_bytes()}
+    stores -= {folder}
     return sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in ARRAY_SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in ARRAY_SUFFIXES
+        and not file.name.startswith(".")
+        and stores.isdisjoint(file.parents)
+        and file.is_file()
     )
 
 

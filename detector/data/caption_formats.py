@@ -274,7 +274,7 @@ def _spans(times: object, texts: object, where: str) -> Track:
     for span, text in zip(times, texts, strict=True):
         if not isinstance(span, list) or len(span) != 2 or not isinstance(text, str):
             raise ScoresError(f"{where}: {str(span)[:40]} is not [start, end] of a sentence", "correct the file")
-        items.append((_time(span[0], where), text))
+        items.append((min(_time(time, where) for time in span), text))  # some lists have the end first
     return _ordered("seconds", items, where)
 
 

@@ -10,6 +10,7 @@ from kgvad.detector.data.caption_formats import FORMS, SUBTITLES, Track, parse, 
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError, UsageError
 from kgvad.files import parse_json, read_data
+from kgvad.video.feature_sources import count_of
 from kgvad.video.video_ids import VideoNames, tail_ids, video_id, without_suffix
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
     if track is None:
         raise ScoresError(
             f"{path} has no captions of {wanted!r}",
-            f"it has captions of {len(tracks)} videos, the first is {next(iter(tracks))!r}",
+            f"it has captions of {count_of(len(tracks), 'video')}, the first is {next(iter(tracks))!r}",
         )
     clock = {"order": "one text a second, snippet or frame"}.get(track.clock, track.clock)
     logger.info("%s: %d captions, clock: %s", path, len(track.items), clock)

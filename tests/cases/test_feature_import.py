@@ -123,11 +123,20 @@ def test_stream_and_side_files_of_video_features(tmp_path):
     np.testing.assert_allclose(both.load("clipA"), joined, rtol=1e-3, atol=1e-3)
     flow = imported(tmp_path / "i3d", "--stream", "flow", out=tmp_path / "flow")
     np.testing.assert_allclose(flow.load("clipB"), arrays["i3d/clipB_flow.npy"], rtol=1e-3, atol=1e-3)
-    path = write(tmp_path / "rgb.csv", "path,label", "i3d/clipA_rgb.npy,Normal", "i3d/clipB_rgb.npy,Fighting")
+    lines = ["i3d/clipA_rgb.npy,Normal", "i3d/clipA_FPS.npy,Normal", "i3d/clipB_rgb.npy,Fighting"]
+    path = write(tmp_path / "rgb.csv", "path,label", *lines)
     assert imported(path, "-d", "mine", "--stride", 64, out=tmp_path / "rgb").info("clipB").frame_count == 320
     (tmp_path / "i3d/clipB_rgb.npy").unlink()
     with pytest.raises(FeatureError, match="clipB has no rgb features; choose one stream with --stream"):
         imported(tmp_path / "i3d", out=tmp_path / "lost")
+
+
+def test_a_store_within_the_folder_of_its_source_is_no_source(tmp_path):
+    save(tmp_path, {"in/a.npy": rows(), "in/b.npy": rows()})
+    first = imported(tmp_path / "in", out=tmp_path / "in/features")
+    save(tmp_path, {"in/c.npy": rows()})
+    second = imported(tmp_path / "in", out=tmp_path / "in/features")
+    assert first.ids() == ["a", "b"] and second.ids() == ["a", "b", "c"]
 
 
 def test_all_missing_files_are_named_together_or_left_out(tmp_path, caplog):

@@ -52,6 +52,7 @@ ONE_VIDEO = {
     "clock times": [{"start": f"00:00:0{start}", "caption": text} for start, text in zip(TIMES, TEXTS, strict=True)],
     "frames": [{"start_frame": frame, "end_frame": frame + 9, "text": text} for frame, text in EXPECTED],
     "timestamps, sentences": {"duration": 4.0, "timestamps": SPANS, "sentences": TEXTS},
+    "the end first": {"timestamps": [span[::-1] for span in SPANS], "sentences": TEXTS},
     "events, events_summary": {"n_frames": 100, "fps": 25.0, "events": SPANS, "events_summary": TEXTS},
 }
 
