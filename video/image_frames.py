@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 import av
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from kgvad.console import track
 from kgvad.errors import UsageError, VideoError
@@ -94,7 +94,14 @@ def _as_videos(source: Path, found: Sequence[ImageSequence], cache: Path, fps: f
         name = twin.relative_to(root).with_suffix("")
         raise VideoError(f"{source} has the images of {name} as a folder and as an archive", "remove one of them")
     for sequence, target in track(zip(found, targets, strict=True), "reading images", len(found)):
-        _write_once(sequence, target, rate)
+        try:
+            _write_once(sequence, target, rate)
+        except VideoError as error:
+            if len(found) == 1:
+                raise
+            logger.warning("%s: %s", sequence.name, error)
+            with replacing(target) as empty:  # an empty video fails alone, wherever the others are read
+                empty.touch()
     for old in set(root.rglob("*.mkv")) - set(targets):
         old.unlink()
     return targets[0] if len(targets) == 1 else root
@@ -102,7 +109,7 @@ def _as_videos(source: Path, found: Sequence[ImageSequence], cache: Path, fps: f
 
 def _sequences(source: Path, archives: ExitStack) -> list[ImageSequence]:
     if source.is_file():
-        return _in_archive(source, source.stem, archives) if source.suffix.lower() == ".zip" else []
+        return _in_archive(source, "", archives) if source.suffix.lower() == ".zip" else []
     if not source.is_dir():
         return []
     files = [
@@ -146,7 +153,10 @@ def _in_archive(path: Path, name: str, archives: ExitStack) -> list[ImageSequenc
     kept = {folder: own for folder, own in sorted(groups.items()) if len(own) >= FEWEST}
     # images of a single folder, or of none, are the video that the archive is named after
     return [
-        ImageSequence(name if len(kept) == 1 or folder == "." else f"{name}/{_safe(path, folder)}", _ordered(own))
+        ImageSequence(
+            (name or path.stem) if len(kept) == 1 or folder == "." else f"{name}/{_safe(path, folder)}".lstrip("/"),
+            _ordered(own),
+        )
         for folder, own in kept.items()
     ]
 
@@ -222,9 +232,12 @@ def _mux(pictures: Sequence[_Picture], path: Path, fps: float) -> None:
 def _opened(picture: _Picture) -> tuple[Image.Image, bytes]:
     """A picture, decoded where it is not JPEG, and its content."""
     data = picture.read()
-    with reading(picture.name, VideoError, "it is damaged or no image; take it out, or copy it again"):
+    with reading(picture.name, VideoError, "take it out, or copy it again"):
         try:
-            image = Image.open(io.BytesIO(data))
+            try:
+                image = Image.open(io.BytesIO(data))
+            except UnidentifiedImageError:
+                raise ValueError("it is no image") from None
             if image.format != "JPEG":
                 image.load()
         except Image.DecompressionBombError as error:

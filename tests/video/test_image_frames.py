@@ -11,7 +11,7 @@ from detector_samples import kgvad
 from PIL import Image
 
 from kgvad.errors import UsageError, VideoError
-from kgvad.video.decode import VideoReader
+from kgvad.video.decode import VideoReader, probe
 from kgvad.video.extract import find_videos
 from kgvad.video.feature_store import FeatureStore
 from kgvad.video.image_frames import as_videos, natural
@@ -62,6 +62,11 @@ def test_archives_are_read_without_unpacking(tmp_path):
             bundle.write(image, f"b/{image.name}")
     with pytest.raises(VideoError, match="leads outside the archive"):
         as_videos(tmp_path / "bad.zip", tmp_path / "cache", 10)
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as bundle:
+        for image in folder.iterdir():
+            bundle.write(image, f"01_0014/{image.name}")
+            bundle.write(image, f"01_0015/{image.name}")
+    assert sorted(find_videos(as_videos(tmp_path / "two.zip", tmp_path / "cache", 10))) == ["01_0014", "01_0015"]
 
 
 def test_the_video_is_made_again_only_when_images_or_rate_change(tmp_path):
@@ -84,11 +89,25 @@ def test_what_is_wrong_with_an_image_is_named(tmp_path, capsys):
     ):
         as_videos(folder, tmp_path / "cache", 10)
     (folder / "13.png").write_bytes(b"no image")
-    with pytest.raises(VideoError, match=r"13\.png cannot be read: .*; it is damaged or no image"):
+    with pytest.raises(VideoError, match=r"13\.png cannot be read: it is no image; take it out"):
         as_videos(folder, tmp_path / "cache", 10)
     (tmp_path / "clip.mp4").write_bytes(b"")
     with pytest.raises(UsageError, match="--fps is for folders of images"):
         as_videos(tmp_path, tmp_path / "cache", 10)
+
+
+def test_a_damaged_image_costs_its_video_only(tmp_path, capsys):
+    for name in ("a", "b"):
+        frames(tmp_path / "in" / name)
+    (tmp_path / "in/a/13.png").write_bytes(b"no image")
+    found = find_videos(as_videos(tmp_path / "in", tmp_path / "cache", 10))
+    assert sorted(found) == ["a", "b"] and probe(found["b"]).width == 64
+    assert "13.png cannot be read: it is no image" in capsys.readouterr().err
+    with pytest.raises(VideoError, match="is empty"):
+        probe(found["a"])
+    (tmp_path / "in/a/13.png").write_bytes((tmp_path / "in/a/12.png").read_bytes())
+    found = find_videos(as_videos(tmp_path / "in", tmp_path / "cache", 10))
+    assert probe(found["a"]).width == 64
 
 
 def test_extract_and_explain_read_folders_of_images(tmp_path, weights):
@@ -136,7 +155,7 @@ def archive(path, *names, suffix=".jpg"):
 
 def test_images_beside_the_folders_of_an_archive_are_a_video_too(tmp_path):
     found = find_videos(as_videos(archive(tmp_path / "a.zip", "", "b/"), tmp_path / "cache", 10))
-    assert sorted(found) == ["a", "a/b"]
+    assert sorted(found) == ["a", "b"]
 
 
 def test_a_folder_and_an_archive_of_one_name_are_refused(tmp_path):
