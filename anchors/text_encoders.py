@@ -17,14 +17,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad import weights
+from kgvad import plugins, weights
 from kgvad.errors import AnchorError, UsageError, WeightsError
 from kgvad.model_folder import is_model_folder, model_type
 
@@ -76,7 +76,7 @@ def takes_prompts(name: str) -> bool:
 
 def text_encoder_names() -> list[str]:
     """Names of all text encoders: kgvad's, then those of other packages."""
-    return [*PUBLISHED, *sorted(_plugins())]
+    return [*PUBLISHED, *_of_other_packages()]
 
 
 def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
@@ -96,7 +96,7 @@ def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
         The name is unknown; the message lists those that are installed.
     WeightsError
         The weights are missing, damaged or of another kind.
-    AnchorError
+    KgvadError
         The package that registers the encoder cannot be imported, or what it gives is not a text encoder.
     """
     if name is None:
@@ -107,8 +107,8 @@ def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
             name = "minilm"
     if name in PUBLISHED:
         return _published(name, device)
-    if name in (plugins := _plugins()):
-        return _from_plugin(plugins[name], device)
+    if name in (found := _of_other_packages()):
+        return _from_plugin(found[name], device)
     return _from_folder(name, device)
 
 
@@ -120,23 +120,17 @@ def _published(name: str, device: str) -> TransformersEncoder:
     return TransformersEncoder(name, folder, device, cached=True)
 
 
-def _plugins() -> dict[str, EntryPoint]:
+def _of_other_packages() -> dict[str, EntryPoint]:
     """Entry points by name; kgvad's own names cannot be taken."""
-    return {point.name: point for point in entry_points(group=GROUP) if point.name not in PUBLISHED}
+    return {name: point for name, point in plugins.registered(GROUP).items() if name not in PUBLISHED}
 
 
 def _from_plugin(point: EntryPoint, device: str) -> TextEncoder:
-    where = f"text encoder {point.name!r} ({point.value})"
-    try:
-        encoder = point.load()(device)
-    except Exception as error:  # code of another package
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise AnchorError(f"{where} cannot be loaded: {reason}", "repair its package") from error
-    if not isinstance(encoder, TextEncoder):
-        missing = [part for part in ("name", "dim", "fingerprint", "joint", "encode") if not hasattr(encoder, part)]
-        raise AnchorError(f"{where} is not a text encoder: it has no {', '.join(missing)}", "repair its package")
+    encoder = plugins.make(point, "text encoder", TextEncoder, device)
     if encoder.name != point.name:
-        raise AnchorError(f"{where} calls itself {encoder.name!r}", "give both the same name")
+        raise AnchorError(
+            f"text encoder {point.name!r} ({point.value}) calls itself {encoder.name!r}", "give both the same name"
+        )
     return encoder
 
 

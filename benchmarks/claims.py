@@ -1,16 +1,18 @@
 """Measure the claim check with true sentences and injected false ones, on the UCF-Crime test videos.
 
-    python benchmarks/claims.py SHARED [--videos N] [--examples N]
+    python benchmarks/claims.py SHARED [--pixels] [--videos N] [--examples N]
 
 SHARED is the folder of research data (see docs/notebook/claims.md). Evidence: captions by VideoLLaMA3. Sentences that
 are checked are of other authors: people (UCA) and event summaries (HIVAU, a language model over UCA). Every true claim
 has one false counterpart: another category, another time, another actor, another number, a sentence of another video,
-an absence of what is there. The bounds are chosen on one half of the videos and measured on the other. Prints Markdown.
+an absence of what is there. The bounds are chosen on one half of the videos and measured on the other. With --pixels
+the evidence is a report by the shipped run alone, from published I3D logits, and no bound is chosen. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import itertools
 import json
@@ -22,19 +24,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from train_shipped import ARCHIVE, FPS, ROWS, read_logits
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.build import build_bank
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.console import track
+from kgvad.detector.data.annotations import read_truth
 from kgvad.detector.data.captions import caption_tracks
+from kgvad.detector.models.additive import standardise_columns
+from kgvad.detector.run import Run
+from kgvad.detector.scoring.infer import score_features
+from kgvad.detector.shipped import UCF_ACTIONS
+from kgvad.explain.analysis.analyse import analyse
+from kgvad.explain.analysis.build_report import build_report
+from kgvad.explain.analysis.events import Thresholds
 from kgvad.explain.claims.check import ClaimChecker, ClaimRule
 from kgvad.explain.claims.evidence import Evidence, TimedCaption
 from kgvad.explain.claims.extract import CategoryWords, counts
 from kgvad.explain.claims.names import category_names
 from kgvad.explain.claims.vocabulary import entities, mentions, named
+from kgvad.explain.report import Report
+from kgvad.explain.scorers.base import ScoredVideo
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import CategoryTable, load_table
+from kgvad.video.feature_store import VideoEntry
 
 PER_VIDEO = 3  # sentences of each kind
 EVERY = 6  # captions: one in 3.2 seconds
@@ -276,18 +291,46 @@ def half(video: str) -> int:
     return int(hashlib.sha256(video.encode()).hexdigest(), 16) % 2
 
 
-def build(data: Path, most: int | None) -> tuple[dict[str, ClaimChecker], dict[str, list[Case]], AnchorBank]:
+def pixel_reports(shared: Path, texts: dict[str, str]) -> dict[str, Report]:
+    """Reports by the shipped run on the official test videos that have logits.
+
+    The logits are of another program than kgvad's own I3D, so the run is centred on those of the training videos.
+    """
+    logits, truth, run = read_logits(shared / ARCHIVE), read_truth("ucf", shared / "data/ucf"), Run.load(UCF_ACTIONS)
+    train = [logits[name] for name in truth.split("train") if name in logits]
+    centre = standardise_columns(torch.from_numpy(np.concatenate(train))).mean(0)
+    run.detector.load_state_dict({**run.detector.state_dict(), "centre": centre})
+    with (shared / "data/ucf/gt_ucf_index_rebuilt.csv").open() as file:
+        frames = {row["video"]: int(row["n_frames"]) for row in csv.DictReader(file)}
+    reports = {}
+    for name in truth.split("test"):
+        if name in logits:
+            entry = VideoEntry(frame_count=frames[name], fps=FPS, rows=ROWS, layout="even")
+            scored = ScoredVideo(scores=score_features(run, logits[name], entry, video=name), bank=run.bank)
+            reports[name] = build_report(scored, analyse(scored, Thresholds(), texts))
+    return reports
+
+
+def build(
+    shared: Path, most: int | None, pixels: bool
+) -> tuple[dict[str, ClaimChecker], dict[str, list[Case]], AnchorBank]:
     encoder, table = Encoder(), load_table("ucf")
     bank = build_bank(table, GraphStore.open(None), encoder.encoder)
     words = CategoryWords(category_names(table, bank))
-    loaded = list(load(data, bank.categories))
+    loaded = list(load(shared / "data", bank.categories))
+    reports = pixel_reports(shared, {one.name: one.text for one in table.categories}) if pixels else None
+    if reports is not None:
+        loaded = [(video, captions) for video, captions in loaded if video.name in reports]
     loaded = loaded if most is None else loaded[:: max(1, len(loaded) // most)]
     sentences = {video.name: [text for _, _, text in video.human] for video, _ in loaded}
     checkers, all_cases = {}, {}
     for video, captions in track(loaded, "reading captions"):
         rng = random.Random(video.name)
         others = [text for name, own in sentences.items() if name[:4] != video.name[:4] for text in own]
-        evidence = Evidence(video.duration_s, 30.0, captions, bank, encoder)
+        if reports is None:
+            evidence = Evidence(video.duration_s, FPS, captions, bank, encoder)
+        else:
+            evidence = Evidence(video.duration_s, FPS, [], bank, encoder, reports[video.name])
         checkers[video.name] = ClaimChecker(evidence, words)
         all_cases[video.name] = list(cases(video, others, words, table, rng))
     return checkers, all_cases, bank
@@ -296,11 +339,12 @@ def build(data: Path, most: int | None) -> tuple[dict[str, ClaimChecker], dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shared", type=Path)
+    parser.add_argument("--pixels", action="store_true", help="no captions: a report by the shipped run")
     parser.add_argument("--videos", type=int, default=None, help="use this many videos, evenly spaced")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), help="measure these kinds only")
     parser.add_argument("--examples", type=int, default=0, help="print this many wrong verdicts of each kind")
     options = parser.parse_args()
-    checkers, all_cases, _ = build(options.shared / "data", options.videos)
+    checkers, all_cases, _ = build(options.shared, options.videos, options.pixels)
 
     def run(kind: str, rule: ClaimRule, part: int = 0) -> Table:
         rows = []
@@ -310,8 +354,8 @@ def main() -> None:
                 rows += [(case.true, verdict(checker, case)) for case in all_cases[name] if case.kind == kind]
         return Table(rows)
 
-    rule = choose(run, options.kinds)
-    print(f"Chosen on the first half: {rule}\n")
+    rule = ClaimRule() if options.pixels else choose(run, options.kinds)
+    print(f"{'Used' if options.pixels else 'Chosen on the first half'}: {rule}\n")
     print("| kind | claims | precision | recall | F1 | F1 of supported | contradicted | of these, false |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     tables = {kind: run(kind, rule, 1) for kind in options.kinds}

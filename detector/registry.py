@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
@@ -33,7 +32,7 @@ _OWN = {
 
 def detector_names() -> list[str]:
     """Names of all detectors, ours first."""
-    return [*_OWN, *sorted(point.name for point in entry_points(group=GROUP) if point.name not in _OWN)]
+    return list(plugins.registered(GROUP, _OWN))
 
 
 def detector_class(name: str) -> type[Detector]:
@@ -46,18 +45,14 @@ def detector_class(name: str) -> type[Detector]:
     KgvadError
         The package that registers it cannot be imported or gives something else.
     """
-    if name in _OWN:
-        point = EntryPoint(name, _OWN[name], GROUP)
-    else:
-        found = [point for point in entry_points(group=GROUP) if point.name == name]
-        if not found:
-            raise UsageError(f"unknown detector {name!r}", f"choose one of {', '.join(detector_names())}")
-        point = found[0]
+    point = plugins.registered(GROUP, _OWN).get(name)
+    if point is None:
+        raise UsageError(f"unknown detector {name!r}", f"choose one of {', '.join(detector_names())}")
     value = plugins.load(point, "detector")
     from kgvad.detector.api import Detector
 
     if not (isinstance(value, type) and issubclass(value, Detector)):
-        raise KgvadError(f"detector {name!r} ({point.value}) is not a kgvad Detector class", "repair its package")
+        raise KgvadError(f"detector {name!r} ({point.value}) is not a kgvad Detector class", plugins.REMEDY)
     return value
 
 

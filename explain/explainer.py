@@ -23,6 +23,7 @@ from kgvad.explain.narration.narrate import Narrator
 from kgvad.explain.scorers.base import Scorer
 from kgvad.explain.scorers.score_files import ScoreFileScorer
 from kgvad.files import sha256
+from kgvad.video.redaction import FaceFinder
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Explainer:
         Language of the reports.
     narrator
         Adds a language model's text, checked; ``None``: none.
+    face_finder
+        Finds the faces that are blurred in key frames and clips; ``None``: none is blurred.
     """
 
     scorer: Scorer
@@ -56,6 +59,7 @@ class Explainer:
     images: bool = True
     language: str = "en"
     narrator: Narrator | None = None
+    face_finder: FaceFinder | None = None
 
     def explain(self, video: Path | None) -> Explanation:
         """Explain one video, or a file of scores alone where ``video`` is ``None``.
@@ -73,14 +77,15 @@ class Explainer:
             calibration=self.thresholds.calibration,
             actions=actions,
             action_recogniser=None if actions is None else RECOGNISER,
+            faces_blurred=self.face_finder is not None,
         )
         report = build_report(scored, analysis, facts)
         if self.narrator is not None:
             report = self.narrator.narrate(report)
         pictures = {}
         if scored.info is not None and self.images:
-            pictures = key_pictures(scored.info.path, report, scored.info)
-        return Explanation(report, scored.scores, pictures, scored.info, scored.bank, self.language)
+            pictures = key_pictures(scored.info.path, report, scored.info, self.face_finder)
+        return Explanation(report, scored.scores, pictures, scored.info, scored.bank, self.language, self.face_finder)
 
     def calibrated(self, sources: Sequence[Path], rate: Rate) -> Explainer:
         """The same explainer, with thresholds set on normal footage.
@@ -113,6 +118,7 @@ class Explainer:
             "category_texts": dict(self.category_texts),
             "actions": self.recogniser is not None,
             "images": self.images,
+            "faces_blurred": self.face_finder is not None,
             "narrator": None if self.narrator is None else self.narrator.identity(),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -14,6 +14,7 @@ from kgvad.video.decode import VideoInfo
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
+    from kgvad.video.redaction import FaceFinder
 
 NOTEBOOK_HEIGHT = 720  # pixels of the page in a notebook
 
@@ -36,6 +37,8 @@ class Explanation:
         Anchor bank that the scores were computed with, where there was one.
     language
         Language in which :meth:`save` and :meth:`render` write the report by default.
+    face_finder
+        Finds the faces that are blurred in clips; ``None``: none is blurred.
     """
 
     report: Report
@@ -44,6 +47,7 @@ class Explanation:
     info: VideoInfo | None = None
     bank: AnchorBank | None = None
     language: str = "en"
+    face_finder: FaceFinder | None = None
 
     def save(
         self,

@@ -20,8 +20,8 @@ from kgvad.explain.parts import GraphStep, ReportPart, Seconds, Share
 from kgvad.files import reading
 from kgvad.types import Fields
 
-Version = Literal["1.0", "1.1", "1.2"]  # of files that can be read
-SCHEMA_VERSION: Version = "1.2"
+Version = Literal["1.0", "1.1", "1.2", "1.3"]  # of files that can be read
+SCHEMA_VERSION: Version = "1.3"
 
 SHIPPED = "kgvad:"  # before the name of a run that comes with kgvad
 
@@ -258,6 +258,7 @@ LimitationKey = Literal[
     "all_abnormal",
     "short_video",
     "excluded",
+    "faces_blurred",
     "no_sound",
     "closed_list",
     "concepts_not_causal",

@@ -125,6 +125,7 @@ def build_explainer(session: Session, request: ExplainRequest, thresholds: Thres
         images=request.images,
         language=request.language or session.settings.language,
         narrator=_narrator(session, request),
+        face_finder=session.face_finder,
     )
 
 

@@ -1,10 +1,31 @@
-"""What other packages register through entry points."""
+"""What other packages register through entry points: found, loaded and checked in one place."""
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
 
 from kgvad.errors import KgvadError
+
+T = TypeVar("T")
+REMEDY = "repair its package"
+
+
+def registered(group: str, own: Mapping[str, str] | None = None) -> dict[str, EntryPoint]:
+    """Entry points by name: kgvad's own, in their order, then those of other packages, in the order of the alphabet.
+
+    Parameters
+    ----------
+    group
+        Group of the entry points.
+    own
+        Name to value of what kgvad brings; no other package can take these names.
+    """
+    found = {name: EntryPoint(name, value, group) for name, value in (own or {}).items()}
+    for point in sorted(entry_points(group=group), key=lambda point: point.name):
+        found.setdefault(point.name, point)
+    return found
 
 
 def load(point: EntryPoint, kind: str) -> object:
@@ -18,9 +39,7 @@ def load(point: EntryPoint, kind: str) -> object:
     try:
         value: object = point.load()
     except Exception as error:  # a plugin may raise anything while it is imported
-        raise KgvadError(
-            f"{kind} {point.name!r} ({point.value}) cannot be loaded: {error}", "repair its package"
-        ) from error
+        raise _not_loaded(point, kind, error) from error
     return value
 
 
@@ -34,5 +53,38 @@ def load_factory(point: EntryPoint, kind: str) -> object:
     """
     factory = load(point, kind)
     if not callable(factory):
-        raise KgvadError(f"{kind} {point.name!r} ({point.value}) is not a factory", "repair its package")
+        raise KgvadError(f"{kind} {point.name!r} ({point.value}) is not a factory", REMEDY)
     return factory
+
+
+def make(point: EntryPoint, kind: str, protocol: type[T], *arguments: object) -> T:
+    """What the factory of an entry point makes of ``arguments``.
+
+    Parameters
+    ----------
+    protocol
+        What it must be; ``runtime_checkable``.
+
+    Raises
+    ------
+    KgvadError
+        Its package cannot be imported or fails, or what it makes lacks a part of the protocol. An error of kgvad that
+        the factory raises is passed on as it is.
+    """
+    factory = load_factory(point, kind)
+    try:
+        value: object = factory(*arguments)  # type: ignore[operator]
+    except KgvadError:
+        raise
+    except Exception as error:  # code of another package
+        raise _not_loaded(point, kind, error) from error
+    if not isinstance(value, protocol):
+        parts = {**vars(protocol), **vars(protocol).get("__annotations__", {})}
+        missing = [part for part in parts if not part.startswith("_") and not hasattr(value, part)]
+        raise KgvadError(f"{kind} {point.name!r} ({point.value}) has no {', '.join(sorted(missing))}", REMEDY)
+    return value
+
+
+def _not_loaded(point: EntryPoint, kind: str, error: Exception) -> KgvadError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return KgvadError(f"{kind} {point.name!r} ({point.value}) cannot be loaded: {reason}", REMEDY)

@@ -30,6 +30,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
     thresholds: Thresholds | None = None,
     actions: bool = True,
     images: bool = True,
+    redact: bool | None = None,
     language: str | None = None,
     device: str | None = None,
 ) -> Explanation:
@@ -61,6 +62,8 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
         Recognise actions at the peaks if the scores come from pixels alone.
     images
         Read key frames.
+    redact
+        Blur faces in key frames and clips; needs the extra ``redact``. Default: from ``kgvad.toml``, else not.
     language
         Language of the report. Default: from ``kgvad.toml``, else English.
     device
@@ -96,7 +99,9 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
         images=images,
         language=language,
     )
-    with Session(run=_path(run), anchors=_path(anchors), dataset=dataset, device=device, explaining=True) as session:
+    with Session(
+        run=_path(run), anchors=_path(anchors), dataset=dataset, device=device, redact=redact, explaining=True
+    ) as session:
         return build_explainer(session, request, thresholds).explain(_path(video))
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kgvad.kg.tables import CategoryTable
     from kgvad.video.captioners.base import Captioner, CaptionerOptions
     from kgvad.video.encoders.base import VisualEncoder
+    from kgvad.video.redaction import FaceFinder
 
 logger = logging.getLogger(__name__)
 
@@ -224,6 +225,19 @@ class Session:
         from kgvad.video.captioners.base import CaptionerOptions
 
         return CaptionerOptions(self.settings.caption_model, prompt, trusted)
+
+    @cached_property
+    def face_finder(self) -> FaceFinder | None:
+        """Finds the faces that are blurred in what is handed on; ``None`` where the settings do not ask for it.
+
+        Raises
+        ------
+        UsageError
+            The package that finds them is not installed.
+        """
+        from kgvad.video.redaction import FaceFinder
+
+        return FaceFinder() if self.settings.redact else None
 
     def bank(self, *, joint: str | None = None) -> AnchorBank:
         """The configured anchor bank, else the default one of the dataset, built where it is missing.

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
         description="Folder of what can be fetched again: knowledge graph, pretrained weights.",
     )
     weights: Path | None = Field(None, description="Folder that holds pretrained weights; searched before the cache.")
+    redact: bool = Field(
+        False, description="Blur faces in every picture and clip of reports. Needs the extra `redact`."
+    )
     offline: bool = Field(False, description="Never fetch anything.")
 
     @classmethod

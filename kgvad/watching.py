@@ -49,7 +49,8 @@ def live_archive(session: Session, folder: Path, language: str | None) -> Archiv
     from kgvad.explainers import category_texts
     from kgvad.watch.archive import Archive
 
-    return Archive(folder, Renderer(language or session.settings.language), category_texts(session))
+    renderer = Renderer(language or session.settings.language)
+    return Archive(folder, renderer, category_texts(session), session.face_finder)
 
 
 def clip_explainer(session: Session, folder: Path, language: str | None) -> ClipExplainer:

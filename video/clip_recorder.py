@@ -19,6 +19,7 @@ import av
 
 from kgvad.errors import VideoError
 from kgvad.files import replacing
+from kgvad.video.redaction import FaceFinder, FrameSink, RedactedStream
 from kgvad.video.write import H264Stream, even_size
 
 BEFORE_S = 30.0  # kept: what led to an event, and the time that its detection takes
@@ -150,8 +151,8 @@ class ClipRecorder:
         self._clip = self._out = self._last_dts = None
 
 
-def finish_clip(recorded: Path, target: Path) -> None:
-    """Make an MP4 of a recorded clip and remove the recording.
+def finish_clip(recorded: Path, target: Path, face_finder: FaceFinder | None = None) -> None:
+    """Make an MP4 of a recorded clip, with a ``face_finder`` one with blurred faces, and remove the recording.
 
     Raises
     ------
@@ -162,10 +163,10 @@ def finish_clip(recorded: Path, target: Path) -> None:
         with av.open(str(recorded), options={"protocol_whitelist": "file"}) as source, replacing(target) as temporary:
             pictures = source.streams.video[0]
             with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as clip:
-                if pictures.codec_context.name in COPIED:
+                if face_finder is None and pictures.codec_context.name in COPIED:
                     _copy(source, pictures, clip)
                 else:
-                    _encode(source, pictures, clip)
+                    _encode(source, pictures, clip, face_finder)
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise VideoError(f"{recorded} is no clip that can be finished ({error})", "delete it") from error
     recorded.unlink(missing_ok=True)
@@ -189,10 +190,12 @@ def _copy(source: Any, pictures: Any, clip: Any) -> None:
         waiting = []
 
 
-def _encode(source: Any, pictures: Any, clip: Any) -> None:
+def _encode(source: Any, pictures: Any, clip: Any, face_finder: FaceFinder | None) -> None:
     width, height = even_size(pictures.width, pictures.height)
     rate = pictures.average_rate or Fraction(25)
-    out = H264Stream(clip, width, height, rate, crf=QUALITY, options={"preset": "veryfast"})
+    out: FrameSink = H264Stream(clip, width, height, rate, crf=QUALITY, options={"preset": "veryfast"})
+    if face_finder is not None:
+        out = RedactedStream(out, face_finder)
     last = -1.0
     for frame in source.decode(pictures):
         if frame.time is not None and frame.time > last:

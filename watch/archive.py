@@ -21,6 +21,7 @@ from kgvad.explain.rendering.writers import write_views
 from kgvad.explain.report import Report
 from kgvad.files import write_text
 from kgvad.video.clip_recorder import finish_clip
+from kgvad.video.redaction import FaceFinder
 from kgvad.watch.messages import EventMessage, from_line, to_line
 from kgvad.watch.rows import RowScorer
 
@@ -53,11 +54,14 @@ class Archive:
         Language and templates of reports.
     category_texts
         Category name to words.
+    face_finder
+        Finds the faces that are blurred in clips and reports; ``None``: none is blurred.
     """
 
     folder: Path
     renderer: Renderer
     category_texts: Mapping[str, str]
+    face_finder: FaceFinder | None = None
 
     def lock(self) -> FileLock:
         """Keep the folder for this process; release the lock at the end.
@@ -139,7 +143,7 @@ class Archive:
         calibration: Calibration | None,
     ) -> Report | None:
         thresholds = Thresholds(rule.onset, rule.offset, rule.merge_gap_s, rule.min_duration_s, calibration)
-        explainer = Explainer(scorer, thresholds, self.category_texts)
+        explainer = Explainer(scorer, thresholds, self.category_texts, face_finder=self.face_finder)
         try:
             explanation = explainer.explain(clip)
             targets = [(self._target(message, form), form) for form in FORMS]
@@ -154,7 +158,7 @@ class Archive:
             return target if target.is_file() else None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            finish_clip(recorded, target)
+            finish_clip(recorded, target, self.face_finder)
         except KgvadError as error:
             logger.warning("no clip of event %s: %s", message.id, error)
             recorded.unlink(missing_ok=True)

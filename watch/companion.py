@@ -21,6 +21,7 @@ from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.rendering.writers import write_views
 from kgvad.video.cameras import Clock, SystemClock
 from kgvad.video.extract import find_videos
+from kgvad.video.redaction import write_redacted
 from kgvad.watch.archive import FORMS, said
 from kgvad.watch.frigate import Frigate, Review, ended_review
 from kgvad.watch.messages import Moment
@@ -93,6 +94,21 @@ class ClipExplainer:
             clip=clip.relative_to(self.folder).as_posix() if inside else None,
         )
 
+    def redact(self, clip: Path) -> None:
+        """Replace a clip of ours by one with blurred faces, where the explainer blurs them.
+
+        Raises
+        ------
+        KgvadError
+            That is not possible; the clip is gone then.
+        """
+        if self.explainer.face_finder is not None:
+            try:
+                write_redacted(clip, clip, self.explainer.face_finder)
+            except KgvadError:
+                clip.unlink(missing_ok=True)
+                raise
+
 
 class Done:
     """Names of what was explained, in a file, so that nothing is explained twice."""
@@ -164,11 +180,14 @@ def explain_reviews(
         try:
             frigate.fetch_clip(review, clip)
             result = explainer.explain(clip, review.id, review.camera, clock.now())
+            explainer.redact(clip)
             emit(result)
             for event in review.data.detections:
                 frigate.describe(event, result.text, result.category)
         except KgvadError as error:
             logger.warning("review %s of camera %s: %s", review.id, review.camera, error)
+            if explainer.explainer.face_finder is not None:
+                clip.unlink(missing_ok=True)
         done.add(review.id, review.end_time or review.start_time)
 
 

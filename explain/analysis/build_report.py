@@ -63,6 +63,8 @@ class ReportFacts:
         Recognised actions by event number, from 1.
     action_recogniser
         Name of the action recogniser, where one was applied.
+    faces_blurred
+        Whether faces are blurred in its pictures and clips.
     created
         Time of the report; default: now.
     """
@@ -71,6 +73,7 @@ class ReportFacts:
     calibration: Calibration | None = None
     actions: Mapping[int, tuple[Action, ...]] | None = None
     action_recogniser: str | None = None
+    faces_blurred: bool = False
     created: datetime | None = None
 
 
@@ -269,6 +272,8 @@ def _limitations(
         found.append("excluded")
     if facts.calibration is None:
         found.append("built_in_thresholds")
+    if facts.faces_blurred:
+        found.append("faces_blurred")
     return (*found, "no_sound", "not_a_judgement")
 
 

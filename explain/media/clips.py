@@ -16,6 +16,7 @@ from kgvad.explain.report import Report
 from kgvad.files import refuse_inputs, replacing
 from kgvad.video.decode import probe
 from kgvad.video.frame_clock import FrameClock
+from kgvad.video.redaction import FaceFinder, FrameSink, RedactedStream
 from kgvad.video.write import TIME_BASE, H264Stream, even_size
 
 MARGIN_S = 1.0  # kept before and after an event, so that its beginning is seen
@@ -24,11 +25,12 @@ COMMENT = "event cut by kgvad out of "  # in the metadata of a clip, before the 
 COPIED_SOUND = ("aac", "mp3")  # codecs that an MP4 holds as they are; other sound is left out
 
 
-def cut_clips(video: Path, report: Report, folder: Path) -> dict[int, Path]:
+def cut_clips(video: Path, report: Report, folder: Path, face_finder: FaceFinder | None = None) -> dict[int, Path]:
     """Write one MP4 for each event into ``folder`` and return the paths by event number.
 
     Pictures are encoded again, so that a clip begins exactly where it should and not at the next key frame. AAC and MP3
-    sound is copied. A clip is :data:`MARGIN_S` longer than its event at both ends.
+    sound is copied. A clip is :data:`MARGIN_S` longer than its event at both ends. With a ``face_finder``, faces are
+    blurred and there is no sound: voices tell who speaks.
 
     Raises
     ------
@@ -49,13 +51,15 @@ def cut_clips(video: Path, report: Report, folder: Path) -> dict[int, Path]:
             )
     with progress("cutting clips", len(report.events)) as advance:
         for event in report.events:
-            cut_clip(video, targets[event.number], (event.start_s, event.end_s))
+            cut_clip(video, targets[event.number], (event.start_s, event.end_s), face_finder)
             advance()
     return targets
 
 
-def cut_clip(video: Path, target: Path, between_s: tuple[float, float]) -> None:
+def cut_clip(video: Path, target: Path, between_s: tuple[float, float], face_finder: FaceFinder | None = None) -> None:
     """Write one clip, which begins and ends :data:`MARGIN_S` outside ``between_s`` (start and end, seconds).
+
+    Faces and sound as of :func:`cut_clips`.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def cut_clip(video: Path, target: Path, between_s: tuple[float, float]) -> None:
     start, end = max(0.0, between_s[0] - MARGIN_S), min(info.duration_s, between_s[1] + MARGIN_S)
     try:
         clock = FrameClock(info.fps) if info.breaks else None
-        _cut(video, target, (start, end), f"{COMMENT}{video.name}", clock)
+        _cut(video, target, (start, end), f"{COMMENT}{video.name}", clock, face_finder)
     except av.FFmpegError as error:
         reason = getattr(error, "strerror", None) or error
         raise ReportError(
@@ -91,7 +95,12 @@ def _comment(path: Path) -> str | None:
 
 
 def _cut(
-    video: Path, target: Path, between_s: tuple[float, float], comment: str, clock: FrameClock | None = None
+    video: Path,
+    target: Path,
+    between_s: tuple[float, float],
+    comment: str,
+    clock: FrameClock | None,
+    face_finder: FaceFinder | None,
 ) -> None:
     """Write what is shown between two times; with a ``clock``, which replaces the timestamps, from the start on."""
     start_s, end_s = between_s
@@ -107,7 +116,9 @@ def _cut(
             clip.metadata["comment"] = comment
             width, height = even_size(pictures.width, pictures.height)
             rate = pictures.average_rate or Fraction(25)
-            out = H264Stream(clip, width, height, rate, crf=QUALITY, options={"preset": "veryfast"})
+            out: FrameSink = H264Stream(clip, width, height, rate, crf=QUALITY, options={"preset": "veryfast"})
+            if face_finder is not None:
+                out, sound = RedactedStream(out, face_finder), None
             out_sound = clip.add_stream_from_template(sound) if sound is not None and clock is None else None
             if clock is not None:
                 _copy(source.demux(pictures), pictures, clip, out, None, (start_s, end_s), clock)
@@ -121,7 +132,7 @@ def _copy(
     packets: Iterable[Any],
     pictures: Any,
     clip: Any,
-    out: H264Stream,
+    out: FrameSink,
     out_sound: Any,
     between_s: tuple[float, float],
     clock: FrameClock | None = None,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from kgvad.errors import VideoError
 from kgvad.explain.report import Report
 from kgvad.video.decode import VideoInfo
+from kgvad.video.redaction import FaceFinder, blurred, nearby
 from kgvad.video.seek import read_frames
 
 logger = logging.getLogger(__name__)
@@ -19,10 +23,13 @@ logger = logging.getLogger(__name__)
 WIDTH = 480  # pixels; four stand side by side in a report
 QUALITY = 80
 MAX_PICTURES = 40  # in one report, so that it stays small enough to send
+AT_ONCE = 4  # pictures with the frames around them that are held in memory while faces are searched
 
 
-def key_pictures(path: Path, report: Report, info: VideoInfo) -> dict[int, bytes]:
-    """The key frames of ``report`` as JPEG, by frame number.
+def key_pictures(
+    path: Path, report: Report, info: VideoInfo, face_finder: FaceFinder | None = None
+) -> dict[int, bytes]:
+    """The key frames of ``report`` as JPEG, by frame number; with a ``face_finder``, faces are blurred.
 
     Events with the highest scores come first where there are more than :data:`MAX_PICTURES`. If the frames cannot be
     decoded, one warning is logged and there are no pictures.
@@ -37,11 +44,27 @@ def key_pictures(path: Path, report: Report, info: VideoInfo) -> dict[int, bytes
     size = (width, max(2, round(info.height * width / info.width)))
     wanted = [frame for frame in wanted if frame < info.frame_count]
     try:
+        if face_finder is not None:
+            found = _without_faces(path, wanted, info, face_finder)
+            return {index: _jpeg(Image.fromarray(picture).resize(size)) for index, picture in found}
         frames = read_frames(path, wanted, size=size, info=info)
     except VideoError as error:
         logger.warning("the report has no pictures: %s", error)
         return {}
     return {index: _jpeg(Image.fromarray(picture)) for index, picture in frames.items()}
+
+
+def _without_faces(
+    path: Path, wanted: Sequence[int], info: VideoInfo, face_finder: FaceFinder
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Frames of full size, in which the faces of the frames around them are blurred too."""
+    near = {index: nearby(index, info.fps, info.frame_count) for index in wanted}
+    for first in range(0, len(wanted), AT_ONCE):
+        few = wanted[first : first + AT_ONCE]
+        frames = read_frames(path, [one for index in few for one in near[index]], info=info)
+        faces = {one: face_finder.find(picture) for one, picture in frames.items()}
+        for index in few:
+            yield index, blurred(frames[index], np.concatenate([faces[one] for one in near[index]]))
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -116,7 +116,7 @@ def write_views(
             report if clips is None else _clips_from(report, clips, path),
             "html" if form == "pdf" else form,
             pictures=explanation.pictures,
-            player=None if explanation.info is None or form == "pdf" else _relative(explanation.info.path, path),
+            player=None if form == "pdf" else _player(explanation, path),
         )
         for path, form in views
     ]
@@ -149,9 +149,16 @@ def _with_clips(explanation: Explanation, folder: Path) -> Report:
         raise UsageError("--clips needs the video", "give its file")
     from kgvad.explain.media.clips import cut_clips
 
-    clips = cut_clips(explanation.info.path, explanation.report, folder)
+    clips = cut_clips(explanation.info.path, explanation.report, folder, explanation.face_finder)
     events = tuple(event.model_copy(update={"clip": clips[event.number].name}) for event in explanation.report.events)
     return explanation.report.model_copy(update={"events": events})
+
+
+def _player(explanation: Explanation, page: Path) -> str | None:
+    """Address of the video for the player of a page; none where faces are blurred, which they are not in the video."""
+    if explanation.info is None or explanation.face_finder is not None:
+        return None
+    return _relative(explanation.info.path, page)
 
 
 def _clips_from(report: Report, folder: Path, page: Path) -> Report:

@@ -34,6 +34,7 @@ from kgvad.cli.explain_options import (
     Onset,
     Open,
     Output,
+    Redact,
     Reencode,
     References,
     Reports,
@@ -100,6 +101,7 @@ def explain(
     false_alarms: FalseAlarms = "1/hour",
     language: Language = None,
     images: Images = True,
+    redact: Redact = None,
     templates: Templates = None,
     narrate: Narrate = None,
     narrate_model: NarrateModel = None,
@@ -138,7 +140,7 @@ def explain(
         scores, captions, features, encoder, queries, stride, videos, actions, images, language, narration
     )
     thresholds, rate = Thresholds(onset, offset, merge_gap, min_duration), parse_rate(false_alarms)
-    with Session(device=device, dataset=dataset, anchors=anchors, run=run, explaining=True) as session:
+    with Session(device=device, dataset=dataset, anchors=anchors, run=run, redact=redact, explaining=True) as session:
         if captions == AUTO and video is not None:
             from kgvad.captioning import made_captions
 

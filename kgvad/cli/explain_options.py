@@ -158,6 +158,14 @@ Language = Annotated[
     typer.Option("--language", "-l", help="en or de. Default: en.", rich_help_panel=REPORT),
 ]
 Images = Annotated[bool, typer.Option("--images/--no-images", help="Include key frames.", rich_help_panel=REPORT)]
+Redact = Annotated[
+    bool | None,
+    typer.Option(
+        "--redact/--no-redact",
+        help="Blur faces in key frames and clips (kgvad[redact]); some are missed. Default: `redact` of the settings.",
+        rich_help_panel=REPORT,
+    ),
+]
 Templates = Annotated[
     Path | None,
     typer.Option(

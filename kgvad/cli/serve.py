@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kgvad.cli.explain_options import Captions, Language
+from kgvad.cli.explain_options import Captions, Language, Redact
 from kgvad.cli.options import OPERATE, OUTPUTS, Dataset, Device, RunFolder, example
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ def serve(
     run: RunFolder = None,
     dataset: Dataset = None,
     captions: Captions = None,
+    redact: Redact = None,
     language: Language = None,
     host: Annotated[
         str,
@@ -73,7 +74,7 @@ def serve(
     from kgvad.inbox.serve import Server
     from kgvad.session import Session
 
-    with Session(device=device, dataset=dataset, run=run, explaining=True) as session:
+    with Session(device=device, dataset=dataset, run=run, redact=redact, explaining=True) as session:
         request = ExplainRequest(captions=captions, language=language)
         Server(session, request, inbox, folders or []).run(host, port, token, allow_host or [], max_upload)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgvad.cli.explain_options import Language, MergeGap, MinDuration, Offset, Onset
+from kgvad.cli.explain_options import Language, MergeGap, MinDuration, Offset, Onset, Redact
 from kgvad.cli.options import EVENTS, INPUTS, OPERATE, OUTPUTS, Device, RunFolder, example
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def watch(
     offset: Offset = None,
     merge_gap: MergeGap = None,
     min_duration: MinDuration = None,
+    redact: Redact = None,
     language: Language = None,
     device: Device = None,
 ) -> None:
@@ -97,7 +98,7 @@ def watch(
 
     cameras = parse_cameras(sources, as_live=as_live)
     thresholds = Thresholds(onset, offset, merge_gap, min_duration)
-    with Session(device=device, run=run, explaining=True) as session:
+    with Session(device=device, run=run, redact=redact, explaining=True) as session:
         archive = None if out is None else live_archive(session, out, language)
         with message_output(session, sink, out) as emit:
             models = live_models(session)
@@ -147,6 +148,7 @@ def companion(
     topic: Topic = "frigate/reviews",
     once: Once = False,
     run: RunFolder = None,
+    redact: Redact = None,
     language: Language = None,
     device: Device = None,
 ) -> None:
@@ -167,7 +169,7 @@ def companion(
         raise UsageError(f"{source} is not a folder", "give the URL of Frigate, or a folder of clips")
     stop, done = Event(), Done(out / "done" / "companion")
     set_on_signals(stop)
-    with Session(device=device, run=run, explaining=True) as session:
+    with Session(device=device, run=run, redact=redact, explaining=True) as session:
         explainer = clip_explainer(session, out, language)
 
         def emit(result: BaseModel) -> None:

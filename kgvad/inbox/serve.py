@@ -20,7 +20,7 @@ from kgvad.explainers import ExplainRequest, build_explainer
 from kgvad.inbox.access import Access
 from kgvad.inbox.library import Library
 from kgvad.inbox.search import Searcher
-from kgvad.inbox.worker import Worker
+from kgvad.inbox.worker import REDACTED, Worker, report_folder
 from kgvad.session import Session
 from kgvad.video.extract import find_videos
 
@@ -55,6 +55,9 @@ class Server:
         self.library = Library((folder or session.settings.home / "inbox").absolute())
         self.renderer = Renderer(request.language or session.settings.language)
         self.worker = Worker(self.library, lambda: build_explainer(session, request), self.renderer)
+        self.faces_blurred = session.face_finder is not None
+        if self.faces_blurred:
+            self._explain_unblurred_again()
 
     def run(self, host: str, port: int, token: str | None, names: Sequence[str], max_upload: str) -> None:
         """Serve until interrupted; prints the address.
@@ -91,7 +94,9 @@ class Server:
         table = self.session.table()
         categories = [(category.name, category.text) for category in table.categories if not category.normal]
         searcher = Searcher(self.library, self._text_encoder)
-        return create_app(Inbox(self.library, self.worker, searcher, self.renderer, access, categories))
+        return create_app(
+            Inbox(self.library, self.worker, searcher, self.renderer, access, categories, self.faces_blurred)
+        )
 
     def look(self) -> None:
         """Add the videos of the followed folders that are complete."""
@@ -109,6 +114,12 @@ class Server:
                 if settled:
                     self.library.add(path, name)
         self.worker.wake()
+
+    def _explain_unblurred_again(self) -> None:
+        """Queue the videos whose reports were made without blurring faces; until then their pages show nothing."""
+        for video in self.library.videos():
+            if not (report_folder(self.library, video.id) / REDACTED).is_file():
+                self.library.again(video.id)
 
     def _follow(self) -> None:
         while self.videos:

@@ -25,7 +25,7 @@ from kgvad.inbox.access import FIELD, HEADERS, Access
 from kgvad.inbox.library import Library, Mark, MarkRow, VideoRow
 from kgvad.inbox.search import Hit, Searcher
 from kgvad.inbox.training_set import marks_json, training_clips, write_training_set
-from kgvad.inbox.worker import Worker, read_report, report_folder
+from kgvad.inbox.worker import REDACTED, Worker, read_report, report_folder
 from kgvad.video.decode import probe
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class Inbox:
         See their classes.
     categories
         Name and words of the abnormal categories that are offered.
+    faces_blurred
+        Whether the player shows copies with blurred faces.
     """
 
     library: Library
@@ -53,6 +55,7 @@ class Inbox:
     renderer: Renderer
     access: Access
     categories: Sequence[tuple[str, str]]
+    faces_blurred: bool = False
 
     # Pages
 
@@ -166,6 +169,10 @@ class Inbox:
 
     def _page(self, request: Request, name: str, **more: object) -> str:
         return self.renderer.served(name, {"form_token": self.access.form_token(request)} | more)
+
+    def shown_file(self, video: VideoRow) -> Path:
+        """What the player shows: the video, or its copy with blurred faces."""
+        return report_folder(self.library, video.id) / REDACTED if self.faces_blurred else Path(video.path)
 
     # Changes
 
@@ -296,7 +303,7 @@ def _add_reading(app: FastAPI, inbox: Inbox) -> None:
 
     @app.get("/videos/{number}/file")
     def file(number: int) -> Response:
-        path = Path(_video(inbox, number).path)
+        path = inbox.shown_file(_video(inbox, number))
         if not path.is_file():
             raise HTTPException(404, f"{path} is gone")
         return FileResponse(path)

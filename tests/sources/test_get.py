@@ -319,6 +319,8 @@ def test_another_package_adds_a_source(monkeypatch):
     import kgvad.sources.recipe as module
 
     monkeypatch.setattr(EntryPoint, "load", lambda self: theirs)
-    monkeypatch.setattr(module, "entry_points", lambda group: [EntryPoint("theirs", "their.module:recipe", group)])
+    monkeypatch.setattr(
+        "kgvad.plugins.entry_points", lambda group: [EntryPoint("theirs", "their.module:recipe", group)]
+    )
     found = module._load()
     assert found["theirs"] == theirs and "ucf-rgb-flow" in found

