@@ -113,8 +113,7 @@ class RedactedStream:
     def write(self, frame: av.VideoFrame, time_s: float) -> None:
         """Take a frame that is shown at ``time_s``; times must rise."""
         if not self._found or time_s - self._found[-1][0] >= EVERY_S - 1e-3:
-            upright = np.rot90(frame.to_ndarray(format="rgb24"), rotation_of(frame) // 90)
-            self._found.append((time_s, self._finder.find(upright)))
+            self._found.append((time_s, self._finder.find(_upright(frame))))
         self._waiting.append((frame, time_s))
         self._pass_on(time_s - KEPT_S)
 
@@ -132,10 +131,12 @@ class RedactedStream:
             self._out.write(_without_faces(frame, boxes) if len(boxes) else frame, time_s)
 
 
+def _upright(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    return np.rot90(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), rotation_of(frame) // 90)
+
+
 def _without_faces(frame: av.VideoFrame, boxes: Boxes) -> av.VideoFrame:
-    turns = rotation_of(frame) // 90
-    upright = np.rot90(frame.to_ndarray(format="rgb24"), turns)
-    picture = np.ascontiguousarray(np.rot90(blurred(upright, boxes), -turns))
+    picture = np.ascontiguousarray(np.rot90(blurred(_upright(frame), boxes), -(rotation_of(frame) // 90)))
     return av.VideoFrame.from_ndarray(picture, format="rgb24")
 
 
