@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from kgvad.video.feature_store import VideoEntry as VideoEntry
     from kgvad.video.frame_quality import FrameFacts as FrameFacts
     from kgvad.video.frame_quality import RowFacts as RowFacts
+    from kgvad.video.redaction import FaceFinder as FaceFinder
     from kgvad.video.sampling import EncoderOptions as EncoderOptions
     from kgvad.video.sampling import Sampling as Sampling
 
@@ -91,6 +92,7 @@ _MODULES = {
     "EventRule": "explain.analysis.events",
     "Explanation": "explain.explanation",
     "ExtractedVideo": "video.extract",
+    "FaceFinder": "video.redaction",
     "Fact": "kg.store.schema",
     "FeatureStore": "video.feature_store",
     "Fetch": "kg.store.schema",

@@ -149,7 +149,9 @@ def connected(options: RayOptions, device: str) -> Iterator[RayCluster]:
     ray = import_ray()
     logging.getLogger("ray").setLevel(logging.ERROR)
     _check_address(options.address)
-    place: dict[str, Any] = {"address": options.address} if options.address else {"include_dashboard": False}
+    place: dict[str, Any] = {"address": options.address}
+    if options.address is None:  # one of its own, whatever else runs or ran on this machine
+        place = {"address": "local", "include_dashboard": False}
     environment = {name: value for name, value in os.environ.items() if name.startswith("KGVAD_")}
     try:
         ray.init(

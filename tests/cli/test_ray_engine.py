@@ -83,6 +83,7 @@ def contacts() -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # some thirty processes start
 def test_same_bytes_as_here_with_workers_killed_and_nobody_contacted(cluster, videos, weights, tmp_path):
     from ray._common.usage.usage_lib import usage_stats_enabled
 
@@ -107,6 +108,7 @@ def test_same_bytes_as_here_with_workers_killed_and_nobody_contacted(cluster, vi
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # some thirty processes start
 def test_captions_and_reports_are_the_same_as_here(cluster, videos, weights, tmp_path):
     weights("efficientnet-lite0")
     model = captioner_samples.blip(tmp_path / "blip")
