@@ -215,6 +215,7 @@ def import_ray() -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is started, here and by the processes it starts
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning less
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's 15 they wait for whatever else runs
     try:
         import ray
         import ray.data
