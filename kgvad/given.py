@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kgvad.errors import KgvadError
 from kgvad.files import address_like
+
+if TYPE_CHECKING:
+    from kgvad.settings import Settings
 
 
 def run_folder(run: Path | None) -> Path | None:
@@ -40,14 +44,23 @@ def videos_here(source: str | Path) -> Path | None:
     KgvadError
         They cannot be copied, or nothing may be fetched.
     """
+    found = remote(source)
+    if found is None:
+        return None
+
+    from kgvad.video.remote_files import fetch_videos
+
+    address, settings = found
+    return fetch_videos(address, settings.cache, offline=settings.offline)
+
+
+def remote(source: str | Path) -> tuple[str, Settings] | None:
+    """The address that ``source`` is, and the settings to copy it with; ``None`` for a path."""
     if address_like(source) is None:
         return None
 
     from kgvad.settings import load_settings
-    from kgvad.video.remote_files import address_of, fetch_videos
+    from kgvad.video.remote_files import address_of
 
     address = address_of(source)
-    if address is None:
-        return None
-    settings = load_settings()
-    return fetch_videos(address, settings.cache, offline=settings.offline)
+    return None if address is None else (address, load_settings())

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import typer
 
-from kgvad.files import address_like
+from kgvad.given import remote
 
 Given = TypeVar("Given", Path, None, list[Path])
 
@@ -29,16 +29,13 @@ def _replaced(given: Given, context: typer.Context | None) -> Given:
 
 
 def _local(path: Path, context: typer.Context | None) -> Path:
-    if address_like(path) is None:
+    found = remote(path)
+    if found is None:
         return path
 
-    from kgvad.settings import load_settings
-    from kgvad.video.remote_files import address_of, fetch_files, upload, working_copy
+    from kgvad.video.remote_files import fetch_files, upload, working_copy
 
-    address = address_of(path)
-    if address is None:
-        return path
-    settings = load_settings()
+    address, settings = found
     if context is None:
         return fetch_files(address, settings.cache, offline=settings.offline)
     copy = working_copy(address, settings.cache, offline=settings.offline)

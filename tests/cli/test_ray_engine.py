@@ -15,7 +15,7 @@ from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.extract_folder import extract_folder
 from kgvad.video.write import write_video
 
-pytest.importorskip("ray")
+pytest.importorskip("ray", reason="Ray is not installed; the extra dev brings it on Linux only")
 
 
 @pytest.fixture(scope="module")

