@@ -28,7 +28,7 @@ report: $(READY)
 	@echo "$(abspath $(OUT))/report.html"
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 3 --dist loadscope
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 check: $(READY)
 	$(VENV)/bin/ruff check .
