@@ -88,7 +88,7 @@ class Runs:
         config = self.config(track, method)
         if self.train and config is not None:
             training = Training(config, self.data(track, config, truth), folder, threshold_folds=0)
-            count = self.seeds or method.seeds
+            count = self.count(method)
             if count == 1:
                 training = Training(config, training.data, folder / "seed-0", threshold_folds=0)
             for run in train_seeds(training, count, self.jobs):
@@ -97,6 +97,10 @@ class Runs:
             logger.warning(f"{track.name}: no run of {method.name}; train it with --train")
             return None
         return folder
+
+    def count(self, method: Method) -> int:
+        """Number of seeds of a method."""
+        return self.seeds or method.seeds
 
     def config(self, track: Track, method: Method) -> TrainConfig | None:
         """Configuration of a method; ``None`` where it was not tuned yet."""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,12 +74,14 @@ def report_tables(report: EvaluationReport, names: Mapping[str, str]) -> list[Re
             tables.append(ResultTable("", header, rows))
     if report.differences:
         baseline = names[report.differences[0].baseline]
-        rows = [
-            [names[one.method], *(_difference(one.metrics[column]) for column in COMPARED)]
-            for one in report.differences
-        ]
         title = f"Difference from `{baseline}` in points, with 95 % interval and p value"
-        tables.append(ResultTable(title, ["method", *(METRIC_TITLES[column] for column in COMPARED)], rows))
+        for columns in (COMPARED[:2], COMPARED[2:]):
+            rows = [
+                [names[one.method], *(_difference(one.metrics[column]) for column in columns)]
+                for one in report.differences
+            ]
+            tables.append(ResultTable(title, ["method", *(METRIC_TITLES[column] for column in columns)], rows))
+            title = ""
     return tables
 
 
@@ -114,17 +117,35 @@ def configurations(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
 
 
 def curve_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
-    """Learning curves: metrics by the share of training videos."""
+    """Learning curves: metrics by the share of training videos. Smaller shares are drawn anew for every seed."""
     truth = Truth.load(track.features)
     present = FeatureStore.open(track.features).ids()
     rows = []
-    for method in methods:
-        for share in SHARES:
-            name = f"share-{100 * share:.0f}"
-            folder = runs.of(track, method, "curves", name, truth=with_share(truth, share, present))
-            if folder is not None:
-                rows.append([method.name, f"{100 * share:.0f} %", *_cells(_measured(folder, track, truth))])
-    return _table(["method", "training videos"], rows)
+    for share in SHARES:
+        for method in methods:
+            folders = [runs.of(track, method)] if share == 1 else _drawn(runs, track, method, share, truth, present)
+            found = [one for folder in folders if folder is not None for one in _measured(folder, track, truth)]
+            if found:
+                rows.append([f"{100 * share:.0f} %", method.name, str(len(found)), *_cells(found)])
+    return _table(["training videos", "method", "runs"], rows)
+
+
+def _drawn(
+    runs: Runs, track: Track, method: Method, share: float, truth: Truth, present: Sequence[str]
+) -> list[Path | None]:
+    """Folders of one run for each draw of training videos; the draws are the same for every method."""
+    single = replace(runs, seeds=1)
+    return [
+        single.of(
+            track,
+            method,
+            "curves",
+            f"share-{100 * share:.0f}",
+            f"draw-{draw}",
+            truth=with_share(truth, share, present, draw),
+        )
+        for draw in range(runs.count(method))
+    ]
 
 
 def transfer_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:

@@ -95,6 +95,8 @@ def dataset_rows(session: Session) -> list[tuple[str, ...]]:
 
 def dataset_page(session: Session) -> list[str]:
     """Categories of the session's dataset with their items, and what was made, with the commands for the rest."""
+    from kgvad.sources.recipe import recipes
+
     ref = session.dataset_ref
     table = _table(session)
     there = holdings(session)
@@ -105,6 +107,9 @@ def dataset_page(session: Session) -> list[str]:
     ]
     lines += _made("anchors", [there.bank] if there.has_bank else [], f"kgvad build-anchors --dataset {named}")
     lines += _made("features", there.stores, f"kgvad extract VIDEOS --dataset {named}")
+    sources = [one.name for one in recipes().values() if one.dataset == ref.name]
+    if sources:
+        lines.append(f"published sources: {', '.join(sources)}; see kgvad datasets show {sources[0]}")
     lines += _made("run", [there.run] if there.has_run else [], f"kgvad train --dataset {named}")
     for category in table.categories if table else ():
         aliases = f" (also {', '.join(category.aliases)})" if category.aliases else ""

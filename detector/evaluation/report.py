@@ -30,7 +30,7 @@ METRIC_TITLES = {
     "calibration": "ECE",
     "calibration_with_temperature": "ECE, T",
 }
-COMPARED = ("frame_auc", "ano_auc", "category_top1")
+COMPARED = ("frame_auc", "ano_auc", "video_auc", "category_top1")
 
 
 @dataclass(frozen=True, eq=False)

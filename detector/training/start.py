@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from sklearn.metrics import roc_auc_score
 
 from kgvad.detector.run import START, Run
 from kgvad.detector.training.thresholds import HeldOutVideo
@@ -18,7 +17,8 @@ from kgvad.files import write_text
 logger = logging.getLogger(__name__)
 
 DRAWS = 2000  # bootstrap samples of the videos
-Measure = Callable[[NDArray[np.intp]], float]
+Floats = NDArray[np.float64]
+Measure = Callable[[Floats], Floats]  # of weights [draws, videos]: how many times each draw has each video
 
 
 class Gain(BaseModel):
@@ -78,24 +78,14 @@ def measure_gain(start: Run, normal: int, started: HeldOut, prior: HeldOut, trai
     names = sorted(trained)
     runs = [[run[name] for name in names] for run in (started, prior, trained)]
     abnormal = np.array([not video.target[normal] for video in runs[0]])
-    highest = [np.array([video.highest for video in run]) for run in runs]
-
-    def auc(run: int) -> Measure:
-        return lambda index: float(roc_auc_score(abnormal[index], highest[run][index]))
-
-    everything, draws = np.arange(len(names)), _draws(abnormal)
-    figure = _figure([auc(run) for run in range(3)], everything, draws)
-    categories = None
+    weights = _weights(abnormal)
+    video_auc = _figure([_auc(np.array([video.highest for video in run]), abnormal) for run in runs], weights)
+    category = None
     correct = [_correct(run, normal) for run in runs]
     if all(one is not None for one in correct):
-        values = [np.asarray(one, float)[abnormal] for one in correct]
-        inside = [_rank(abnormal)[draw[abnormal[draw]]] for draw in draws]
-
-        def share(run: int) -> Measure:
-            return lambda index: float(values[run][index].mean())
-
-        categories = _figure([share(run) for run in range(3)], np.arange(int(abnormal.sum())), inside)
-    return StartGain(start=start.folder.name, video_auc=figure, category=categories)
+        shares = [_share(np.asarray(one, float)[abnormal]) for one in correct]
+        category = _figure(shares, weights[:, abnormal])
+    return StartGain(start=start.folder.name, video_auc=video_auc, category=category)
 
 
 def save_gain(run: Run, found: StartGain) -> None:
@@ -120,16 +110,17 @@ def save_gain(run: Run, found: StartGain) -> None:
         logger.warning("training shows no gain over %s on held-out videos: more videos may help", found.start)
 
 
-def _figure(measures: list[Measure], everything: NDArray[np.intp], draws: list[NDArray[np.intp]]) -> Figure:
-    start, prior, trained = (measure(everything) for measure in measures)
-    sampled = np.array([[measure(draw) for measure in measures] for draw in draws])  # [draws, 3]
+def _figure(measures: list[Measure], weights: Floats) -> Figure:
+    videos = weights.shape[1]
+    start, prior, trained = (float(measure(np.ones((1, videos)))[0]) for measure in measures)
+    sampled = [measure(weights) for measure in measures]
 
     def gain(other: int, value: float) -> Gain:
-        low, high = np.quantile(sampled[:, 2] - sampled[:, other], [0.025, 0.975])
+        low, high = np.quantile(sampled[2] - sampled[other], [0.025, 0.975])
         return Gain(difference=round(trained - value, 4), low=round(float(low), 4), high=round(float(high), 4))
 
     return Figure(
-        videos=len(everything),
+        videos=videos,
         start=round(start, 4),
         prior=round(prior, 4),
         trained=round(trained, 4),
@@ -138,16 +129,25 @@ def _figure(measures: list[Measure], everything: NDArray[np.intp], draws: list[N
     )
 
 
-def _draws(abnormal: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
-    """Bootstrap samples that keep the numbers of normal and abnormal videos."""
+def _weights(abnormal: NDArray[np.bool_]) -> Floats:
+    """Bootstrap samples that keep the numbers of normal and abnormal videos, [draws, videos]."""
     random = np.random.default_rng(0)
-    groups = [np.flatnonzero(abnormal), np.flatnonzero(~abnormal)]
-    return [np.concatenate([random.choice(group, len(group)) for group in groups]) for _ in range(DRAWS)]
+    weights = np.empty((DRAWS, len(abnormal)))
+    for group in (abnormal, ~abnormal):
+        count = int(group.sum())
+        weights[:, group] = random.multinomial(count, np.full(count, 1 / count), DRAWS)
+    return weights
 
 
-def _rank(abnormal: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Number of each abnormal video among the abnormal ones."""
-    return np.cumsum(abnormal) - 1
+def _auc(scores: Floats, abnormal: NDArray[np.bool_]) -> Measure:
+    """Share of the pairs of an abnormal and a normal video in which the abnormal one scores higher; ties are half."""
+    wins = (np.sign(scores[abnormal, None] - scores[None, ~abnormal]) + 1) / 2
+    return lambda weights: ((weights[:, abnormal] @ wins) * weights[:, ~abnormal]).sum(1) / wins.size
+
+
+def _share(correct: Floats) -> Measure:
+    """Share of correct videos."""
+    return lambda weights: weights @ correct / len(correct)
 
 
 def _correct(videos: list[HeldOutVideo], normal: int) -> list[bool] | None:

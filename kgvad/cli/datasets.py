@@ -27,8 +27,8 @@ Name = Annotated[
     str | None,
     typer.Argument(
         metavar="DATASET",
-        help="A dataset such as ucf, a category table (my.toml), or a folder with one sub-folder of videos per "
-        "category. Default: the configured dataset.",
+        help="A dataset such as ucf, a category table (my.toml), a folder with one sub-folder of videos per category, "
+        "or a published source such as ucf-rgb-flow. Default: the configured dataset.",
     ),
 ]
 
@@ -36,11 +36,16 @@ Name = Annotated[
 def show(
     name: Name = None,
 ) -> None:
-    """Show the categories of a dataset with their Wikidata items, and where its anchors, features and run are."""
+    """Show the categories of a dataset with their Wikidata items, and where its anchors, features and run are.
+
+    Of a published source it shows origin, licence and size.
+    """
     from kgvad.inventory import dataset_page
     from kgvad.session import Session
+    from kgvad.sources.recipe import describe, recipes
 
-    print("\n".join(dataset_page(Session(dataset=name))))
+    recipe = recipes().get(name or "")
+    print("\n".join(describe(recipe) if recipe is not None else dataset_page(Session(dataset=name))))
 
 
 InitName = Annotated[str, typer.Argument(help="Name of the dataset: letters, digits, hyphens and underscores.")]

@@ -181,3 +181,25 @@ def table_rows(sources: Iterable[SourceRecipe]) -> list[tuple[str, ...]]:
         size = "-" if one.megabytes is None else str(one.megabytes)
         rows.append((one.name, one.dataset, one.kind, size, one.licence, "yes" if one.tried else "no", one.about))
     return rows
+
+
+def describe(recipe: SourceRecipe) -> list[str]:
+    """What is known about a source before anything is downloaded, and the command that gets it."""
+    size = "not stated" if recipe.megabytes is None else f"{recipe.megabytes} MB"
+    lines = [
+        f"{recipe.name}: {recipe.about}",
+        f"dataset: {recipe.dataset}",
+        f"kind: {recipe.kind}",
+        f"page: {recipe.page}",
+        f"licence, as its page states it: {recipe.licence}",
+    ]
+    if recipe.manual is not None:
+        return [*lines, f"no program may fetch it; what to do by hand: kgvad datasets get {recipe.name}"]
+    repositories = dict.fromkeys(one.repository for one in recipe.download)
+    return [
+        *lines,
+        f"repositories: {', '.join(repositories)}",
+        f"to download: {size}",
+        f"tried on the real source: {'yes' if recipe.tried else 'no'}",
+        f"get it with: kgvad datasets get {recipe.name}",
+    ]

@@ -6,6 +6,8 @@ import pytest
 from detector_samples import kgvad, make_archive, train
 
 from kgvad.errors import UsageError
+from kgvad.kg.tables import bundled_tables
+from kgvad.sources.recipe import recipes
 
 
 def rows(text):
@@ -30,6 +32,18 @@ def test_show_prints_categories_with_items():
     assert "CarAccident" in page and "Q9687" in page and "kgvad build-anchors --dataset xd" in page
     with pytest.raises(UsageError, match="unknown dataset 'nothing'; known are avenue"):
         kgvad("datasets", "show", "nothing")
+
+
+def test_show_tells_about_published_sources():
+    assert "published sources: ucf-rgb-flow, " in kgvad("datasets", "show", "ucf")
+    page = kgvad("datasets", "show", "ucf-rgb-flow").splitlines()
+    assert "dataset: ucf" in page and "to download: 499 MB" in page and "tried on the real source: no" in page
+    assert page[-1] == "get it with: kgvad datasets get ucf-rgb-flow"
+    assert "what to do by hand: kgvad datasets get shanghaitech-clip" in kgvad("datasets", "show", "shanghaitech-clip")
+
+
+def test_no_source_has_the_name_of_a_dataset():
+    assert not set(recipes()) & set(bundled_tables())
 
 
 def test_init_writes_a_table_that_other_commands_take():
