@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -203,7 +203,8 @@ class Session:
         except WeightsError as error:
             logger.info("texts are not compared: %s", error.message)
             return None
-        return lambda text, texts: encoder.encode(list(texts)) @ encoder.encode([text])[0]
+        vectors = cache(encoder.encode)  # the same texts are compared with every text
+        return lambda text, texts: vectors(tuple(texts)) @ encoder.encode([text])[0]
 
     def visual_encoder(self, name: str | None = None, **options: Any) -> VisualEncoder:
         """Visual encoder by name; ``options`` are those of :func:`load_visual_encoder`. Loaded once."""
