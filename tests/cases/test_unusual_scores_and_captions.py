@@ -87,6 +87,16 @@ def test_seconds_that_are_frames_are_refused(tmp_path, caplog):
     assert "1 of 3 captions start behind the end of the video" in caplog.text
 
 
+def test_times_behind_the_end_are_refused_where_the_times_of_all_frames_are_known(tmp_path):
+    clock = VideoClock(25, 1500, np.arange(1500) / 25)
+    (tmp_path / "c.json").write_text(json.dumps([{"start": 16 * i, "text": "x"} for i in range(90)]))
+    with pytest.raises(ScoresError, match=r"86 of 90 captions start behind the end"):
+        read_track(tmp_path / "c.json").frames(clock, "c.json")
+    (tmp_path / "s.csv").write_text("time,score\n" + "".join(f"{640 * i},0.5\n" for i in range(90)))
+    with pytest.raises(ScoresError, match=r"the last ends at frame 1440000 of a video of 1500"):
+        Scores.load(tmp_path / "s.csv", fps=25, frame_count=1500, frame_times=clock.frame_times)
+
+
 def test_a_video_without_sentences_does_not_stop_the_others(tmp_path, caplog):
     content = {"a": {"timestamps": [], "sentences": []}, "b": {"timestamps": [[0, 1]], "sentences": ["x"]}, "c": None}
     (tmp_path / "c.json").write_text(json.dumps(content))
