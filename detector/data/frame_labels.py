@@ -22,6 +22,7 @@ SECONDS = (("start_s", "end_s"), ("start_sec", "end_sec"), ("start_seconds", "en
            ("start_time", "end_time"))  # fmt: skip
 MASKS = (".npy", ".txt")
 CATEGORY = ("category", "label", "class", "event")
+NONE = ("", "-1", "-1.0", "nan", "na", "none", "null")  # for the start and end of a normal video
 REMEDY = "give the columns video, start_s and end_s (seconds) or start_frame and end_frame, and one line for each event"
 
 
@@ -79,7 +80,8 @@ def read_frame_labels(path: Path) -> dict[str, Annotated]:
     with reading(path, FeatureError, REMEDY):
         data = path.read_bytes()
         text = data.decode(encoding_of(data))
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not lines:
         raise FeatureError(f"{path} is empty", REMEDY)
     names = [name.strip().strip('"').lower().replace(" ", "_") for name in re.split(r"[,;\t]", lines[0][1])]
@@ -92,7 +94,7 @@ def _of_mask(file: Path) -> Annotated:
 
 
 def _text_mask(file: Path) -> list[int]:
-    with reading(file, FeatureError, "write a 0 or 1 for each frame"):
+    with reading(file, FeatureError, "write a 0 or 1 for each frame, or take the file out"):
         data = file.read_bytes()
         words = data.decode(encoding_of(data)).replace(",", " ").split()
         if not words or not set(words) <= {"0", "1", "0.0", "1.0"}:
@@ -107,7 +109,7 @@ def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
     if len(rows) != len(lines):
         raise FeatureError(f"{path}: a quoted cell goes over several lines", REMEDY)
     header = [name.strip().lower().replace(" ", "_") for name in rows[0]]
-    if delimiter == ";":  # there a comma is a decimal point
+    if delimiter != ",":  # there a comma is a decimal point
         rows = [rows[0], *([re.sub(r"^(\d+),(\d+)$", r"\1.\2", cell.strip()) for cell in row] for row in rows[1:])]
     pairs = [(pair, pair in SECONDS) for pair in (*SECONDS, *FRAMES) if set(pair) <= set(header)]
     if not pairs:
@@ -129,17 +131,17 @@ def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
 
 def _event(path: Path, number: int, start: str, end: str, in_seconds: bool, column: str) -> tuple[float, float] | None:
     """Start and end; ``None`` where both are empty or negative."""
-    if start in ("", "-1") and end in ("", "-1"):
+    if start.lower() in NONE and end.lower() in NONE:
         return None
     try:
-        first, last = (_number(value, in_seconds) for value in (start, end))
+        first, last = (_number(value, in_seconds or ":" in value) for value in (start, end))
     except ValueError:
         first = last = math.nan
     if not 0 <= first < last < 1e9:
         raise FeatureError(
             f"{path}, line {number}: {start!r} to {end!r} is not an interval", "give a start below an end"
         )
-    if not in_seconds and not (first.is_integer() and last.is_integer()):
+    if not in_seconds and (":" in f"{start}{end}" or not (first.is_integer() and last.is_integer())):
         raise FeatureError(
             f"{path}, line {number}: {start} to {end} are not whole frames", f"call the columns of seconds {column}_s"
         )
