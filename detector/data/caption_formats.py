@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.data.clock import VideoClock
+from kgvad.detector.data.clock import VideoClock, seconds_of
 from kgvad.errors import ScoresError
 from kgvad.files import check_version, encoding_of
 from kgvad.video import SNIPPET_FRAMES
@@ -283,8 +283,7 @@ def _time(value: object, where: str) -> float:
     try:
         if isinstance(value, bool):
             raise ValueError
-        parts = [float(part.replace(",", ".")) for part in str(value).split(":")]
-        found = sum(part * 60.0**power for power, part in enumerate(reversed(parts)))
+        found = seconds_of(str(value))
     except (ValueError, OverflowError):
         found = math.nan
     if not 0 <= found < 1e11:

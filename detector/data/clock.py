@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from kgvad.video.decode import VideoInfo
 
 
+def seconds_of(text: str) -> float:
+    """Seconds from ``62.5`` or ``00:01:02.5``; a comma is a decimal point.
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
+    parts = [float(part.replace(",", ".")) for part in text.split(":")]
+    return sum(part * 60.0**power for power, part in enumerate(reversed(parts)))
+
+
 @dataclass(frozen=True, eq=False)
 class VideoClock:
     """What turns the clock of a file of scores or captions into frames.

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask, runs
+from kgvad.detector.data.clock import seconds_of
 from kgvad.detector.data.labels import is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import encoding_of, reading
 from kgvad.video.feature_sources import names_of
+from kgvad.video.frame_counts import NAMES
 from kgvad.video.video_ids import VIDEO_SUFFIXES, VideoNames, by_video_id, video_id
 
-NAMES = ("video", "name", "video_name", "file", "path", "filename")
 FRAMES = (("start_frame", "end_frame"), ("begin_frame", "end_frame"), ("start", "end"))
 SECONDS = (("start_s", "end_s"), ("start_sec", "end_sec"), ("start_seconds", "end_seconds"),
            ("start_time", "end_time"))  # fmt: skip
@@ -134,7 +135,7 @@ def _event(path: Path, number: int, start: str, end: str, in_seconds: bool, colu
     if start.lower() in NONE and end.lower() in NONE:
         return None
     try:
-        first, last = (_number(value, in_seconds or ":" in value) for value in (start, end))
+        first, last = (seconds_of(value) if in_seconds or ":" in value else float(value) for value in (start, end))
     except ValueError:
         first = last = math.nan
     if not 0 <= first < last < 1e9:
@@ -146,13 +147,6 @@ def _event(path: Path, number: int, start: str, end: str, in_seconds: bool, colu
             f"{path}, line {number}: {start} to {end} are not whole frames", f"call the columns of seconds {column}_s"
         )
     return first, last
-
-
-def _number(value: str, in_seconds: bool) -> float:
-    """A number, or seconds from ``00:01:05.5``."""
-    if not in_seconds:
-        return float(value)
-    return sum(float(part) * 60.0**power for power, part in enumerate(reversed(value.split(":"))))
 
 
 def _of_text(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
