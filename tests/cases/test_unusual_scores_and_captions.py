@@ -159,6 +159,54 @@ def test_times_behind_the_end_are_refused_where_the_times_of_all_frames_are_know
         Scores.load(tmp_path / "s.csv", fps=25, frame_count=1500, frame_times=clock.frame_times)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"video": "other.mp4", "start": 0, "caption": "x"},
+        {"video": "other.mp4", "timestamps": [[0, 2]], "sentences": ["x"]},
+        {"video": "other.mp4", "captions": [{"start": 0, "text": "x"}]},
+    ],
+)
+def test_captions_that_name_one_other_video_are_not_taken(tmp_path, content):
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    with pytest.raises(
+        ScoresError, match="has no captions of 'clip'; it has captions of 1 video, the first is 'other'"
+    ):
+        captions(tmp_path / "c.json")
+    assert captions(tmp_path / "c.json", "other.mkv") == [(0, "x")]
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda own: own, lambda own: {"clip": own}, lambda own: [{"video": "clip.mp4"} | own]]
+)
+def test_records_under_captions(tmp_path, wrap):
+    (tmp_path / "c.json").write_text(
+        json.dumps(wrap({"captions": [{"start": 0, "text": "x"}, {"start": 4, "text": "y"}]}))
+    )
+    assert captions(tmp_path / "c.json") == [(0, "x"), (100, "y")]
+
+
+def test_a_start_of_another_unit_is_no_start_at_zero(tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps([{"start_ms": 5000, "text": "x"}]))
+    with pytest.raises(ScoresError, match="start_ms, text.*is no form of captions"):
+        captions(tmp_path / "c.json")
+
+
+def test_seconds_under_the_keys_of_frames_are_said(tmp_path, caplog):
+    (tmp_path / "c.json").write_text(json.dumps({str(second): f"x{second}" for second in range(100)}))
+    with caplog.at_level(logging.WARNING):
+        captions(tmp_path / "c.json")
+    assert "the last caption starts at frame 99 of 2500, by the clock frames; if that is not their clock" in caplog.text
+
+
+def test_subtitles_of_other_programs(tmp_path, caplog):
+    (tmp_path / "c.srt").write_bytes("1\n00:00:01,000 --> 00:00:02,000\ncaf\xe9\n".encode("cp1252"))
+    assert captions(tmp_path / "c.srt") == [(25, "caf\xe9")] and "read as Windows-1252" in caplog.text
+    words = "WEBVTT\nKind: captions\n\n00:01.000 --> 00:02.000 align:start\na man<00:00:01.500><c> runs</c>\n"
+    (tmp_path / "c.vtt").write_text(words)
+    assert captions(tmp_path / "c.vtt") == [(25, "a man runs")]
+
+
 def test_a_video_without_sentences_does_not_stop_the_others(tmp_path, caplog):
     content = {"a": {"timestamps": [], "sentences": []}, "b": {"timestamps": [[0, 1]], "sentences": ["x"]}, "c": None}
     (tmp_path / "c.json").write_text(json.dumps(content))
