@@ -21,7 +21,8 @@ from kgvad.errors import VideoError
 logger = logging.getLogger(__name__)
 
 
-NO_TIMESTAMPS = {"avi"}  # containers that number frames and do not time them; what FFmpeg then guesses is wrong
+_NUMBERED = {"avi"}  # containers that number frames and do not time them; what FFmpeg then guesses is wrong
+_NO_TIMESTAMPS = 0x80  # flag of FFmpeg for bare streams, such as .h264
 _NOT_VIDEO = {"tty", "image2", "png_pipe", "jpeg_pipe"}  # containers that make a "video" of a text or a picture
 _PLAYLISTS = {"concat", "hls", "dash", "sdp", "imf"}  # containers that name other files
 
@@ -153,21 +154,33 @@ def declared_fps(stream: Any) -> float:
     return 25.0  # a container without any rate: the frames' own timestamps correct this
 
 
+def is_timed(container: Any) -> bool:
+    """Whether a container says when each frame is shown."""
+    return container.format.name not in _NUMBERED and not container.format.flags & _NO_TIMESTAMPS
+
+
 def packet_times(container: Any, stream: Any) -> list[tuple[float, float | None]] | None:
-    """Presentation and decoding time of every packet, in seconds; ``None`` where the container has none (AVI)."""
-    if container.format.name in NO_TIMESTAMPS:
+    """Presentation and decoding time of every packet, in seconds; ``None`` where the container has none (AVI).
+
+    A bare stream (``.h264``) has no times at all: its frames follow each other at the declared rate.
+    """
+    if container.format.name in _NUMBERED:
         return None
     base = float(stream.time_base)
     stamps = []
+    untimed = 0
     try:
         for packet in container.demux(stream):
             if packet.size and not packet.is_discard:
                 if packet.pts is None:
-                    return None
-                stamps.append((packet.pts * base, None if packet.dts is None else packet.dts * base))
+                    untimed += 1
+                else:
+                    stamps.append((packet.pts * base, None if packet.dts is None else packet.dts * base))
     except av.FFmpegError:
         return None
-    return stamps or None
+    if untimed and not stamps:
+        return [(index / declared_fps(stream), None) for index in range(untimed)]
+    return None if untimed else stamps or None
 
 
 class Converter:

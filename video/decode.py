@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from kgvad.errors import VideoError
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.container import (
-    NO_TIMESTAMPS,
     SOFTWARE,
     STRICT_REMEDY,
     Converter,
     Decoding,
     declared_fps,
     decoded_frames,
+    is_timed,
     open_video,
     packet_times,
     rotation_of,
@@ -116,10 +116,20 @@ def probe(path: str | os.PathLike[str], *, exact: bool = False) -> VideoInfo:
         Missing, a folder, empty, not a video, no video stream, or no frame can be decoded.
     """
     with open_video(path) as (container, stream):
-        return _describe(Path(path), container, stream, exact=exact)
+        info, first = _describe(Path(path), container, stream)
+    if not exact:
+        return info
+    with open_video(path) as (container, stream):  # anew: seeking to 0 passes over frames with times below it
+        stamps = packet_times(container, stream)
+    if stamps is None:
+        return info
+    times, breaks, start_s = packet_clock(stamps, info.fps, first)
+    warn_of_breaks(info.path, breaks)
+    return _timed(info, times, start_s, breaks)
 
 
-def _describe(path: Path, container: Any, stream: Any, *, exact: bool) -> VideoInfo:
+def _describe(path: Path, container: Any, stream: Any) -> tuple[VideoInfo, float | None]:
+    """What the header says, and the timestamp of the first frame in seconds."""
     first = next((frame for frame in decoded_frames(container, stream, path)), None)
     if first is None:
         raise VideoError(f"{path} holds no frame that can be decoded", "the file is damaged; use another copy")
@@ -131,14 +141,7 @@ def _describe(path: Path, container: Any, stream: Any, *, exact: bool) -> VideoI
     )
     count = stream.frames or round(duration * fps) or 1
     info = VideoInfo(path, fps, count, width, height, duration or count / fps, rotation, stream.codec_context.name)
-    if exact:
-        container.seek(0)
-        stamps = packet_times(container, stream)
-        if stamps is not None:
-            times, breaks, start_s = packet_clock(stamps, fps)
-            warn_of_breaks(path, breaks)
-            info = _timed(info, times, start_s, breaks)
-    return info
+    return info, first.time
 
 
 def _timed(info: VideoInfo, shown: NDArray[np.float64], start_s: float, breaks: int) -> VideoInfo:
@@ -257,7 +260,7 @@ class VideoReader:
         start_s = 0.0
         self._times = [] if assumed_fps else clock.times
         with open_video(self.path, self._decoding) as (container, stream):
-            timed = container.format.name not in NO_TIMESTAMPS
+            timed = is_timed(container)
             frames = decoded_frames(container, stream, self.path, strict=self._decoding.strict)
             for index, frame in enumerate(frames):
                 stamp = frame.time if timed else None

@@ -77,7 +77,9 @@ def warn_of_breaks(path: Path, breaks: int) -> None:
         )
 
 
-def packet_clock(stamps: Iterable[tuple[float, float | None]], fps: float) -> tuple[NDArray[np.float64], int, float]:
+def packet_clock(
+    stamps: Iterable[tuple[float, float | None]], fps: float, first: float | None = None
+) -> tuple[NDArray[np.float64], int, float]:
     """Times of the frames of packets in the order of decoding, breaks, and the timestamp of the first frame.
 
     Parameters
@@ -87,6 +89,9 @@ def packet_clock(stamps: Iterable[tuple[float, float | None]], fps: float) -> tu
         are decoded in, but decoding timestamps only fall where a recording begins anew.
     fps
         Declared frames a second.
+    first
+        Timestamp of the first frame that can be decoded. A recording that was cut at its start has packets before it
+        that give no frame.
     """
     parts: list[list[float]] = [[]]
     last = -np.inf
@@ -96,6 +101,8 @@ def packet_clock(stamps: Iterable[tuple[float, float | None]], fps: float) -> tu
             parts.append([])
         parts[-1].append(shown)
         last = now
+    if first is not None:
+        parts[0] = [shown for shown in parts[0] if shown > first - 1e-6] or parts[0]
     clock = FrameClock(fps)
     for part in parts:
         for shown in sorted(part):

@@ -12,7 +12,7 @@ from kgvad.errors import FeatureError, VideoError
 from kgvad.files import encoding_of, read_json, reading
 from kgvad.video.video_ids import VIDEO_SUFFIXES, by_video_id, video_id
 
-NAMES = ("video", "name", "video_name", "file", "path", "filename")
+NAMES = ("video", "name", "video_name", "file", "path", "filename", "video_id")
 COUNTS = ("n_frames", "frames", "num_frames", "frame_count", "nframes")
 RATES = ("fps", "frame_rate")
 REMEDY = "give the columns video and n_frames (and fps), or {video: frames} as JSON"

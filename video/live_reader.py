@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.errors import VideoError
-from kgvad.video.container import NO_TIMESTAMPS, declared_fps, rotation_of
+from kgvad.video.container import declared_fps, is_timed, rotation_of
 from kgvad.video.decode import VideoInfo, VideoReader
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.windows import WindowSampling
@@ -81,7 +81,7 @@ class LiveConnection:
             yield frame, last - self.first_s
 
     def _decoded(self) -> Iterator[tuple[Any, float]]:
-        timed = self._container.format.name not in NO_TIMESTAMPS
+        timed = is_timed(self._container)
         fps, count = declared_fps(self.stream), 0
         for packet in self._packets():
             if packet.size:

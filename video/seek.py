@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kgvad.errors import VideoError
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.container import NO_TIMESTAMPS, Converter, decoded_frames, open_video
+from kgvad.video.container import Converter, decoded_frames, is_timed, open_video
 from kgvad.video.decode import VideoInfo, probe
 
 
@@ -68,7 +68,7 @@ def _indexed(
 ) -> Iterator[tuple[int, Any]]:
     """The wanted frames with their index; one seek for each run of frames that lie close together."""
     times = info.frame_times
-    if times is None or container.format.name in NO_TIMESTAMPS or info.breaks or len(np.unique(times)) < len(times):
+    if times is None or not is_timed(container) or info.breaks or len(np.unique(times)) < len(times):
         # frames cannot be told by their time: count from the start
         left = set(wanted)
         for index, frame in enumerate(decoded_frames(container, stream, path)):

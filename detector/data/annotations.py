@@ -340,6 +340,8 @@ def read_mask(path: Path) -> AnyArray:
         mask = mask.reshape(-1)
         if not np.isfinite(mask).all():
             raise ValueError("it holds NaN or infinity, not one number a frame")
+        if (wrong := mask[(mask < 0) | (mask != np.round(mask))]).size:
+            raise ValueError(f"it holds {wrong[0]:g}, not 0 for a normal frame and a whole number above 0 for another")
     return mask
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.data.clock import VideoClock
+from kgvad.detector.data.clock import VideoClock, seconds_of
 from kgvad.errors import ScoresError
 from kgvad.files import check_version, encoding_of
 from kgvad.video import SNIPPET_FRAMES
@@ -35,7 +35,7 @@ TEXTS = ("text", "caption", "sentence", "description", "content", "english text"
 VIDEOS = ("video", "video_name", "video name", "video_id", "name", "file", "filename")
 FRAMES = ("start_frame", "frame", "frame_index", "frame_id")
 SECONDS = ("start", "start_s", "start_time", "begin", "time", "timestamp", "t", "second", "seconds")
-SEGMENTS = ("segments", "chunks")  # of Whisper, beside the whole text
+SEGMENTS = ("segments", "chunks", "captions")  # records of one video; the first two of Whisper, beside the whole text
 SPANS = (("timestamps", "sentences"), ("timestamps", "captions"), ("events", "events_summary"), ("events", "sentences"))
 Clock = Literal["frames", "seconds", "order"]
 
@@ -102,6 +102,16 @@ class Track:
             )
         if behind:
             logger.warning("%s: %d of %d captions start behind the end of the video", where, behind, len(starts))
+        steps = np.diff(np.unique(starts))
+        if len(steps) > 1 and 2 * (starts[-1] + np.median(steps)) < clock.frame_count:
+            logger.warning(
+                "%s: the last caption starts at frame %d of %d, by the clock %s; if that is not their clock, write "
+                "[{start, text}] in seconds or [{start_frame, text}]",
+                where,
+                starts[-1],
+                clock.frame_count,
+                self.clock,
+            )
 
     def _starts(self, clock: VideoClock, where: str) -> NDArray[np.int64]:
         starts = np.array([start for start, _ in self.items], np.float64)
@@ -131,6 +141,8 @@ def parse(content: object, where: str) -> dict[str | None, Track]:
         if content.get("format") == FORMAT and isinstance(content.get("videos"), dict):
             check_version(content, where, VERSION, ScoresError, "caption the videos again with kgvad caption")
             return _own(content["videos"], where)
+        if isinstance(_field(content, VIDEOS), str) and _track(content, where) is not None:
+            return _listed([content], where)
         track = _track(content, where)
         if track is not None:
             return {None: track}
@@ -256,7 +268,7 @@ def _records(value: Sequence[Mapping[str, object]], where: str) -> Track | None:
         start = frame if frame is not None else second
         if isinstance(start, list) and start:
             start = start[0]  # Whisper's {"timestamp": [start, end]}
-        if start is None and len(value) > 1:
+        if start is None and (len(value) > 1 or any(re.match(r"start|begin|from|time", str(key), re.I) for key in one)):
             return None
         clocks.add("seconds" if frame is None else "frames")
         items.append((_time(0 if start is None else start, where), text))
@@ -283,8 +295,7 @@ def _time(value: object, where: str) -> float:
     try:
         if isinstance(value, bool):
             raise ValueError
-        parts = [float(part.replace(",", ".")) for part in str(value).split(":")]
-        found = sum(part * 60.0**power for power, part in enumerate(reversed(parts)))
+        found = seconds_of(str(value))
     except (ValueError, OverflowError):
         found = math.nan
     if not 0 <= found < 1e11:
@@ -311,7 +322,13 @@ def parse_subtitles(data: bytes, where: str) -> Track:
     """Captions of a SubRip or WebVTT file."""
     import pysubs2
 
-    text = data.decode(encoding_of(data), "replace").replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        text = data.decode(encoding_of(data))
+    except UnicodeDecodeError:
+        logger.warning("%s is not UTF-8; it is read as Windows-1252", where)
+        text = data.decode("cp1252", "replace")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = re.sub(r"<\d+(:\d+)+\.\d+>", "", text)  # of single words, in WebVTT
     blocks = re.split(r"\n[ \t]*\n", text)
     # the library reads a comment or style of WebVTT as a line of the caption before it
     text = "\n\n".join(block for block in blocks if not re.match(r"\s*(NOTE|STYLE|REGION)\b", block))

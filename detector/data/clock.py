@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from kgvad.video.decode import VideoInfo
 
 
+def seconds_of(text: str) -> float:
+    """Seconds from ``62.5`` or ``00:01:02.5``; a comma is a decimal point.
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
+    parts = [float(part.replace(",", ".")) for part in text.split(":")]
+    return sum(part * 60.0**power for power, part in enumerate(reversed(parts)))
+
+
 @dataclass(frozen=True, eq=False)
 class VideoClock:
     """What turns the clock of a file of scores or captions into frames.
@@ -31,11 +43,16 @@ class VideoClock:
     frame_times: NDArray[np.float64] | None = None
 
     def frames(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The frame that starts at each time, or the nearest one."""
+        """The frame that starts at each time, or the nearest one; behind the end they go on at ``fps``."""
+        return np.rint(self.positions(seconds)).astype(np.int64)
+
+    def positions(self, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Each time in frames, with fractions."""
         if self.frame_times is None or len(self.frame_times) < 2:
-            return np.rint(seconds * self.fps).astype(np.int64)
+            return np.round(seconds * self.fps, 6)
         edges = np.append(self.frame_times, self.frame_times[-1] + 1 / self.fps)
-        return np.asarray(np.rint(np.interp(seconds, edges, np.arange(len(edges)))), np.int64)
+        behind = np.maximum(seconds - edges[-1], 0) * self.fps
+        return np.round(np.interp(seconds, edges, np.arange(len(edges))) + behind, 6)
 
     @classmethod
     def of(cls, info: VideoInfo) -> VideoClock:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
+from kgvad.detector.data.clock import VideoClock
+from kgvad.detector.data.frame_labels import Annotated, Event, read_frame_labels
 from kgvad.errors import FeatureError
-from kgvad.files import reading
 from kgvad.video.decode import probe
+from kgvad.video.video_ids import VideoNames
 
 FILE = "annotations.csv"
-COLUMNS = ("video", "start_s", "end_s")
 
 
 def event_frames(folder: Path, videos: Mapping[str, Path]) -> dict[str, tuple[tuple[int, int], ...]]:
     """Frames [start, end) of the events of each annotated video; empty where there is no ``annotations.csv``.
 
-    The file has the columns ``video`` (identifier, or file name without suffix), ``start_s`` and ``end_s`` in seconds,
-    and one line for each event. Further columns are ignored.
+    The file is a table as of :func:`~kgvad.detector.data.frame_labels.read_frame_labels`. Seconds become frames by the
+    times of the frames of each video.
 
     Parameters
     ----------
@@ -34,33 +36,26 @@ def event_frames(folder: Path, videos: Mapping[str, Path]) -> dict[str, tuple[tu
     path = folder / FILE
     if not path.is_file():
         return {}
-    by_name = {Path(video).name: video for video in videos} | {video: video for video in videos}
-    found: dict[str, list[tuple[int, int]]] = {}
-    rates: dict[str, float] = {}
-    with reading(path, FeatureError, "save it as CSV in UTF-8"), path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (lines.fieldnames or ())]
-        if missing:
-            raise FeatureError(f"{path} has no column {missing[0]!r}", f"its columns are {', '.join(COLUMNS)}")
-        for line in lines:
-            video = by_name.get(line["video"])
-            if video is None:
-                raise FeatureError(
-                    f"{path}: line {lines.line_num}: no video {line['video']!r} in {folder}",
-                    "use the file name without its suffix",
-                )
-            if video not in rates:
-                rates[video] = probe(videos[video]).fps
-            start_s, end_s = _seconds(line, path, lines.line_num)
-            found.setdefault(video, []).append((math.floor(start_s * rates[video]), math.ceil(end_s * rates[video])))
-    return {video: tuple(sorted(spans)) for video, spans in found.items()}
+    labels = read_frame_labels(path)
+    matched = VideoNames(videos).match(labels, str(path))
+    unknown = [name for name in labels if name not in matched.values()]
+    if unknown:
+        raise FeatureError(
+            f"{path}: no video {unknown[0]!r} in {folder}, or several",
+            "use the file name, with the sub-folder where several videos have it",
+        )
+    return {video: _frames(labels[name], videos[video]) for video, name in matched.items()}
 
 
-def _seconds(line: Mapping[str, str], path: Path, number: int) -> tuple[float, float]:
-    try:
-        start_s, end_s = float(line["start_s"]), float(line["end_s"])
-    except (TypeError, ValueError):
-        start_s = end_s = math.nan
-    if not 0 <= start_s < end_s < math.inf:
-        raise FeatureError(f"{path}: line {number}: not an interval of seconds", "give start_s below end_s")
-    return start_s, end_s
+def _frames(annotated: Annotated, video: Path) -> tuple[tuple[int, int], ...]:
+    clock = None
+    if any(event.in_seconds for event in annotated.events):
+        clock = VideoClock.of(probe(video, exact=True))
+    return tuple(sorted(_span(event, clock) for event in annotated.events))
+
+
+def _span(event: Event, clock: VideoClock | None) -> tuple[int, int]:
+    if clock is None:
+        return int(event.start), int(event.end)
+    start, end = clock.positions(np.array([event.start, event.end]))
+    return math.floor(start), max(math.ceil(end), math.floor(start) + 1)

@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask, runs
+from kgvad.detector.data.clock import seconds_of
 from kgvad.detector.data.labels import is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import encoding_of, reading
 from kgvad.video.feature_sources import names_of
+from kgvad.video.frame_counts import NAMES
 from kgvad.video.video_ids import VIDEO_SUFFIXES, VideoNames, by_video_id, video_id
 
-NAMES = ("video", "name", "video_name", "file", "path", "filename")
 FRAMES = (("start_frame", "end_frame"), ("begin_frame", "end_frame"), ("start", "end"))
 SECONDS = (("start_s", "end_s"), ("start_sec", "end_sec"), ("start_seconds", "end_seconds"),
            ("start_time", "end_time"))  # fmt: skip
 MASKS = (".npy", ".txt")
 CATEGORY = ("category", "label", "class", "event")
+NONE = ("", "-1", "-1.0", "nan", "na", "none", "null")  # for the start and end of a normal video
 REMEDY = "give the columns video, start_s and end_s (seconds) or start_frame and end_frame, and one line for each event"
 
 
@@ -79,7 +81,8 @@ def read_frame_labels(path: Path) -> dict[str, Annotated]:
     with reading(path, FeatureError, REMEDY):
         data = path.read_bytes()
         text = data.decode(encoding_of(data))
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not lines:
         raise FeatureError(f"{path} is empty", REMEDY)
     names = [name.strip().strip('"').lower().replace(" ", "_") for name in re.split(r"[,;\t]", lines[0][1])]
@@ -92,7 +95,7 @@ def _of_mask(file: Path) -> Annotated:
 
 
 def _text_mask(file: Path) -> list[int]:
-    with reading(file, FeatureError, "write a 0 or 1 for each frame"):
+    with reading(file, FeatureError, "write a 0 or 1 for each frame, or take the file out"):
         data = file.read_bytes()
         words = data.decode(encoding_of(data)).replace(",", " ").split()
         if not words or not set(words) <= {"0", "1", "0.0", "1.0"}:
@@ -107,7 +110,7 @@ def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
     if len(rows) != len(lines):
         raise FeatureError(f"{path}: a quoted cell goes over several lines", REMEDY)
     header = [name.strip().lower().replace(" ", "_") for name in rows[0]]
-    if delimiter == ";":  # there a comma is a decimal point
+    if delimiter != ",":  # there a comma is a decimal point
         rows = [rows[0], *([re.sub(r"^(\d+),(\d+)$", r"\1.\2", cell.strip()) for cell in row] for row in rows[1:])]
     pairs = [(pair, pair in SECONDS) for pair in (*SECONDS, *FRAMES) if set(pair) <= set(header)]
     if not pairs:
@@ -129,28 +132,21 @@ def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
 
 def _event(path: Path, number: int, start: str, end: str, in_seconds: bool, column: str) -> tuple[float, float] | None:
     """Start and end; ``None`` where both are empty or negative."""
-    if start in ("", "-1") and end in ("", "-1"):
+    if start.lower() in NONE and end.lower() in NONE:
         return None
     try:
-        first, last = (_number(value, in_seconds) for value in (start, end))
+        first, last = (seconds_of(value) if in_seconds or ":" in value else float(value) for value in (start, end))
     except ValueError:
         first = last = math.nan
     if not 0 <= first < last < 1e9:
         raise FeatureError(
             f"{path}, line {number}: {start!r} to {end!r} is not an interval", "give a start below an end"
         )
-    if not in_seconds and not (first.is_integer() and last.is_integer()):
+    if not in_seconds and (":" in f"{start}{end}" or not (first.is_integer() and last.is_integer())):
         raise FeatureError(
             f"{path}, line {number}: {start} to {end} are not whole frames", f"call the columns of seconds {column}_s"
         )
     return first, last
-
-
-def _number(value: str, in_seconds: bool) -> float:
-    """A number, or seconds from ``00:01:05.5``."""
-    if not in_seconds:
-        return float(value)
-    return sum(float(part) * 60.0**power for power, part in enumerate(reversed(value.split(":"))))
 
 
 def _of_text(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:

@@ -84,7 +84,10 @@ def _check_spans(spans: NDArray[np.int64], count: int, frame_count: int) -> None
     if (place := _first(starts[1:] < ends[:-1])) is not None:
         raise _wrong(f"spans: snippet {place + 1} starts at {starts[place + 1]}, before snippet {place} ends")
     if ends[-1] > frame_count:
-        raise _wrong(f"spans: the last ends at frame {ends[-1]} of a video of {frame_count}")
+        raise ScoresError(
+            f"spans: the last ends at frame {ends[-1]} of a video of {frame_count}",
+            "frames count from 0, and times in seconds are called time, or start_s and end_s; or name the right video",
+        )
 
 
 def _check_table(name: str, table: NDArray[np.float32], count: int) -> None:

@@ -21,7 +21,8 @@ def spans_of(fields: Mapping[str, object], count: int, video: VideoClock) -> obj
     """Frames [start, end) of each of ``count`` scores, [count, 2].
 
     Without ends a score holds until the next one starts, and the last one as long as the one before. Without starts
-    there is one score for each frame or one for each started or complete snippet, by their number. What reaches beyond
+    there is one score for each frame or one for each started or complete snippet, by their number; up to 15 scores of
+    frames behind the end get no span. What reaches beyond
     the end of the video by less than its own length ends with the video.
 
     Raises
@@ -40,10 +41,22 @@ def spans_of(fields: Mapping[str, object], count: int, video: VideoClock) -> obj
     values = _numbers(fields[name], name, 2 if name.startswith("spans") else 1)
     if name.endswith("_s"):
         values = video.frames(values)
+    elif (values != np.round(values)).any():
+        raise ScoresError(
+            f"{name}: starts and ends in frames must be whole numbers",
+            "call columns of seconds start_s and end_s",
+        )
     if name != "spans":
         logger.info("the clock of the scores is %s", "seconds" if name.endswith("_s") else "frames")
-    spans = values if name.startswith("spans") else _until_next(values)
-    return _within(spans, video.frame_count)
+    spans = _within(values if name.startswith("spans") else _until_next(values), video.frame_count)
+    if video.frame_count is not None and spans.shape[0] and 2 * spans[-1, 1] < video.frame_count:
+        logger.warning(
+            "the scores end at frame %d of %d; if their clock is not %s, name it: frame, or time in seconds",
+            spans[-1, 1],
+            video.frame_count,
+            "seconds" if name.endswith("_s") else "frames",
+        )
+    return spans
 
 
 def _numbers(value: object, name: str, dimensions: int) -> AnyArray:

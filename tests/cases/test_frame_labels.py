@@ -82,6 +82,7 @@ def test_own_frame_labels_in_every_form_give_the_same_metrics(shop, tmp_path, fo
     [
         ("video,start_s,end_s\nshop5,9,3\n", "line 2: '9' to '3' is not an interval"),
         ("video,start,end\nshop5,1.5,3.5\n", "not whole frames; call the columns of seconds start_s"),
+        ("video,start,end\nshop5,00:00:01,00:00:03\n", "not whole frames; call the columns of seconds start_s"),
         ("video,begin\nshop5,9\n", "no columns of start and end"),
         ("elsewhere 10 20\n", "names no test video of shop; its first is elsewhere"),
         ("shop4 10 20\n", "the normal video shop4 has an event"),
@@ -131,6 +132,30 @@ def test_arrays_of_frame_labels_must_have_one_number_a_frame(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((4, 4)))
     with pytest.raises(FeatureError, match=r"a\.npy .*not one number a frame"):
         read_frame_labels(tmp_path)
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.9, 0.2], [-1, 1, -1]])
+def test_scores_and_marks_below_zero_are_no_frame_labels(tmp_path, values):
+    """Every frame would be abnormal."""
+    np.save(tmp_path / "a.npy", np.array(values))
+    with pytest.raises(FeatureError, match=rf"a\.npy .* it holds {values[0]}, not 0 for a normal frame"):
+        read_frame_labels(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "# by me\nvideo,start_frame,end_frame\n# one more\na,4,9\nb,nan,NaN\nc,-1.0,-1.0\nd,NA,NA\n"),
+        ("a.txt", "# by me\n# of 2026\na 4 9\nb -1 -1\nc -1 -1\nd -1 -1\n"),
+        ("a.tsv", "video\tstart_s\tend_s\na\t4,0\t9,0\nb\t\t\nc\t\t\nd\t\t\n"),
+    ],
+)
+def test_comments_and_the_spellings_of_no_event(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    found = read_frame_labels(tmp_path / name)
+    assert {video: [(one.start, one.end) for one in own.events] for video, own in found.items()} == {
+        "a": [(4, 9)], "b": [], "c": [], "d": []
+    }  # fmt: skip
 
 
 def test_xd_violence_from_its_published_annotations(tmp_path):

@@ -1,6 +1,7 @@
 """Scores as one JSON object.
 
-Files of other programs may be ``{frame: score}``, ``{video: {frame: score}}`` or a list of scores. Keys that are whole
+Files of other programs may be ``{frame: score}``, ``{video: {frame: score}}``, a list of scores, or of records with the
+names of columns of a CSV table. Keys that are whole
 numbers are frames; with a decimal point they are seconds.
 """
 
@@ -13,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from kgvad.detector.scoring.formats.tables import fields_of, has_clock, of_video, plain
 from kgvad.errors import ScoresError
 from kgvad.files import read_json, write_json
 from kgvad.types import Fields
-from kgvad.video.video_ids import VideoNames, by_video_id, video_id
 
 REMEDY = "score the video again, or write the file again"
 
@@ -25,41 +26,25 @@ def read(path: Path, video: str | None) -> Fields:
     """Fields of the file."""
     content = read_json(path, ScoresError, REMEDY)
     if isinstance(content, list):
-        return _of_records(content) or {"scores": content}
+        return _of_records(content, video) or {"scores": content}
     fields = as_object(content)
     if fields and all(isinstance(value, dict | list) for value in fields.values()) and "scores" not in fields:
-        fields = _of_video(fields, video)
-        return {"scores": fields} if isinstance(fields, list) else _by_time(fields) or fields
+        own = of_video(fields, video)
+        if isinstance(own, list):
+            return _of_records(own, None) or {"scores": own}
+        return _by_time(own) or own
     return _by_time(fields) or fields
 
 
-def _of_records(content: list[Any]) -> Fields | None:
-    """Fields of ``[{"frame": 0, "score": .1}, ...]``, or with ``time`` in seconds; ``None`` for other lists."""
-    for clock in ("frame", "time"):
-        if content and all(isinstance(one, dict) and {clock, "score"} <= one.keys() for one in content):
-            times = {str(one[clock]): one["score"] for one in content}
-            if len(times) < len(content):
-                raise ScoresError(f"two scores have the same {clock}", REMEDY)
-            found = _by_time(times)
-            if found is None:
-                raise ScoresError(f"a {clock} is not a number", REMEDY)
-            name = "starts" if clock == "frame" else "starts_s"
-            return {"scores": found["scores"], name: found.get("starts", found.get("starts_s"))}
-    return None
-
-
-def _of_video(content: Fields, video: str | None) -> Any:
-    """The scores of one video of a file of several."""
-    if video is None and len(content) == 1:
-        return next(iter(content.values()))
-    names = by_video_id(content, "the file", ScoresError)
-    found = None if video is None else VideoNames(names).find(video)
-    if found is None:
-        wanted = None if video is None else video_id(video)
-        raise ScoresError(
-            f"there are no scores of {wanted!r}", f"the file has {len(content)} videos, first {next(iter(content))!r}"
-        )
-    return content[names[found]]
+def _of_records(content: list[Any], video: str | None) -> Fields | None:
+    """Fields of ``[{"frame": 0, "score": .1}, ...]``, by the names of columns; ``None`` for other lists."""
+    if not content or not all(isinstance(one, dict) for one in content):
+        return None
+    records = [{plain(name): value for name, value in one.items()} for one in content]
+    names = list(records[0])
+    if "score" not in names or not has_clock(names):
+        return None
+    return fields_of(names, [[one.get(name, "") for name in names] for one in records], video)
 
 
 def _by_time(content: Fields) -> Fields | None:

@@ -107,7 +107,7 @@ def test_another_programs_files_need_only_scores(tmp_path):
         ("a.json", b'{"scores": [0.1], "fps": "fast"}', "fps is 'fast', not a number"),
         ("a.json", b"\xff\xfe", "not valid JSON"),
         ("a.csv", b"", "first line"),
-        ("a.csv", b"start,score\n0,x\n", "cannot be read"),
+        ("a.csv", b"start,score\n0,x\n", "row 1: .x. in the column score is not a number"),
         ("a.csv", b"start,score\n0\n", "row 1 has 1 values"),
         ("a.csv", b"# {broken\nstart,score\n0,1\n", "line 1 is not valid JSON"),
         ("a.npz", b"", "cannot be read"),
