@@ -49,10 +49,11 @@ class VideoClock:
     def positions(self, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Each time in frames, with fractions."""
         if self.frame_times is None or len(self.frame_times) < 2:
-            return np.round(seconds * self.fps, 6)
+            return np.asarray(np.round(seconds * self.fps, 6))
         edges = np.append(self.frame_times, self.frame_times[-1] + 1 / self.fps)
         behind = np.maximum(seconds - edges[-1], 0) * self.fps
-        return np.round(np.interp(seconds, edges, np.arange(len(edges))) + behind, 6)
+        inside = np.interp(seconds, edges, np.arange(len(edges)))
+        return np.asarray(np.round(inside + behind, 6))
 
     @classmethod
     def of(cls, info: VideoInfo) -> VideoClock:
