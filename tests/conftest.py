@@ -1,9 +1,15 @@
-"""Fixtures that several rooms use."""
+"""Fixtures that several packages use."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+
+def pytest_collection_modifyitems(items):
+    """Modules with slow tests run first, so that no worker waits for another's slow module at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def _shared() -> Path | None:

@@ -36,6 +36,8 @@ from kgvad.watch.camera_settings import CameraSettings, Ignored
 from kgvad.watch.feed import _Pace
 from kgvad.watch.messages import from_line, to_line
 
+pytestmark = pytest.mark.slow
+
 NOTHING = CameraSettings(ignore=(Ignored(start=time(0), end=time(12)), Ignored(start=time(12), end=time(0))))
 
 
