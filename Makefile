@@ -47,7 +47,7 @@ examples: $(READY)
 	  --output pixels.html --output pixels.md
 	@cd docs/examples && $(abspath $(KGVAD)) explain scene.mp4 --captions scene.captions.json \
 	  --output captions.html --output captions.md
-	@$(CHROMIUM) --headless=new --no-sandbox --hide-scrollbars --window-size=880,1100 \
+	@$(CHROMIUM) --headless=new --no-sandbox --hide-scrollbars --window-size=880,1100 --virtual-time-budget=8000 \
 	  --screenshot="$(abspath docs/_static/report.png)" "file://$(abspath docs/examples/captions.html)"
 	@rm docs/examples/scene.mp4
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
@@ -23,9 +25,15 @@ def registered(group: str, own: Mapping[str, str] | None = None) -> dict[str, En
         Name to value of what kgvad brings; no other package can take these names.
     """
     found = {name: EntryPoint(name, value, group) for name, value in (own or {}).items()}
-    for point in sorted(entry_points(group=group), key=lambda point: point.name):
+    for point in installed(group, tuple(sys.path)):
         found.setdefault(point.name, point)
     return found
+
+
+@cache
+def installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Entry points of the packages on ``path`` (``sys.path``), in the order of the alphabet; read once."""
+    return tuple(sorted(entry_points(group=group), key=lambda point: point.name))
 
 
 def load(point: EntryPoint, kind: str) -> object:

@@ -1,9 +1,11 @@
 """Fixtures that several packages use."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 
 def pytest_collection_modifyitems(items):
@@ -25,6 +27,14 @@ def log_on_stderr():
     from kgvad.console import configure_logging
 
     configure_logging()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_command_tree():
+    """Commands that run in the test process share one tree; Typer would build it for each of them, in .1 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(get_command))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -193,7 +193,7 @@ def _copy(source: Any, pictures: Any, clip: Any) -> None:
 def _encode(source: Any, pictures: Any, clip: Any, face_finder: FaceFinder | None) -> None:
     width, height = even_size(pictures.width, pictures.height)
     rate = pictures.average_rate or Fraction(25)
-    out: FrameSink = H264Stream(clip, width, height, rate, crf=QUALITY, options={"preset": "veryfast"})
+    out: FrameSink = H264Stream(clip, width, height, rate, crf=QUALITY)
     if face_finder is not None:
         out = RedactedStream(out, face_finder)
     last = -1.0

@@ -145,6 +145,12 @@ def _fire(image: Image.Image, time_s: float, rng: np.random.Generator) -> Image.
     return Image.blend(image, Image.new("RGB", image.size, (255, 214, 150)), min(0.7, glow))
 
 
+def with_noise(picture: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A picture [H, W, 3] with the noise of a camera; its values are overwritten."""
+    picture += 1.6 * rng.standard_normal((*picture.shape[:2], 1), np.float32)
+    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
+
+
 def frames() -> Iterator[NDArray[np.uint8]]:
     """The scene's frames in order, uint8 [HEIGHT, WIDTH, 3], RGB; the same on every call."""
     rng = np.random.default_rng(16)
@@ -165,8 +171,7 @@ def frames() -> Iterator[NDArray[np.uint8]]:
         draw = ImageDraw.Draw(image)
         draw.rectangle((0, 0, WIDTH, 15), fill=(0, 0, 0))
         draw.text((6, 2), f"{CAPTION}   {int(time_s) // 60:02d}:{int(time_s) % 60:02d}", fill=(230, 230, 230))
-        noise = rng.normal(0, 1.6, (HEIGHT, WIDTH, 1))
-        yield np.clip(np.asarray(image, np.float32) + noise, 0, 255).astype(np.uint8)
+        yield with_noise(np.array(image, np.float32), rng)
 
 
 def render(path: str | Path) -> Path:

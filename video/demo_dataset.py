@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from kgvad.console import track
 from kgvad.files import write_text
-from kgvad.video.demo import ROAD_Y, WIDTH, Walker, background, draw_car, draw_walker
+from kgvad.video.demo import ROAD_Y, WIDTH, Walker, background, draw_car, draw_walker, with_noise
 from kgvad.video.write import write_video
 
 FPS = 12
@@ -120,9 +120,8 @@ class _Scene:
             draw_car(draw, -60 + 110 * (time_s - self.car_s), 246, (150, 152, 156), 1, 0)
             image = self._event(image, time_s)
             shade = self.brightness + self.rng.normal(0, 0.004)
-            small = np.asarray(image.resize(SIZE, Image.Resampling.BILINEAR), np.float32)
-            noise = self.rng.normal(0, 1.6, (SIZE[1], SIZE[0], 1))
-            yield np.clip(small * shade + noise, 0, 255).astype(np.uint8)
+            small = np.array(image.resize(SIZE, Image.Resampling.BILINEAR), np.float32)
+            yield with_noise(small * np.float32(shade), self.rng)
 
     def _event(self, image: Image.Image, time_s: float) -> Image.Image:
         since = time_s - self.start_s

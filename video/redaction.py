@@ -169,7 +169,7 @@ def _redact(frames: Any, rate: Fraction | None, copy: Any, finder: FaceFinder) -
             turned = rotation_of(frame) % 180 != 0
             size = (frame.height, frame.width) if turned else (frame.width, frame.height)
             convert = Converter(size, rotation_of(frame))
-            stream = H264Stream(copy, *even_size(*size), rate, crf=QUALITY, options={"preset": "veryfast"})
+            stream = H264Stream(copy, *even_size(*size), rate, crf=QUALITY)
             out, first_s = RedactedStream(stream, finder), frame.time or 0.0
         time_s = last + float(1 / rate) if frame.time is None else frame.time - (first_s or 0.0)
         if time_s > last:

@@ -17,6 +17,7 @@ from kgvad.errors import VideoError
 from kgvad.files import replacing
 
 TIME_BASE = Fraction(1, 90_000)  # seconds per tick: fine enough for every common rate
+PRESET = "veryfast"  # of libx264: half the time of "medium" for files of the same size
 
 
 class H264Stream:
@@ -33,7 +34,7 @@ class H264Stream:
     crf
         Constant rate factor: 0 is lossless, 51 the worst.
     options
-        Further options of libx264, such as ``preset``.
+        Further options of libx264, such as ``threads``.
     time_base
         Seconds per tick of the timestamps.
     """
@@ -50,7 +51,7 @@ class H264Stream:
         time_base: Fraction = TIME_BASE,
     ) -> None:
         self._container, self._time_base = container, time_base
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), **(options or {})})
+        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": PRESET, **(options or {})})
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"  # 4:2:0 needs even sides
         stream.codec_context.time_base = time_base

@@ -116,7 +116,7 @@ def _cut(
             clip.metadata["comment"] = comment
             width, height = even_size(pictures.width, pictures.height)
             rate = pictures.average_rate or Fraction(25)
-            out: FrameSink = H264Stream(clip, width, height, rate, crf=QUALITY, options={"preset": "veryfast"})
+            out: FrameSink = H264Stream(clip, width, height, rate, crf=QUALITY)
             if face_finder is not None:
                 out, sound = RedactedStream(out, face_finder), None
             out_sound = clip.add_stream_from_template(sound) if sound is not None and clock is None else None

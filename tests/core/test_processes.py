@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -57,6 +58,17 @@ def start(folder, program, *arguments, **options):
     )  # fmt: skip
 
 
+def copies_of_a_clip(folder, names):
+    """Four seconds of the example scene, under each name."""
+    from kgvad.video import demo
+    from kgvad.video.write import write_video
+
+    folder.mkdir()
+    clip = write_video(folder.parent / "clip.mp4", islice(demo.frames(), 100), demo.FPS)
+    for name in names:
+        (folder / f"{name}.mp4").hardlink_to(clip)
+
+
 def test_jobs_import_nothing_from_the_working_folder(trap, tmp_path):
     process = start(trap, JOBS.replace("SLEEP", "False"))
     assert process.communicate(timeout=300)[0] == "['a', 'b']\n"
@@ -65,11 +77,7 @@ def test_jobs_import_nothing_from_the_working_folder(trap, tmp_path):
 
 def test_extraction_imports_nothing_from_the_working_folder(trap, tmp_path, weights):
     weights("efficientnet-lite0")
-    from kgvad.video.demo import render
-
-    (tmp_path / "videos").mkdir()
-    render(tmp_path / "videos" / "a.mp4")
-    (tmp_path / "videos" / "b.mp4").write_bytes((tmp_path / "videos" / "a.mp4").read_bytes())
+    copies_of_a_clip(tmp_path / "videos", ["a", "b"])
     process = start(trap, EXTRACT, tmp_path / "videos")
     assert process.communicate(timeout=300)[0] == "['a', 'b'] {}\n"
     assert not (tmp_path / "executed").exists()
@@ -98,11 +106,6 @@ def test_jobs_end_when_their_parent_is_killed(trap):
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a signal of POSIX systems")
 def test_extraction_ends_when_its_parent_is_killed(trap, tmp_path, weights):
     weights("efficientnet-lite0")
-    from kgvad.video.demo import render
-
-    (tmp_path / "videos").mkdir()
-    render(tmp_path / "videos" / "0.mp4")
-    for number in range(1, 40):
-        (tmp_path / "videos" / f"{number}.mp4").hardlink_to(tmp_path / "videos" / "0.mp4")
+    copies_of_a_clip(tmp_path / "videos", range(300))
     process = start(trap, EXTRACT, tmp_path / "videos")
     assert killed(process, lambda: list(Path(trap, "features").rglob("*.npy"))) == []

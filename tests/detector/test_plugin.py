@@ -74,7 +74,7 @@ class Broken:
 
 
 def test_a_plugin_that_cannot_be_loaded_is_one_line(monkeypatch):
-    monkeypatch.setattr("kgvad.plugins.entry_points", lambda group: [Broken()])
+    monkeypatch.setattr("kgvad.plugins.installed", lambda group, path: [Broken()])
     assert "broken" in registry.detector_names()
     with pytest.raises(KgvadError, match=r"'broken' \(nowhere:Thing\) cannot be loaded: No module named"):
         registry.detector_class("broken")

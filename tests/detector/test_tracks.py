@@ -1,69 +1,54 @@
 """``benchmarks/tracks.py`` on a small dataset: tables from stored runs, learning curves, transfer, duplicates."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import track_runs
 import track_tables
+import tracks
 from detector_samples import kgvad, make_archive
 from toy_bank import toy_bank
 
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def tracks(tmp_path):
+def run(tmp_path, monkeypatch, capsys):
+    """``run(*options)`` of benchmarks/tracks.py: stdout and stderr."""
     folder = tmp_path / "all"
     (folder / "stores").mkdir(parents=True)
     (folder / "stores" / "times.json").write_text("{}")
     kgvad("features", "import", make_archive(tmp_path), "--dataset", "ucf", "--output", folder / "stores" / "c3d")
     toy_bank().save(tmp_path / "bank.safetensors")
 
-    def run(*more):
-        command = [sys.executable, BENCHMARKS / "tracks.py", tmp_path, folder, "--bank", tmp_path / "bank.safetensors"]
-        command += [
-            "--tracks",
-            "c3d",
-            "--methods",
-            "sultani",
-            "sultani, tuned",
-            "--resamples",
-            "20",
-            "--seeds",
-            "2",
-            *more,
-        ]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done
+    def run(*options):
+        command = ["tracks.py", tmp_path, folder, "--bank", tmp_path / "bank.safetensors", "--tracks", "c3d"]
+        command += ["--methods", "sultani", "sultani, tuned", "--resamples", "20", "--seeds", "2", *options]
+        monkeypatch.setattr("sys.argv", list(map(str, command)))
+        tracks.main()
+        return capsys.readouterr()
 
     return run
 
 
 @pytest.mark.slow
-def test_tables_are_rebuilt_from_stored_runs_without_training(tracks, tmp_path):
-    done = tracks("--tables", "main")
-    assert done.stdout == "" and "no run of sultani; train it with --train" in done.stderr
+def test_tables_are_rebuilt_from_stored_runs_without_training(run, tmp_path, caplog):
+    assert run("--tables", "main").out == "" and "no run of sultani; train it with --train" in caplog.text
     tuned = tmp_path / "all" / "tuned" / "c3d"
     tuned.mkdir(parents=True)
     (tuned / "sultani.json").write_text(json.dumps({"detector": "sultani", "recipe": {"epochs": 1}}))
-    first = tracks("--train").stdout
+    first = run("--train").out
     assert "| sultani, tuned | 2 |" in first and "| sultani | 2 |" in first
     assert "Difference from" in first
     curves = first.split("curves")[1].split("##")[0]
     assert [f"| {share} % | sultani | 2 |" in curves for share in (10, 25, 50, 100)] == [True] * 4
     assert "Arson" in first.split("transfer")[1] and "0 groups of identical videos" in first
-    again = tracks()
-    assert again.stdout == first and "training" not in again.stderr
+    again = run()
+    assert again.out == first and "training" not in again.err
     page = tmp_path / "page.md"
     page.write_text("# Page\n\n<!-- tracks: c3d main -->\nold\n<!-- end -->\n\nkept\n")
-    tracks("--tables", "main", "--docs", page)
+    run("--tables", "main", "--docs", page)
     text = page.read_text()
     assert "| sultani | 2 |" in text and "old" not in text and text.endswith("<!-- end -->\n\nkept\n")
 

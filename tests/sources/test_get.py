@@ -320,7 +320,7 @@ def test_another_package_adds_a_source(monkeypatch):
 
     monkeypatch.setattr(EntryPoint, "load", lambda self: theirs)
     monkeypatch.setattr(
-        "kgvad.plugins.entry_points", lambda group: [EntryPoint("theirs", "their.module:recipe", group)]
+        "kgvad.plugins.installed", lambda group, path: [EntryPoint("theirs", "their.module:recipe", group)]
     )
     found = module._load()
     assert found["theirs"] == theirs and "ucf-rgb-flow" in found

@@ -280,7 +280,7 @@ def test_sinks_have_names():
 )
 def test_errors_of_another_packages_sink_are_one_line(monkeypatch, factory, message):
     monkeypatch.setattr(EntryPoint, "load", lambda self: factory)
-    monkeypatch.setattr("kgvad.plugins.entry_points", lambda group: [EntryPoint("theirs", "their:sink", group)])
+    monkeypatch.setattr("kgvad.plugins.installed", lambda group, path: [EntryPoint("theirs", "their:sink", group)])
     assert sink_names()[-1] == "theirs"
     with pytest.raises(KgvadError, match=message):
         make_sink("theirs:x", None)
@@ -291,6 +291,6 @@ def test_a_sink_whose_library_is_missing_names_the_extra_and_one_of_another_pack
     monkeypatch.delitem(sys.modules, "kgvad.watch.sinks.mqtt", raising=False)
     with pytest.raises(UsageError, match=r"--sink mqtt needs paho.*pip install 'kgvad\[watch\]'"):
         make_sink("mqtt:mqtt://localhost", None)
-    monkeypatch.setattr("kgvad.plugins.entry_points", lambda group: [EntryPoint("theirs", "nowhere:sink", group)])
+    monkeypatch.setattr("kgvad.plugins.installed", lambda group, path: [EntryPoint("theirs", "nowhere:sink", group)])
     with pytest.raises(KgvadError, match=r"'theirs' \(nowhere:sink\) cannot be loaded: No module named 'nowhere'"):
         make_sink("theirs:x", None)

@@ -95,7 +95,7 @@ def test_a_package_registers_a_captioner(monkeypatch):
         EntryPoint("gone", "captioner_samples:nothing", "kgvad.captioners"),
         EntryPoint("text", "captioner_samples:TEMPLATE", "kgvad.captioners"),
     ]
-    monkeypatch.setattr("kgvad.plugins.entry_points", lambda group: points)
+    monkeypatch.setattr("kgvad.plugins.installed", lambda group, path: points)
     assert load_captioner("mine").name == "brightness"
     with pytest.raises(KgvadError, match=r"captioner 'gone' .* cannot be loaded"):
         load_captioner("gone")

@@ -96,7 +96,7 @@ class Point:
     [(RuntimeError("no such library"), "cannot be loaded: no such library"), (3, "is not a factory")],
 )
 def test_a_broken_package_is_named(monkeypatch, result, message):
-    monkeypatch.setattr("kgvad.plugins.entry_points", lambda group: [Point(result)])
+    monkeypatch.setattr("kgvad.plugins.installed", lambda group, path: [Point(result)])
     assert base.visual_encoder_names()[-1] == "broken"
     with pytest.raises(KgvadError, match=f"'broken' .broken:load. {message}; repair its package"):
         base.load_visual_encoder("broken")
