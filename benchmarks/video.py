@@ -172,7 +172,7 @@ def scene(path: Path, size: tuple[int, int], seconds: float) -> Path:
 
     clip = path.with_name(f"clip-{path.name}")
     with av.open(str(clip), "w") as container:
-        stream = H264Stream(container, *size, Fraction(demo.FPS), crf=23, options={"preset": "veryfast"})
+        stream = H264Stream(container, *size, Fraction(demo.FPS), crf=23)
         for index, picture in enumerate(islice(demo.frames(), int(min(CLIP_S, seconds) * demo.FPS))):
             stream.write(av.VideoFrame.from_ndarray(picture, format="rgb24"), index / demo.FPS)
         stream.finish()

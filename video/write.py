@@ -33,8 +33,8 @@ class H264Stream:
         Nominal frames a second.
     crf
         Constant rate factor: 0 is lossless, 51 the worst.
-    options
-        Further options of libx264, such as ``threads``.
+    threads
+        Of the encoder; default: its own choice. The bytes depend on their number.
     time_base
         Seconds per tick of the timestamps.
     """
@@ -47,11 +47,12 @@ class H264Stream:
         rate: Fraction,
         *,
         crf: int,
-        options: dict[str, str] | None = None,
+        threads: int | None = None,
         time_base: Fraction = TIME_BASE,
     ) -> None:
         self._container, self._time_base = container, time_base
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": PRESET, **(options or {})})
+        options = {"crf": str(crf), "preset": PRESET} | ({"threads": str(threads)} if threads else {})
+        stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"  # 4:2:0 needs even sides
         stream.codec_context.time_base = time_base
@@ -119,8 +120,8 @@ def write_video(
             for picture in pictures:
                 if stream is None:
                     height, width = picture.shape[:2]
-                    threads = {"threads": "1"}  # the same bytes on every machine
-                    stream = H264Stream(container, width, height, rate, crf=crf, options=threads, time_base=tick)
+                    # One thread: the same bytes on every machine.
+                    stream = H264Stream(container, width, height, rate, crf=crf, threads=1, time_base=tick)
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
                 stream.write(frame, next(shown))
             if stream is None:
