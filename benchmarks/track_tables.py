@@ -149,18 +149,21 @@ def _drawn(
 
 
 def transfer_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
-    """Trained on one half of the categories, tested on the other: AUC, and that of training on all."""
+    """Metrics on one half of the categories, of runs trained on the other half and of those trained on all."""
     truth = Truth.load(track.features)
-    first, second = halves(truth, FeatureStore.open(track.features).ids())
+    parts = halves(truth, FeatureStore.open(track.features).ids())
     rows = []
     for method in methods:
-        for index, (own, other) in enumerate(((first, second), (second, first))):
-            folder = runs.of(track, method, "transfer", f"half-{index}", truth=with_categories(truth, own, "train"))
-            if folder is None:
-                continue
-            test = with_categories(truth, other, "test")
-            rows.append([method.name, ", ".join(other), *_cells(_measured(folder, track, test))[:3]])
-    return _table(["method", "categories tested, not trained"], rows, columns=3)
+        for index, tested in enumerate(parts):
+            kept = with_categories(truth, parts[1 - index], "train")
+            other = runs.of(track, method, "transfer", f"half-{1 - index}", truth=kept)
+            for trained, folder in (("the other half", other), ("all", runs.of(track, method))):
+                if folder is not None:
+                    measured = _measured(folder, track, with_categories(truth, tested, "test"))
+                    rows.append([method.name, str(index + 1), trained, *_cells(measured)[:3]])
+    listed = "\n".join(f"* Half {index + 1}: {', '.join(names)}" for index, names in enumerate(parts))
+    table = _table(["method", "half tested", "trained on"], rows, columns=3)
+    return f"{listed}\n\n{table}" if table else ""
 
 
 def duplicates_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
