@@ -8,9 +8,9 @@ FOLDER/tuned/TRACK``), ``runs`` and ``results``. Without --train nothing is trai
 row. BANK is made by ``kgvad build-anchors --dataset ucf --encoder minilm``.
 
 Tracks: c3d, i3d, text, fused. Tables: main (metrics with intervals and paired tests), configurations, curves (10, 25,
-50 and 100 % of the training videos), transfer (one half of the categories to the other), captions (text to four other
-datasets) and duplicates. With --docs a table replaces what stands between ``<!-- tracks: TRACK TABLE -->`` and
-``<!-- end -->``; else all are printed.
+50 and 100 % of the training videos), transfer (one half of the categories to the other), graph (anchors from the
+graph against labels and random words), captions (text to four other datasets) and duplicates. With --docs a table
+replaces what stands between ``<!-- tracks: TRACK TABLE -->`` and ``<!-- end -->``; else all are printed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from graph_worth import graph_table
 from track_data import Track, prepare, tracks
 from track_runs import Method, Runs, read_methods
 from track_tables import (
@@ -35,8 +36,8 @@ from track_tables import (
 from kgvad.console import configure_logging
 from kgvad.files import write_text
 
-TABLES = ("main", "configurations", "curves", "transfer", "captions", "duplicates")
-ONLY = {"captions": {"text"}}  # tables of some tracks
+TABLES = ("main", "configurations", "curves", "transfer", "graph", "captions", "duplicates")
+ONLY = {"captions": {"text"}, "graph": {"c3d", "i3d"}}  # tables of some tracks
 Table = Callable[[Runs, Track, Sequence[Method]], str]
 
 
@@ -73,6 +74,7 @@ def main() -> None:
         "configurations": configurations,
         "curves": curve_table,
         "transfer": transfer_table,
+        "graph": graph_table,
         "captions": caption_sets_table,
         "duplicates": duplicates_table,
     }

@@ -2,6 +2,7 @@
 
 import json
 
+import graph_worth
 import numpy as np
 import pytest
 import track_runs
@@ -10,6 +11,7 @@ import tracks
 from detector_samples import kgvad, make_archive
 from toy_bank import toy_bank
 
+from kgvad.anchors.bank import AnchorBank
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 
@@ -103,3 +105,27 @@ def test_identical_videos_are_listed_by_their_features(tmp_path):
         store.add(video, rows, VideoEntry(frame_count=48, fps=30, rows=3))
     groups, across = list_duplicates(store, truth)
     assert groups == across == [sorted([train, test])]
+
+
+def test_sources_of_anchors_differ_in_the_concepts_of_abnormal_categories_only():
+    toy = toy_bank()
+    concepts = [
+        toy.concepts[index].model_copy(update={"relation": relation})
+        for index, relation in ((0, "label"), (0, "cue"), (1, "label"), (1, "P279"), (1, "cue"), (2, "label"))
+    ]
+    vectors = np.eye(64, dtype=np.float32)[:6]
+    tensors = {
+        "anchors": toy.anchors,
+        "concept_vectors": vectors,
+        "concept_category": np.array([0, 0, 1, 1, 1, 2]),
+        "concept_weight": np.ones(6, np.float32),
+    }
+    bank = AnchorBank(toy.header.model_copy(update={"concepts": concepts}), tensors)
+    for source, count in (("labels", 1), ("facts", 2), ("facts and cues", 3)):
+        made = graph_worth.selected(bank, source)
+        assert np.bincount(made.concept_category).tolist() == [2, count, 1]
+        np.testing.assert_allclose(made.anchors[1], vectors[2 : 2 + count].sum(0) / count**0.5, rtol=1e-6)
+
+
+def test_ranks_become_percentages():
+    assert graph_worth._cell([[0, 1, 3, 0], [0, 0, 0, 5]]) == "62.5 ± 17.7 / 75.0"
