@@ -71,7 +71,7 @@ class Track:
         Raises
         ------
         ScoresError
-            The clock is seconds and that of the video is unknown, or most captions start behind its end.
+            The clock is seconds and that of the video is unknown, or most captions start after its end.
         """
         if self.clock == "frames":
             found = [(int(start), text) for start, text in self.items]
@@ -82,26 +82,26 @@ class Track:
         starts = self._starts(clock, where)
         if clock.frame_count is not None and len(starts) and starts[0] >= max(clock.frame_count, clock.fps):
             raise ScoresError(
-                f"{where}: the first caption starts at {self.items[0][0]:g} s, behind the end of the video",
+                f"{where}: the first caption starts at {self.items[0][0]:g} s, after the end of the video",
                 "name times in frames start_frame",
             )
         self._check_end(starts, clock, where)
         return [(int(frame), text) for frame, (_, text) in zip(starts, self.items, strict=True)]
 
     def _check_end(self, starts: NDArray[np.int64], clock: VideoClock | None, where: str) -> None:
-        """Refuse captions of which most start behind the end of the video: another clock, or another video."""
+        """Refuse captions of which most start after the end of the video: another clock, or another video."""
         if clock is None or clock.frame_count is None:
             return
-        behind = int((starts >= clock.frame_count + clock.fps).sum())
-        if behind > len(starts) / 2:
+        late = int((starts >= clock.frame_count + clock.fps).sum())
+        if late > len(starts) / 2:
             other = "frames, as start_frame" if self.clock == "seconds" else "seconds, as start"
             raise ScoresError(
-                f"{where}: {behind} of {len(starts)} captions start behind the end of the video, by the clock "
+                f"{where}: {late} of {len(starts)} captions start after the end of the video, by the clock "
                 f"{self.clock}",
                 f"name times in {other}, or the captions of this video",
             )
-        if behind:
-            logger.warning("%s: %d of %d captions start behind the end of the video", where, behind, len(starts))
+        if late:
+            logger.warning("%s: %d of %d captions start after the end of the video", where, late, len(starts))
         steps = np.diff(np.unique(starts))
         if len(steps) > 1 and 2 * (starts[-1] + np.median(steps)) < clock.frame_count:
             logger.warning(

@@ -43,7 +43,7 @@ class VideoClock:
     frame_times: NDArray[np.float64] | None = None
 
     def frames(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The frame that starts at each time, or the nearest one; behind the end they go on at ``fps``."""
+        """The frame that starts at each time, or the nearest one; after the end they continue at ``fps``."""
         return np.rint(self.positions(seconds)).astype(np.int64)
 
     def positions(self, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -51,9 +51,9 @@ class VideoClock:
         if self.frame_times is None or len(self.frame_times) < 2:
             return np.asarray(np.round(seconds * self.fps, 6))
         edges = np.append(self.frame_times, self.frame_times[-1] + 1 / self.fps)
-        behind = np.maximum(seconds - edges[-1], 0) * self.fps
+        beyond = np.maximum(seconds - edges[-1], 0) * self.fps
         inside = np.interp(seconds, edges, np.arange(len(edges)))
-        return np.asarray(np.round(inside + behind, 6))
+        return np.asarray(np.round(inside + beyond, 6))
 
     @classmethod
     def of(cls, info: VideoInfo) -> VideoClock:

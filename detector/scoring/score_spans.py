@@ -22,8 +22,8 @@ def spans_of(fields: Mapping[str, object], count: int, video: VideoClock) -> obj
 
     Without ends a score holds until the next one starts, and the last one as long as the one before. Without starts
     there is one score for each frame or one for each started or complete snippet, by their number; up to 15 scores of
-    frames behind the end get no span. What reaches beyond
-    the end of the video by less than its own length ends with the video.
+    frames after the end get no span. What reaches beyond the end of the video by less than its own length ends with
+    the video.
 
     Raises
     ------

@@ -195,7 +195,7 @@ class Scores:
         known = VideoClock(float(rate), None if count is None else int(count), frame_times)
         spans = as_array(spans_of(fields, len(scores), known), np.int64, "spans", 2)
         if not any(fields.get(name) is not None for name in CLOCKS):
-            scores = scores[: len(spans)]  # programs that repeat the score of a snippet 16 times go on behind the end
+            scores = scores[: len(spans)]  # programs that repeat the score of a snippet 16 times go on after the end
         if count is None:
             count = int(spans[-1, 1]) if spans.shape[0] and spans.shape[1] == 2 else 0
         return cls(

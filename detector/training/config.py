@@ -66,7 +66,7 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any], preset: s
 
 
 def with_start(given: Mapping[str, Any], start: TrainConfig) -> Fields:
-    """What the command line gave, with the detector, the options and the recipe of the run to start from behind it.
+    """What the command line gave, with the detector, the options and the recipe of the run to start from after it.
 
     Raises
     ------

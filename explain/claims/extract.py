@@ -102,7 +102,7 @@ class CategoryWords:
         return found
 
     def find(self, sentence: str) -> Iterator[tuple[tuple[str, ...], re.Match[str], int]]:
-        """Categories that a word or several name, the first word, and the character behind the last."""
+        """Categories that a word or several name, the first word, and the character after the last."""
         words = list(re.finditer(r"[^\W_]+", sentence))
         longest = max(map(len, self._stems), default=0)
         at = 0

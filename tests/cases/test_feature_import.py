@@ -150,7 +150,7 @@ def test_all_missing_files_are_named_together_or_left_out(tmp_path, caplog):
     assert len(store.ids()) == 2 and "left out 2 videos" in caplog.text
 
 
-def test_dotted_names_keep_what_stands_behind_the_dot(tmp_path):
+def test_dotted_names_keep_what_follows_the_dot(tmp_path):
     names = ["Some.Film.1995__#00-01_label_B2-0-0", "Some.Film.1996__#00-05_label_A", "v=abcd__#1_label_A.mp4"]
     save(tmp_path, {f"feat/{name}.npy": rows() for name in names})
     codes = ("B2-0-0", "A", "A")

@@ -138,21 +138,21 @@ def test_captions_of_equal_names_are_told_apart_by_the_folder(tmp_path):
 def test_seconds_that_are_frames_are_refused(tmp_path, caplog):
     spans = [{"start": 16 * i, "end": 16 * i + 16, "text": "x"} for i in range(100)]
     (tmp_path / "c.json").write_text(json.dumps(spans))
-    with pytest.raises(ScoresError, match=r"93 of 100 captions start behind the end .* clock seconds; .*start_frame"):
+    with pytest.raises(ScoresError, match=r"93 of 100 captions start after the end .* clock seconds; .*start_frame"):
         captions(tmp_path / "c.json")
     (tmp_path / "d.json").write_text(json.dumps({str(16 * i): "x" for i in range(100)}))
-    with pytest.raises(ScoresError, match=r"behind the end of the video, by the clock frames; .*seconds"):
+    with pytest.raises(ScoresError, match=r"after the end of the video, by the clock frames; .*seconds"):
         captions(tmp_path / "d.json", frame_count=100)
     (tmp_path / "e.json").write_text(json.dumps({"0": "x", "16": "y", "99999": "z"}))
     with caplog.at_level(logging.WARNING):
         captions(tmp_path / "e.json")
-    assert "1 of 3 captions start behind the end of the video" in caplog.text
+    assert "1 of 3 captions start after the end of the video" in caplog.text
 
 
-def test_times_behind_the_end_are_refused_where_the_times_of_all_frames_are_known(tmp_path):
+def test_times_after_the_end_are_refused_where_the_times_of_all_frames_are_known(tmp_path):
     clock = VideoClock(25, 1500, np.arange(1500) / 25)
     (tmp_path / "c.json").write_text(json.dumps([{"start": 16 * i, "text": "x"} for i in range(90)]))
-    with pytest.raises(ScoresError, match=r"86 of 90 captions start behind the end"):
+    with pytest.raises(ScoresError, match=r"86 of 90 captions start after the end"):
         read_track(tmp_path / "c.json").frames(clock, "c.json")
     (tmp_path / "s.csv").write_text("time,score\n" + "".join(f"{640 * i},0.5\n" for i in range(90)))
     with pytest.raises(ScoresError, match=r"the last ends at frame 1440000 of a video of 1500"):

@@ -56,7 +56,7 @@ def test_broken_timestamps_are_replaced_by_the_declared_rate(broken, name, break
     assert len(list(VideoReader(path).sampled(10))) in (45, 46)  # not 11,261 hours of pictures
 
 
-def test_frames_are_found_behind_a_break(broken):
+def test_frames_are_found_after_a_break(broken):
     info = probe(broken["hours.mkv"], exact=True)
     found = read_frames(broken["hours.mkv"], [10, 100], info=info)
     assert abs(int(found[10].mean()) - 60) < 3 and abs(int(found[100].mean()) - 150) < 3

@@ -108,7 +108,7 @@ def test_numbered_videos_are_not_frames(tmp_path):
     assert read_captions(path, "002.avi") == [(0, "b")]
 
 
-def test_names_keep_what_stands_behind_their_dots(tmp_path):
+def test_names_keep_what_follows_their_dots(tmp_path):
     films = {f"Some.Film.{year}__#0-10.mp4": {"0": f"film of {year}"} for year in (1995, 1996)}
     path = save(tmp_path / "a.json", films)
     assert read_captions(path, "Some.Film.1996__#0-10.mp4") == [(0, "film of 1996")]
@@ -125,7 +125,7 @@ def test_seconds_need_a_video_and_follow_its_frames(tmp_path):
     assert frames == [0, 56, 70]
     late = save(tmp_path / "b.json", [{"start": 1600, "text": "a"}])
     with pytest.raises(
-        ScoresError, match="starts at 1600 s, behind the end of the video; name times in frames start_frame"
+        ScoresError, match="starts at 1600 s, after the end of the video; name times in frames start_frame"
     ):
         read_captions(late, None, CLOCK)
 

@@ -156,7 +156,7 @@ def test_official_lists_give_the_published_frame_labels(shared, dataset, labels,
     assert (len(found.split("train")), len(found.split("test"))) == counts
     expected = np.load(shared / "data" / dataset / labels)
     masks = {video: frame_labels(found.videos[video]) for video in found.split("test")}
-    if dataset == "xd":  # the published labels lack 14 videos, whose annotation has the suffix .mp4 behind the name
+    if dataset == "xd":  # the published labels lack 14 videos, whose annotation has the suffix .mp4 after the name
         text = (shared / "data" / "xd" / "annotations.txt").read_text("utf-8")
         lost = [line.split()[0].removesuffix(".mp4") for line in text.splitlines() if ".mp4 " in line]
         assert len(lost) == 14 and all(masks[video].any() for video in lost)

@@ -125,7 +125,7 @@ def test_i3d_same_padding_matches_tensorflow():
     assert i3d._same(x, (1, 1, 1), (1, 1, 1)).shape == x.shape
     ones = i3d._same(torch.ones(1, 1, 4, 4, 4), (3, 3, 3), (2, 2, 2))
     assert ones[0, 0, 0, 0, 0] == 1  # nothing in front
-    assert ones[0, 0, 4, 0, 0] == 0  # one plane behind
+    assert ones[0, 0, 4, 0, 0] == 0  # one plane late
 
 
 def test_efficientnet_averages_its_four_frames(frames, weights):
