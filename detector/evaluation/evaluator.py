@@ -158,8 +158,7 @@ def find_methods(paths: Sequence[Path], device: str = "cpu") -> list[tuple[Path,
         inside = [] if (path / CONFIG).is_file() else [config.parent for config in path.glob(f"*/{CONFIG}")]
         folders = sorted(inside, key=lambda run: (len(run.name), run.name)) or [path]
         runs = [Run.load(folder, device) for folder in folders]
-        alike = [run.config.model_copy(update={"seed": 0}) for run in runs]
-        if all(config == alike[0] for config in alike):
+        if all(set(run.config.differences(runs[0].config)) <= {"seed"} for run in runs):
             found.append((path, runs))
         else:
             found.extend((folder, [run]) for folder, run in zip(folders, runs, strict=True))
