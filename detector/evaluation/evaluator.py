@@ -94,13 +94,16 @@ def match_all(scores: Sequence[Scores], truth: Truth) -> list[EvaluatedVideo]:
 
 
 def _check_end(scores: Scores, known: VideoTruth) -> None:
-    """Refuse frame labels past the end of a video whose frames only the features count."""
-    last = max((end for _, end in known.intervals or ()), default=0)
+    """Refuse frame labels that end more than a snippet past the video, or begin where it has ended."""
+    intervals = known.intervals or ()
+    last = max((end for _, end in intervals), default=0)
     longest = int(np.diff(scores.spans, axis=1).max())
-    if known.frame_count is None and last > scores.frame_count + longest:
+    late = known.frame_count is not None and any(start >= known.frame_count for start, _ in intervals)
+    if late or last > scores.frame_count + longest:
+        remedy = "import the features again with --frames, a table of frame counts"
         raise FeatureError(
             f"{scores.video} is annotated to frame {last}, and its features end at {scores.frame_count}",
-            "import the features again with --frames, a table of frame counts",
+            remedy if known.frame_count is None else "correct its events or its frame count",
         )
 
 
@@ -251,12 +254,23 @@ def _warn_without_frame_labels(truth: Truth, store: FeatureStore) -> None:
         )
 
 
+def _warn_left_out(name: str, videos: Sequence[EvaluatedVideo], truth: Truth) -> None:
+    test = truth.split("test")
+    without = sorted(set(test).difference(video.video for video in videos))
+    if without:
+        logger.warning(
+            f"{name}: {len(without)} of {len(test)} test videos have no features, or no captions where the run reads "
+            f"some, and are left out ({names_of(without)})"
+        )
+
+
 def _evaluate_method(
     name: str, runs: Sequence[Run], root: Path, truth: Truth, options: EvaluationOptions
 ) -> tuple[Method, BootstrapResult]:
     """Score and measure the runs of one method, which differ in the seed."""
     config = runs[0].config
     videos = [_score_run(run, root, truth, options) for run in runs]
+    _warn_left_out(name, videos[0], truth)
     tables = [BootstrapTable(one, config.categories, config.normal) for one in videos]
     result = bootstrap(tables, resamples=options.resamples)
     method = Method(
