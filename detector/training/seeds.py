@@ -19,7 +19,7 @@ from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import Sampler, TrainingSample, fingerprint_of, load_samples
 from kgvad.detector.registry import detector_class
-from kgvad.detector.run import START, Run, RunConfig, TrainConfig
+from kgvad.detector.run import CONFIG, START, THRESHOLDS, Run, RunConfig, TrainConfig
 from kgvad.detector.training.caption_words import words_of_captions
 from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.exemplars import write_exemplars
@@ -36,7 +36,7 @@ from kgvad.detector.training.thresholds import (
     save_thresholds,
 )
 from kgvad.detector.training.trainer import Trainer
-from kgvad.errors import FeatureError, UsageError
+from kgvad.errors import FeatureError, RunError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,8 @@ def train_seeds(training: Training, count: int = 1, jobs: int = 1) -> Iterator[P
     ------
     UsageError, FeatureError
         An option is wrong, or the features cannot train this detector.
+    RunError
+        Several seeds are to be trained into a folder that is a run itself.
     """
     group = ProcessGroup(training.device)
     if group.world_size > 1 and jobs > 1:
@@ -92,6 +94,8 @@ def train_seeds(training: Training, count: int = 1, jobs: int = 1) -> Iterator[P
         seed: training.folder if count == 1 else training.folder / f"seed-{seed}"
         for seed in range(first, first + count)
     }
+    if count > 1 and (training.folder / CONFIG).is_file():
+        raise RunError(f"{training.folder} holds one run", "name another place with --run for a folder of seeds")
     if training.tensorboard:
         TensorBoardLogger(training.folder)  # fails early where TensorBoard is not installed
     with group.main_process_output():
@@ -203,6 +207,8 @@ def _measure(training: Training, samples: Sequence[TrainingSample], run: Run) ->
     if folds is None:
         folds = FOLDS if run.config.videos <= SMALL_SET else 0
     gain_missing = start is not None and not (run.folder / START).is_file()
+    if training.threshold_folds and run.thresholds is not None:
+        logger.info(f"the thresholds of {run.folder} are kept; delete its {THRESHOLDS} to measure them anew")
     if ProcessGroup(training.device).world_size > 1 or (run.thresholds is not None and not gain_missing):
         return
     fold_of = assign_folds(samples, normal, folds, run.config.seed) if folds else None

@@ -50,6 +50,20 @@ def test_a_run_of_other_labels_or_features_is_not_taken_for_this_one(features, t
     assert sha256(run / "model.safetensors") != before
 
 
+def test_several_seeds_are_not_trained_into_a_run(features, tmp_path):
+    """kgvad evaluate would then see the run and not its seeds."""
+    train(features, tmp_path / "run", "--threshold-folds", 0)
+    with pytest.raises(RunError, match="run holds one run; name another place with --run for a folder of seeds"):
+        train(features, tmp_path / "run", "--threshold-folds", 0, "--seeds", 2)
+
+
+def test_thresholds_that_are_kept_are_said(features, tmp_path, caplog):
+    train(features, tmp_path / "run", "--threshold-folds", 2)
+    assert "are kept" not in caplog.text
+    train(features, tmp_path / "run", "--threshold-folds", 3)
+    assert "are kept; delete its thresholds.json to measure them anew" in caplog.text
+
+
 def test_a_run_without_a_fingerprint_of_its_data_is_kept(features, tmp_path):
     run = tmp_path / "runs"
     train(features, run, "--threshold-folds", 0, "--seeds", 2)

@@ -57,6 +57,8 @@ def test_equal_configurations_are_one_trial_and_changes_are_named():
     assert trials[1].config.options["width"] == 8
     with pytest.raises(UsageError, match=r"grid entry recipe.epochs=0: Input should be"):
         make_trials(TrainConfig(detector="sultani"), [{"recipe": {"epochs": 0}}])
+    with pytest.raises(UsageError, match=r"grid entry recipe.epohs=3: unknown field 'recipe.epohs'; see"):
+        make_trials(TrainConfig(detector="sultani"), [{"recipe": {"epohs": 3}}])
 
 
 def test_every_detector_has_a_grid_of_six_or_more_that_starts_with_its_own_settings():
