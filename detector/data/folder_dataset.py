@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kgvad.detector.data.annotations import Truth, VideoTruth
 from kgvad.detector.data.category_folders import folder_labels
+from kgvad.detector.data.folder_annotations import FILE as ANNOTATIONS
 from kgvad.detector.data.folder_annotations import event_frames
 from kgvad.detector.data.labels import NORMAL, read_labels
 from kgvad.errors import FeatureError, UsageError
@@ -109,6 +110,8 @@ def folder_truth(folder: Path, name: str) -> Truth:
     ------
     UsageError
         There is no sub-folder for normal videos or none for abnormal ones, or a video is in no sub-folder.
+    FeatureError
+        The annotation is wrong, or has an event of a normal video.
     """
     paths = find_videos(folder)
     annotated = event_frames(folder, paths)
@@ -123,6 +126,10 @@ def folder_truth(folder: Path, name: str) -> Truth:
             f"{folder} has no sub-folder for {NORMAL} ({error.message})",
             f"rename the folder of normal videos to {NORMAL}",
         ) from error
+    if wrong := [video for video, (_, label) in placed.items() if annotated.get(video) and not meanings[label]]:
+        raise FeatureError(
+            f"{folder / ANNOTATIONS}: the normal video {wrong[0]} has an event", "correct its folder or its events"
+        )
     videos = {
         video: VideoTruth(
             split=split,

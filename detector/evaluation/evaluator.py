@@ -100,10 +100,9 @@ def _check_end(scores: Scores, known: VideoTruth) -> None:
     longest = int(np.diff(scores.spans, axis=1).max())
     late = known.frame_count is not None and any(start >= known.frame_count for start, _ in intervals)
     if late or last > scores.frame_count + longest:
-        remedy = "import the features again with --frames, a table of frame counts"
         raise FeatureError(
             f"{scores.video} is annotated to frame {last}, and its features end at {scores.frame_count}",
-            remedy if known.frame_count is None else "correct its events or its frame count",
+            "correct its events; or import features of another program again with --frames, a table of frame counts",
         )
 
 
