@@ -64,6 +64,8 @@ class Training:
         where the training set is small.
     start
         Run whose weights the training starts from and is regularised towards.
+    keep_epochs
+        Train for the epochs of ``config`` also where few videos make fewer steps of them than ``start`` took.
     """
 
     config: TrainConfig
@@ -74,6 +76,7 @@ class Training:
     tensorboard: bool = False
     threshold_folds: int | None = None
     start: Run | None = None
+    keep_epochs: bool = False
 
 
 def train_seeds(training: Training, count: int = 1, jobs: int = 1) -> Iterator[Path]:
@@ -134,7 +137,8 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
     _check_balance(data, len(videos), abnormal)
     _check_start(training)
     _log_missing(samples_by_category(truth, videos))
-    config = _as_many_steps(config, training.start, len(videos), abnormal)
+    if not training.keep_epochs:
+        config = _as_many_steps(config, training.start, len(videos), abnormal)
     return samples, run_config(replace(training, config=config), samples)
 
 
