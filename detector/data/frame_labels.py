@@ -115,7 +115,8 @@ def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
     header = [name.strip().lower().replace(" ", "_") for name in rows[0]]
     if delimiter != ",":  # there a comma is a decimal point
         rows = [rows[0], *([re.sub(r"^(\d+),(\d+)$", r"\1.\2", cell.strip()) for cell in row] for row in rows[1:])]
-    pairs = [(pair, pair in SECONDS) for pair in (*SECONDS, *FRAMES) if set(pair) <= set(header)]
+    columns = (*FRAMES[:2], *SECONDS, *FRAMES[2:])  # frames are exact; plain start and end may be either
+    pairs = [(pair, pair in SECONDS) for pair in columns if set(pair) <= set(header)]
     if not pairs:
         raise FeatureError(f"{path} has no columns of start and end", REMEDY)
     (start, end), in_seconds = pairs[0]

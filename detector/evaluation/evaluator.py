@@ -225,9 +225,7 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
     store = open_store(root, groups[0][0].config.encoder)
     truth = match_videos(load_truth(datasets[0], root, options.lists), store.ids())
     if options.annotations is not None:
-        rates = {video: store.info(video).fps for video in store.ids()}
-        labels = read_frame_labels(options.annotations)
-        truth = with_frame_labels(truth, labels, rates, str(options.annotations))
+        truth = _with_annotations(truth, store, options.annotations)
     _warn_without_frame_labels(truth, store)
     methods, results = [], []
     for name, runs in zip(short_names(folders), groups, strict=True):
@@ -241,6 +239,20 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
         results.append(result)
     differences = tuple(one.difference_from(results[0]) for one in results[1:]) if options.resamples else ()
     return Evaluation(datasets[0], options.smooth, options.rule, options.resamples, tuple(methods), differences)
+
+
+def _with_annotations(truth: Truth, store: FeatureStore, path: Path) -> Truth:
+    """``truth`` with the frame labels of a file, whose seconds become frames at the rates of the features."""
+    entries = {video: store.info(video) for video in store.ids()}
+    labels = read_frame_labels(path)
+    assumed = [one for one in truth.split("test") if one in entries and "fps" in entries[one].assumed]
+    if assumed and any(event.in_seconds for one in labels.values() for event in one.events):
+        logger.warning(
+            f"{path} is in seconds, and the frame rate of {len(assumed)} test videos is assumed ({names_of(assumed)}): "
+            "set it with kgvad features import --fps"
+        )
+    rates = {video: entry.fps for video, entry in entries.items()}
+    return with_frame_labels(truth, labels, rates, str(path))
 
 
 def _warn_without_frame_labels(truth: Truth, store: FeatureStore) -> None:

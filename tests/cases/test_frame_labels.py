@@ -83,6 +83,19 @@ def test_test_videos_without_features_are_named(shop, tmp_path, caplog):
     assert "run: 1 of 4 test videos have no features, or no captions" in caplog.text and "(shop6)" in caplog.text
 
 
+def test_frames_are_preferred_to_seconds_and_an_assumed_rate_is_said(shop, tmp_path, caplog):
+    frames, both, seconds = (tmp_path / f"{name}.csv" for name in ("frames", "both", "seconds"))
+    frames.write_text("video,start_frame,end_frame\nshop5,40,90\nshop7,10,60\n")
+    both.write_text("video,start_s,end_s,start_frame,end_frame\nshop5,0,1,40,90\nshop7,0,1,10,60\n")
+    seconds.write_text("video,start_s,end_s\nshop5,0,1\nshop7,0,1\n")
+    assert evaluated(shop, tmp_path / "e.json", "--annotations", frames) == evaluated(
+        shop, tmp_path / "e.json", "--annotations", both
+    )
+    assert "in seconds" not in caplog.text
+    evaluated(shop, tmp_path / "e.json", "--annotations", seconds)
+    assert "seconds.csv is in seconds, and the frame rate of 4 test videos is assumed (shop4, shop5" in caplog.text
+
+
 def masks(folder):
     folder.mkdir()
     for video, spans in {"shop5": [(40, 90)], "shop7": [(10, 60), (100, 130)], "shop4": []}.items():
