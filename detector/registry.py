@@ -69,8 +69,10 @@ def check_options(name: str, options: Mapping[str, object] | None = None) -> Bas
         return config.model_validate(dict(options or {}))
     except ValidationError as error:
         first = error.errors()[0]
+        option = ".".join(map(str, first["loc"]))
+        unknown = first["type"] == "extra_forbidden"
         raise UsageError(
-            f"{name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"{name}: unknown option {option!r}" if unknown else f"{name}: option {option}: {first['msg']}",
             f"its options are {', '.join(config.model_fields) or 'none'}",
         ) from error
 

@@ -132,6 +132,16 @@ class RunConfig(TrainConfig):
     start_fingerprint: str | None = Field(default=None, description="Of the run that the training started from.")
     videos: int = Field(description="Number of training videos.")
     abnormal_videos: int
+    data_fingerprint: str | None = Field(
+        default=None, description="Of the names, labels and features of the training videos."
+    )
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """Names of the fields that differ. A run without a fingerprint of its data may be of any."""
+        same = [] if self.data_fingerprint and other.data_fingerprint else ["data_fingerprint"]
+        return [
+            name for name in RunConfig.model_fields if name not in same and getattr(self, name) != getattr(other, name)
+        ]
 
 
 @dataclass(frozen=True, eq=False)

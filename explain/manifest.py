@@ -124,8 +124,10 @@ def manifest_of(path: Path) -> Path:
     Raises
     ------
     ReportError
-        There is none.
+        There is none, or it does not list the report.
     """
+    if path.is_dir():
+        raise ReportError(f"{path} is a folder", "name a report in it, or a manifest")
     if path.name.endswith(SUFFIX):
         return path
     found = path.with_name(path.stem + SUFFIX)
@@ -133,6 +135,12 @@ def manifest_of(path: Path) -> Path:
         raise ReportError(
             f"{path} has no manifest {found.name}",
             f"write one with: kgvad explain VIDEO -o {path.name} -o {found.name}",
+        )
+    listed = [(found.parent / one.path).resolve() for one in Manifest.read(found).files]
+    if path.resolve() not in listed:
+        raise ReportError(
+            f"{found} does not list {path.name} and proves nothing about it",
+            f"write both in one command: kgvad explain VIDEO -o {path.name} -o {found.name}",
         )
     return found
 
@@ -186,7 +194,9 @@ def expired(folder: Path, keep: timedelta, now: datetime | None = None) -> Expir
     A file is deleted only if a manifest lists it as written by kgvad, it lies below ``folder``, is no link, and still
     has the hash that it was written with. A manifest goes when all that it lists as written has gone.
     """
-    limit = (now or datetime.now(timezone.utc)) - keep
+    now = now or datetime.now(timezone.utc)
+    first = datetime.min.replace(tzinfo=timezone.utc)
+    limit = now - min(keep, now - first)  # no date lies before the first
     delete: list[Path] = []
     stay: list[Path] = []
     root = folder.resolve()

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from kgvad.errors import UsageError
-from kgvad.kg.tables import bundled_tables, load_table
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+from kgvad.kg.tables import bundled_tables, is_dataset_name, load_table
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def resolve_dataset(argument: str | Path) -> DatasetRef:
         return DatasetRef(folder_name(path), "folder", path)
     if path.suffix.casefold() == ".toml":
         return DatasetRef(load_table(path).dataset, "table", path)
-    if not _NAME.fullmatch(text):
+    if not is_dataset_name(text):
         raise UsageError(
             f"{text!r} is neither a dataset nor a folder", f"known datasets: {', '.join(bundled_tables())}"
         )

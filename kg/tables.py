@@ -26,6 +26,7 @@ else:
 
 VERSION = 1  # of the file format; a table without a version has this one
 QID = re.compile(r"Q[1-9][0-9]{0,18}")
+DATASET_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
 # One line of text: something visible, no control characters, no line break, no lone surrogate.
 _KEPT = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]"
@@ -39,6 +40,11 @@ Qid = Annotated[str, StringConstraints(pattern=r"^Q[1-9][0-9]{0,18}$")]
 def is_qid(text: str) -> bool:
     """Whether the whole of ``text`` is a Wikidata item id."""
     return QID.fullmatch(text) is not None
+
+
+def is_dataset_name(text: str) -> bool:
+    """Whether a dataset may be called so: letters, digits, ``_``, ``.`` and ``-``, the first a letter or digit."""
+    return re.fullmatch(DATASET_NAME, text) is not None
 
 
 class _Record(BaseModel):
@@ -84,7 +90,7 @@ class CategoryTable(_Record):
 
     version: Annotated[int, Field(exclude=True)] = VERSION  # of the file format
 
-    dataset: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    dataset: Annotated[str, StringConstraints(pattern=f"^{DATASET_NAME}$")]
     title: Line
     categories: Annotated[tuple[Category, ...], Field(alias="category", strict=False, min_length=2)]
 

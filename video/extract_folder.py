@@ -103,7 +103,7 @@ def extract_folder(
             result.failed[video] = _one_line(error)
             logger.warning(result.failed[video])
             continue
-        if _is_current(store, video, path):
+        if is_current(store, video, path):
             result.reused.append(video)
         else:
             todo[video] = path
@@ -173,7 +173,8 @@ def _footage(result: Extraction) -> str:
     return f"extracting features, {result.footage_s / 60:.0f} min of footage, {speed:.1f} times real time"
 
 
-def _is_current(store: FeatureStore, video: str, path: Path) -> bool:
+def is_current(store: FeatureStore, video: str, path: Path) -> bool:
+    """Whether the store has the features of the video as the file at ``path`` is now, by its size and time."""
     entry = store.manifest.videos.get(video)
     if entry is None or not store.path(video).is_file():
         return False

@@ -26,6 +26,7 @@ from kgvad.types import AnyArray
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_arrays import read_array, write_array
 from kgvad.video.frame_quality import RowQuality
+from kgvad.video.store_folders import store_folder
 from kgvad.video.store_staging import (
     MANIFEST,
     complete_decided,
@@ -232,7 +233,7 @@ class FeatureStore:
         Raises
         ------
         FeatureError
-            None, several, damaged, or of a newer version.
+            None, several, none of ``encoder``, damaged, or of a newer version.
         """
         root = Path(root)
         if not root.is_dir():
@@ -241,17 +242,8 @@ class FeatureStore:
             if has_decided(folder):
                 with lock_store(folder):
                     complete_decided(folder)
-        folders = [root] if (root / MANIFEST).is_file() else sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
-        if encoder is not None:
-            folders = [path for path in folders if path.name == encoder or path == root]
-        if not folders:
-            raise FeatureError(
-                f"{root} holds no {MANIFEST}", "make features with 'kgvad extract' or 'kgvad features import'"
-            )
-        if len(folders) > 1:
-            names = ", ".join(path.name for path in folders)
-            raise FeatureError(f"{root} holds features of several encoders ({names})", "name one of these folders")
-        return cls(folders[0], _read_manifest(folders[0] / MANIFEST))
+        folder = store_folder(root, encoder)
+        return cls(folder, _read_manifest(folder / MANIFEST))
 
     @classmethod
     def create(cls, root: str | os.PathLike[str], manifest: Manifest) -> FeatureStore:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from kgvad.detector.data.annotations import Truth, VideoTruth
 from kgvad.detector.data.category_folders import folder_labels
+from kgvad.detector.data.folder_annotations import FILE as ANNOTATIONS
 from kgvad.detector.data.folder_annotations import event_frames
 from kgvad.detector.data.labels import NORMAL, read_labels
 from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.extract import find_videos
-from kgvad.video.extract_folder import extract_folder
+from kgvad.video.extract_folder import extract_folder, is_current
 from kgvad.video.feature_store import FeatureStore
 
 if TYPE_CHECKING:  # extraction reads labels here and makes no bank: it starts without the knowledge graph's libraries
@@ -58,15 +59,24 @@ def extracted_encoder(root: Path) -> str:
 
 
 def extract_missing(folder: Path, truth: Truth, root: Path, encoder: str, tools: FolderTools) -> FeatureStore:
-    """The features of the videos in ``folder``; those that ``root`` lacks are extracted."""
+    """The features of the videos in ``folder``; those that ``root`` lacks, or has of other files, are extracted."""
     missing = set(truth.videos)
     if (root / encoder / "manifest.json").is_file():
-        missing -= set(FeatureStore.open(root, encoder).ids())
+        store = FeatureStore.open(root, encoder)
+        missing = {name for name, video in truth.videos.items() if not _has_features(store, name, folder, video)}
     if missing:
         logger.info(f"extracting {encoder} features of {len(missing)} videos into {root}")
         extract_folder(folder, root, tools.visual_encoder(encoder))
     truth.save(root)
     return FeatureStore.open(root, encoder)
+
+
+def _has_features(store: FeatureStore, name: str, folder: Path, video: VideoTruth) -> bool:
+    """Whether the features are of the file in ``folder``; features of another program do not say what they are of."""
+    entry = store.manifest.videos.get(name)
+    if entry is not None and entry.source_bytes is None:
+        return True
+    return video.file is not None and is_current(store, name, folder / video.file)
 
 
 def folder_bank(truth: Truth, path: Path, tools: FolderTools, *, rebuild: bool) -> AnchorBank:
@@ -100,6 +110,8 @@ def folder_truth(folder: Path, name: str) -> Truth:
     ------
     UsageError
         There is no sub-folder for normal videos or none for abnormal ones, or a video is in no sub-folder.
+    FeatureError
+        The annotation is wrong, or has an event of a normal video.
     """
     paths = find_videos(folder)
     annotated = event_frames(folder, paths)
@@ -114,6 +126,10 @@ def folder_truth(folder: Path, name: str) -> Truth:
             f"{folder} has no sub-folder for {NORMAL} ({error.message})",
             f"rename the folder of normal videos to {NORMAL}",
         ) from error
+    if wrong := [video for video, (_, label) in placed.items() if annotated.get(video) and not meanings[label]]:
+        raise FeatureError(
+            f"{folder / ANNOTATIONS}: the normal video {wrong[0]} has an event", "correct its folder or its events"
+        )
     videos = {
         video: VideoTruth(
             split=split,

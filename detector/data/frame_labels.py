@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from kgvad.files import encoding_of, reading
 from kgvad.video.feature_sources import names_of
 from kgvad.video.frame_counts import NAMES
 from kgvad.video.video_ids import VIDEO_SUFFIXES, VideoNames, by_video_id, video_id
+
+logger = logging.getLogger(__name__)
 
 FRAMES = (("start_frame", "end_frame"), ("begin_frame", "end_frame"), ("start", "end"))
 SECONDS = (("start_s", "end_s"), ("start_sec", "end_sec"), ("start_seconds", "end_seconds"),
@@ -112,7 +115,8 @@ def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
     header = [name.strip().lower().replace(" ", "_") for name in rows[0]]
     if delimiter != ",":  # there a comma is a decimal point
         rows = [rows[0], *([re.sub(r"^(\d+),(\d+)$", r"\1.\2", cell.strip()) for cell in row] for row in rows[1:])]
-    pairs = [(pair, pair in SECONDS) for pair in (*SECONDS, *FRAMES) if set(pair) <= set(header)]
+    columns = (*FRAMES[:2], *SECONDS, *FRAMES[2:])  # frames are exact; plain start and end may be either
+    pairs = [(pair, pair in SECONDS) for pair in columns if set(pair) <= set(header)]
     if not pairs:
         raise FeatureError(f"{path} has no columns of start and end", REMEDY)
     (start, end), in_seconds = pairs[0]
@@ -204,10 +208,28 @@ def with_frame_labels(truth: Truth, labels: Mapping[str, Annotated], rates: Mapp
         raise FeatureError(
             f"{where} names no test video of {truth.dataset}; its first is {next(iter(labels))}", "check its names"
         )
+    _log_unmatched(truth, labels, matched, where)
     videos = dict(truth.videos)
     for name, named in matched.items():
         videos[name] = _labelled(truth, name, labels[named], rates.get(name), where)
     return truth.model_copy(update={"videos": videos})
+
+
+def _log_unmatched(truth: Truth, labels: Iterable[str], matched: Collection[str], where: str) -> None:
+    """Warn about names that fit no video, and about videos whose frame labels are not from the file."""
+    names = VideoNames(truth.videos)
+    if unknown := [name for name in labels if names.find(name) is None]:
+        logger.warning(
+            f"{len(unknown)} names in {where} fit no video of {truth.dataset}, or several ({names_of(unknown)}): their "
+            "frame labels are not used"
+        )
+    test = truth.split("test")
+    others = [name for name in test if name not in matched and truth.videos[name].labels]
+    if kept := [name for name in others if truth.videos[name].intervals is not None]:
+        logger.warning(
+            f"{len(kept)} abnormal test videos are not in {where} ({names_of(kept)}): the frame labels beside the "
+            "features are used for them"
+        )
 
 
 def _labelled(truth: Truth, name: str, found: Annotated, fps: float | None, where: str) -> VideoTruth:

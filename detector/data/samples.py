@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ from kgvad.errors import FeatureError
 from kgvad.video.feature_lists import Split
 
 Features = NDArray[np.floating]
+FINGERPRINT_SNIPPETS = 8  # of each sample: enough to see that features are others, and soon read
 
 
 class FeatureSource(Protocol):
@@ -140,6 +142,22 @@ def checked(features: Features, video: str, width: int | None = None) -> Feature
         snippet = int(np.flatnonzero(~np.isfinite(features).reshape(-1, features.shape[-1]).all(axis=1))[0])
         raise FeatureError(f"{video}: features have NaN or infinite values (snippet {snippet})", "extract it again")
     return features
+
+
+def fingerprint_of(samples: Sequence[TrainingSample]) -> str:
+    """SHA-256 of the names, labels and features of training videos, first 16 digits.
+
+    Of the features and captions, the shape and evenly spaced snippets count.
+    """
+    found = hashlib.sha256()
+    for sample in samples:
+        arrays = [one for one in (sample.features, sample.captions) if one is not None]
+        found.update(f"{sample.video}\n{[one.shape for one in arrays]}\n".encode())
+        found.update(np.flatnonzero(sample.target).tobytes())
+        for array in arrays:
+            chosen = array[:: -(-len(array) // FINGERPRINT_SNIPPETS)]
+            found.update(np.ascontiguousarray(chosen, dtype=np.float32).tobytes())
+    return found.hexdigest()[:16]
 
 
 def shortened(features: Features, length: int) -> NDArray[np.float32]:

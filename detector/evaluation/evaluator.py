@@ -94,13 +94,15 @@ def match_all(scores: Sequence[Scores], truth: Truth) -> list[EvaluatedVideo]:
 
 
 def _check_end(scores: Scores, known: VideoTruth) -> None:
-    """Refuse frame labels past the end of a video whose frames only the features count."""
-    last = max((end for _, end in known.intervals or ()), default=0)
+    """Refuse frame labels that end more than a snippet past the video, or begin where it has ended."""
+    intervals = known.intervals or ()
+    last = max((end for _, end in intervals), default=0)
     longest = int(np.diff(scores.spans, axis=1).max())
-    if known.frame_count is None and last > scores.frame_count + longest:
+    late = known.frame_count is not None and any(start >= known.frame_count for start, _ in intervals)
+    if late or last > scores.frame_count + longest:
         raise FeatureError(
             f"{scores.video} is annotated to frame {last}, and its features end at {scores.frame_count}",
-            "import the features again with --frames, a table of frame counts",
+            "correct its events; or import features of another program again with --frames, a table of frame counts",
         )
 
 
@@ -158,8 +160,7 @@ def find_methods(paths: Sequence[Path], device: str = "cpu") -> list[tuple[Path,
         inside = [] if (path / CONFIG).is_file() else [config.parent for config in path.glob(f"*/{CONFIG}")]
         folders = sorted(inside, key=lambda run: (len(run.name), run.name)) or [path]
         runs = [Run.load(folder, device) for folder in folders]
-        alike = [run.config.model_copy(update={"seed": 0}) for run in runs]
-        if all(config == alike[0] for config in alike):
+        if all(set(run.config.differences(runs[0].config)) <= {"seed"} for run in runs):
             found.append((path, runs))
         else:
             found.extend((folder, [run]) for folder, run in zip(folders, runs, strict=True))
@@ -224,9 +225,7 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
     store = open_store(root, groups[0][0].config.encoder)
     truth = match_videos(load_truth(datasets[0], root, options.lists), store.ids())
     if options.annotations is not None:
-        rates = {video: store.info(video).fps for video in store.ids()}
-        labels = read_frame_labels(options.annotations)
-        truth = with_frame_labels(truth, labels, rates, str(options.annotations))
+        truth = _with_annotations(truth, store, options.annotations)
     _warn_without_frame_labels(truth, store)
     methods, results = [], []
     for name, runs in zip(short_names(folders), groups, strict=True):
@@ -242,6 +241,20 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
     return Evaluation(datasets[0], options.smooth, options.rule, options.resamples, tuple(methods), differences)
 
 
+def _with_annotations(truth: Truth, store: FeatureStore, path: Path) -> Truth:
+    """``truth`` with the frame labels of a file, whose seconds become frames at the rates of the features."""
+    entries = {video: store.info(video) for video in store.ids()}
+    labels = read_frame_labels(path)
+    assumed = [one for one in truth.split("test") if one in entries and "fps" in entries[one].assumed]
+    if assumed and any(event.in_seconds for one in labels.values() for event in one.events):
+        logger.warning(
+            f"{path} is in seconds, and the frame rate of {len(assumed)} test videos is assumed ({names_of(assumed)}): "
+            "set it with kgvad features import --fps"
+        )
+    rates = {video: entry.fps for video, entry in entries.items()}
+    return with_frame_labels(truth, labels, rates, str(path))
+
+
 def _warn_without_frame_labels(truth: Truth, store: FeatureStore) -> None:
     test = set(truth.split("test")).intersection(store.ids())
     without = unlabelled(truth, sorted(test))
@@ -252,12 +265,23 @@ def _warn_without_frame_labels(truth: Truth, store: FeatureStore) -> None:
         )
 
 
+def _warn_left_out(name: str, videos: Sequence[EvaluatedVideo], truth: Truth) -> None:
+    test = truth.split("test")
+    without = sorted(set(test).difference(video.video for video in videos))
+    if without:
+        logger.warning(
+            f"{name}: {len(without)} of {len(test)} test videos have no features, or no captions where the run reads "
+            f"some, and are left out ({names_of(without)})"
+        )
+
+
 def _evaluate_method(
     name: str, runs: Sequence[Run], root: Path, truth: Truth, options: EvaluationOptions
 ) -> tuple[Method, BootstrapResult]:
     """Score and measure the runs of one method, which differ in the seed."""
     config = runs[0].config
     videos = [_score_run(run, root, truth, options) for run in runs]
+    _warn_left_out(name, videos[0], truth)
     tables = [BootstrapTable(one, config.categories, config.normal) for one in videos]
     result = bootstrap(tables, resamples=options.resamples)
     method = Method(

@@ -58,7 +58,7 @@ def resume(folder: Path, config: RunConfig, state: TrainingState, optimiser: tor
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-        if RunConfig.model_validate_json(metadata["config"]) != config:
+        if RunConfig.model_validate_json(metadata["config"]).differences(config):
             raise ValueError("it was made with other settings")
         state.detector.load_state_dict(_with_prefix(tensors, "model."))
         moments: dict[int, dict[str, Tensor]] = {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kgvad.detector.api import Recipe
 from kgvad.detector.run import TrainConfig
 from kgvad.detector.training.options import merged
 from kgvad.errors import UsageError
@@ -54,15 +55,22 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any], preset: s
     try:
         config = TrainConfig.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
         where = "" if file is None else f"{file} or the command line: "
-        raise UsageError(f"{where}{field}: {first['msg']}", "choose another value") from error
+        raise _wrong(error, where) from error
     except UsageError as error:
         raise UsageError(error.message if file is None else f"{file}: {error.message}", error.remedy) from error
     if "patience" in recipe and not config.recipe.validation_share:
         raise UsageError("--patience needs held-out videos", "add --validation-share 0.1")
     return config
+
+
+def _wrong(error: ValidationError, where: str) -> UsageError:
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        known = Recipe.model_fields if first["loc"][0] == "recipe" else TrainConfig.model_fields
+        return UsageError(f"{where}unknown field {field!r}", f"known are {', '.join(known)}")
+    return UsageError(f"{where}{field}: {first['msg']}", "choose another value")
 
 
 def with_start(given: Mapping[str, Any], start: TrainConfig) -> Fields:

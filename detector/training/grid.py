@@ -95,7 +95,9 @@ def make_trials(base: TrainConfig, changes: Sequence[Mapping[str, object]]) -> l
             config = TrainConfig.model_validate(merged(start, change))
         except ValidationError as error:
             first = error.errors()[0]
-            raise UsageError(f"the grid entry {', '.join(words)}: {first['msg']}", REMEDY) from error
+            field = ".".join(map(str, first["loc"]))
+            what = f"unknown field {field!r}" if first["type"] == "extra_forbidden" else first["msg"]
+            raise UsageError(f"the grid entry {', '.join(words)}: {what}", REMEDY) from error
         found.setdefault(config.model_dump_json(), Trial(words, config))
     return list(found.values())
 

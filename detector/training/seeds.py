@@ -17,9 +17,9 @@ import numpy as np
 from kgvad.console import track
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.resample import resample_captions
-from kgvad.detector.data.samples import Sampler, TrainingSample, load_samples
+from kgvad.detector.data.samples import Sampler, TrainingSample, fingerprint_of, load_samples
 from kgvad.detector.registry import detector_class
-from kgvad.detector.run import START, Run, RunConfig, TrainConfig
+from kgvad.detector.run import CONFIG, START, THRESHOLDS, Run, RunConfig, TrainConfig
 from kgvad.detector.training.caption_words import words_of_captions
 from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.exemplars import write_exemplars
@@ -36,7 +36,7 @@ from kgvad.detector.training.thresholds import (
     save_thresholds,
 )
 from kgvad.detector.training.trainer import Trainer
-from kgvad.errors import FeatureError, UsageError
+from kgvad.errors import FeatureError, RunError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ class Training:
         where the training set is small.
     start
         Run whose weights the training starts from and is regularised towards.
+    keep_epochs
+        Train for the epochs of ``config`` also where few videos make fewer steps of them than ``start`` took.
     """
 
     config: TrainConfig
@@ -74,6 +76,7 @@ class Training:
     tensorboard: bool = False
     threshold_folds: int | None = None
     start: Run | None = None
+    keep_epochs: bool = False
 
 
 def train_seeds(training: Training, count: int = 1, jobs: int = 1) -> Iterator[Path]:
@@ -83,6 +86,8 @@ def train_seeds(training: Training, count: int = 1, jobs: int = 1) -> Iterator[P
     ------
     UsageError, FeatureError
         An option is wrong, or the features cannot train this detector.
+    RunError
+        Several seeds are to be trained into a folder that is a run itself.
     """
     group = ProcessGroup(training.device)
     if group.world_size > 1 and jobs > 1:
@@ -92,6 +97,8 @@ def train_seeds(training: Training, count: int = 1, jobs: int = 1) -> Iterator[P
         seed: training.folder if count == 1 else training.folder / f"seed-{seed}"
         for seed in range(first, first + count)
     }
+    if count > 1 and (training.folder / CONFIG).is_file():
+        raise RunError(f"{training.folder} holds one run", "name another place with --run for a folder of seeds")
     if training.tensorboard:
         TensorBoardLogger(training.folder)  # fails early where TensorBoard is not installed
     with group.main_process_output():
@@ -130,7 +137,8 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
     _check_balance(data, len(videos), abnormal)
     _check_start(training)
     _log_missing(samples_by_category(truth, videos))
-    config = _as_many_steps(config, training.start, len(videos), abnormal)
+    if not training.keep_epochs:
+        config = _as_many_steps(config, training.start, len(videos), abnormal)
     return samples, run_config(replace(training, config=config), samples)
 
 
@@ -154,6 +162,7 @@ def run_config(training: Training, samples: Sequence[TrainingSample]) -> RunConf
         start_fingerprint=None if training.start is None else training.start.fingerprint,
         videos=len({sample.video for sample in samples}),
         abnormal_videos=len({sample.video for sample in samples if not sample.target[data.normal]}),
+        data_fingerprint=fingerprint_of(samples),
     )
     if bank is None:
         return found
@@ -202,6 +211,8 @@ def _measure(training: Training, samples: Sequence[TrainingSample], run: Run) ->
     if folds is None:
         folds = FOLDS if run.config.videos <= SMALL_SET else 0
     gain_missing = start is not None and not (run.folder / START).is_file()
+    if training.threshold_folds and run.thresholds is not None:
+        logger.info(f"the thresholds of {run.folder} are kept; delete its {THRESHOLDS} to measure them anew")
     if ProcessGroup(training.device).world_size > 1 or (run.thresholds is not None and not gain_missing):
         return
     fold_of = assign_folds(samples, normal, folds, run.config.seed) if folds else None

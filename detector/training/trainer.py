@@ -333,14 +333,14 @@ def is_finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
         if not overwrite:
             raise
         existing = None
-    if existing == config:
+    differences = [] if existing is None else existing.differences(config)
+    if existing is not None and not differences:
         return (folder / MODEL).is_file()
-    if existing is not None and not overwrite:
-        differences = [name for name in RunConfig.model_fields if getattr(existing, name) != getattr(config, name)]
-        raise RunError(
-            f"{folder} holds a run with other settings ({', '.join(differences)})",
-            "name another place with --run, or give --overwrite",
-        )
+    if differences and not overwrite:
+        remedy = "name another place with --run, or give --overwrite"
+        if differences == ["data_fingerprint"]:
+            raise RunError(f"{folder} holds a run of training videos with other names, labels or features", remedy)
+        raise RunError(f"{folder} holds a run with other settings ({', '.join(differences)})", remedy)
     for name in (
         MODEL,
         RESUME,

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from kgvad.detector.training.seeds import Training, prepare, train_part
 from kgvad.detector.training.thresholds import assign_folds
 from kgvad.errors import FeatureError, RunError, UsageError
 from kgvad.files import read_json, write_json
+from kgvad.video.video_ids import VideoNames
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class Search:
     times
         Abnormal frames [start, end) of training videos, where they are known: for reading frame AUC, never for
         training.
+    data_fingerprint
+        Of the training videos; :func:`tune` completes it.
     """
 
     training: Training
@@ -66,6 +69,7 @@ class Search:
     folds: int = 5
     budget_s: float | None = None
     times: Times = field(default_factory=dict)
+    data_fingerprint: str | None = None
 
 
 class FoldResult(BaseModel):
@@ -114,17 +118,19 @@ def tune(search: Search, jobs: int = 1) -> list[TrialResult]:
     """
     if len(search.trials) < MINIMUM:
         logger.warning(f"only {len(search.trials)} configurations are tried; a search should have {MINIMUM} or more")
+    samples, config = prepare(search.training)
+    search = replace(search, data_fingerprint=config.data_fingerprint)
     numbers = range(len(search.trials))
     if jobs > 1:
         tasks = [(search, number) for number in numbers]
         for _ in track(run_in_parallel(_try_in_worker, tasks, min(jobs, len(tasks))), "configurations", len(tasks)):
             pass
     else:
-        prepared = None
+        prepared = samples, fold_assignment(samples, search.training.data.normal, search.folds)
         for number, trial in enumerate(search.trials):
             words = ", ".join(trial.changes) or "as given"
             logger.info(f"configuration {number + 1} of {len(search.trials)}: {words}")
-            prepared = _try(search, number, prepared)
+            _try(search, number, prepared)
     results = [_read_trial(search, trial) for trial in search.trials]
     if not any(result.complete for result in results):
         raise RunError(
@@ -144,15 +150,12 @@ def _try_in_worker(task: tuple[Search, int]) -> None:
         _try(*task)
 
 
-def _try(search: Search, number: int, prepared: Prepared | None = None) -> Prepared | None:
-    """Train and measure the folds of a trial that have no result, while the budget lasts.
-
-    The training videos and their folds are the same for all trials: they are returned for the next.
-    """
+def _try(search: Search, number: int, prepared: Prepared | None = None) -> None:
+    """Train and measure the folds of a trial that have no result, while the budget lasts."""
     trial = search.trials[number]
     wanted = [fold for fold in range(search.folds) if not _result_file(search, trial, fold).is_file()]
     if not wanted or _spent(search):
-        return prepared
+        return
     training = replace(search.training, config=trial.config)
     if prepared is None:
         samples, _ = prepare(training)
@@ -165,7 +168,6 @@ def _try(search: Search, number: int, prepared: Prepared | None = None) -> Prepa
         scored = _train_fold(search, training, samples, {v for v, own in fold_of.items() if own == fold}, number, fold)
         result = _measure(scored, training.data, time.process_time() - started)
         write_json(_result_file(search, trial, fold), result.model_dump())
-    return prepared
 
 
 def fold_assignment(samples: Sequence[TrainingSample], normal: int, folds: int) -> dict[str, int]:
@@ -218,14 +220,14 @@ def _measure(videos: Sequence[EvaluatedVideo], data: TrainingData, cpu_s: float)
 
 
 def _trial_folder(search: Search, trial: Trial) -> Path:
-    """Folder of a trial: of another, where features, anchors, captions or folds differ."""
+    """Folder of a trial: of another, where videos, labels, features, anchors, captions or folds differ."""
     data = search.training.data
     facts = [
         trial.config.model_dump_json(),
         data.store.fingerprint,
         data.bank.fingerprint if data.bank is not None else "",
         data.captions.fingerprint if data.captions is not None else "",
-        str(len(data.truth.split("train"))),
+        search.data_fingerprint or "",
         str(search.folds),
         json.dumps(sorted((video, list(map(list, spans))) for video, spans in search.times.items())),
     ]
@@ -252,13 +254,13 @@ def _spent(search: Search) -> bool:
     return sum(_read_trial(search, trial).cpu_s for trial in search.trials) >= search.budget_s
 
 
-def read_times(path: Path) -> dict[str, list[tuple[int, int]]]:
-    """Abnormal frames of videos from a JSON file ``{video: [[start, end], ...]}``, end exclusive.
+def read_times(path: Path, videos: Iterable[str]) -> dict[str, list[tuple[int, int]]]:
+    """Abnormal frames of ``videos`` from a JSON file ``{video: [[start, end], ...]}``, end exclusive.
 
     Raises
     ------
     UsageError
-        The file has another format.
+        The file has another format, or names none of ``videos``.
     """
     remedy = "the format is {video: [[start, end], ...]} in frames"
     content = read_json(path, UsageError, remedy)
@@ -268,4 +270,7 @@ def read_times(path: Path) -> dict[str, list[tuple[int, int]]]:
         raise UsageError(f"{path} is not a table of times: {error}", remedy) from error
     if any(not 0 <= start < end for spans in found.values() for start, end in spans):
         raise UsageError(f"{path} has an interval that is not [start, end)", remedy)
-    return found
+    named = {own: found[name] for own, name in VideoNames(videos).match(found, str(path)).items()}
+    if not named:
+        raise UsageError(f"{path} names no training video", "name them as dataset.json beside the features does")
+    return named

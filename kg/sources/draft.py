@@ -14,7 +14,16 @@ from kgvad.errors import UsageError
 from kgvad.kg.sources.resolve import Candidate, resolve
 from kgvad.kg.sources.wikidata import WikidataClient
 from kgvad.kg.store.cache import GraphStore
-from kgvad.kg.tables import VERSION, Category, CategoryTable, ItemRef, bundled_tables, load_table, parse_table
+from kgvad.kg.tables import (
+    VERSION,
+    Category,
+    CategoryTable,
+    ItemRef,
+    bundled_tables,
+    is_dataset_name,
+    load_table,
+    parse_table,
+)
 
 Similar = Callable[[str, Sequence[str]], NDArray[np.floating]]  # cosines of a text with texts, by a text encoder
 
@@ -63,7 +72,13 @@ def first_table(
     -------
     (str, CategoryTable, list of str)
         The TOML text, the same as a table, and the names for which no item was found.
+
+    Raises
+    ------
+    UsageError
+        A name cannot stand in a table, or comes twice.
     """
+    names = _checked(dataset, names)
     normal = load_table("ucf").normal
     parts = [
         "# Draft by kgvad datasets init. Delete what does not fit: related items share words with the name or mean",
@@ -75,7 +90,7 @@ def first_table(
     ]
     unknown = []
     labels = {} if similar is None else store.all_labels()
-    for name in [name for name in names if name.casefold() != "normal"]:
+    for name in names:
         draft = _draft(store, name, client, similar, labels)
         if not draft.items:
             unknown.append(name)
@@ -90,6 +105,22 @@ def first_table(
     parts += ["]", "cues = [", *(f"  {_toml(cue)}," for cue in normal.cues), "]", ""]
     text = "\n".join(parts)
     return text, parse_table(text, dataset), unknown
+
+
+def _checked(dataset: str, names: Sequence[str]) -> list[str]:
+    """The abnormal ones of ``names``."""
+    if not is_dataset_name(dataset):
+        raise UsageError(
+            f"{dataset!r} is not a name for a dataset", "use up to 64 letters, digits, hyphens and underscores"
+        )
+    if blank := [name for name in names if not name.strip()]:
+        raise UsageError(f"--category {blank[0]!r} is empty", "give the name of an abnormal category")
+    abnormal = {name: name.casefold() for name in names if name.casefold() != "normal"}
+    if not abnormal:
+        raise UsageError("every table has the category Normal, and this one no other", "name abnormal ones: --category")
+    if len(set(abnormal.values())) < len([name for name in names if name in abnormal]):
+        raise UsageError(f"--category names one category twice ({', '.join(names)})", "name each once")
+    return list(abnormal)
 
 
 def _draft(

@@ -193,12 +193,17 @@ def results(
         measured,
         result_blocks,
     )
+    from kgvad.errors import UsageError
     from kgvad.files import refuse_inputs, write_json, write_text
 
     refuse_inputs({"--json": json_file, "--markdown": markdown}, evaluations or ())
     collection = collect(evaluations) if evaluations else measured()
     others = sorted({one.dataset for one in collection.evaluations} - set(PUBLISHED_METRICS))
-    blocks = result_blocks(collection, dataset or [*PUBLISHED_METRICS, *others])
+    known = [*PUBLISHED_METRICS, *others]
+    for name in dataset or ():
+        if name not in known:
+            raise UsageError(f"there are no results on {name!r}", f"choose one of {', '.join(known)}")
+    blocks = result_blocks(collection, dataset or known)
     if json_file is not None:
         write_json(json_file, collection.model_dump(mode="json"))
     if markdown is not None:

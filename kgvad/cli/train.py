@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -197,7 +198,7 @@ def train(
     """
     inputs = TrainingInputs(dataset, features, encoder, anchors, captions, caption_texts, lists, text_encoder, config)
     inputs.check()
-    start = _start_folder(start, config)
+    start = _start_folder(start, {"--config": config, "--preset": preset})
     options = _options(detector, option)
 
     from kgvad.detector.run import Run, read_config
@@ -232,21 +233,30 @@ def train(
             logger.info(NEVER_SCORES)
         first = None if start is None else Run.load(start, session.device)
         training = Training(
-            chosen, data, session.run_folder, session.device, overwrite, tensorboard, threshold_folds, first
+            chosen,
+            data,
+            session.run_folder,
+            session.device,
+            overwrite,
+            tensorboard,
+            threshold_folds,
+            first,
+            keep_epochs=epochs is not None,
         )
         for folder in train_seeds(training, seeds, jobs):
             print(folder)
 
 
-def _start_folder(start: Path | None, config: Path | None) -> Path | None:
-    """The folder of the run that ``--from`` names."""
+def _start_folder(start: Path | None, others: Mapping[str, Path | str | None]) -> Path | None:
+    """The folder of the run that ``--from`` names; ``others`` name settings too."""
     from kgvad.errors import RunError, UsageError
     from kgvad.given import must_exist, run_folder
 
     start = run_folder(start)
     must_exist(start, RunError, "name a run, or 'shipped'")
-    if start is not None and config is not None:
-        raise UsageError("--from takes detector, options and recipe from a run", "leave out --config or --from")
+    for option, value in others.items():
+        if start is not None and value is not None:
+            raise UsageError("--from takes detector, options and recipe from a run", f"leave out {option} or --from")
     return start
 
 

@@ -115,12 +115,12 @@ def tune(
 
     for name in detectors:
         detector_class(name)
-    known = read_times(times) if times is not None else {}
     with Session(dataset=dataset, features=features, anchors=anchors, device=device) as session:
         for name in detectors:
             base = load_train_config(config, {"detector": name, "seed": seed}, preset)
             trials = tuple(make_trials(base, read_grid(name, grid)))
             data = inputs.load(session, base)
+            known = {} if times is None else read_times(times, data.truth.split("train"))
             training = Training(base, data, output, session.device, threshold_folds=0)
             search = Search(training, trials, output, folds, None if budget is None else 60 * budget, known)
             report = write_report(search, tune(search, jobs), output)

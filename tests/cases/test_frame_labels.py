@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -41,6 +42,58 @@ def test_without_frame_labels_the_metrics_of_videos_are_measured(shop, tmp_path,
     found = evaluated(shop, tmp_path / "e.json", "--plots", tmp_path / "plots")
     assert found["video_auc"] is not None and found["frame_auc"] is None and found["ano_auc"] is None
     assert "2 abnormal test videos have no frame labels (shop5, shop7)" in caplog.text
+
+
+def test_names_that_fit_no_video_and_labels_that_are_kept_are_said(shop, tmp_path, caplog):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,start_frame,end_frame\nshop5,40,90\nshop7,10,60\nshop77,1,9\n")
+    evaluated(shop, tmp_path / "e.json", "--annotations", labels)
+    assert f"1 names in {labels} fit no video of shop, or several (shop77)" in caplog.text
+    truth = json.loads((shop / "out/dataset.json").read_text())
+    truth["videos"]["shop7"]["intervals"] = [[3, 9]]
+    copy = shutil.copytree(shop / "out", tmp_path / "out")
+    (copy / "dataset.json").write_text(json.dumps(truth))
+    labels.write_text("video,start_frame,end_frame\nshop5,40,90\nshop1,1,9\n")
+    caplog.clear()
+    kgvad("evaluate", shop / "run", "--features", copy, "--annotations", labels, "--resamples", 0)
+    assert f"1 abnormal test videos are not in {labels} (shop7)" in caplog.text
+    assert "fit no video" not in caplog.text  # shop1 is a training video
+
+
+@pytest.mark.parametrize(("start", "end"), [(500, 700), (100, 700)])
+def test_an_event_past_the_end_of_a_video_is_refused(shop, tmp_path, start, end):
+    """Otherwise it is cut away, and the frames of an abnormal video count as normal."""
+    copy = shutil.copytree(shop / "out", tmp_path / "out")
+    truth = json.loads((copy / "dataset.json").read_text())
+    for video in truth["videos"].values():
+        video["frame_count"] = 160
+    (copy / "dataset.json").write_text(json.dumps(truth))
+    (tmp_path / "labels.csv").write_text(f"video,start_frame,end_frame\nshop5,{start},{end}\n")
+    with pytest.raises(FeatureError, match="shop5 is annotated to frame 700, and its features end at 160; correct its"):
+        kgvad("evaluate", shop / "run", "--features", copy, "--annotations", tmp_path / "labels.csv")
+
+
+def test_test_videos_without_features_are_named(shop, tmp_path, caplog):
+    copy = shutil.copytree(shop / "out", tmp_path / "out")
+    manifest = json.loads((copy / "imported/manifest.json").read_text())
+    del manifest["videos"]["shop6"]
+    (copy / "imported/manifest.json").write_text(json.dumps(manifest))
+    shown = kgvad("evaluate", shop / "run", "--features", copy, "--resamples", 0)
+    assert "3 test videos" in shown
+    assert "run: 1 of 4 test videos have no features, or no captions" in caplog.text and "(shop6)" in caplog.text
+
+
+def test_frames_are_preferred_to_seconds_and_an_assumed_rate_is_said(shop, tmp_path, caplog):
+    frames, both, seconds = (tmp_path / f"{name}.csv" for name in ("frames", "both", "seconds"))
+    frames.write_text("video,start_frame,end_frame\nshop5,40,90\nshop7,10,60\n")
+    both.write_text("video,start_s,end_s,start_frame,end_frame\nshop5,0,1,40,90\nshop7,0,1,10,60\n")
+    seconds.write_text("video,start_s,end_s\nshop5,0,1\nshop7,0,1\n")
+    assert evaluated(shop, tmp_path / "e.json", "--annotations", frames) == evaluated(
+        shop, tmp_path / "e.json", "--annotations", both
+    )
+    assert "in seconds" not in caplog.text
+    evaluated(shop, tmp_path / "e.json", "--annotations", seconds)
+    assert "seconds.csv is in seconds, and the frame rate of 4 test videos is assumed (shop4, shop5" in caplog.text
 
 
 def masks(folder):

@@ -72,6 +72,19 @@ def test_faults_are_one_line(folder, tmp_path):
             Outputs([], form)
 
 
+def test_a_report_that_its_manifest_does_not_list_is_not_verified(folder):
+    (folder / "r.pdf").write_text("forged")
+    with pytest.raises(ReportError, match=r"does not list r.pdf and proves nothing about it; write both in one"):
+        manifest_of(folder / "r.pdf")
+    with pytest.raises(ReportError, match="out is a folder; name a report in it"):
+        manifest_of(folder)
+    assert verify(manifest_of(folder / "r.manifest.json"))
+
+
+def test_reports_may_be_kept_for_longer_than_dates_reach(folder):
+    assert expired(folder, age("999999w"), LATER).delete == ()
+
+
 def test_only_what_kgvad_wrote_and_nobody_changed_expires(folder):
     (folder / "notes.html").write_text("mine")
     assert expired(folder, age("30d")).delete == ()

@@ -1,5 +1,6 @@
 """A small dataset in the official format, and the command line, for tests of the detector."""
 
+import json
 import os
 import signal
 
@@ -55,6 +56,15 @@ def train(features, run, *more):
     """Train a tiny run without anchors."""
     options = ["--set", "anchors=false", "--set", "width=8", "--epochs", 2]
     return kgvad("train", "--dataset", "ucf", "--features", features, "--run", run, *options, *more)
+
+
+def swap_labels(features, one, other):
+    """Give two videos of ``dataset.json`` the labels of each other."""
+    path = features / "dataset.json"
+    truth = json.loads(path.read_text())
+    first, second = truth["videos"][one], truth["videos"][other]
+    first["labels"], second["labels"] = second["labels"], first["labels"]
+    path.write_text(json.dumps(truth))
 
 
 def evaluated_video(video, edges, logits, events=(), labels=None, scores=None):

@@ -177,6 +177,16 @@ def test_opening_nothing_and_several(tmp_path):
     assert FeatureStore.open(tmp_path, "toy").manifest.encoder == "toy"
 
 
+def test_features_of_another_encoder_are_not_opened_in_its_place(tmp_path):
+    FeatureStore.create(tmp_path, manifest())
+    for root in (tmp_path, tmp_path / "toy"):
+        with pytest.raises(FeatureError, match="has features of toy, and none of i3d; make features with"):
+            FeatureStore.open(root, "i3d")
+    (tmp_path / "toy").rename(tmp_path / "renamed")
+    for root, name in ((tmp_path, "toy"), (tmp_path / "renamed", "toy"), (tmp_path, "renamed")):
+        assert FeatureStore.open(root, name).root == tmp_path / "renamed"
+
+
 def test_adding_enters_all_videos_or_none(tmp_path):
     store = FeatureStore.create(tmp_path, manifest())
     with pytest.raises(KeyboardInterrupt), store.adding():

@@ -72,6 +72,7 @@ def test_without_a_file_abnormal_videos_have_no_frame_labels(folder):
     [
         ("video,start_s\none,1\n", r"annotations\.csv has no columns of start and end"),
         ("video,start_s,end_s\nthree,0,1\n", "no video 'three'"),
+        ("video,start_s,end_s\ntwo,0,1\n", "the normal video .*two has an event; correct its folder or its events"),
         ("video,start_s,end_s\none,1,1\n", "line 2: .* is not an interval"),
         ("video,start_s,end_s\none,nan,2\n", "line 2: .* is not an interval"),
         ("video,start_s,end_s\none,0,\n", "line 2: .* is not an interval"),

@@ -56,6 +56,8 @@ def test_measured_results_are_in_tables_of_their_own(tmp_path):
     assert "75.0 ± 1.0" in ours and "VadCLIP" not in ours and "227 test videos, 94 abnormal" in ours
     assert "XD-Violence: " not in shown
     assert "nothing measured here" in kgvad("results", evaluation(tmp_path / "e.json"), "--dataset", "xd")
+    with pytest.raises(UsageError, match="no results on 'ucff'; choose one of ucf, xd, shanghaitech"):
+        kgvad("results", evaluation(tmp_path / "e.json"), "--dataset", "ucff")
 
 
 def test_evaluations_are_collected_in_one_file(tmp_path):

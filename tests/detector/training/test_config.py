@@ -69,9 +69,11 @@ def test_sigma_greedy_needs_a_detector_that_supports_it():
     [
         ("a.toml", "detector = ", "is not valid TOML"),
         ("a.json", "[1]", "is not an object"),
-        ("a.json", '{"speed": 1}', "speed: Extra inputs are not permitted"),
+        ("a.json", '{"speed": 1}', "unknown field 'speed'; known are detector, options, recipe, "),
+        ("a.toml", "[recipe]\nepohs = 2", "unknown field 'recipe.epohs'; known are epochs, "),
         ("a.toml", "[recipe]\nepochs = 0", "recipe.epochs: Input should be greater than"),
-        ("a.toml", "[options]\nspeed = 1", "option speed"),
+        ("a.toml", "[options]\nspeed = 1", "unknown option 'speed'; its options are width, "),
+        ("a.toml", '[options]\nwidth = "x"', "option width: Input should be a valid integer"),
         ("a.toml", 'detector = "magic"', "unknown detector 'magic'"),
         ("a.toml", "recipe = 3", "recipe"),
         ("a.toml", "options = 3", "options"),

@@ -42,6 +42,16 @@ def test_only_missing_features_are_extracted(shop, tmp_path):
     assert (root / "dataset.json").is_file()
 
 
+def test_a_replaced_video_is_extracted_again(shop, tmp_path):
+    root = tmp_path / "features"
+    sources = Sources(root, root, tmp_path / "bank.safetensors", encoder="brightness")
+    tools = FolderTools(lambda name: Brightness(), unused, unused)
+    before = find_training_data(shop, sources, WITHOUT_ANCHORS, tools).store.load("Normal/b").copy()
+    write_video(shop.path / "Normal/b.mp4", (np.full((48, 64, 3), 200, np.uint8) for _ in range(40)), 25)
+    after = find_training_data(shop, sources, WITHOUT_ANCHORS, tools).store.load("Normal/b")
+    assert before.mean() < 150 < after.mean()
+
+
 def test_a_bank_of_the_user_is_kept(shop, tmp_path):
     toy_bank().save(tmp_path / "bank.safetensors")
     root, tools = tmp_path / "features", FolderTools(lambda name: Brightness(), unused, unused)

@@ -1,6 +1,7 @@
 """Training as ordered on the command line: captions beside features, seeds side by side."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detector_samples import fail_or_die, kgvad, make_archive, train
+from detector_samples import fail_or_die, kgvad, make_archive, swap_labels, train
 from toy_bank import toy_bank
 
 from kgvad.detector.data.annotations import Truth
+from kgvad.detector.evaluation.evaluator import find_methods
 from kgvad.detector.run import Run, read_config
 from kgvad.detector.training.process_pool import run_in_parallel
 from kgvad.errors import FeatureError, RunError, UsageError
@@ -26,6 +28,52 @@ def features(tmp_path_factory):
     archive = make_archive(folder)
     kgvad("features", "import", archive, "--dataset", "ucf", "--output", folder / "features")
     return folder / "features"
+
+
+def test_a_run_of_other_labels_or_features_is_not_taken_for_this_one(features, tmp_path):
+    """Same settings, same number of videos: only the videos themselves tell the runs apart."""
+    mine = shutil.copytree(features, tmp_path / "features")
+    run, fast = tmp_path / "run", ("--threshold-folds", 0)
+    train(mine, run, *fast)
+    before = sha256(run / "model.safetensors")
+    train(mine, run, *fast)
+    assert sha256(run / "model.safetensors") == before
+    swap_labels(mine, "Arson000_x264", "Normal002_x264")
+    with pytest.raises(RunError, match=r"of training videos with other names, labels or features; .*--overwrite"):
+        train(mine, run, *fast)
+    swap_labels(mine, "Arson000_x264", "Normal002_x264")
+    path = mine / "imported/Arson000_x264.npy"
+    np.save(path, np.load(path) + 1)
+    with pytest.raises(RunError, match="other names, labels or features"):
+        train(mine, run, *fast)
+    train(mine, run, *fast, "--overwrite")
+    assert sha256(run / "model.safetensors") != before
+
+
+def test_several_seeds_are_not_trained_into_a_run(features, tmp_path):
+    """kgvad evaluate would then see the run and not its seeds."""
+    train(features, tmp_path / "run", "--threshold-folds", 0)
+    with pytest.raises(RunError, match="run holds one run; name another place with --run for a folder of seeds"):
+        train(features, tmp_path / "run", "--threshold-folds", 0, "--seeds", 2)
+
+
+def test_thresholds_that_are_kept_are_said(features, tmp_path, caplog):
+    train(features, tmp_path / "run", "--threshold-folds", 2)
+    assert "are kept" not in caplog.text
+    train(features, tmp_path / "run", "--threshold-folds", 3)
+    assert "are kept; delete its thresholds.json to measure them anew" in caplog.text
+
+
+def test_a_run_without_a_fingerprint_of_its_data_is_kept(features, tmp_path):
+    run = tmp_path / "runs"
+    train(features, run, "--threshold-folds", 0, "--seeds", 2)
+    path = run / "seed-0/config.json"
+    config = json.loads(path.read_text())
+    del config["data_fingerprint"]
+    path.write_text(json.dumps(config))
+    train(features, run, "--threshold-folds", 0, "--seeds", 2)
+    ((_, seeds),) = find_methods([run])
+    assert len(seeds) == 2
 
 
 @pytest.fixture

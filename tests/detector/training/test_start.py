@@ -73,6 +73,15 @@ def test_a_few_clips_start_at_the_run_and_the_gain_is_stored(start, tmp_path, ca
     assert (own - begin.detector.local_weight).norm() < (alone - begin.detector.local_weight).norm()
 
 
+def test_a_number_of_epochs_that_was_given_is_kept(start, tmp_path):
+    """Also where it is the number of the start, which otherwise becomes as many steps."""
+    few = make_store(tmp_path / "few", "few", 16, seed=1)
+    epochs = read_config(start).recipe.epochs
+    fast = ("--threshold-folds", 0, "--from", start)
+    train(few, tmp_path / "own", *fast, "--epochs", epochs, dataset="few")
+    assert read_config(tmp_path / "own").recipe.epochs == epochs
+
+
 def held_out(highest, right):
     """Four videos, two of them abnormal; ``right`` says whether the first category of the abnormal ones is right."""
     found = {}
@@ -104,3 +113,5 @@ def test_a_start_that_does_not_fit_is_one_line(start, tmp_path):
     with pytest.raises(UsageError, match="leave out --config or --from"):
         (tmp_path / "c.toml").write_text("seed = 1")
         train(other, tmp_path / "own", "--from", start, "--config", tmp_path / "c.toml", dataset="other")
+    with pytest.raises(UsageError, match="leave out --preset or --from"):
+        train(other, tmp_path / "own", "--from", start, "--preset", "vadclip-ucf", dataset="other")

@@ -128,7 +128,7 @@ def test_an_option_that_the_detector_lacks_is_named_with_its_file(tmp_path):
     path = tmp_path / "run" / "config.json"
     found = json.loads(path.read_text())
     path.write_text(json.dumps(found | {"options": found["options"] | {"speed": 9}}))
-    with pytest.raises(RunError, match=r"config\.json: anchor-aligned: option speed: .*its options are width"):
+    with pytest.raises(RunError, match=r"config\.json: anchor-aligned: unknown option 'speed'; its options are width"):
         Run.load(tmp_path / "run")
 
 

@@ -1,10 +1,11 @@
 """Tuning: the grid, folds by video, resumption, the budget, and a chosen configuration that trains."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from detector_samples import kgvad, make_archive
+from detector_samples import kgvad, make_archive, swap_labels
 from training_samples import samples
 
 from kgvad.detector.data.annotations import Truth
@@ -56,6 +57,8 @@ def test_equal_configurations_are_one_trial_and_changes_are_named():
     assert trials[1].config.options["width"] == 8
     with pytest.raises(UsageError, match=r"grid entry recipe.epochs=0: Input should be"):
         make_trials(TrainConfig(detector="sultani"), [{"recipe": {"epochs": 0}}])
+    with pytest.raises(UsageError, match=r"grid entry recipe.epohs=3: unknown field 'recipe.epohs'; see"):
+        make_trials(TrainConfig(detector="sultani"), [{"recipe": {"epohs": 3}}])
 
 
 def test_every_detector_has_a_grid_of_six_or_more_that_starts_with_its_own_settings():
@@ -161,7 +164,19 @@ def test_an_interrupted_search_measures_what_is_missing(tune, tmp_path, monkeypa
     assert without_cost((tmp_path / "tuned/sultani.tried.json").read_bytes()) == without_cost(first)
 
 
-def test_times_give_frame_metrics_of_held_out_videos(tune, features, tmp_path):
+def test_folds_of_other_labels_are_measured_anew(tune, features, tmp_path, monkeypatch):
+    import kgvad.detector.training.tune as module
+
+    mine = shutil.copytree(features, tmp_path / "features")
+    tune("--features", mine)
+    calls, whole = [], module.train_part
+    monkeypatch.setattr(module, "train_part", lambda *given: calls.append(1) or whole(*given))
+    swap_labels(mine, "Arson000_x264", "Normal002_x264")
+    tune("--features", mine)
+    assert len(calls) == 6
+
+
+def test_times_give_frame_metrics_of_held_out_videos(tune, features, tmp_path, monkeypatch):
     truth = Truth.load(features)
     times = {video: [[16, 48]] for video in truth.split("train") if truth.videos[video].labels}
     (tmp_path / "times.json").write_text(json.dumps(times))
@@ -172,6 +187,12 @@ def test_times_give_frame_metrics_of_held_out_videos(tune, features, tmp_path):
     (tmp_path / "times.json").write_text('{"a": [[5, 2]]}')
     with pytest.raises(UsageError, match="has an interval that is not"):
         tune("--times", tmp_path / "times.json")
+    (tmp_path / "times.json").write_text('{"strange": [[2, 5]]}')
+    with pytest.raises(UsageError, match=r"times.json names no training video"):
+        tune("--times", tmp_path / "times.json")
+    (tmp_path / "times.json").write_text(json.dumps({f"v/{video}.mp4": spans for video, spans in times.items()}))
+    monkeypatch.setattr("kgvad.detector.training.tune.train_part", None)  # the same times: nothing is measured anew
+    tune("--times", tmp_path / "times.json")
 
 
 def test_the_budget_ends_the_search_and_says_so(tune, tmp_path):

@@ -264,10 +264,14 @@ def test_draft_of_a_category_table(endpoint, store):
     assert table.category("stealing").items[0].label == "theft"
     assert len(table.normal.cues) >= 10
     assert parse_table(text, "again") == table
-    with pytest.raises(CategoryTableError, match="share the name"):
-        first_table(store, "mine", ["Robbery", "robbery"])
-    with pytest.raises(CategoryTableError, match="dataset"):
-        first_table(store, "no/name", ["Robbery"])
+    for dataset, names, message in (
+        ("mine", ["Robbery", "robbery"], r"names one category twice \(Robbery, robbery\); name each once"),
+        ("no/name", ["Robbery"], "'no/name' is not a name for a dataset; use up to 64 letters"),
+        ("mine", ["Robbery", " "], "--category ' ' is empty; give the name"),
+        ("mine", ["normal"], "this one no other; name abnormal ones: --category"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            first_table(store, dataset, names)
 
 
 def test_a_draft_takes_items_by_part_of_the_name_and_by_meaning(tmp_path):
