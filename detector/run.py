@@ -47,7 +47,9 @@ MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.s
 RESUME, METRICS, THRESHOLDS = "resume.safetensors", "metrics.json", "thresholds.json"
 CAUSAL_THRESHOLDS = "causal_thresholds.json"
 START = "start.json"
+TRAINING_VIDEOS = "training_videos.json"
 VERSION: Final = 4  # of config.json
+VIDEOS_VERSION: Final = 1  # of training_videos.json
 
 
 class TrainConfig(BaseModel):
@@ -199,6 +201,24 @@ class Run:
             raise RunError(f"{folder / MODEL} is damaged or of another detector: {reason}", "train again") from error
         fingerprint = sha256(folder / MODEL)[:16]
         return cls(folder, config, detector.eval().to(device), bank, fingerprint, read_thresholds(folder))
+
+    def training_videos(self) -> frozenset[str]:
+        """Identifiers of the training videos; empty for a run that does not list them.
+
+        Raises
+        ------
+        RunError
+            The list cannot be read.
+        """
+        path, remedy = self.folder / TRAINING_VIDEOS, "delete it, or train again"
+        if not path.exists():
+            return frozenset()
+        content = read_json(path, RunError, remedy)
+        check_version(content, path, VIDEOS_VERSION, RunError, remedy)
+        videos = content.get("videos")
+        if not isinstance(videos, list) or not all(isinstance(video, str) for video in videos):
+            raise RunError(f"{path} is not a list of videos", remedy)
+        return frozenset(videos)
 
     def causal(self) -> Run:
         """The run in its causal form, which scores each snippet from those up to it, with the thresholds of that form.

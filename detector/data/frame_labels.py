@@ -15,7 +15,7 @@ from kgvad.detector.data.clock import seconds_of
 from kgvad.detector.data.labels import is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import encoding_of, reading
-from kgvad.video.feature_sources import names_of
+from kgvad.video.feature_sources import count_of, names_of
 from kgvad.video.frame_counts import NAMES
 from kgvad.video.video_ids import VIDEO_SUFFIXES, VideoNames, by_video_id, video_id
 
@@ -220,15 +220,15 @@ def _log_unmatched(truth: Truth, labels: Iterable[str], matched: Collection[str]
     names = VideoNames(truth.videos)
     if unknown := [name for name in labels if names.find(name) is None]:
         logger.warning(
-            f"{len(unknown)} names in {where} fit no video of {truth.dataset}, or several ({names_of(unknown)}): their "
-            "frame labels are not used"
+            f"{where}: {count_of(len(unknown), 'name')} of no video of {truth.dataset}, or of several "
+            f"({names_of(unknown)}): these frame labels are not used"
         )
     test = truth.split("test")
     others = [name for name in test if name not in matched and truth.videos[name].labels]
     if kept := [name for name in others if truth.videos[name].intervals is not None]:
         logger.warning(
-            f"{len(kept)} abnormal test videos are not in {where} ({names_of(kept)}): the frame labels beside the "
-            "features are used for them"
+            f"{where} lacks {count_of(len(kept), 'abnormal test video')} ({names_of(kept)}): the frame labels beside "
+            "the features are used"
         )
 
 

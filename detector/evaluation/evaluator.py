@@ -275,6 +275,17 @@ def _warn_left_out(name: str, videos: Sequence[EvaluatedVideo], truth: Truth) ->
         )
 
 
+def _warn_trained_on(name: str, runs: Sequence[Run], videos: Sequence[EvaluatedVideo]) -> None:
+    """A split by hash moves as videos are added, and lists of others overlap."""
+    trained = {video for run in runs for video in run.training_videos()}
+    both = sorted(trained.intersection(video.video for video in videos))
+    if both:
+        logger.warning(
+            f"{name} was trained on {len(both)} of the {len(videos)} test videos ({names_of(both)}): its figures are "
+            "too good; train it again on the training videos of today"
+        )
+
+
 def _evaluate_method(
     name: str, runs: Sequence[Run], root: Path, truth: Truth, options: EvaluationOptions
 ) -> tuple[Method, BootstrapResult]:
@@ -282,6 +293,7 @@ def _evaluate_method(
     config = runs[0].config
     videos = [_score_run(run, root, truth, options) for run in runs]
     _warn_left_out(name, videos[0], truth)
+    _warn_trained_on(name, runs, videos[0])
     tables = [BootstrapTable(one, config.categories, config.normal) for one in videos]
     result = bootstrap(tables, resamples=options.resamples)
     method = Method(

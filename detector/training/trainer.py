@@ -31,6 +31,8 @@ from kgvad.detector.run import (
     RESUME,
     START,
     THRESHOLDS,
+    TRAINING_VIDEOS,
+    VIDEOS_VERSION,
     Run,
     RunConfig,
     make_problem,
@@ -43,7 +45,7 @@ from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.detector.training.early_stopping import EarlyStopping, split_videos
 from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.errors import RunError
-from kgvad.files import is_temporary, write_text
+from kgvad.files import is_temporary, write_json, write_text
 
 if TYPE_CHECKING:
     from kgvad.anchors.transformers_encoder import TransformersEncoder
@@ -151,6 +153,8 @@ class Trainer:
             writers = [Checkpoint(self.folder, config, optimiser), HistoryWriter(self.folder)]
             if not state.history:
                 write_text(self.folder / CONFIG, config.model_dump_json(indent=1) + "\n")
+                names = sorted({sample.video for sample in self._samples})
+                write_json(self.folder / TRAINING_VIDEOS, {"version": VIDEOS_VERSION, "videos": names})
                 if self._bank is not None:
                     self._bank.save(self.folder / ANCHORS)
         self._run_epochs(state, optimiser, samples, [*early_stopping, *writers, *self._callbacks])
@@ -350,6 +354,7 @@ def is_finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
         CAUSAL_THRESHOLDS,
         START,
         ANCHORS,
+        TRAINING_VIDEOS,
         CONFIG,
     ):  # the config last: a kill leaves a visible run
         (folder / name).unlink(missing_ok=True)

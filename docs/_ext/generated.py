@@ -40,7 +40,8 @@ def formats() -> dict[str, tuple[str, str, type[BaseModel]]]:
         ),
         "run": (
             "Run",
-            "A folder with `model.safetensors`, `config.json` (below), `anchors.safetensors` and `history.jsonl`.",
+            "A folder with `model.safetensors`, `config.json` (below), `anchors.safetensors`, `history.jsonl` and "
+            "`training_videos.json`.",
             RunConfig,
         ),
         "bank": (

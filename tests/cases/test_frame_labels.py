@@ -48,7 +48,7 @@ def test_names_that_fit_no_video_and_labels_that_are_kept_are_said(shop, tmp_pat
     labels = tmp_path / "labels.csv"
     labels.write_text("video,start_frame,end_frame\nshop5,40,90\nshop7,10,60\nshop77,1,9\n")
     evaluated(shop, tmp_path / "e.json", "--annotations", labels)
-    assert f"1 names in {labels} fit no video of shop, or several (shop77)" in caplog.text
+    assert f"{labels}: 1 name of no video of shop, or of several (shop77)" in caplog.text
     truth = json.loads((shop / "out/dataset.json").read_text())
     truth["videos"]["shop7"]["intervals"] = [[3, 9]]
     copy = shutil.copytree(shop / "out", tmp_path / "out")
@@ -56,8 +56,20 @@ def test_names_that_fit_no_video_and_labels_that_are_kept_are_said(shop, tmp_pat
     labels.write_text("video,start_frame,end_frame\nshop5,40,90\nshop1,1,9\n")
     caplog.clear()
     kgvad("evaluate", shop / "run", "--features", copy, "--annotations", labels, "--resamples", 0)
-    assert f"1 abnormal test videos are not in {labels} (shop7)" in caplog.text
-    assert "fit no video" not in caplog.text  # shop1 is a training video
+    assert f"{labels} lacks 1 abnormal test video (shop7)" in caplog.text
+    assert "of no video" not in caplog.text  # shop1 is a training video
+
+
+def test_test_videos_that_the_run_was_trained_on_are_named(shop, tmp_path, caplog):
+    """A split by hash moves as videos are added to a folder."""
+    copy = shutil.copytree(shop / "out", tmp_path / "out")
+    kgvad("evaluate", shop / "run", "--features", copy, "--resamples", 0)
+    assert "was trained on" not in caplog.text
+    truth = json.loads((copy / "dataset.json").read_text())
+    truth["videos"]["shop1"]["split"] = "test"
+    (copy / "dataset.json").write_text(json.dumps(truth))
+    kgvad("evaluate", shop / "run", "--features", copy, "--resamples", 0)
+    assert "run was trained on 1 of the 5 test videos (shop1): its figures are too good" in caplog.text
 
 
 @pytest.mark.parametrize(("start", "end"), [(500, 700), (100, 700)])

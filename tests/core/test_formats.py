@@ -46,6 +46,7 @@ def test_run(v1):
     run = Run.load(v1 / "run")
     assert run.config.detector == "anchor-aligned" and run.thresholds.onset == 0.8
     assert (v1 / "run/history.jsonl").read_text().count("\n") == 1
+    assert run.training_videos() == {f"{kind}-{number}" for kind in range(3) for number in range(2)}
 
 
 def test_features_and_labels(v1):
@@ -65,6 +66,7 @@ def test_knowledge_graph(v1, tmp_path):
     ("file", "read"),
     [
         ("run/config.json", lambda root: Run.load(root / "run")),
+        ("run/training_videos.json", lambda root: Run.load(root / "run").training_videos()),
         ("features/toy/manifest.json", lambda root: FeatureStore.open(root / "features")),
         ("features/dataset.json", lambda root: Truth.load(root / "features")),
         ("scores.json", lambda root: Scores.load(root / "scores.json")),
