@@ -281,8 +281,8 @@ def _warn_trained_on(name: str, runs: Sequence[Run], videos: Sequence[EvaluatedV
     both = sorted(trained.intersection(video.video for video in videos))
     if both:
         logger.warning(
-            f"{name} was trained on {len(both)} of the {len(videos)} test videos ({names_of(both)}): its figures are "
-            "too good; train it again on the training videos of today"
+            f"{name} was trained on {len(both)} of the {len(videos)} test videos ({names_of(both)}), so its "
+            "figures are too good; train it again on the current training videos"
         )
 
 

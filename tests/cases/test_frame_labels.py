@@ -69,7 +69,7 @@ def test_test_videos_that_the_run_was_trained_on_are_named(shop, tmp_path, caplo
     truth["videos"]["shop1"]["split"] = "test"
     (copy / "dataset.json").write_text(json.dumps(truth))
     kgvad("evaluate", shop / "run", "--features", copy, "--resamples", 0)
-    assert "run was trained on 1 of the 5 test videos (shop1): its figures are too good" in caplog.text
+    assert "run was trained on 1 of the 5 test videos (shop1), so its figures are too good" in caplog.text
 
 
 @pytest.mark.parametrize(("start", "end"), [(500, 700), (100, 700)])
