@@ -74,7 +74,7 @@ def build_bank(
         concepts = [concepts[index] for index in kept]
         vectors, owners, weights = vectors[kept], owners[kept], weights[kept]
     header = _header(table, concepts, encoder, pooling_name)
-    return _assemble(header, vectors, owners, weights)
+    return assemble(header, vectors, owners, weights)
 
 
 def few_concepts(bank: AnchorBank, least: int = LEAST_CONCEPTS) -> list[tuple[str, int]]:
@@ -170,7 +170,7 @@ def open_vocabulary(bank: AnchorBank, encoder: TextEncoder, store: GraphStore, q
     header.categories, header.concepts = names, concepts
     new = encoder.encode([concept.prompt for concept in concepts[len(bank.concepts) :]])
     vectors = np.concatenate([bank.concept_vectors, new])
-    return _assemble(header, vectors, np.array(owners, np.int64), np.array(weights, np.float32), bank.anchors)
+    return assemble(header, vectors, np.array(owners, np.int64), np.array(weights, np.float32), bank.anchors)
 
 
 def _category_of(query: str, store: GraphStore) -> Category:
@@ -197,14 +197,24 @@ def _check_languages(table: CategoryTable, store: GraphStore, languages: Sequenc
     logger.info(f"{message}; the other languages are used")
 
 
-def _assemble(
+def assemble(
     header: BankHeader,
     vectors: NDArray[np.float32],
     owners: NDArray[np.int64],
     weights: NDArray[np.float32],
     anchors: NDArray[np.float32] | None = None,
 ) -> AnchorBank:
-    """The bank of a header and its arrays; ``anchors`` of the first categories are taken as they are."""
+    """The bank of a header and its arrays, pooled as the header says.
+
+    Parameters
+    ----------
+    header
+        Its categories and P concepts are those of the arrays.
+    vectors, owners, weights
+        Unit vectors [P, d] of the concepts, index of the category of each, [P], and weight in its anchor, [P].
+    anchors
+        Of the first categories, taken as they are; the others are pooled.
+    """
     pool = pooling(header.pooling)
     pooled = [] if anchors is None else list(anchors)
     for index in range(len(pooled), len(header.categories)):

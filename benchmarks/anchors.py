@@ -15,7 +15,6 @@ import argparse
 import csv
 import gzip
 import json
-import random
 import re
 import tempfile
 import time
@@ -26,7 +25,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from anchors_text import choose_facts, described
+from anchors_text import choose_facts, described, random_phrases
 from caption_sets import category_hits, mean_matrix
 from numpy.typing import NDArray
 
@@ -109,9 +108,9 @@ def sources(
 
 def nonsense(bank: AnchorBank, encoder: TransformersEncoder) -> Floats:
     """Vectors of as many random dictionary words (seed 0) as there are concepts; labels stay."""
-    words = sorted(word for word in encoder._tokenizer.get_vocab() if re.fullmatch(r"[a-z]{4,}", word))
-    draw = random.Random(0)
-    texts = [c.prompt if c.relation == "label" else " ".join(draw.choices(words, k=3)) for c in bank.concepts]
+    labels = [concept.relation == "label" for concept in bank.concepts]
+    phrases = iter(random_phrases(encoder, labels.count(False), seed=0))
+    texts = [concept.prompt if label else next(phrases) for concept, label in zip(bank.concepts, labels, strict=True)]
     return encoder.encode(texts)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from scipy.special import log_softmax
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.pooling import FACTS, POOLINGS
 from kgvad.anchors.text_encoders import TextEncoder
+from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.kg.tables import CategoryTable
 from kgvad.vectors import unit
 
@@ -107,6 +109,13 @@ def loss(anchors: Floats, sources: list[Described], temperature: float = 0.08) -
         share = 0.5 if source.name == "UCA, events" else 1.0
         total -= share * logs[np.arange(len(logs)), source.category[mask]].mean()
     return float(total / (len(sources) - 0.5))
+
+
+def random_phrases(encoder: TransformersEncoder, count: int, seed: int) -> list[str]:
+    """Phrases of three random words from the vocabulary of the encoder."""
+    words = sorted(word for word in encoder._tokenizer.get_vocab() if re.fullmatch(r"[a-z]{4,}", word))
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(words, k=3)) for _ in range(count)]
 
 
 def choose_facts(bank: AnchorBank, sources: list[Described], least: float = 5e-4) -> Iterator[str]:

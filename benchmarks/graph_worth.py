@@ -13,18 +13,17 @@ Normal keeps its scenes in all of them but the first, so that only the abnormal 
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from anchors_text import random_phrases
 from track_data import Track
-from track_runs import Method, Runs, finished_runs, halves, with_categories, with_share
+from track_runs import SHARES, Method, Runs, finished_runs, halves, with_categories, with_share
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.anchors.pooling import POOLINGS
+from kgvad.anchors.build import assemble
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.evaluation.evaluator import match_all, score_split
@@ -34,9 +33,6 @@ from kgvad.detector.run import Run
 from kgvad.video.feature_store import FeatureStore
 
 SOURCES = ("random words", "labels", "facts", "facts and cues")
-SHARES = (0.10, 0.25, 1.0)
-
-logger = logging.getLogger(__name__)
 
 
 def graph_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
@@ -137,31 +133,12 @@ def selected(bank: AnchorBank, source: str) -> AnchorBank:
         for index, concept in enumerate(bank.concepts)
         if allowed is None or concept.relation in allowed or bank.concept_category[index] == bank.normal
     ]
-    return _with_concepts(bank, kept, bank.concept_vectors[kept])
+    header = bank.header.model_copy(update={"concepts": [bank.concepts[index] for index in kept]})
+    return assemble(header, bank.concept_vectors[kept], bank.concept_category[kept], bank.concept_weight[kept])
 
 
 def random_words(bank: AnchorBank, seed: int) -> AnchorBank:
     """The bank with three random words of the encoder's vocabulary in place of every concept."""
     encoder = load_text_encoder(bank.encoder.source)
-    words = sorted(word for word in encoder._tokenizer.get_vocab() if re.fullmatch(r"[a-z]{4,}", word))
-    random = np.random.default_rng(seed)
-    texts = [" ".join(random.choice(words, 3)) for _ in bank.concepts]
-    return _with_concepts(bank, range(len(texts)), encoder.encode(texts))
-
-
-def _with_concepts(bank: AnchorBank, kept: Sequence[int], vectors: np.ndarray) -> AnchorBank:
-    """A bank of the concepts ``kept``, with these vectors [len(kept), d], pooled as before."""
-    concepts = [bank.concepts[index] for index in kept]
-    category, weight = bank.concept_category[list(kept)], bank.concept_weight[list(kept)]
-    anchors = []
-    for index in range(len(bank.categories)):
-        own = np.flatnonzero(category == index)
-        kinds = [concepts[place].relation for place in own]
-        anchors.append(POOLINGS[bank.pooling](vectors[own], weight[own], kinds))
-    tensors = {
-        "anchors": np.stack(anchors),
-        "concept_vectors": vectors,
-        "concept_category": category,
-        "concept_weight": weight,
-    }
-    return AnchorBank(bank.header.model_copy(update={"concepts": concepts}), tensors)
+    vectors = encoder.encode(random_phrases(encoder, len(bank.concepts), seed))
+    return assemble(bank.header, vectors, bank.concept_category, bank.concept_weight)

@@ -27,6 +27,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+SHARES = (0.10, 0.25, 0.50, 1.0)  # of the training videos
+
 logger = logging.getLogger(__name__)
 
 

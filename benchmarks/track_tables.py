@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from track_data import Track, list_duplicates
-from track_runs import Method, Runs, finished_runs, halves, with_categories, with_share, without_videos
+from track_runs import SHARES, Method, Runs, finished_runs, halves, with_categories, with_share, without_videos
 
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.annotations import Truth
@@ -30,7 +30,6 @@ from kgvad.video.feature_store import FeatureStore
 
 logger = logging.getLogger(__name__)
 
-SHARES = (0.10, 0.25, 0.50, 1.0)
 SHOWN = {
     "frame_auc": "AUC",
     "ano_auc": "Ano-AUC",

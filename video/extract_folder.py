@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -95,20 +95,7 @@ def extract_folder(
     refuse_inputs({"--output": output, "the feature store": Path(output) / encoder.name}, [source, *videos.values()])
     store = FeatureStore.create(output, manifest_of(encoder))
     result = Extraction(store)
-    todo: dict[str, Path] = {}
-    for video, path in videos.items():
-        try:
-            check_name(video)
-        except FeatureError as error:
-            result.failed[video] = _one_line(error)
-            logger.warning(result.failed[video])
-            continue
-        if is_current(store, video, path):
-            result.reused.append(video)
-        else:
-            todo[video] = path
-    if result.reused:
-        logger.info(f"{len(result.reused)} of {len(videos)} videos have their features already")
+    todo = _without_features(videos, result)
     workers = workers if workers is not None else _default_workers(encoder, len(todo))
     started = time.monotonic()
     with progress("extracting features", len(todo)) as advance, _Entries(store) as entries:
@@ -132,6 +119,25 @@ def extract_folder(
                 entries.add(video, entry)
                 result.made.append(video)
     return result
+
+
+def _without_features(videos: Mapping[str, Path], result: Extraction) -> dict[str, Path]:
+    """The videos that are to be extracted; those that need not or cannot be are noted in ``result``."""
+    todo: dict[str, Path] = {}
+    for video, path in videos.items():
+        try:
+            check_name(video)
+        except FeatureError as error:
+            result.failed[video] = _one_line(error)
+            logger.warning(result.failed[video])
+            continue
+        if is_current(result.store, video, path):
+            result.reused.append(video)
+        else:
+            todo[video] = path
+    if result.reused:
+        logger.info(f"{len(result.reused)} of {len(videos)} videos have their features already")
+    return todo
 
 
 class _Entries:

@@ -144,7 +144,7 @@ def checked(features: Features, video: str, width: int | None = None) -> Feature
     return features
 
 
-def fingerprint_of(samples: Sequence[TrainingSample]) -> str:
+def data_fingerprint(samples: Sequence[TrainingSample]) -> str:
     """SHA-256 of the names, labels and features of training videos, first 16 digits.
 
     Of the features and captions, the shape and evenly spaced snippets count.

@@ -111,11 +111,7 @@ def score_training_free(
     views = _views(features)
     name, entry = _described(encoder, info, views.shape[1])
     log_odds = 2 * (log_ratio(views, TYPICAL.get(name), rule) - np.log(rule.half_at))
-    notes = []
-    if captions is None:  # otherwise the meaning of the captions decides more
-        notes.append("The scores compare snippets with the calmest part of the video; nothing was learned from labels.")
-    if views.shape[1] == 1:
-        notes.append("The video is one snippet long, so there is nothing to compare it with.")
+    notes = _notes(views.shape[1], captions is not None)
     scores = Scores(
         video=video or (info.path.name if isinstance(info, VideoInfo) else entry.source or "unknown"),
         fps=entry.fps,
@@ -143,6 +139,16 @@ def score_training_free(
             }
         ),
     )
+
+
+def _notes(snippets: int, captioned: bool) -> list[str]:
+    """What a reader must know of scores by pixels."""
+    notes = []
+    if not captioned:  # otherwise the meaning of the captions decides more
+        notes.append("The scores compare snippets with the calmest part of the video; nothing was learned from labels.")
+    if snippets == 1:
+        notes.append("The video is one snippet long, so there is nothing to compare it with.")
+    return notes
 
 
 def _described(

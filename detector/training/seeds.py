@@ -17,7 +17,7 @@ import numpy as np
 from kgvad.console import track
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.resample import resample_captions
-from kgvad.detector.data.samples import Sampler, TrainingSample, fingerprint_of, load_samples
+from kgvad.detector.data.samples import Sampler, TrainingSample, data_fingerprint, load_samples
 from kgvad.detector.registry import detector_class
 from kgvad.detector.run import CONFIG, START, THRESHOLDS, Run, RunConfig, TrainConfig
 from kgvad.detector.training.caption_words import words_of_captions
@@ -162,7 +162,7 @@ def run_config(training: Training, samples: Sequence[TrainingSample]) -> RunConf
         start_fingerprint=None if training.start is None else training.start.fingerprint,
         videos=len({sample.video for sample in samples}),
         abnormal_videos=len({sample.video for sample in samples if not sample.target[data.normal]}),
-        data_fingerprint=fingerprint_of(samples),
+        data_fingerprint=data_fingerprint(samples),
     )
     if bank is None:
         return found

@@ -115,12 +115,12 @@ def _checked(dataset: str, names: Sequence[str]) -> list[str]:
         )
     if blank := [name for name in names if not name.strip()]:
         raise UsageError(f"--category {blank[0]!r} is empty", "give the name of an abnormal category")
-    abnormal = {name: name.casefold() for name in names if name.casefold() != "normal"}
+    abnormal = [name for name in names if name.casefold() != "normal"]
     if not abnormal:
         raise UsageError("every table has the category Normal, and this one no other", "name abnormal ones: --category")
-    if len(set(abnormal.values())) < len([name for name in names if name in abnormal]):
+    if len({name.casefold() for name in abnormal}) < len(abnormal):
         raise UsageError(f"--category names one category twice ({', '.join(names)})", "name each once")
-    return list(abnormal)
+    return abnormal
 
 
 def _draft(

@@ -97,13 +97,13 @@ def killed(process, ready):
     return psutil.wait_procs(children, timeout=10)[1]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a signal of POSIX systems")
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 def test_jobs_end_when_their_parent_is_killed(trap):
     process = start(trap, JOBS.replace("SLEEP", "True"))
     assert killed(process, lambda: {"began-a", "began-b"} <= set(os.listdir(trap))) == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a signal of POSIX systems")
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 def test_extraction_ends_when_its_parent_is_killed(trap, tmp_path, weights):
     weights("efficientnet-lite0")
     copies_of_a_clip(tmp_path / "videos", range(300))

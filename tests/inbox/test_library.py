@@ -73,7 +73,7 @@ def test_a_damaged_file_is_one_line(tmp_path):
         Library(tmp_path)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="there are no POSIX permissions")
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     tmp_path.chmod(0o555)
     with ordinary_user(tmp_path), pytest.raises(StoreError, match="cannot make the folder"):

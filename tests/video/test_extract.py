@@ -210,7 +210,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
     """Features that stay lie between pictures that do not: a heap that they split would grow by each batch."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
-        pytest.skip("no /proc")
+        pytest.skip("there is no /proc, which tells the memory of a process")
 
     def resident_mb():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -278,12 +278,12 @@ def test_an_import_killed_halfway_leaves_the_old_store_or_the_new_one(tmp_path, 
     assert len(FeatureStore.open(tmp_path).ids()) == 4
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux mounts a small file system in memory")
 def test_an_import_on_a_full_disk_leaves_the_old_store(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("a file system cannot be mounted here")
+        pytest.skip("a file system cannot be mounted here: it needs root")
     try:
         store = FeatureStore.create(disk, manifest())
         store.add("a", np.ones((3, 4)), entry())

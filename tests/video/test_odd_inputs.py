@@ -71,7 +71,7 @@ def test_the_table_has_every_input():
     assert list(table()) == list(INPUTS) and len(INPUTS) >= 40
 
 
-@pytest.mark.skipif(os.name != "posix", reason="links, pipes and devices of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="there are no POSIX links, pipes and devices")
 @pytest.mark.parametrize("name", INPUTS)
 def test_an_input_gives_what_the_table_says(name, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)

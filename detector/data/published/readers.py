@@ -239,7 +239,7 @@ def _mat(path: Path, name: str) -> AnyArray:
             raise ValueError("it is too large for ground truth")
         try:
             content = loadmat(path, variable_names=[name])
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # SciPy's word for HDF5 files
             raise ValueError("it is of MATLAB 7.3; save it with -v7") from error
         except Exception as error:  # of the library, for a damaged file
             raise ValueError(str(error)) from error

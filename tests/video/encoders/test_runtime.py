@@ -122,13 +122,13 @@ def test_the_script_makes_a_graph_that_computes_the_same(name, tmp_path):
     assert difference(torch.from_numpy(found), expected) < TOLERANCE
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="strace is of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="strace, which tells system calls, exists on Linux only")
 def test_onnxruntime_contacts_nobody(tmp_path):
     """Also where CI is not set, which silences some libraries; releases from 1.29 on do unless they are told not to."""
     import shutil
 
     if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
+        pytest.skip("strace is not installed (Debian: apt-get install strace)")
     code = (
         "import onnxruntime, numpy as np; from importlib.resources import files;"
         "import torch; from kgvad.video.encoders.runtime import Runner;"
