@@ -68,7 +68,8 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
             f"it has captions of {count_of(len(tracks), 'video')}, the first is {next(iter(tracks))!r}",
         )
     clock = {"order": "one text a second, snippet or frame"}.get(track.clock, track.clock)
-    logger.info("%s: %d captions, clock: %s", path, len(track.items), clock)
+    number = len(track.items)
+    logger.info("%s: %d caption%s, clock: %s", path, number, "" if number == 1 else "s", clock)
     return track
 
 

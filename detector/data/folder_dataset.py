@@ -79,11 +79,13 @@ def _has_features(store: FeatureStore, name: str, folder: Path, video: VideoTrut
     return video.file is not None and is_current(store, name, folder / video.file)
 
 
-def folder_bank(truth: Truth, path: Path, tools: FolderTools, *, rebuild: bool) -> AnchorBank:
+def category_bank(table: CategoryTable, path: Path, tools: FolderTools, *, rebuild: bool = False) -> AnchorBank:
     """The anchor bank in ``path``, built where it is missing.
 
     Parameters
     ----------
+    table
+        Categories of a new bank.
     rebuild
         Also build it anew where it is of other categories.
     """
@@ -91,9 +93,9 @@ def folder_bank(truth: Truth, path: Path, tools: FolderTools, *, rebuild: bool) 
     from kgvad.anchors.build import build_bank
 
     bank = AnchorBank.load(path) if path.is_file() else None
-    table = folder_table(truth)
     if bank is None or (rebuild and bank.table_fingerprint != table.fingerprint):
-        logger.info(f"building anchors for {', '.join(truth.categories)} into {path}")
+        names = ", ".join(category.name for category in table.categories)
+        logger.info(f"building anchors for {names} into {path}")
         bank = build_bank(table, tools.graph(), tools.text_encoder())
         bank.save(path)
     return bank

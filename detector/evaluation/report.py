@@ -205,7 +205,8 @@ class EvaluationReport(BaseModel):
         for videos, abnormal, categories in sorted(
             {(m.videos, m.abnormal_videos, m.categories_present) for m in self.methods}
         ):
-            found.append(f"{self.dataset}: {videos} test videos, {abnormal} abnormal, {categories} categories present.")
+            present = f"{categories} {'category' if categories == 1 else 'categories'} present"
+            found.append(f"{self.dataset}: {videos} test videos, {abnormal} abnormal, {present}.")
         found.append(
             "Scores are not smoothed."
             if self.smooth == 1

@@ -16,9 +16,10 @@ from kgvad.detector.data.captions import texts_of_videos
 from kgvad.detector.data.feature_import import ImportOptions, import_features, is_imported
 from kgvad.detector.data.folder_dataset import (
     FolderTools,
+    category_bank,
     extract_missing,
     extracted_encoder,
-    folder_bank,
+    folder_table,
     folder_truth,
 )
 from kgvad.detector.data.inputs import load_truth
@@ -28,6 +29,7 @@ from kgvad.detector.models.learned_anchors import load_prompt_encoder
 from kgvad.detector.run import TrainConfig
 from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.datasets import DatasetRef
+from kgvad.kg.tables import load_table
 from kgvad.video.encoders.base import visual_encoder_names
 from kgvad.video.feature_store import FeatureStore
 
@@ -91,7 +93,8 @@ class Sources:
     anchors
         File of the anchor bank.
     keep_anchors
-        Whether the bank of a folder dataset is kept even where it is of other categories.
+        Whether ``anchors`` was named: it has to exist, except for a folder, and is kept even where it is of other
+        categories.
     lists
         Folder of the official lists; ``None``: labels are beside the features.
     encoder
@@ -118,8 +121,8 @@ class Sources:
 def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfig, tools: FolderTools) -> TrainingData:
     """Features, labels, anchors and captions for a training.
 
-    A folder with one sub-folder of videos per category is prepared: features are extracted and anchors built where
-    they are missing.
+    Anchors are built where they are missing: of a category table, or of the names that the labels have. So are the
+    features of a folder with one sub-folder of videos per category.
 
     Raises
     ------
@@ -134,11 +137,11 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
         encoder = sources.encoder or extracted_encoder(sources.features)
         store = extract_missing(dataset.path, truth, sources.features, encoder, tools)
         if config.uses_anchors:
-            bank = folder_bank(truth, sources.anchors, tools, rebuild=not sources.keep_anchors)
+            bank = category_bank(folder_table(truth), sources.anchors, tools, rebuild=not sources.keep_anchors)
     else:
         store, truth = _stored_features(dataset, sources)
         if config.uses_anchors:
-            bank = _for_labels(_existing_bank(dataset, sources.anchors), truth)
+            bank = _stored_bank(dataset, sources, truth, tools)
     captions = None if sources.captions is None else FeatureStore.open(sources.captions)
     load = None
     if sources.text_encoder is not None and bank is not None:
@@ -167,26 +170,35 @@ def _stored_features(dataset: DatasetRef, sources: Sources) -> tuple[FeatureStor
     return store, match_videos(load_truth(name, root, lists), store.ids())
 
 
-def _existing_bank(dataset: DatasetRef, path: Path) -> AnchorBank:
-    if not path.is_file():
-        raise UsageError(
-            f"there is no anchor bank {path}",
-            f"make it with: kgvad build-anchors --dataset {dataset.path or dataset.name}",
-        )
-    logger.info(f"anchors: {path}")
-    return AnchorBank.load(path)
+def _stored_bank(dataset: DatasetRef, sources: Sources, truth: Truth, tools: FolderTools) -> AnchorBank:
+    path = sources.anchors
+    if path.is_file() or sources.keep_anchors:
+        logger.info(f"anchors: {path}")
+        bank = _for_labels(AnchorBank.load(path), truth)
+        if missing := _labels(truth) - set(bank.categories):
+            raise UsageError(
+                f"{path} has no anchors of {', '.join(sorted(missing))}",
+                "name another bank with --anchors, or delete this one to have a new one built",
+            )
+        return bank
+    written = dataset.kind in ("bundled", "table")  # else the categories are those of the labels
+    table = load_table(dataset.path or dataset.name) if written else folder_table(truth)
+    return _for_labels(category_bank(table, path, tools), truth)
 
 
 def _for_labels(bank: AnchorBank, truth: Truth) -> AnchorBank:
     """``bank``, with one abnormal category where the labels only say whether a video is abnormal."""
-    used = {label for video in truth.videos.values() for label in video.labels}
-    if used != {ANOMALY} or ANOMALY in bank.categories:
+    if _labels(truth) != {ANOMALY} or ANOMALY in bank.categories:
         return bank
     logger.info(
         f"the labels of {truth.dataset} name no kind of anomaly: the {len(bank.categories) - 1} abnormal categories of "
         f"the anchor bank are one category, {ANOMALY}"
     )
     return merge_abnormal(bank, ANOMALY)
+
+
+def _labels(truth: Truth) -> set[str]:
+    return {label for video in truth.videos.values() for label in video.labels}
 
 
 def can_score_video(store: FeatureStore) -> bool:

@@ -1,16 +1,20 @@
 """Commands of the detector package, as a user types them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from detector_samples import kgvad, make_archive, train
+from toy_bank import toy_bank
 
+from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.data.folder_dataset import folder_table, folder_truth
 from kgvad.detector.data.labels import is_normal_name
 from kgvad.detector.scoring.scores import Scores
 from kgvad.detector.training.options import parse_options
 from kgvad.errors import FeatureError, KgvadError, RunError, UsageError
+from kgvad.settings import load_settings
 
 
 @pytest.fixture
@@ -71,6 +75,28 @@ def test_features_of_another_encoder_are_refused(features, archive, tmp_path):
         kgvad("score", tmp_path / "other", "--run", tmp_path / "run", "--output", tmp_path / "scores")
 
 
+@pytest.mark.parametrize(("dataset", "third"), [("ucf", "Arson"), ("mine", "Theft")])
+def test_anchors_are_built_of_the_table_or_the_labels(dataset, third, tmp_path, weights, monkeypatch):
+    weights("minilm-l6")
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for name in "abcdef":
+        np.save(f"{name}.npy", random.normal(size=(4, 16)).astype(np.float32))
+    rows = [f"{name}.npy,{label}" for name, label in zip("abcdef", ["Normal", "Fighting", third] * 2, strict=True)]
+    Path("list.csv").write_text("\n".join(["path,label", *rows]))
+    kgvad("features", "import", "list.csv", "--dataset", dataset, "--output", "features")
+    options = ["--dataset", dataset, "--features", "features", "--epochs", 1, "--set", "width=32"]
+    kgvad("train", *options, "--detector", "vadclip", "--run", "run")
+    bank = AnchorBank.load(load_settings().bank_path(dataset))
+    assert len(bank.categories) == (14 if dataset == "ucf" else 3) and {"Normal", "Fighting", third} <= {
+        *bank.categories
+    }
+    toy_bank().save(tmp_path / "other.safetensors")  # Normal, Fighting and Arson
+    if third == "Theft":
+        with pytest.raises(UsageError, match=r"other\.safetensors has no anchors of Theft; name another bank"):
+            kgvad("train", *options, "--anchors", "other.safetensors", "--run", "other")
+
+
 def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features, archive, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FeatureError, match="there are no features of ucf"):
@@ -78,8 +104,6 @@ def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features
     with pytest.raises(FeatureError, match=r"kgvad extract VIDEOS .*kgvad features import"):
         kgvad("train", "--dataset", "ucf")
     kgvad("features", "import", archive, "--dataset", "ucf")
-    with pytest.raises(UsageError, match="kgvad build-anchors --dataset ucf"):
-        kgvad("train")
     (tmp_path / "kgvad.toml").write_text('dataset = "ucf"\nfeatures = "features"\nrun = "my-run"\n')
     kgvad("train", "--set", "anchors=false", "--epochs", 1)
     assert (tmp_path / "my-run" / "model.safetensors").is_file()
