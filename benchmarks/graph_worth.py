@@ -110,7 +110,7 @@ def _cell(draws: Sequence[Sequence[int]]) -> str:
         return ""
     first, third = (100 * np.array([np.mean(np.array(ranks) < count) for ranks in draws]) for count in (1, 3))
     deviation = f" ± {first.std(ddof=1):.1f}" if len(draws) > 1 else ""
-    return f"{first.mean():.1f}{deviation} / {third.mean():.1f}"
+    return f"{first.mean():.1f}{deviation}/{third.mean():.1f}"
 
 
 def _bank(runs: Runs, source: str, draw: int) -> Path:

@@ -15,7 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 def list_() -> None:
-    """List the bundled datasets and those you prepared, with the anchors, features and runs of each."""
+    """List the bundled datasets and those you prepared, with the anchors, features and runs of each.
+
+    kgvad datasets get lists what can be downloaded.
+    """
     from kgvad.console import print_table
     from kgvad.inventory import dataset_rows
     from kgvad.session import Session
