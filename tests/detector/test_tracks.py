@@ -128,4 +128,4 @@ def test_sources_of_anchors_differ_in_the_concepts_of_abnormal_categories_only()
 
 
 def test_ranks_become_percentages():
-    assert graph_worth._cell([[0, 1, 3, 0], [0, 0, 0, 5]]) == "62.5 ± 17.7 / 75.0"
+    assert graph_worth._cell([[0, 1, 3, 0], [0, 0, 0, 5]]) == "62.5 ± 17.7/75.0"
