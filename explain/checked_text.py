@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -134,7 +135,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"{path} does not exist", "give a text file")
+        raise UsageError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}", "give a text file")
     if path.stat().st_size > MOST_BYTES:
         raise UsageError(f"{path} is larger than {MOST_BYTES // 2**20} MiB", "split the text")
     data = read_data(path, UsageError, "give a text file")
@@ -146,6 +147,6 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise UsageError(f"{path} is not text in UTF-8", "convert it") from error
     if "\0" in text:
         raise UsageError(f"{path} is not text", "give a text file")
-    if not text.strip():
+    if not re.search(r"\w", text):
         raise UsageError(f"{path} holds no text", "give a text with at least one sentence")
     return text

@@ -134,7 +134,7 @@ def manifest_of(path: Path) -> Path:
     if not found.is_file():
         raise ReportError(
             f"{path} has no manifest {found.name}",
-            f"write one with: kgvad explain VIDEO -o {path.name} -o {found.name}",
+            f"name a report; its manifest is written with: kgvad explain VIDEO -o report.html -o report{SUFFIX}",
         )
     listed = [(found.parent / one.path).resolve() for one in Manifest.read(found).files]
     if path.resolve() not in listed:

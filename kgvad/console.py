@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")  # names of files may hold them; a message is one line
+
 
 class _Handler(logging.Handler):
     """Log records as lines on the current ``sys.stderr``: ``kgvad: message``, ``kgvad: warning: message``."""
@@ -21,7 +24,8 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         kind = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         try:
-            print(f"kgvad: {kind}{record.getMessage()}", file=sys.stderr, flush=True)
+            line = _CONTROLS.sub(lambda found: repr(found[0])[1:-1], record.getMessage())
+            print(f"kgvad: {kind}{line}", file=sys.stderr, flush=True)
         except Exception:  # as every logging handler does
             self.handleError(record)
 
@@ -39,6 +43,11 @@ def configure_logging(verbosity: int = 0) -> None:
     if not any(isinstance(handler, _Handler) for handler in root.handlers):
         root.addHandler(_Handler())
         root.propagate = False
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 video``, ``2 videos``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

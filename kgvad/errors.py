@@ -116,6 +116,8 @@ def unexpected(error: BaseException) -> str:
         )
     if isinstance(error, RecursionError):
         return f"an input is nested too deeply ({message}); check the files given, or run again with --debug"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}; check this file or folder and who may read and write it"
     return f"{kind}: {message or 'no message'}; this is a bug, run again with --debug"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgvad.errors import KgvadError
+from kgvad.errors import KgvadError, UsageError
 from kgvad.files import address_like
 
 if TYPE_CHECKING:
@@ -34,6 +34,31 @@ def must_exist(paths: Path | Iterable[Path] | None, kind: type[KgvadError], reme
         if address := address_like(path):
             raise kind(f"{address} is no file here; only videos and feature stores are read from addresses", "copy it")
         raise kind(f"{path} does not exist", remedy)
+
+
+def must_be_folder(path: Path | None, option: str) -> None:
+    """Check that a folder to write into is no file; ``None``: the option was not given.
+
+    Raises
+    ------
+    UsageError
+        It is one.
+    """
+    if path is not None and path.exists() and not path.is_dir():
+        raise UsageError(f"{option} {path} is not a folder", "give a folder")
+
+
+def goes_with(option: str, value: object, others: Mapping[str, object]) -> None:
+    """Check that options which only change what ``option`` does are not given without it.
+
+    Raises
+    ------
+    UsageError
+        One of ``others`` (option to value) is given, and ``value`` is not.
+    """
+    for name, other in others.items():
+        if other and not value:
+            raise UsageError(f"{name} does nothing without {option}", f"add {option}, or leave {name} out")
 
 
 def videos_here(source: str | Path) -> Path | None:

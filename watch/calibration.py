@@ -12,6 +12,7 @@ from threading import Event
 
 import numpy as np
 
+from kgvad.console import counted
 from kgvad.detector.run import Run
 from kgvad.detector.scoring.causal import CausalScorer
 from kgvad.errors import UsageError
@@ -225,6 +226,11 @@ def _hours(rows: Sequence[CollectedRow]) -> float:
     return sum(row.end - row.start for row in rows) / 3600
 
 
+def _figure(value: float) -> str:
+    """Three significant digits, without an exponent for large values."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def evidence(found: CameraThresholds, rate: Rate) -> list[str]:
     """What the calibration says, in lines."""
     per = 24.0 if rate.unit in ("day", "week") else 1.0
@@ -233,12 +239,12 @@ def evidence(found: CameraThresholds, rate: Rate) -> list[str]:
     for block in found.blocks:
         hours = "all day" if len(found.blocks) == 1 else f"{block.first_hour:02d}:00 to {block.last_hour:02d}:59"
         lines.append(
-            f"{hours}: onset {block.onset:.4f}, {block.alarms} alarms in {block.footage_h:.2f} h; "
-            f"at most {block.limit_per_hour * per:.3g} a {unit} (upper 95 % limit)"
+            f"{hours}: onset {block.onset:.4f}, {counted(block.alarms, 'alarm')} in {block.footage_h:.3g} h; "
+            f"at most {_figure(block.limit_per_hour * per)} per {unit} (upper 95 % limit)"
         )
     if not found.is_proven:
-        lines.append(
-            f"{found.rate} is not proven: that takes {rate.footage_needed_h():.3g} h without an alarm, "
-            f"and there are {found.footage_h:.3g} h"
+        needed = (
+            f"that takes {_figure(rate.footage_needed_h())} h without an alarm, and there are {found.footage_h:.3g} h"
         )
+        lines.append(f"{found.rate} is not proven: {needed if rate.count else 'no amount of footage proves it'}")
     return lines

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kgvad.errors import KgvadError
+from kgvad.errors import FeatureError, KgvadError
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.media.clips import safe_name
 from kgvad.explain.rendering.render import Renderer
@@ -21,6 +21,7 @@ from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.rendering.writers import write_views
 from kgvad.video.cameras import Clock, SystemClock
 from kgvad.video.extract import find_videos
+from kgvad.video.feature_store import check_name
 from kgvad.video.redaction import write_redacted
 from kgvad.watch.archive import FORMS, said
 from kgvad.watch.frigate import Frigate, Review, ended_review
@@ -212,6 +213,12 @@ def explain_clips(
             modified = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
             is_complete = once or (clock.now() - modified).total_seconds() >= 2 * POLL_S
             if name in done.names or not is_complete or stop.is_set():
+                continue
+            try:
+                check_name(name)
+            except FeatureError as error:
+                logger.warning("%s", error)
+                done.names[name] = modified.timestamp()  # the file of names cannot hold it
                 continue
             try:
                 emit(explainer.explain(path, name, None, clock.now()))

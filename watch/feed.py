@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
-from kgvad.errors import KgvadError, VideoError, unexpected
+from kgvad.errors import FeatureError, KgvadError, VideoError, unexpected
 from kgvad.explain.analysis.live_events import Reason
 from kgvad.video.cameras import Camera, Clock, open_camera
 from kgvad.video.clip_recorder import ClipRecorder
 from kgvad.video.decode import probe
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.extract import find_videos
+from kgvad.video.feature_store import check_name
 from kgvad.video.live_reader import LiveConnection, LiveReader, LiveWindow, live_windows
 from kgvad.watch.scene import SceneMeter
 from kgvad.watch.window_queue import Notice, Row, Segment, WindowQueue
@@ -130,8 +131,9 @@ class CameraFeed(Thread):
             for name in sorted(fresh, key=lambda name: found[name].stat().st_mtime):
                 self._seen.add(name)
                 try:
+                    check_name(name)
                     self._play(found[name], name)
-                except VideoError as error:
+                except (FeatureError, VideoError) as error:
                     self._tell("lost", str(error))
             if self._once and not fresh:
                 return

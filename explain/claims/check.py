@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kgvad.explain.checked_text import CheckedSentence, CheckedText, CitedCaption, Claim, Reason, Verdict, worst
 from kgvad.explain.claims.evidence import Evidence
-from kgvad.explain.claims.extract import ANY, EVENT, CategoryWords, FoundClaim, counts, find_claims
+from kgvad.explain.claims.extract import ANY, EVENT, CategoryWords, FoundClaim, content_words, counts, find_claims
 from kgvad.explain.claims.split import language_of, split_sentences
 from kgvad.explain.claims.vocabulary import Language, entities, rivals
 from kgvad.explain.parts import GraphStep
@@ -194,11 +194,11 @@ class ClaimChecker:
             return self._made(claim, "contradicted", "time_beyond_end", stretch, found=_span(0, evidence.duration_s))
         if evidence.report is not None and find_categories(time.rest, language, self.words):
             return self._time_by_events(claim, stretch)
-        similarity = evidence.similarity(time.rest) if language == "en" and time.rest else None
+        similarity = evidence.similarity(time.rest) if language == "en" else None
         if similarity is None:
-            return self._made(claim, "not_supported", "no_captions", stretch)
+            return self._made(claim, "not_supported", self._uncompared(language), stretch)
         inside = evidence.inside(start_s, end_s)
-        if inside.all():
+        if inside.all() or not content_words(time.rest, language):
             return self._made(claim, "not_supported", "time_unknown", stretch)
         level, levels = float(similarity[inside].mean()), _stretches(similarity, int(inside.sum()))
         rank = float((levels < level).mean() + 0.5 * (levels == level).mean())
@@ -227,7 +227,7 @@ class ClaimChecker:
         whole = _Stretch(None, 0.0, self.evidence.duration_s)
         first, second = (self.evidence.similarity(part) if language == "en" else None for part in claim.parts)
         if first is None or second is None:
-            return self._made(claim, "not_supported", "no_captions", whole)
+            return self._made(claim, "not_supported", self._uncompared(language), whole)
         weakest = min(float(first.max()), float(second.max()))
         a, b = int(first.argmax()), int(second.argmax())
         figures = {"captions": self._cited([a, b], [float(first[a]), float(second[b])])}
@@ -307,8 +307,7 @@ class ClaimChecker:
     def _statement(self, claim: FoundClaim, stretch: _Stretch, language: Language) -> Claim:
         similarity = self.evidence.similarity(claim.text) if language == "en" else None
         if similarity is None:
-            reason: Reason = "no_captions" if language == "en" or not self.evidence.captions else "no_language"
-            return self._made(claim, "not_supported", reason, stretch)
+            return self._made(claim, "not_supported", self._uncompared(language), stretch)
         within = similarity if stretch.chosen is None else similarity[stretch.chosen]
         level = float(within.max() + within.mean()) / 2  # the nearest caption, and what the footage is about
         at = int(similarity.argmax() if stretch.chosen is None else np.where(stretch.chosen, similarity, -2).argmax())
@@ -316,6 +315,10 @@ class ClaimChecker:
         if level >= self.rule.statement:
             return self._made(claim, "supported", "statement_found", stretch, **figures)
         return self._made(claim, "not_supported", "statement_weak", stretch, **figures)
+
+    def _uncompared(self, language: Language) -> Reason:
+        """Why a text was not compared with captions."""
+        return "no_captions" if language == "en" or not self.evidence.captions else "no_language"
 
     def _cited(self, indices: Sequence[int], similarities: Sequence[float] | None = None) -> tuple[CitedCaption, ...]:
         captions = self.evidence.captions

@@ -155,15 +155,12 @@ def _says_more(content: str, found: Sequence[FoundClaim], language: Language) ->
     if all(claim.kind == "absence" for claim in found):
         return False
     known = {word for claim in found for word in re.findall(r"\w+", claim.text.casefold())}
-    return (
-        len(
-            set(re.findall(r"[^\W\d_]+", content.casefold()))
-            - known
-            - small_words(language)
-            - set(_ABOUT_REPORTS.split())
-        )
-        >= MORE_WORDS
-    )
+    return len(content_words(content, language) - known) >= MORE_WORDS
+
+
+def content_words(text: str, language: Language) -> set[str]:
+    """The words of ``text`` that say something about a scene."""
+    return set(re.findall(r"[^\W\d_]+", text.casefold())) - small_words(language) - set(_ABOUT_REPORTS.split())
 
 
 def _negated(sentence: str, start: int, language: Language) -> bool:

@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _CLOCK = r"(?:\d{1,2}:)?\d{1,3}:\d{2}(?:[.,]\d+)?"
-_SECONDS = r"\d{1,6}(?:[.,]\d+)?\s*(?:seconds?|secs?|s|minutes?|mins?|min|Sekunden?|Sek\.?|Minuten?)\b"
-_POINT = rf"(?:{_CLOCK}(?:\s*(?:min|s|h))?\b|{_SECONDS})"
+_SECONDS = (
+    r"\d{1,6}(?:[.,]\d+)?\s*"
+    r"(?:seconds?|secs?|s|minutes?|mins?|min|hours?|hrs?|h|Sekunden?|Sek\.?|Minuten?|Stunden?|Std\.?)\b"
+)
+_NUMBERED = r"\b(?:at|around|by|from|in|bei|ab)\s+(?:second|minute|hour|Sekunde|Minute|Stunde)\s+\d{1,6}\b(?!\s*[-–])"
+_POINT = rf"(?:{_CLOCK}(?:\s*(?:min|s|h))?\b|{_SECONDS}|{_NUMBERED})"
 _SPAN = re.compile(
     rf"(?:\b(?:from|between|von|zwischen)\s+)?(?P<a>{_POINT}|\d+(?:[.,]\d+)?)\s*(?:to|until|and|bis|und|[-–—])\s*(?P<b>{_POINT})",
     re.IGNORECASE,
@@ -23,6 +27,8 @@ _LENGTH = re.compile(
 )
 _VIDEO = r"(?:\s+(?:of|in|des|im|der)\s+(?:the\s+|dem\s+)?(?:video|clip|footage|recording|Videos?|Clips?|Aufnahme))?"
 _WHOLE = r"(?:the|der|die|dem|den)?\s*"
+
+_UNITS = ((r"(?:\b|\d)min", 60.0), (r"(?:\b|\d)(?:h|std|stund)", 3600.0))  # seconds otherwise
 
 Part = Callable[[float], tuple[float, float]]
 
@@ -96,6 +102,8 @@ def _seconds(text: str, other: str | None = None) -> float:
         assert clock is not None
         parts = [float(part.replace(",", ".")) for part in clock.group().split(":")]
         return sum(part * 60.0**power for power, part in enumerate(reversed(parts)))
-    number = float((re.match(r"[\d.,]+", text.strip()) or re.match("0", "0")).group().strip(".,").replace(",", "."))  # type: ignore[union-attr]
+    found = re.search(r"\d[\d.,]*", text)
+    assert found is not None
+    number = float(found.group().strip(".,").replace(",", "."))
     unit = text if re.search(r"[a-zA-Z]", text) else other or "s"
-    return number * 60 if re.search(r"\bmin|\dmin|minut", unit, re.IGNORECASE) else number
+    return number * next((seconds for pattern, seconds in _UNITS if re.search(pattern, unit, re.IGNORECASE)), 1.0)

@@ -48,7 +48,7 @@ def write_pdf(path: Path, page: str) -> None:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ReportError(f"{browser} did not print the report ({type(error).__name__})", "write HTML") from error
         if not target.is_file() or not (data := target.read_bytes()).startswith(b"%PDF"):
-            said = " ".join(done.stderr.decode("utf-8", "replace").split())[-200:]
+            said = " ".join(done.stderr.decode("utf-8", "replace").split())[-200:] or f"exit code {done.returncode}"
             raise ReportError(f"{browser} did not print the report ({said})", "write HTML and print it")
         write_bytes(path, data)
 

@@ -77,8 +77,9 @@ def caption(
 
     The file is read by every --captions option.
     """
+    from kgvad.console import counted
     from kgvad.errors import UsageError
-    from kgvad.files import read_data
+    from kgvad.explain.checked_text import read_text
     from kgvad.given import must_exist, videos_here
 
     source = videos_here(source) or source
@@ -96,7 +97,7 @@ def caption(
 
     videos = as_videos(source, cache_dir(), fps)
     find_videos(videos)  # before the model is loaded
-    text = None if prompt is None else read_data(prompt, UsageError, "give a text file").decode("utf-8", "replace")
+    text = None if prompt is None else read_text(prompt)
     session = Session(captioner=captioner, caption_model=model, device=device)
     loaded = session.captioner(text, trust_remote_code)
     with ExitStack() as stack:
@@ -112,7 +113,8 @@ def caption(
             )
         done = caption_folder(videos, output, loaded, every, remote)
     print(done.file)
-    logger.info("%d videos captioned, %d reused, %d failed", len(done.made), len(done.reused), len(done.failed))
+    made = counted(len(done.made), "video")
+    logger.info("%s captioned, %d reused, %d failed", made, len(done.reused), len(done.failed))
     if done.clips:
         logger.info("the model captioned %d of %d clips; the others look like the clip before", done.asked, done.clips)
     if done.failed:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kgvad.cli.explain_options import Captions, Language
+from kgvad.cli.explain_options import AUTO, Captions, Language
 from kgvad.cli.options import INPUTS, OPERATE, OUTPUTS, Dataset, Device, RunFolder, example
 
 
@@ -46,10 +46,13 @@ def check(
 
     must_exist(text, UsageError, "give a text file")
     must_exist(video, VideoError, "check the name")
-    must_exist(captions, UsageError, "give a JSON file {video: {frame: caption}}")
+    if captions == AUTO and video is None:
+        raise UsageError("--captions auto needs the video", "give it with --video, or a file of captions")
+    must_exist(None if captions == AUTO else captions, UsageError, "give a JSON file {video: {frame: caption}}")
     must_exist(report, ReportError, "create it with: kgvad explain VIDEO -o report.json")
     if video is None and report is None:
         raise UsageError("neither a video nor a report was given", "give --video VIDEO or --report report.json")
+    from kgvad.captioning import made_captions
     from kgvad.checking import CheckRequest, check_text
     from kgvad.explain.rendering.checks import check_form
     from kgvad.explain.rendering.render import Renderer
@@ -60,6 +63,8 @@ def check(
     refuse_inputs({"--output": output}, [one for one in (text, video, captions, report) if one is not None])
     with Session(device=device, dataset=dataset, run=run, explaining=True) as session:
         renderer = Renderer(language or session.settings.language)
+        if captions == AUTO and video is not None:
+            captions = made_captions(session, video)
         checked = check_text(session, text, CheckRequest(video, captions, report))
         written = renderer.check(checked, chosen)
     if output is None:

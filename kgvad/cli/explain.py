@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kgvad.cli.explain_options import (
+    AUTO,
     Actions,
     Calibrate,
     Captions,
@@ -73,8 +74,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-AUTO = Path("auto")  # --captions: make them
-
 
 def explain(
     video: Video = None,
@@ -98,7 +97,7 @@ def explain(
     merge_gap: MergeGap = None,
     min_duration: MinDuration = None,
     calibrate: Calibrate = None,
-    false_alarms: FalseAlarms = "1/hour",
+    false_alarms: FalseAlarms = None,
     language: Language = None,
     images: Images = True,
     redact: Redact = None,
@@ -114,11 +113,15 @@ def explain(
     workers: Workers = None,
 ) -> None:
     """Report when something abnormal happens in a video, what it may be, and the evidence."""
-    from kgvad.given import videos_here
+    from kgvad.given import goes_with, must_be_folder, videos_here
 
     if video is not None and features is None:
         video = videos_here(video) or video
     _check_inputs(video, scores, captions, run, anchors, features, calibrate)
+    goes_with("--calibrate", calibrate, {"--false-alarms": false_alarms})
+    about_narration = {"--narrate-model": narrate_model, "--drop-unsupported": drop_unsupported}
+    goes_with("--narrate", narrate, about_narration | {"--no-narrate-graph": not narrate_graph})
+    must_be_folder(clips, "--clips")
     cluster = ray_options(engine, address, gpus, workers)
     from kgvad.errors import UsageError
     from kgvad.explain.analysis.calibration import parse_rate
@@ -139,7 +142,7 @@ def explain(
     request = ExplainRequest(
         scores, captions, features, encoder, queries, stride, videos, actions, images, language, narration
     )
-    thresholds, rate = Thresholds(onset, offset, merge_gap, min_duration), parse_rate(false_alarms)
+    thresholds, rate = Thresholds(onset, offset, merge_gap, min_duration), parse_rate(false_alarms or "1/hour")
     with Session(device=device, dataset=dataset, anchors=anchors, run=run, redact=redact, explaining=True) as session:
         if captions == AUTO and video is not None:
             from kgvad.captioning import made_captions

@@ -46,6 +46,15 @@ SaveScores = Annotated[
     Path | None,
     typer.Option("--save-scores", help="File to write the scores to (npz, CSV or JSON).", rich_help_panel=OUTPUTS),
 ]
+AUTO = Path("auto")  # --captions: make them
+CaptionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--captions",
+        help="Captions, JSON: {video: {frame: caption}}; make them with kgvad caption.",
+        rich_help_panel=INPUTS,
+    ),
+]
 Captions = Annotated[
     Path | None,
     typer.Option(
@@ -145,11 +154,11 @@ Calibrate = Annotated[
     ),
 ]
 FalseAlarms = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--false-alarms",
         metavar="RATE",
-        help="With --calibrate: accepted false alarms, such as 2/hour or 1/day.",
+        help="With --calibrate: accepted false alarms, such as 2/hour or 1/day. Default: 1/hour.",
         rich_help_panel=EVENTS,
     ),
 ]

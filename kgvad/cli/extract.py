@@ -171,7 +171,7 @@ def extract(
     if source != "-" and "://" not in source and not has_magic(source):
         must_exist(Path(source), UsageError, "name a video or a folder of videos")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
-    cluster = ray_options(engine, address, gpus, workers)
+    cluster = ray_options(engine, address, gpus, workers, workers_here=True)
 
     from kgvad.detector.data.extraction import destination
     from kgvad.ray_cluster import connected

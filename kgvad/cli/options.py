@@ -216,9 +216,11 @@ Tries = Annotated[
 
 
 def ray_options(
-    engine: EngineName, address: str | None, gpus: float | None, models: int | None = None
+    engine: EngineName, address: str | None, gpus: float | None, models: int | None, *, workers_here: bool = False
 ) -> RayOptions | None:
     """What the options of the panel Cluster say; ``None``: the work is done in this process.
+
+    ``workers_here``: whether ``--workers`` also works without Ray.
 
     Raises
     ------
@@ -232,6 +234,8 @@ def ray_options(
         return RayOptions(address, gpus, models)
     if address is not None or gpus is not None:
         raise UsageError("--address and --gpus are for --engine ray", "add it, or leave them out")
+    if models is not None and not workers_here:
+        raise UsageError("--workers is for --engine ray here", "add it, or leave --workers out")
     return None
 
 

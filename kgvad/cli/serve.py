@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kgvad.cli.explain_options import Captions, Language, Redact
+from kgvad.cli.explain_options import CaptionsFile, Language, Redact
 from kgvad.cli.options import OPERATE, OUTPUTS, Dataset, Device, RunFolder, example
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def serve(
     ] = None,
     run: RunFolder = None,
     dataset: Dataset = None,
-    captions: Captions = None,
+    captions: CaptionsFile = None,
     redact: Redact = None,
     language: Language = None,
     host: Annotated[
@@ -69,6 +69,8 @@ def serve(
 
     for folder in folders or ():
         must_exist(folder, UsageError, "give a folder of videos")
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is not a folder", "give a folder of videos")
     must_exist(captions, UsageError, "give a JSON file {video: {frame: caption}}")
     from kgvad.explainers import ExplainRequest
     from kgvad.inbox.serve import Server

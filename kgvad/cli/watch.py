@@ -91,11 +91,13 @@ def watch(
 ) -> None:
     """Watch cameras: events as JSON lines while they happen, a report and a clip of each."""
     from kgvad.explain.analysis.events import Thresholds
+    from kgvad.given import must_be_folder
     from kgvad.session import Session
     from kgvad.video.cameras import parse_cameras
     from kgvad.watch.watcher import Watcher
     from kgvad.watching import camera_rules, live_archive, live_models, message_output
 
+    must_be_folder(out, "--out")
     cameras = parse_cameras(sources, as_live=as_live)
     thresholds = Thresholds(onset, offset, merge_gap, min_duration)
     with Session(device=device, run=run, redact=redact, explaining=True) as session:
@@ -137,7 +139,8 @@ def calibrate(
         rule = live_rule(models, Thresholds())
         found = thresholds_from(camera.name, models.run, collection.rows, rate, rule, pictures)
         path = write_thresholds(folder, found)
-    logger.info("\n".join(evidence(found, rate)))
+    for line in evidence(found, rate):
+        logger.info("%s", line)
     print(path)
 
 
@@ -156,6 +159,7 @@ def companion(
     from threading import Event
 
     from kgvad.errors import UsageError
+    from kgvad.given import must_be_folder
     from kgvad.session import Session
     from kgvad.watch.companion import Done, explain_clips, explain_reviews, reviews
     from kgvad.watch.frigate import Frigate
@@ -167,6 +171,7 @@ def companion(
         raise UsageError("--broker goes with the URL of Frigate", "give both, or a folder of clips alone")
     if not is_frigate and not Path(source).is_dir():
         raise UsageError(f"{source} is not a folder", "give the URL of Frigate, or a folder of clips")
+    must_be_folder(out, "--out")
     stop, done = Event(), Done(out / "done" / "companion")
     set_on_signals(stop)
     with Session(device=device, run=run, redact=redact, explaining=True) as session:

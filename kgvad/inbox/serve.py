@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from kgvad.chat_endpoint import is_loopback
-from kgvad.errors import KgvadError, UsageError, WeightsError
+from kgvad.errors import FeatureError, KgvadError, UsageError, WeightsError
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explainers import ExplainRequest, build_explainer
 from kgvad.inbox.access import Access
@@ -23,6 +23,7 @@ from kgvad.inbox.search import Searcher
 from kgvad.inbox.worker import REDACTED, Worker, report_folder
 from kgvad.session import Session
 from kgvad.video.extract import find_videos
+from kgvad.video.feature_store import check_name
 
 if TYPE_CHECKING:
     from kgvad.anchors.text_encoders import TextEncoder
@@ -52,6 +53,7 @@ class Server:
         self, session: Session, request: ExplainRequest, folder: Path | None = None, videos: Sequence[Path] = ()
     ) -> None:
         self.session, self.videos = session, [path.absolute() for path in videos]
+        self._refused: set[Path] = set()  # files whose names were said to be unusable
         self.library = Library((folder or session.settings.home / "inbox").absolute())
         self.renderer = Renderer(request.language or session.settings.language)
         self.worker = Worker(self.library, lambda: build_explainer(session, request), self.renderer)
@@ -111,9 +113,19 @@ class Server:
                     settled = time.time() - path.stat().st_mtime > SETTLED_S
                 except OSError:
                     continue
-                if settled:
-                    self.library.add(path, name)
+                if settled and path not in self._refused:
+                    self._add(path, name)
         self.worker.wake()
+
+    def _add(self, path: Path, name: str) -> None:
+        """Add a video; one whose name cannot be kept is said once."""
+        try:
+            check_name(name)
+        except FeatureError as error:
+            logger.warning("%s", error)
+            self._refused.add(path)
+            return
+        self.library.add(path, name)
 
     def _explain_unblurred_again(self) -> None:
         """Queue the videos whose reports were made without blurring faces; until then their pages show nothing."""

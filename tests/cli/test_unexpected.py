@@ -1,5 +1,6 @@
 """What a user sees of an exception that nobody raised on purpose."""
 
+import logging
 import sys
 
 import numpy as np
@@ -70,3 +71,16 @@ def test_too_deep_an_input_is_called_that(monkeypatch, capsys):
     code, said = run(monkeypatch, capsys, RecursionError("maximum recursion depth exceeded"))
     assert code == 1
     assert said.startswith("kgvad: error: an input is nested too deeply") and said.count("\n") == 1
+
+
+def test_what_the_disk_says_is_no_bug(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError) as caught:
+        (tmp_path / "file").mkdir()
+    code, said = run(monkeypatch, capsys, caught.value)
+    assert code == 1 and said.startswith(f"kgvad: error: {tmp_path / 'file'}: File exists; check") and "bug" not in said
+
+
+def test_a_message_is_one_line_whatever_a_file_is_called(capsys):
+    logging.getLogger("kgvad").error("failed: %s", "new\nline \x1b[31mred")
+    assert capsys.readouterr().err == "kgvad: error: failed: new\\nline \\x1b[31mred\n"

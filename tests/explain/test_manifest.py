@@ -132,7 +132,7 @@ def test_pdf_without_a_browser_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ReportError, match="no browser is installed"):
         Outputs([tmp_path / "r.pdf"], None)
     monkeypatch.setenv(pdf.VARIABLE, "false")
-    with pytest.raises(ReportError, match="did not print"):
+    with pytest.raises(ReportError, match=r"did not print the report \(exit code 1\)"):
         pdf.write_pdf(tmp_path / "r.pdf", "<p>x</p>")
     assert not (tmp_path / "r.pdf").exists()
 

@@ -57,7 +57,10 @@ def test_three_quiet_days_prove_one_alarm_a_day():
     assert found.is_proven and block.alarms == 0
     assert 0.3 < block.onset < 0.301
     assert block.limit_per_hour == pytest.approx(upper_limit(0, 72), rel=1e-4)
-    assert "all day" in evidence(found, parse_rate("1/day"))[0]
+    (line,) = evidence(found, parse_rate("1/day"))
+    assert line.startswith("all day: onset 0.3") and "0 alarms in 72 h; at most 0.999 per day" in line
+    short = learn(rows(1, [(40000, 0.3)])[:3], "2/hour")
+    assert "e+" not in evidence(short, parse_rate("2/hour"))[0]
 
 
 def test_a_day_proves_nothing_of_the_kind_and_does_not_lower_the_threshold():
@@ -66,6 +69,7 @@ def test_a_day_proves_nothing_of_the_kind_and_does_not_lower_the_threshold():
     assert "1/day is not proven: that takes 71.9 h without an alarm, and there are 24 h" in evidence(
         found, parse_rate("1/day")
     )
+    assert evidence(found, parse_rate("0/day"))[-1].endswith("is not proven: no amount of footage proves it")
     loud = learn(rows(1, [(40000, 0.8)]))
     assert 0.8 < loud.blocks[0].onset < 0.801
 

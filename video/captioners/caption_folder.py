@@ -17,12 +17,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kgvad.console import progress
-from kgvad.errors import KgvadError, UsageError
+from kgvad.errors import FeatureError, KgvadError, UsageError
 from kgvad.files import parse_json, read_data, refuse_inputs, write_bytes
 from kgvad.video.captioners import FORMAT, VERSION
 from kgvad.video.captioners.base import Captioner
 from kgvad.video.captioners.caption_video import CaptionedVideo, caption_video
 from kgvad.video.extract import find_videos
+from kgvad.video.feature_store import check_name
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,12 @@ def _caption(
     todo: dict[str, Path] = {}
     states = {video: _state(path) for video, path in videos.items()}
     for video, path in videos.items():
+        try:
+            check_name(video)
+        except FeatureError as error:
+            done.failed[video] = str(error)
+            logger.warning(str(error))
+            continue
         if video in entries and entries[video]["source"] == states[video]:
             done.reused.append(video)
         else:
@@ -172,7 +179,7 @@ def _written(output: Path, origin: Origin) -> dict[str, Entry]:
     content = parse_json(read_data(output, UsageError, remedy), output, UsageError, remedy)
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("version") != VERSION:
         raise UsageError(f"--output {output} exists and was not written by this version of kgvad caption", remedy)
-    if content.get("captioner") != asdict(origin):
+    if content["videos"] and content.get("captioner") != asdict(origin):
         made = content["captioner"]
         raise UsageError(f"--output {output} has captions by {made['name']} with other weights or options", remedy)
     return {

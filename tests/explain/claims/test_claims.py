@@ -32,6 +32,10 @@ def verdicts(sentence, captions=CAPTIONS):
         ("A man walks between 10 and 20 seconds.", 10, 20),
         ("After 2 minutes he leaves.", 120, 120),
         ("He leaves at 1:02:03.", 3723, 3723),
+        ("After 1 hour a car burns.", 3600, 3600),
+        ("Nach 1,5 Stunden brennt es.", 5400, 5400),
+        ("At second 5 a man falls.", 5, 5),
+        ("In Minute 2 fällt ein Mann.", 120, 120),
         ("In the first half of the video a man falls.", 0, 50),
         ("They fight at the end.", 200 / 3, 100),
         ("Bei 0:12 fällt ein Mann.", 12, 12),
@@ -44,7 +48,10 @@ def test_times_of_sentences(sentence, start, end):
     assert found.text not in found.rest
 
 
-@pytest.mark.parametrize("sentence", ["He waits for 5 seconds.", "Two men walk.", "Car 12 turns left.", ""])
+@pytest.mark.parametrize(
+    "sentence",
+    ["He waits for 5 seconds.", "He waits for 2 hours.", "Two men walk.", "The second 18-wheeler stops.", ""],
+)
 def test_lengths_and_numbers_are_no_times(sentence):
     assert time_words(sentence, 100.0) is None
 
@@ -90,6 +97,8 @@ def test_times_are_compared_with_other_times():
     assert verdicts("At 0:25, two men fight.")["time", "25"] == "supported"
     assert verdicts("At 0:50, two men fight.")["time", "50"] == "contradicted"
     assert verdicts("At 5:00, two men fight.")["time", "300"] == "contradicted"  # after the end
+    assert verdicts("After 1 hour, two men fight.")["time", "3600"] == "contradicted"
+    assert verdicts("Time: 0:25.")["time", "25"] == "not_supported"  # of nothing
     assert verdicts("Two men walk before two men fight.")["time", "Two men walk < two men fight"] == "supported"
     assert verdicts("Two men fight before two men walk.")["time", "Two men fight < two men walk"] == "contradicted"
 
@@ -125,6 +134,8 @@ def test_german_texts_are_checked_by_words_times_and_numbers():
     found = checker().check("Zwei Männer sind im Bild. Eine Frau ist da. Es gibt keinen Hund.", video="v.mp4")
     assert found.language == "de"
     assert [s.verdict for s in found.sentences] == ["supported", "supported", "supported"]
+    (time, *_) = checker().check_sentence(1, "Bei 0:25 sind Männer im Bild.", "de").claims
+    assert (time.kind, time.reason) == ("time", "no_language")  # there are captions
 
 
 def test_splitting():
@@ -180,7 +191,7 @@ def test_names_of_categories_come_from_table_graph_and_translation():
 def test_files_of_texts(tmp_path):
     path = tmp_path / "t.txt"
     for data, message in (
-        (b"", "holds no text"), (b" \n", "holds no text"), (b"\xff\xfa", "not text"), (b"a\0b", "not text"),
+        (b"", "holds no text"), (b" \n", "holds no text"), (b"((...", "holds no text"), (b"\xff\xfa", "not text"), (b"a\0b", "not text"),
         (b"x" * (MOST_BYTES + 1), "larger"), (gzip.compress(b"x" * (MOST_BYTES + 1)), "holds more"),
     ):  # fmt: skip
         path.write_bytes(data)
@@ -188,6 +199,8 @@ def test_files_of_texts(tmp_path):
             read_text(path)
     with pytest.raises(UsageError, match="does not exist"):
         read_text(tmp_path / "none.txt")
+    with pytest.raises(UsageError, match="is a folder"):
+        read_text(tmp_path)
     path.write_bytes("Ein Mann.".encode("utf-16"))
     assert read_text(path) == "Ein Mann."
 

@@ -89,6 +89,17 @@ def test_a_broken_video_or_a_captioner_that_refuses_does_not_stop_the_others(vid
     assert done.made == ["door"]
 
 
+def test_a_file_without_captions_is_no_bar_to_another_captioner(videos, tmp_path):
+    class Silent(Brightness):
+        name = "silent"
+
+        def caption(self, clips):
+            raise KgvadError("the service refused", "check it")
+
+    assert not caption_folder(videos, tmp_path / "c.json", Silent(), 1.0).made
+    assert caption_folder(videos, tmp_path / "c.json", Brightness(), 1.0).made == ["door", "yard/door"]
+
+
 def test_files_of_others_are_not_overwritten(videos, tmp_path):
     (tmp_path / "mine.json").write_text('{"door": {"0": "a man"}}')
     with pytest.raises(UsageError, match="was not written by this version of kgvad caption"):
