@@ -90,14 +90,15 @@ def watch(
     device: Device = None,
 ) -> None:
     """Watch cameras: events as JSON lines while they happen, a report and a clip of each."""
-    from kgvad.explain.analysis.events import Thresholds
     from kgvad.given import must_be_folder
+
+    must_be_folder(out, "--out")
+    from kgvad.explain.analysis.events import Thresholds
     from kgvad.session import Session
     from kgvad.video.cameras import parse_cameras
     from kgvad.watch.watcher import Watcher
     from kgvad.watching import camera_rules, live_archive, live_models, message_output
 
-    must_be_folder(out, "--out")
     cameras = parse_cameras(sources, as_live=as_live)
     thresholds = Thresholds(onset, offset, merge_gap, min_duration)
     with Session(device=device, run=run, redact=redact, explaining=True) as session:
