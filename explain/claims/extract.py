@@ -43,9 +43,9 @@ _EVENTS: dict[Language, str] = {  # words for events, to be counted
 _ABOUT_REPORTS = """event events incident incidents anomaly anomalies abnormal unusual category likely most probably
 possibly clearly video footage clip recording starts start started begins began ends ended lasts lasted peaks peak
 occurs occurred happens happened takes place shows show seen visible score confidence detected found first second third
-between seconds minutes time around about during one either or evidence graph knowledge because kind also
+between seconds minutes time zeit around about during one either or evidence graph knowledge because kind also
 ereignis ereignisse vorfall kategorie wahrscheinlich wahrscheinlichste zeigt beginnt endet dauert liegt findet statt
-erste zweite minuten sekunden zeit etwa gegen oder höhepunkt sichtbar aufnahme"""  # words that state nothing about the scene
+erste zweite minuten sekunden etwa gegen oder höhepunkt sichtbar aufnahme"""  # words that state nothing about the scene
 _IRREGULAR = {
     "stole": "steal", "stolen": "steal", "shot": "shoot", "shots": "shoot", "fought": "fight", "rob": "robb",
     "robs": "robb", "thief": "theft", "thieves": "theft",
