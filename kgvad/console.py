@@ -45,7 +45,7 @@ def configure_logging(verbosity: int = 0) -> None:
         root.propagate = False
 
 
-def counted(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
     """``1 video``, ``2 videos``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kgvad.console import counted, progress
+from kgvad.console import count_of, progress
 from kgvad.errors import FeatureError, KgvadError, VideoError
 from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context
@@ -44,7 +44,7 @@ class Extraction:
 
     def summary(self) -> str:
         """Counts, minutes of footage and speed, in one line."""
-        counts = f"{counted(len(self.made), 'video')} extracted, {len(self.reused)} reused, {len(self.failed)} failed"
+        counts = f"{count_of(len(self.made), 'video')} extracted, {len(self.reused)} reused, {len(self.failed)} failed"
         if not self.made or self.elapsed_s <= 0:
             return counts
         speed = self.footage_s / self.elapsed_s

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgvad.arrays import open_npz
+from kgvad.console import count_of
 from kgvad.errors import FeatureError, UsageError
 from kgvad.hdf5_arrays import SUFFIXES as HDF5_SUFFIXES
 from kgvad.hdf5_arrays import archive_names
@@ -102,11 +103,6 @@ def names_of(items: Iterable[str]) -> str:
     known = list(items)
     more = f", and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
     return ", ".join(known[:SHOWN]) + more
-
-
-def count_of(number: int, thing: str) -> str:
-    """``1 video``, ``2 videos``."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def open_sources(paths: Sequence[Path], *, skip_missing: bool = False) -> list[Source]:

@@ -12,7 +12,7 @@ from threading import Event
 
 import numpy as np
 
-from kgvad.console import counted
+from kgvad.console import count_of
 from kgvad.detector.run import Run
 from kgvad.detector.scoring.causal import CausalScorer
 from kgvad.errors import UsageError
@@ -239,7 +239,7 @@ def evidence(found: CameraThresholds, rate: Rate) -> list[str]:
     for block in found.blocks:
         hours = "all day" if len(found.blocks) == 1 else f"{block.first_hour:02d}:00 to {block.last_hour:02d}:59"
         lines.append(
-            f"{hours}: onset {block.onset:.4f}, {counted(block.alarms, 'alarm')} in {block.footage_h:.3g} h; "
+            f"{hours}: onset {block.onset:.4f}, {count_of(block.alarms, 'alarm')} in {block.footage_h:.3g} h; "
             f"at most {_figure(block.limit_per_hour * per)} per {unit} (upper 95 % limit)"
         )
     if not found.is_proven:

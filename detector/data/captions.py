@@ -6,11 +6,11 @@ import logging
 import os
 from pathlib import Path
 
+from kgvad.console import count_of
 from kgvad.detector.data.caption_formats import FORMS, SUBTITLES, Track, parse, parse_subtitles
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError, UsageError
 from kgvad.files import parse_json, read_data
-from kgvad.video.feature_sources import count_of
 from kgvad.video.video_ids import VideoNames, tail_ids, video_id, without_suffix
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,7 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
             f"it has captions of {count_of(len(tracks), 'video')}, the first is {next(iter(tracks))!r}",
         )
     clock = {"order": "one text a second, snippet or frame"}.get(track.clock, track.clock)
-    number = len(track.items)
-    logger.info("%s: %d caption%s, clock: %s", path, number, "" if number == 1 else "s", clock)
+    logger.info("%s: %s, clock: %s", path, count_of(len(track.items), "caption"), clock)
     return track
 
 

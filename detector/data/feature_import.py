@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kgvad.checksums import sha256
-from kgvad.console import track
+from kgvad.console import count_of, track
 from kgvad.detector.data.annotations import FILE, Truth
 from kgvad.detector.data.feature_truth import label_videos, merge_truth, report_labels
 from kgvad.detector.data.feature_videos import ImportedVideo, collect_videos, measure_videos
@@ -20,7 +20,7 @@ from kgvad.files import refuse_inputs
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.feature_layout import Rule, entry_of, layout_rule, spans_entry
 from kgvad.video.feature_rows import Arrays, Axes
-from kgvad.video.feature_sources import Source, count_of, names_of, open_sources
+from kgvad.video.feature_sources import Source, names_of, open_sources
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 from kgvad.video.frame_counts import Clock, read_clocks
 from kgvad.video.row_spans import RowSpans, read_spans

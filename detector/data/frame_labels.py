@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kgvad.console import count_of
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask, runs
 from kgvad.detector.data.clock import seconds_of
 from kgvad.detector.data.labels import is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import encoding_of, reading
-from kgvad.video.feature_sources import count_of, names_of
+from kgvad.video.feature_sources import names_of
 from kgvad.video.frame_counts import NAMES
 from kgvad.video.video_ids import VIDEO_SUFFIXES, VideoNames, by_video_id, video_id
 

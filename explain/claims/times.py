@@ -11,10 +11,11 @@ _SECONDS = (
     r"\d{1,6}(?:[.,]\d+)?\s*"
     r"(?:seconds?|secs?|s|minutes?|mins?|min|hours?|hrs?|h|Sekunden?|Sek\.?|Minuten?|Stunden?|Std\.?)\b"
 )
-_NUMBERED = r"\b(?:at|around|by|from|in|bei|ab)\s+(?:second|minute|hour|Sekunde|Minute|Stunde)\s+\d{1,6}\b(?!\s*[-–])"
-_POINT = rf"(?:{_CLOCK}(?:\s*(?:min|s|h))?\b|{_SECONDS}|{_NUMBERED})"
+_NUMBERED = r"(?:second|minute|hour|Sekunde|Minute|Stunde)\s+\d{1,6}\b(?!\s*[-–]\s*[a-z])"  # no 18-wheeler
+_POINT = rf"(?:{_CLOCK}(?:\s*(?:min|s|h))?\b|{_SECONDS}|\b(?:at|around|by|from|in|bei|ab)\s+{_NUMBERED})"
 _SPAN = re.compile(
-    rf"(?:\b(?:from|between|von|zwischen)\s+)?(?P<a>{_POINT}|\d+(?:[.,]\d+)?)\s*(?:to|until|and|bis|und|[-–—])\s*(?P<b>{_POINT})",
+    rf"(?:\b(?:from|between|von|zwischen)\s+)?(?P<a>(?P<unit>\b{_NUMBERED})|{_POINT}|\d+(?:[.,]\d+)?)\s*"
+    rf"(?:to|until|and|bis|und|[-–—])\s*(?P<b>{_NUMBERED}|{_POINT}|(?(unit)\d{{1,6}}\b|(?!)))",
     re.IGNORECASE,
 )
 _AT = re.compile(
@@ -80,7 +81,7 @@ def time_words(sentence: str, duration_s: float) -> TimeWords | None:
         if match is not None:
             groups = match.groupdict()
             first = _seconds(groups.get("a") or groups["t"], groups.get("b"))
-            last = _seconds(groups["b"]) if groups.get("b") else first
+            last = _seconds(groups["b"], groups["a"]) if groups.get("b") else first
             return _found(sentence, match, min(first, last), max(first, last))
     for pattern, part in _NAMED:
         match = pattern.search(sentence)

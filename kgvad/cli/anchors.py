@@ -99,6 +99,7 @@ def build_anchors(
     device: Device = None,
 ) -> None:
     """Build the anchor bank of a dataset from the knowledge graph, and print its path."""
+    from kgvad.console import count_of
     from kgvad.session import Session
 
     with Session(dataset=dataset, store=store, device=device) as session:
@@ -131,11 +132,10 @@ def build_anchors(
         bank.save(path)
     for category, count in few_concepts(bank):
         logger.warning(
-            "%s has %d concept%s, and a category needs about ten: add items (kgvad kg resolve NAME) and cues to its "
+            "%s has %s, and a category needs about ten: add items (kgvad kg resolve NAME) and cues to its "
             "table (kgvad datasets init writes one)",
             category,
-            count,
-            "" if count == 1 else "s",
+            count_of(count, "concept"),
         )
     logger.info(
         "%d categories, %d concepts, text encoder %s, facts read %s",

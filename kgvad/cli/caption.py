@@ -77,7 +77,7 @@ def caption(
 
     The file is read by every --captions option.
     """
-    from kgvad.console import counted
+    from kgvad.console import count_of
     from kgvad.errors import UsageError
     from kgvad.explain.checked_text import read_text
     from kgvad.given import must_exist, videos_here
@@ -113,7 +113,7 @@ def caption(
             )
         done = caption_folder(videos, output, loaded, every, remote)
     print(done.file)
-    made = counted(len(done.made), "video")
+    made = count_of(len(done.made), "video")
     logger.info("%s captioned, %d reused, %d failed", made, len(done.reused), len(done.failed))
     if done.clips:
         logger.info("the model captioned %d of %d clips; the others look like the clip before", done.asked, done.clips)

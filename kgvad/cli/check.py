@@ -52,7 +52,6 @@ def check(
     must_exist(report, ReportError, "create it with: kgvad explain VIDEO -o report.json")
     if video is None and report is None:
         raise UsageError("neither a video nor a report was given", "give --video VIDEO or --report report.json")
-    from kgvad.captioning import made_captions
     from kgvad.checking import CheckRequest, check_text
     from kgvad.explain.rendering.checks import check_form
     from kgvad.explain.rendering.render import Renderer
@@ -64,6 +63,8 @@ def check(
     with Session(device=device, dataset=dataset, run=run, explaining=True) as session:
         renderer = Renderer(language or session.settings.language)
         if captions == AUTO and video is not None:
+            from kgvad.captioning import made_captions
+
             captions = made_captions(session, video)
         checked = check_text(session, text, CheckRequest(video, captions, report))
         written = renderer.check(checked, chosen)

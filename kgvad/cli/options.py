@@ -235,7 +235,7 @@ def ray_options(
     if address is not None or gpus is not None:
         raise UsageError("--address and --gpus are for --engine ray", "add it, or leave them out")
     if models is not None and not workers_here:
-        raise UsageError("--workers is for --engine ray here", "add it, or leave --workers out")
+        raise UsageError("--workers is for --engine ray", "add it, or leave --workers out")
     return None
 
 
