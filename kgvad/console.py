@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
 
 T = TypeVar("T")
+
+LINE_EVERY_S = 60.0  # between lines of progress, where stderr is not a terminal
+
+logger = logging.getLogger(__name__)
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")  # names of files may hold them; a message is one line
 
@@ -98,14 +103,40 @@ def _progress(*, transfer: bool = False) -> Progress:
     )
 
 
+class _Lines:
+    """Progress as lines of the log, for a file or a pipe: nothing in the first minute, then a line a minute."""
+
+    def __init__(self, *, transfer: bool = False) -> None:
+        self._transfer = transfer
+        self._started = self._last = time.monotonic()
+
+    def show(self, task: Task) -> None:
+        now = time.monotonic()
+        if now - self._last < LINE_EVERY_S:
+            return
+        self._last = now
+        done, unit = task.completed, ""
+        total = task.total
+        if self._transfer:
+            done, total, unit = done / 1e6, total and total / 1e6, " MB"
+        line = f"{task.description}: {done:.0f}" + (f" of {total:.0f}" if total else "") + unit
+        if total and done:
+            left = (now - self._started) * max(0.0, total - done) / done
+            line += f" ({done / total:.0%}), about {max(1, round(left / 60))} min left"
+        logger.info(line)
+
+
 @contextmanager
 def transfer_progress(description: str) -> Iterator[Transferred]:
-    """A progress bar in bytes on stderr while the block runs; silent where stderr is not a terminal."""
+    """A progress bar in bytes on stderr while the block runs; a line a minute where stderr is not a terminal."""
     with _progress(transfer=True) as bar:
         task = bar.add_task(description, total=None)
+        lines = _Lines(transfer=True) if bar.disable else None
 
         def transferred(completed: int, total: int | None) -> None:
             bar.update(task, completed=completed, total=total)
+            if lines is not None:
+                lines.show(bar.tasks[task])
 
         yield transferred
 
@@ -128,18 +159,21 @@ def observed(observer: Observer) -> Iterator[None]:
 
 @contextmanager
 def progress(description: str, total: float | None = None) -> Iterator[Advance]:
-    """A progress bar on stderr while the block runs; silent where stderr is not a terminal."""
+    """A progress bar on stderr while the block runs; a line a minute where stderr is not a terminal."""
     observer = _observer.get()
     with _progress() as bar:
         task = bar.add_task(description, total=total)
+        lines = _Lines() if bar.disable else None
 
         def advance(units: float = 1, description: str | None = None) -> None:
             if description is None:
                 bar.update(task, advance=units)
             else:
                 bar.update(task, advance=units, description=description)
+            state = bar.tasks[task]
+            if lines is not None:
+                lines.show(state)
             if observer is not None:
-                state = bar.tasks[task]
                 observer(state.description, state.completed, state.total)
 
         yield advance
