@@ -90,7 +90,7 @@ def explain_folder(
     Parameters
     ----------
     source
-        Folder of videos, searched with its sub-folders.
+        Folder of videos, searched with its sub-folders; a glob or a list of videos.
     output
         Folder of the reports.
     explainer
@@ -120,7 +120,7 @@ def explain_folder(
     written = [output / f"{page}{file_suffix(form)}" for page in pages.values() for form in views]
     refuse_inputs(
         {"--output": [output / INDEX, output / STATE, *written]},
-        (*sources, *videos.values(), *_score_files(explainer, source, videos)),
+        (*sources, *videos.values(), *_score_files(explainer, videos)),
     )
     made_with = _identity(explainer, renderer, forms)
     kept = {entry.video: entry for entry in _state(output, made_with)}
@@ -221,12 +221,12 @@ def _pages(videos: Mapping[str, Path]) -> dict[str, str]:
     return pages
 
 
-def _score_files(explainer: Explainer, source: Path, videos: Mapping[str, Path]) -> list[Path]:
+def _score_files(explainer: Explainer, videos: Mapping[str, Path]) -> list[Path]:
     """Files of scores that are read, where the scores come from a folder."""
-    if not isinstance(explainer.scorer, ScoreFileScorer):
+    scorer = explainer.scorer
+    if not isinstance(scorer, ScoreFileScorer) or scorer.videos is None:
         return []
-    folder = explainer.scorer.path
-    return [path for video in videos.values() for path in score_files(folder, video.relative_to(source))]
+    return [path for video in videos.values() for path in score_files(scorer.path, video.relative_to(scorer.videos))]
 
 
 def index_entry(name: str, page: str, digest: str, report: Report) -> Entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,18 @@ def must_exist(paths: Path | Iterable[Path] | None, kind: type[KgvadError], reme
         if address := address_like(path):
             raise kind(f"{address} is no file here; only videos and feature stores are read from addresses", "copy it")
         raise kind(f"{path} does not exist", remedy)
+
+
+def videos_must_exist(source: Path | None, kind: type[KgvadError]) -> None:
+    """Check that a video, folder or list of videos exists; what a glob matches is found out later.
+
+    Raises
+    ------
+    KgvadError
+        Of ``kind``: it does not exist.
+    """
+    if source is not None and not has_magic(str(source)):
+        must_exist(source, kind, "name a video or a folder of videos")
 
 
 def must_be_folder(path: Path | None, option: str) -> None:

@@ -40,6 +40,19 @@ def common_folder(files: list[Path]) -> Path:
     return Path(os.path.commonpath([path.parent.absolute() for path in files]))
 
 
+def folder_of(source: Path) -> Path | None:
+    """The folder in which the videos of a folder, glob or list are named; ``None`` where ``source`` is one video.
+
+    Raises
+    ------
+    UsageError
+        As :func:`named_files`.
+    """
+    if is_pattern(source) or is_list(source):
+        return common_folder([path.absolute() for path in named_files(source)])
+    return source if source.is_dir() else None
+
+
 def _matched(pattern: Path) -> list[Path]:
     found = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207  # may be absolute
     files = [path for path in found if path.is_file()]

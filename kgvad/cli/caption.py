@@ -32,7 +32,7 @@ CAPTIONER = "Captioner"
 def caption(
     source: Annotated[
         Path,
-        typer.Argument(metavar="VIDEOS", help="Folder of videos, searched with its sub-folders, or one video."),
+        typer.Argument(metavar="VIDEOS", help="Folder, glob (in quotes) or list of videos, or one video."),
     ],
     output: Annotated[
         Path,
@@ -80,10 +80,10 @@ def caption(
     from kgvad.console import count_of
     from kgvad.errors import UsageError
     from kgvad.explain.checked_text import read_text
-    from kgvad.given import must_exist, videos_here
+    from kgvad.given import must_exist, videos_here, videos_must_exist
 
     source = videos_here(source) or source
-    must_exist(source, UsageError, "name a video or a folder of videos")
+    videos_must_exist(source, UsageError)
     must_exist(prompt, UsageError, "give a text file")
     cluster = ray_options(engine, address, gpus, workers)
 

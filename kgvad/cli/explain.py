@@ -128,19 +128,20 @@ def explain(
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.explainers import ExplainRequest, Narration, build_explainer
     from kgvad.session import Session
+    from kgvad.video.inputs import folder_of
 
     if video is not None and (fps is not None or video.is_dir() or video.suffix.lower() == ".zip"):
         from kgvad.settings import cache_dir
         from kgvad.video.image_frames import as_videos
 
         video = as_videos(video, cache_dir(), fps)
-    videos = video if video is not None and video.is_dir() else None
+    folder = None if video is None else folder_of(video)
     queries = tuple(open_ or ())
     narration = None
     if narrate is not None:
         narration = Narration(narrate, narrate_model, narrate_graph, "drop" if drop_unsupported else "mark")
     request = ExplainRequest(
-        scores, captions, features, encoder, queries, stride, videos, actions, images, language, narration
+        scores, captions, features, encoder, queries, stride, folder, actions, images, language, narration
     )
     thresholds, rate = Thresholds(onset, offset, merge_gap, min_duration), parse_rate(false_alarms or "1/hour")
     with Session(device=device, dataset=dataset, anchors=anchors, run=run, redact=redact, explaining=True) as session:
@@ -154,11 +155,11 @@ def explain(
             return explainer.calibrated(calibrate, rate) if calibrate else explainer
 
         sources, said = [*request.inputs(session), *(calibrate or ())], language or session.settings.language
-        if videos is not None:
+        if video is not None and folder is not None:
             remote = None if cluster is None else partial(_remote, cluster, session, request, said, templates)
-            _explain_folder(videos, output or [], form, said, templates, load, sources, save_scores or clips, remote)
+            _explain_folder(video, output or [], form, said, templates, load, sources, save_scores or clips, remote)
         elif cluster is not None:
-            raise UsageError("--engine ray is for a folder of videos", "leave it out")
+            raise UsageError("--engine ray is for several videos", "leave it out, or name a folder")
         else:
             _explain_one(video, output or [], form, said, templates, load, sources, save_scores, clips, queries)
 
@@ -174,12 +175,13 @@ def _check_inputs(
 ) -> None:
     """Report a missing file before anything heavy is imported."""
     from kgvad.errors import AnchorError, FeatureError, RunError, ScoresError, UsageError, VideoError
-    from kgvad.given import must_exist
+    from kgvad.given import must_exist, videos_must_exist
+    from kgvad.video.inputs import LISTS
 
     if video is None and scores is None:
         raise UsageError("neither a video nor scores were given", "give a video, or --scores FILE")
     if features is None:  # otherwise VIDEO may be a name in the store
-        must_exist(video, VideoError, "check the name")
+        videos_must_exist(video, VideoError)
     must_exist(scores, ScoresError, "give a file of scores")
     if captions == AUTO and video is None:
         raise UsageError("--captions auto needs the video", "give it, or a file of captions")
@@ -188,7 +190,7 @@ def _check_inputs(
     must_exist(anchors, AnchorError, "build it with: kgvad build-anchors --dataset NAME")
     must_exist(features, FeatureError, "extract them with: kgvad extract")
     must_exist(calibrate, UsageError, "give normal footage: a video, a folder of videos or a file of scores")
-    if video is not None and video.is_file() and video.suffix.lower() != ".zip":
+    if video is not None and video.is_file() and video.suffix.lower() not in (".zip", *LISTS):
         from kgvad.video.decode import probe
 
         probe(video)  # a file that is not a video is reported before any model is loaded
@@ -210,9 +212,9 @@ def _explain_folder(
     from kgvad.explain.rendering.render import Renderer
 
     if len(output) != 1:
-        raise UsageError(f"{videos} is a folder", "give one folder for the reports with --output")
+        raise UsageError(f"{videos} may be several videos", "give one folder for the reports with --output")
     if single_file is not None:
-        raise UsageError("--save-scores and --clips work for a single video", "leave them out for a folder")
+        raise UsageError("--save-scores and --clips work for a single video", "leave them out")
     renderer = Renderer(language, templates)
     explainer = load()
     with nullcontext() if remote is None else remote(explainer) as engine:

@@ -15,7 +15,10 @@ NARRATION = "Narration"
 
 Video = Annotated[
     Path | None,
-    typer.Argument(metavar="VIDEO", help="Video, or folder of videos. May be left out with --scores."),
+    typer.Argument(
+        metavar="VIDEO",
+        help="Video, or folder, glob (in quotes) or list (.txt) of videos. May be left out with --scores.",
+    ),
 ]
 Output = Annotated[
     list[Path] | None,
@@ -23,7 +26,7 @@ Output = Annotated[
         "--output",
         "-o",
         callback=write_there,
-        help="File to write, or its address (s3://bucket/report.html); repeatable. For a folder of videos: folder to "
+        help="File to write, or its address (s3://bucket/report.html); repeatable. For several videos: folder to "
         "write to. Default: stdout.",
         rich_help_panel=OUTPUTS,
     ),

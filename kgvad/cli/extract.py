@@ -6,7 +6,6 @@ import logging
 import sys
 from contextlib import ExitStack
 from enum import Enum
-from glob import has_magic
 from pathlib import Path
 from typing import Annotated
 
@@ -166,10 +165,10 @@ def extract(
     A folder with one sub-folder of videos per category is a dataset of its own, called by the name of the folder.
     """
     from kgvad.errors import UsageError
-    from kgvad.given import must_exist, videos_here
+    from kgvad.given import must_exist, videos_here, videos_must_exist
 
-    if source != "-" and "://" not in source and not has_magic(source):
-        must_exist(Path(source), UsageError, "name a video or a folder of videos")
+    if source != "-" and "://" not in source:
+        videos_must_exist(Path(source), UsageError)
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
     cluster = ray_options(engine, address, gpus, workers, workers_here=True)
 

@@ -119,3 +119,24 @@ def test_odd_sizes_and_odd_rates_are_explained(tmp_path, weights, height, width,
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("# Report on `clip.mp4`")
     assert "## Limitations" in done.stdout
+
+
+@pytest.mark.parametrize("named", ["*/day*.mp4", "list.txt"])
+def test_a_glob_and_a_list_are_explained_like_a_folder(named, tmp_path):
+    videos, scores = tmp_path / "videos", tmp_path / "scores"
+    for camera in ("east", "west"):
+        for folder in (videos, scores):
+            (folder / camera).mkdir(parents=True)
+        write_video(videos / camera / "day1.mp4", moving(96), 25)
+        (scores / camera / "day1.csv").write_text("frame,score\n0,0.1\n16,0.9\n32,0.9\n48,0.1\n64,0.1\n80,0.1\n")
+    (videos / "list.txt").write_text("east/day1.mp4\nwest/day1.mp4\n")
+    (videos / "east" / "night.mp4").write_bytes(b"not named, so not read")
+
+    done = explain(tmp_path, videos / named, "--scores", scores, "--output", "reports")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.parent.name for path in tmp_path.glob("reports/*/day1.json")) == ["east", "west"]
+    assert not list(tmp_path.glob("reports/*/night*"))
+
+    without = explain(tmp_path, videos / named, "--scores", scores)
+    assert without.returncode == 2
+    assert "--output" in without.stderr
