@@ -26,8 +26,8 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.build import assemble
 from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.annotations import Truth
-from kgvad.detector.evaluation.evaluator import match_all, score_split
 from kgvad.detector.evaluation.frame_metrics import category_rank
+from kgvad.detector.evaluation.scored_method import match_all, score_split
 from kgvad.detector.evaluation.tables import ResultTable
 from kgvad.detector.run import Run
 from kgvad.video.feature_store import FeatureStore

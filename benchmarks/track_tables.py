@@ -18,9 +18,10 @@ from kgvad.anchors.text_encoders import load_text_encoder
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.caption_features import embed_captions
 from kgvad.detector.data.resample import resample_captions
-from kgvad.detector.evaluation.evaluator import EvaluationOptions, evaluate_runs, match_all, score_split
+from kgvad.detector.evaluation.evaluator import EvaluationOptions, evaluate_runs
 from kgvad.detector.evaluation.frame_metrics import Metrics, measure, roc_auc
 from kgvad.detector.evaluation.report import COMPARED, METRIC_TITLES, EvaluationReport, MetricDifference, MetricSummary
+from kgvad.detector.evaluation.scored_method import match_all, score_split
 from kgvad.detector.evaluation.tables import ResultTable
 from kgvad.detector.run import MODEL, Run
 from kgvad.detector.scoring.infer import infer

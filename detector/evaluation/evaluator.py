@@ -4,149 +4,60 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from kgvad.console import track
-from kgvad.detector.data.annotations import Truth, VideoTruth
+from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.frame_labels import read_frame_labels, unlabelled, with_frame_labels
 from kgvad.detector.data.inputs import load_truth, open_store
-from kgvad.detector.data.resample import resample_captions
-from kgvad.detector.data.samples import Features
 from kgvad.detector.data.video_names import match_videos
 from kgvad.detector.evaluation.alarms import alarm_metrics
 from kgvad.detector.evaluation.bootstrap import RESAMPLES, BootstrapResult, BootstrapTable, bootstrap
 from kgvad.detector.evaluation.category_metrics import category_auc, category_calibration, confusion
-from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo, match_ground_truth
+from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
+from kgvad.detector.evaluation.given_scores import GivenScores, are_scores
 from kgvad.detector.evaluation.report import Evaluation, Method, json_safe
+from kgvad.detector.evaluation.scored_method import ScoredMethod, scored_by_program, scored_by_runs
 from kgvad.detector.evaluation.temporal_map import THRESHOLDS, temporal_map
-from kgvad.detector.run import CONFIG, METRICS, Run, RunConfig
+from kgvad.detector.run import CONFIG, METRICS, Run
 from kgvad.detector.scoring.class_probabilities import ClassRule
-from kgvad.detector.scoring.infer import score_features
-from kgvad.detector.scoring.scores import Scores
-from kgvad.errors import FeatureError, RunError
+from kgvad.errors import RunError, UsageError
 from kgvad.files import write_json
 from kgvad.settings import load_settings
 from kgvad.types import Fields
-from kgvad.video.feature_layout import fitted_entry
 from kgvad.video.feature_sources import names_of
-from kgvad.video.feature_store import FeatureStore
+from kgvad.video.feature_store import FeatureStore, VideoEntry
+from kgvad.video.store_staging import MANIFEST
 
 logger = logging.getLogger(__name__)
 
 
-def score_split(
-    run: Run, store: FeatureStore, truth: Truth, text: Mapping[str, Features] | None = None
-) -> list[Scores]:
-    """Scores of the test videos that have features (and captions, where ``text`` is given)."""
-    present = set(store.ids())
-    videos = [video for video in truth.split("test") if video in present and (text is None or video in text)]
-    if not videos:
-        raise FeatureError(
-            f"{store.root} has no features of the test videos of {truth.dataset}",
-            "extract or import them; in a folder of videos of your own they lie in test/CATEGORY",
-        )
-    return [
-        score_features(
-            run,
-            store.load(video),
-            fitted_entry(store.info(video), truth.videos[video].frame_count, video),
-            video=video,
-            encoder_fingerprint=store.fingerprint,
-            text=None if text is None else text[video],
-        )
-        for video in track(videos, "scoring")
-    ]
-
-
-def match_all(scores: Sequence[Scores], truth: Truth) -> list[EvaluatedVideo]:
-    """Scores of the videos beside their ground truth.
-
-    Raises
-    ------
-    FeatureError
-        A video is not of the dataset, or its frame labels end after its scores.
-    ScoresError
-        The scores of a video are for another number of frames than the ground truth has.
-    """
-    videos = []
-    for one in scores:
-        known = truth.videos.get(one.video)
-        if known is None:
-            raise FeatureError(
-                f"{one.video} is not a video of {truth.dataset}", "name the scores after the videos of the dataset"
-            )
-        _check_end(one, known)
-        videos.append(
-            match_ground_truth(
-                one,
-                known.labels,
-                known.intervals,
-                known.frame_count or one.frame_count,
-                category_scores=None if one.alignment is None else one.alignment.astype(np.float64),
-                events=known.events,
-            )
-        )
-    return videos
-
-
-def _check_end(scores: Scores, known: VideoTruth) -> None:
-    """Refuse frame labels that end more than a snippet past the video, or begin where it has ended."""
-    intervals = known.intervals or ()
-    last = max((end for _, end in intervals), default=0)
-    longest = int(np.diff(scores.spans, axis=1).max())
-    late = known.frame_count is not None and any(start >= known.frame_count for start, _ in intervals)
-    if late or last > scores.frame_count + longest:
-        raise FeatureError(
-            f"{scores.video} is annotated to frame {last}, and its features end at {scores.frame_count}",
-            "correct its events; or import features of another program again with --frames, a table of frame counts",
-        )
-
-
-def smoothed(scores: Scores, window: int) -> Scores:
-    """Scores after a moving average over ``window`` snippets; the window is cut at the ends of the video.
-
-    Every window is summed by itself. Differences of a running total would round small scores away beside large ones,
-    and so tie the snippets of a detector whose scores are nearly all 0 or 1.
-    """
-    if window == 1:
-        return scores
-    count = len(scores.scores)
-    shift = window // 2
-    sums = np.convolve(scores.scores.astype(np.float64), np.ones(window))[shift : shift + count]
-    number = np.convolve(np.ones(count), np.ones(window))[shift : shift + count]
-    return replace(scores, scores=np.clip(sums / number, 0, 1).astype(np.float32))
-
-
 def detailed_metrics(
-    videos: Sequence[EvaluatedVideo], config: RunConfig, rule: ClassRule, temperature: float | None = None
+    videos: Sequence[EvaluatedVideo], scored: ScoredMethod, rule: ClassRule, temperature: float | None = None
 ) -> Fields:
     """Detection mAP (corrected and legacy), alarm metrics, and AUC, confusion and calibration of categories.
 
     ``temperature`` is that of the run's category probabilities, where it was measured.
     """
+    categories, normal = scored.categories, scored.normal
     details: Fields = {}
     framed = all(one.has_frame_labels for one in videos)
     if all(one.category_scores is not None for one in videos):
         for mode in ("corrected", "legacy") if framed else ():
-            found = temporal_map(
-                videos, config.categories, config.normal, mode, normal_has_events=config.dataset == "xd", rule=rule
-            )
+            found = temporal_map(videos, categories, normal, mode, normal_has_events=scored.dataset == "xd", rule=rule)
             details[f"map_{mode}"] = {"iou": THRESHOLDS, "map": found.maps, "mean": found.average}
         details["calibration"] = {
-            "error": category_calibration(videos, config.categories, config.normal),
+            "error": category_calibration(videos, categories, normal),
             "temperature": temperature,
             "error_with_temperature": math.nan
             if temperature is None
-            else category_calibration(videos, config.categories, config.normal, temperature),
+            else category_calibration(videos, categories, normal, temperature),
         }
-        details["confusion"] = confusion(videos, config.categories, config.normal)
-        details["confusion_with_normal"] = confusion(videos, config.categories, config.normal, with_normal=True)
+        details["confusion"] = confusion(videos, categories, normal)
+        details["confusion_with_normal"] = confusion(videos, categories, normal, with_normal=True)
     details["alarms"] = asdict(alarm_metrics(videos))
-    details["category_auc"] = category_auc(videos, config.categories)
+    details["category_auc"] = category_auc(videos, categories)
     return details
 
 
@@ -173,6 +84,8 @@ class EvaluationOptions:
 
     Attributes
     ----------
+    dataset
+        Of scores without a run; ``None``: that of the runs.
     features
         Root of the feature stores; ``None``: the default folder of the dataset.
     lists
@@ -191,6 +104,7 @@ class EvaluationOptions:
         Of the class probabilities in which events are searched for the mAP.
     """
 
+    dataset: str | None = None
     features: Path | None = None
     lists: Path | None = None
     text: Path | None = None
@@ -202,12 +116,13 @@ class EvaluationOptions:
 
 
 def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = None) -> Evaluation:
-    """Score the test videos with each run, write its ``metrics.json`` and collect the results.
+    """Measure each method on the test videos, and write the ``metrics.json`` of each run.
 
     Parameters
     ----------
     paths
-        Runs, or folders of runs (:func:`find_methods`); the other methods are compared with the first.
+        Runs, folders of runs (:func:`find_methods`), or scores of any program (:class:`.GivenScores`). The other
+        methods are compared with the first.
     options
         How they are evaluated.
 
@@ -215,35 +130,75 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
     ------
     RunError
         The runs are of different datasets.
+    UsageError
+        There are only scores, and no dataset was named.
     """
     options = options or EvaluationOptions()
-    folders, groups = zip(*find_methods(paths, options.device), strict=True)
-    datasets = sorted({run.config.dataset for runs in groups for run in runs})
-    if len(datasets) > 1:
-        raise RunError(f"the runs are of different datasets ({', '.join(datasets)})", "evaluate them one by one")
-    root = options.features or load_settings().features_root(datasets[0])
-    store = open_store(root, groups[0][0].config.encoder)
-    truth = match_videos(load_truth(datasets[0], root, options.lists), store.ids())
+    folders, sources = zip(*_sources(paths, options.device), strict=True)
+    runs = [run for source in sources if not isinstance(source, GivenScores) for run in source]
+    dataset = _dataset_of(runs, options.dataset)
+    root = options.features or load_settings().features_root(dataset)
+    entries = _entries(root, runs)
+    truth = match_videos(load_truth(dataset, root, options.lists), entries)
     if options.annotations is not None:
-        truth = _with_annotations(truth, store, options.annotations)
-    _warn_without_frame_labels(truth, store)
-    methods, results = [], []
-    for name, runs in zip(short_names(folders), groups, strict=True):
-        method, result = _evaluate_method(name, runs, root, truth, options)
-        for run, metrics, details in zip(runs, method.metrics, method.details, strict=True):
-            rule = {"class_rule": options.rule.name, "temperature": options.rule.temperature}
-            write_json(
-                run.folder / METRICS, json_safe({"smooth": options.smooth, **rule, **asdict(metrics), **details})
-            )
+        truth = _with_annotations(truth, entries, options.annotations)
+    methods, results, measured = [], [], set()
+    for name, source in zip(short_names(folders), sources, strict=True):
+        if isinstance(source, GivenScores):
+            scored = scored_by_program(source, truth, entries, smooth=options.smooth)
+        else:
+            scored = scored_by_runs(source, root, truth, text=options.text, smooth=options.smooth)
+        measured |= {video.video for video in scored.videos[0]}
+        method, result = _measured(name, scored, truth, options)
+        if not isinstance(source, GivenScores):
+            _write_metrics(source, method, options)
         methods.append(method)
         results.append(result)
+    _warn_without_frame_labels(truth, measured)
     differences = tuple(one.difference_from(results[0]) for one in results[1:]) if options.resamples else ()
-    return Evaluation(datasets[0], options.smooth, options.rule, options.resamples, tuple(methods), differences)
+    return Evaluation(dataset, options.smooth, options.rule, options.resamples, tuple(methods), differences)
 
 
-def _with_annotations(truth: Truth, store: FeatureStore, path: Path) -> Truth:
+def _sources(paths: Sequence[Path], device: str) -> Iterator[tuple[Path, Sequence[Run] | GivenScores]]:
+    """What each path holds: scores, or runs by method."""
+    for path in paths:
+        if are_scores(path):
+            yield path, GivenScores(path)
+        else:
+            yield from find_methods([path], device)
+
+
+def _dataset_of(runs: Sequence[Run], named: str | None) -> str:
+    datasets = sorted({run.config.dataset for run in runs})
+    if len(datasets) > 1:
+        raise RunError(f"the runs are of different datasets ({', '.join(datasets)})", "evaluate them one by one")
+    if not datasets and named is None:
+        raise UsageError("scores do not say of which dataset they are", "name it with --dataset")
+    if datasets and named not in (None, datasets[0]):
+        raise UsageError(f"--dataset {named} is not the dataset of the runs, {datasets[0]}", "leave it out")
+    return datasets[0] if datasets else str(named)
+
+
+def _entries(root: Path, runs: Sequence[Run]) -> dict[str, VideoEntry]:
+    """What the features say of the videos; nothing where there are none, and none are needed."""
+    if runs:
+        store = open_store(root, runs[0].config.encoder)
+    else:
+        found = sorted(root.glob(f"*/{MANIFEST}")) or sorted(root.glob(MANIFEST))
+        if not found:
+            return {}
+        store = FeatureStore.open(found[0].parent)
+    return {video: store.info(video) for video in store.ids()}
+
+
+def _write_metrics(runs: Sequence[Run], method: Method, options: EvaluationOptions) -> None:
+    rule = {"class_rule": options.rule.name, "temperature": options.rule.temperature}
+    for run, metrics, details in zip(runs, method.metrics, method.details, strict=True):
+        write_json(run.folder / METRICS, json_safe({"smooth": options.smooth, **rule, **asdict(metrics), **details}))
+
+
+def _with_annotations(truth: Truth, entries: Mapping[str, VideoEntry], path: Path) -> Truth:
     """``truth`` with the frame labels of a file, whose seconds become frames at the rates of the features."""
-    entries = {video: store.info(video) for video in store.ids()}
     labels = read_frame_labels(path)
     assumed = [one for one in truth.split("test") if one in entries and "fps" in entries[one].assumed]
     if assumed and any(event.in_seconds for one in labels.values() for event in one.events):
@@ -255,9 +210,8 @@ def _with_annotations(truth: Truth, store: FeatureStore, path: Path) -> Truth:
     return with_frame_labels(truth, labels, rates, str(path))
 
 
-def _warn_without_frame_labels(truth: Truth, store: FeatureStore) -> None:
-    test = set(truth.split("test")).intersection(store.ids())
-    without = unlabelled(truth, sorted(test))
+def _warn_without_frame_labels(truth: Truth, videos: Collection[str]) -> None:
+    without = unlabelled(truth, sorted(videos))
     if without:
         logger.warning(
             f"{len(without)} abnormal test videos have no frame labels ({names_of(without)}): frame metrics and mAP "
@@ -265,20 +219,21 @@ def _warn_without_frame_labels(truth: Truth, store: FeatureStore) -> None:
         )
 
 
-def _warn_left_out(name: str, videos: Sequence[EvaluatedVideo], truth: Truth) -> None:
+def _warn_left_out(name: str, scored: ScoredMethod, truth: Truth) -> None:
     test = truth.split("test")
-    without = sorted(set(test).difference(video.video for video in videos))
+    without = sorted(set(test).difference(video.video for video in scored.videos[0]))
     if without:
+        lacking = "features, or no captions where the run reads some" if scored.encoder else "scores"
         logger.warning(
-            f"{name}: {len(without)} of {len(test)} test videos have no features, or no captions where the run reads "
-            f"some, and are left out ({names_of(without)})"
+            f"{name}: {len(without)} of {len(test)} test videos have no {lacking}, and are left out "
+            f"({names_of(without)})"
         )
 
 
-def _warn_trained_on(name: str, runs: Sequence[Run], videos: Sequence[EvaluatedVideo]) -> None:
+def _warn_trained_on(name: str, scored: ScoredMethod) -> None:
     """A split by hash moves as videos are added, and lists of others overlap."""
-    trained = {video for run in runs for video in run.training_videos()}
-    both = sorted(trained.intersection(video.video for video in videos))
+    videos = scored.videos[0]
+    both = sorted(scored.trained_on.intersection(video.video for video in videos))
     if both:
         logger.warning(
             f"{name} was trained on {len(both)} of the {len(videos)} test videos ({names_of(both)}), so its "
@@ -286,43 +241,32 @@ def _warn_trained_on(name: str, runs: Sequence[Run], videos: Sequence[EvaluatedV
         )
 
 
-def _evaluate_method(
-    name: str, runs: Sequence[Run], root: Path, truth: Truth, options: EvaluationOptions
+def _measured(
+    name: str, scored: ScoredMethod, truth: Truth, options: EvaluationOptions
 ) -> tuple[Method, BootstrapResult]:
-    """Score and measure the runs of one method, which differ in the seed."""
-    config = runs[0].config
-    videos = [_score_run(run, root, truth, options) for run in runs]
-    _warn_left_out(name, videos[0], truth)
-    _warn_trained_on(name, runs, videos[0])
-    tables = [BootstrapTable(one, config.categories, config.normal) for one in videos]
+    """Measure what one method scored."""
+    _warn_left_out(name, scored, truth)
+    _warn_trained_on(name, scored)
+    tables = [BootstrapTable(one, scored.categories, scored.normal) for one in scored.videos]
     result = bootstrap(tables, resamples=options.resamples)
     method = Method(
         name=name,
-        detector=config.detector,
-        encoder=config.encoder,
-        text=None if options.text is None or config.caption_dim is None else options.text.name,
-        folders=tuple(str(run.folder) for run in runs),
-        seeds=tuple(run.config.seed for run in runs),
-        categories=config.categories,
-        normal=config.normal,
+        detector=scored.detector,
+        encoder=scored.encoder,
+        text=scored.text,
+        folders=scored.folders,
+        seeds=scored.seeds,
+        categories=scored.categories,
+        normal=scored.normal,
         metrics=tuple(table.observed for table in tables),
         details=tuple(
-            detailed_metrics(one, config, options.rule, None if run.thresholds is None else run.thresholds.temperature)
-            for run, one in zip(runs, videos, strict=True)
+            detailed_metrics(one, scored, options.rule, temperature)
+            for one, temperature in zip(scored.videos, scored.temperatures, strict=True)
         ),
-        videos=tuple(videos),
+        videos=scored.videos,
         intervals=result.intervals() if options.resamples else {},
     )
     return method, result
-
-
-def _score_run(run: Run, root: Path, truth: Truth, options: EvaluationOptions) -> list[EvaluatedVideo]:
-    store = open_store(root, run.config.encoder)
-    captions = None
-    if options.text is not None and run.config.caption_dim is not None:
-        captions = resample_captions(FeatureStore.open(options.text), store, truth.split("test"))
-    scores = score_split(run, store, truth, captions)
-    return match_all([smoothed(one, options.smooth) for one in scores], truth)
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

@@ -180,7 +180,7 @@ class ScoreJob:
         Categories to name without training: words, or items such as Q4654740. The anchor bank with them is written
         to ``output``. Items are read from ``knowledge_graph``, the URL of its store (``None``: the default).
     text
-        GraphStore of caption embeddings, for a run that reads captions.
+        Feature store of caption embeddings, for a run that reads captions.
     chunk
         Snippets that the detector scores together; ``None``: as many as it accepts.
     class_rule

@@ -17,6 +17,15 @@ logger = logging.getLogger(__name__)
 CLOCKS = ("spans", "starts", "spans_s", "starts_s")  # fields of a file; it has one of them, or none
 
 
+def clock_in_words(fields: Mapping[str, object], spans: NDArray[np.int64], frame_count: int) -> str | None:
+    """What the times of a file were taken for; ``None`` where it leaves no doubt."""
+    name = next((name for name in CLOCKS if fields.get(name) is not None), None)
+    if name is None:
+        one_a_frame = len(spans) > 1 and (np.diff(spans, axis=1)[:-1] == 1).all()
+        return f"{len(spans)} scores for a video of {frame_count} frames: one a frame" if one_a_frame else None
+    return None if name == "spans" else f"the clock of the scores is {'seconds' if name.endswith('_s') else 'frames'}"
+
+
 def spans_of(fields: Mapping[str, object], count: int, video: VideoClock) -> object:
     """Frames [start, end) of each of ``count`` scores, [count, 2].
 
@@ -46,8 +55,6 @@ def spans_of(fields: Mapping[str, object], count: int, video: VideoClock) -> obj
             f"{name}: starts and ends in frames must be whole numbers",
             "call columns of seconds start_s and end_s",
         )
-    if name != "spans":
-        logger.info("the clock of the scores is %s", "seconds" if name.endswith("_s") else "frames")
     spans = _within(values if name.startswith("spans") else _until_next(values), video.frame_count)
     if video.frame_count is not None and spans.shape[0] and 2 * spans[-1, 1] < video.frame_count:
         logger.warning(
@@ -91,7 +98,6 @@ def _by_number(count: int, video: VideoClock) -> NDArray[np.int64]:
     if total is None:
         return _snippets(count, None)
     if total > SNIPPET_FRAMES and abs(count - total) <= SNIPPET_FRAMES:
-        logger.info("%d scores for a video of %d frames: one a frame", count, total)
         starts = np.arange(min(count, total))
         return np.stack([starts, np.append(starts[1:], total)], axis=1)
     if (count - 1) * SNIPPET_FRAMES < total and total - count * SNIPPET_FRAMES <= SNIPPET_FRAMES:

@@ -5,6 +5,7 @@ They are kept as npz, CSV or JSON (:mod:`kgvad.detector.scoring.formats`).
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,13 @@ from kgvad.detector.data.clock import VideoClock
 from kgvad.detector.scoring.formats import codec_for
 from kgvad.detector.scoring.formats.json_format import REMEDY
 from kgvad.detector.scoring.score_checks import as_array, check
-from kgvad.detector.scoring.score_spans import CLOCKS, spans_of
+from kgvad.detector.scoring.score_spans import CLOCKS, clock_in_words, spans_of
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import ScoresError
 from kgvad.files import check_version, reading
 from kgvad.types import Fields
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1  # of a file of scores
 FORMATS = (".npz", ".csv", ".json")  # suffixes of the files that are written
@@ -145,10 +148,13 @@ class Scores:
         try:
             with reading(path, ScoresError, REMEDY):
                 fields = codec.read(path, video)
-                return cls.from_fields(fields, video or path.stem, fps, frame_count, frame_times)
+                found = cls.from_fields(fields, video or path.stem, fps, frame_count, frame_times)
         except ScoresError as error:
             message = error.message if str(path) in error.message else f"{path}: {error.message}"
             raise ScoresError(message, error.remedy) from error.__cause__
+        if said := clock_in_words(fields, found.spans, found.frame_count):
+            logger.info(said)
+        return found
 
     def to_fields(self) -> Fields:
         """Fields of a file: arrays as they are, everything else ready for JSON; tables that are ``None`` left out."""

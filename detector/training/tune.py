@@ -21,8 +21,8 @@ from kgvad.console import track
 from kgvad.detector.data.annotations import VideoTruth
 from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
-from kgvad.detector.evaluation.evaluator import match_all
 from kgvad.detector.evaluation.frame_metrics import measure
+from kgvad.detector.evaluation.scored_method import match_all
 from kgvad.detector.scoring.infer import score_features
 from kgvad.detector.training.grid import Trial
 from kgvad.detector.training.inputs import TrainingData

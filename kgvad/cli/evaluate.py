@@ -27,9 +27,14 @@ Runs = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="RUN...",
-        help="Runs, or folders with one run per seed. The first is the baseline of the comparison. Default: where "
-        "kgvad train writes the run.",
+        help="Runs, folders with one run per seed, or scores of any program: a file of several videos, or a folder "
+        "with one file for each. The first is the baseline of the comparison. Default: where kgvad train writes the "
+        "run.",
     ),
+]
+ScoredDataset = Annotated[
+    str | None,
+    typer.Option("--dataset", "-d", help="Dataset of scores without a run, such as ucf.", rich_help_panel=INPUTS),
 ]
 Text = Annotated[
     Path | None,
@@ -94,6 +99,7 @@ Videos = Annotated[
 
 def evaluate(
     runs: Runs = None,
+    dataset: ScoredDataset = None,
     features: FeatureRoot = None,
     lists: Lists = None,
     text: Text = None,
@@ -108,13 +114,13 @@ def evaluate(
     videos: Videos = None,
     device: Device = None,
 ) -> None:
-    """Evaluate runs on the test videos of their dataset, and compare them with the first."""
+    """Evaluate runs, or scores of any program, on the test videos of a dataset, and compare them with the first."""
     from kgvad.errors import FeatureError, RunError, UsageError
     from kgvad.given import must_exist
 
     if videos and plots is None:
         raise UsageError("--video chooses the score curves to plot", "name a folder with --plots")
-    must_exist(runs, RunError, "make one with: kgvad train")
+    must_exist(runs, RunError, "name a run of kgvad train, or scores")
     must_exist(features, FeatureError, "make some with: kgvad extract")
     must_exist(lists, UsageError, "name the folder of the dataset's official lists")
     must_exist(text, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
@@ -126,10 +132,11 @@ def evaluate(
     from kgvad.files import refuse_inputs, write_json, write_text
     from kgvad.session import Session
 
-    session = Session(device=device)
+    session = Session(device=device, dataset=dataset)
     chosen = runs or [session.run_folder]
     must_exist(chosen, RunError, "make one with: kgvad train")
     options = EvaluationOptions(
+        dataset=None if session.settings.dataset is None else session.dataset_ref.name,
         features=features or session.settings.features,
         lists=lists,
         text=text,

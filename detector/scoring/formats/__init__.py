@@ -58,3 +58,18 @@ def format_of(path: Path) -> str | None:
     if suffixes[-2:] == [".json", ".gz"]:
         return ".json"
     return suffixes[-1] if suffixes and suffixes[-1] in CODECS else None
+
+
+def read_videos(path: Path) -> dict[str, Fields]:
+    """Fields of each video of a file of several; empty where the file has the scores of one.
+
+    Raises
+    ------
+    UsageError
+        The suffix is unknown.
+    ScoresError
+        The file is damaged.
+    """
+    codec_for(path)  # a known suffix
+    reader = {".csv": csv_format.read_videos, ".json": json_format.read_videos}.get(format_of(path) or "")
+    return {} if reader is None else reader(path)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from kgvad.detector.scoring.formats.json_format import REMEDY, as_object
-from kgvad.detector.scoring.formats.tables import PREFIXES, fields_of, has_clock, plain
+from kgvad.detector.scoring.formats.tables import PREFIXES, fields_by_video, fields_of, has_clock, plain
 from kgvad.errors import ScoresError
 from kgvad.files import encoding_of, parse_json, write_text
 from kgvad.types import Fields
@@ -26,6 +26,21 @@ from kgvad.types import Fields
 
 def read(path: Path, video: str | None) -> Fields:
     """Fields of the file."""
+    about, names, rows = _parsed(path)
+    found = fields_of(names, rows, video)
+    if "categories" in about:
+        found.pop("categories", None)
+    return about | found
+
+
+def read_videos(path: Path) -> dict[str, Fields]:
+    """Fields of each video of the file; empty where it has those of one."""
+    _, names, rows = _parsed(path)
+    return fields_by_video(names, rows)
+
+
+def _parsed(path: Path) -> tuple[Fields, list[str], list[list[str]]]:
+    """What the comment of the first line says, names of the columns, and rows."""
     data = path.read_bytes()
     text = data.decode(encoding_of(data)).replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
@@ -35,11 +50,7 @@ def read(path: Path, video: str | None) -> Fields:
         if written.startswith("{"):
             about = as_object(parse_json(written, f"{path}, line 1", ScoresError, REMEDY))
         text = f"{written}\n{rest}" if not about and "score" in _names(written)[0] else rest
-    names, rows = _table(text)
-    found = fields_of(names, rows, video)
-    if "categories" in about:
-        found.pop("categories", None)
-    return about | found
+    return about, *_table(text)
 
 
 def _names(line: str) -> tuple[list[str], str | None]:

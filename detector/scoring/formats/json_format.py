@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kgvad.detector.scoring.formats.tables import fields_of, has_clock, of_video, plain
+from kgvad.detector.scoring.formats.tables import fields_by_video, fields_of, has_clock, of_video, plain
 from kgvad.errors import ScoresError
 from kgvad.files import read_json, write_json
 from kgvad.types import Fields
@@ -28,23 +28,46 @@ def read(path: Path, video: str | None) -> Fields:
     if isinstance(content, list):
         return _of_records(content, video) or {"scores": content}
     fields = as_object(content)
-    if fields and all(isinstance(value, dict | list) for value in fields.values()) and "scores" not in fields:
-        own = of_video(fields, video)
-        if isinstance(own, list):
-            return _of_records(own, None) or {"scores": own}
-        return _by_time(own) or own
-    return _by_time(fields) or fields
+    return _of_one(of_video(fields, video)) if _of_several(fields) else _by_time(fields) or fields
+
+
+def read_videos(path: Path) -> dict[str, Fields]:
+    """Fields of each video of the file; empty where it has those of one."""
+    content = read_json(path, ScoresError, REMEDY)
+    if isinstance(content, list):
+        table = _table(content)
+        return {} if table is None else fields_by_video(*table)
+    fields = as_object(content)
+    return {video: _of_one(own) for video, own in fields.items()} if _of_several(fields) else {}
+
+
+def _of_several(fields: Fields) -> bool:
+    """Whether an object holds the scores of several videos by their names."""
+    return bool(fields) and "scores" not in fields and all(isinstance(one, dict | list) for one in fields.values())
+
+
+def _of_one(own: Any) -> Fields:
+    """Fields of what a file of several videos has of one."""
+    if isinstance(own, list):
+        return _of_records(own, None) or {"scores": own}
+    return _by_time(own) or as_object(own)
 
 
 def _of_records(content: list[Any], video: str | None) -> Fields | None:
     """Fields of ``[{"frame": 0, "score": .1}, ...]``, by the names of columns; ``None`` for other lists."""
+    table = _table(content)
+    return None if table is None else fields_of(*table, video)
+
+
+def _table(content: list[Any]) -> tuple[list[str], list[list[Any]]] | None:
+    """Names and rows of records; ``None`` for other lists."""
     if not content or not all(isinstance(one, dict) for one in content):
         return None
     records = [{plain(name): value for name, value in one.items()} for one in content]
     names = list(records[0])
     if "score" not in names or not has_clock(names):
         return None
-    return fields_of(names, [[one.get(name, "") for name in names] for one in records], video)
+    return names, [[one.get(name, "") for name in names] for one in records]
 
 
 def _by_time(content: Fields) -> Fields | None:

@@ -23,6 +23,7 @@ _SYNONYMS = {
     "end_time": "end_s", "anomaly_score": "score", "scores": "score",
 }  # fmt: skip
 Columns = dict[str, NDArray[np.float64]]
+Row = tuple[int, Sequence[Any]]  # its number, from 1, and its cells
 
 
 def plain(name: str) -> str:
@@ -54,17 +55,35 @@ def fields_of(names: Sequence[str], rows: Sequence[Sequence[Any]], video: str | 
     ScoresError
         Two columns have one name, a cell is not a number, two rows start together, or no row is of the video.
     """
+    numbered = list(enumerate(rows, 1))
+    groups = _by_video(names, numbered)
+    if groups is not None:
+        numbered = of_video(groups, video) if groups else []
+    return _of_rows(names, numbered)
+
+
+def fields_by_video(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Fields]:
+    """Fields of each video that a column names, as :func:`fields_of` gives them; empty where no column does."""
+    groups = _by_video(names, list(enumerate(rows, 1))) or {}
+    return {video: _of_rows(names, numbered) for video, numbered in groups.items()}
+
+
+def _by_video(names: Sequence[str], numbered: Sequence[Row]) -> dict[str, list[Row]] | None:
+    """Rows by the name of their video; ``None`` where no column has it."""
+    column = next((names.index(name) for name in NAMES if name in names), None)
+    if column is None:
+        return None
+    groups: dict[str, list[Row]] = {}
+    for number, row in numbered:
+        groups.setdefault(str(row[column]).strip(), []).append((number, row))
+    return groups
+
+
+def _of_rows(names: Sequence[str], numbered: Sequence[Row]) -> Fields:
     used = [name for name in names if name in _PLAIN or name.startswith(tuple(PREFIXES.values()))]
     twice = next((name for name in used if used.count(name) > 1), None)
     if twice is not None:
         raise ScoresError(f"two columns are called {twice}, or a synonym of it", "keep one of them")
-    numbered = list(enumerate(rows, 1))
-    column = next((names.index(name) for name in NAMES if name in names), None)
-    if column is not None:
-        groups: dict[str, Any] = {}
-        for number, row in numbered:
-            groups.setdefault(str(row[column]).strip(), []).append((number, row))
-        numbered = of_video(groups, video) if groups else []
     columns: Columns = {}
     for name in used:
         if name not in NAMES:

@@ -9,9 +9,10 @@ import pytest
 from detector_samples import kgvad, make_archive, train
 
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
-from kgvad.detector.evaluation.evaluator import find_methods, short_names, smoothed
+from kgvad.detector.evaluation.evaluator import find_methods, short_names
 from kgvad.detector.evaluation.plots import representative_videos
 from kgvad.detector.evaluation.report import Method
+from kgvad.detector.evaluation.scored_method import smoothed
 from kgvad.detector.evaluation.tables import ResultTable
 from kgvad.detector.registry import detector_class
 from kgvad.detector.scoring.scores import Scores

@@ -1,0 +1,118 @@
+"""Scores that any program wrote, measured like a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.feature_import import FPS
+from kgvad.detector.run import CONFIG
+from kgvad.detector.scoring.formats import CODECS, codec_for, format_of, read_videos
+from kgvad.detector.scoring.score_spans import clock_in_words
+from kgvad.detector.scoring.scores import Scores
+from kgvad.errors import ScoresError
+from kgvad.files import reading
+from kgvad.types import Fields
+from kgvad.video.feature_store import VideoEntry
+from kgvad.video.video_ids import VideoNames, without_suffix
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".json.gz", *CODECS)
+REMEDY = "give scores as kgvad score writes them, or as CSV with the columns video, frame, score"
+
+
+@dataclass(frozen=True)
+class GivenScores:
+    """Scores of the videos of one dataset.
+
+    Attributes
+    ----------
+    path
+        CSV or JSON file of several videos, or folder with one file (npz, npy, CSV, JSON) for each.
+    """
+
+    path: Path
+
+    def of_test_videos(self, truth: Truth, entries: Mapping[str, VideoEntry]) -> list[Scores]:
+        """Scores of the test videos that are there, in the order of ``truth``.
+
+        Parameters
+        ----------
+        truth
+            Videos of the dataset.
+        entries
+            What a feature store knows of their clocks; may be empty.
+
+        Raises
+        ------
+        ScoresError
+            No test video is there, or scores are wrong; the message names the file and the video.
+        FeatureError
+            Two of the names mean the same video.
+        """
+        readers = self._of_folder() if self.path.is_dir() else self._of_file()
+        test = truth.split("test")
+        named = VideoNames(test).match(readers, str(self.path))
+        if not named:
+            first = next(iter(readers), None)
+            raise ScoresError(
+                f"{self.path} has no scores of the test videos of {truth.dataset}",
+                f"name them as the dataset does, {test[0]!r} for example" + (f", not {first!r}" if first else ""),
+            )
+        found = []
+        for video in test:
+            if video in named:
+                entry = entries.get(video)
+                frames = truth.videos[video].frame_count or (None if entry is None else entry.frame_count)
+                fps = FPS.get(truth.dataset, 30.0) if entry is None else entry.fps
+                fields = readers[named[video]]()
+                found.append(self._scores(fields, video, fps, frames))
+                if len(found) == 1 and (said := clock_in_words(fields, found[0].spans, found[0].frame_count)):
+                    logger.info(f"{self.path}, {video}: {said}")
+        return found
+
+    def _scores(self, fields: Fields, video: str, fps: float, frame_count: int | None) -> Scores:
+        try:
+            return replace(Scores.from_fields(fields, video, fps, frame_count), video=video)
+        except ScoresError as error:
+            raise ScoresError(f"{self.path}: {video}: {error.message}", error.remedy) from error
+
+    def _of_folder(self) -> dict[str, Callable[[], Fields]]:
+        files = sorted(path for path in self.path.rglob("*") if format_of(path) is not None and path.is_file())
+        names = {file: without_suffix(file.relative_to(self.path).as_posix(), SUFFIXES) for file in files}
+        return {name: partial(_fields_of, file) for file, name in names.items()}
+
+    def _of_file(self) -> dict[str, Callable[[], Fields]]:
+        with reading(self.path, ScoresError, REMEDY):
+            videos = read_videos(self.path)
+        if not videos:
+            raise ScoresError(f"{self.path} has the scores of one video", "give a folder with one file for each video")
+        return {name: partial(dict, fields) for name, fields in videos.items()}
+
+
+def are_scores(path: Path) -> bool:
+    """Whether ``path`` holds scores, and no runs."""
+    if path.is_file():
+        return True
+    runs = (path / CONFIG).is_file() or next(path.glob(f"*/{CONFIG}"), None) is not None
+    return not runs and any(format_of(one) is not None for one in path.rglob("*"))
+
+
+def category_columns(scores: Scores, categories: tuple[str, ...]) -> NDArray[np.float64] | None:
+    """Category scores [T, C] in the order of ``categories``; ``None`` where the scores have not exactly these."""
+    if scores.alignment is None or scores.categories is None or set(scores.categories) != set(categories):
+        return None
+    return np.asarray(scores.alignment[:, [scores.categories.index(name) for name in categories]], np.float64)
+
+
+def _fields_of(path: Path) -> Fields:
+    with reading(path, ScoresError, REMEDY):
+        return codec_for(path).read(path, None)

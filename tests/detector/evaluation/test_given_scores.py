@@ -1,0 +1,110 @@
+"""Scores that any program wrote, measured by the same evaluator as runs."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from detector_samples import kgvad, make_archive, train
+
+from kgvad.detector.scoring.scores import Scores
+from kgvad.errors import FeatureError, RunError, ScoresError, UsageError
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """Features, a run on them, and the scores of this run, one file for each video."""
+    root = tmp_path_factory.mktemp("given")
+    kgvad("features", "import", make_archive(root), "--dataset", "ucf", "--output", root / "features")
+    train(root / "features", root / "run")
+    for form in ("npz", "csv", "json"):
+        kgvad("score", root / "features", "--run", root / "run", "--output", root / form, "--format", form)
+    return root
+
+
+def evaluated(*arguments, tmp_path):
+    kgvad("evaluate", *arguments, "--resamples", 20, "--json", tmp_path / "found.json")
+    return json.loads((tmp_path / "found.json").read_text())
+
+
+def means(method):
+    return {name: one["mean"] for name, one in method["summary"].items() if name != "ece_temperature"}
+
+
+def frame_scores(scored):
+    """``{video: score of every frame}`` of all videos."""
+    return {path.stem: Scores.load(path).per_frame().tolist() for path in sorted((scored / "npz").glob("*.npz"))}
+
+
+@pytest.mark.parametrize("form", ["npz", "csv", "json"])
+def test_the_scores_of_a_run_are_measured_as_the_run_is(form, scored, tmp_path):
+    options = ("--features", scored / "features")
+    run, given = evaluated(scored / "run", scored / form, *options, tmp_path=tmp_path)["methods"]
+    assert means(given) == pytest.approx(means(run), abs=1e-6, nan_ok=True)
+    assert run["summary"]["category_top1"]["mean"] is not None
+    assert (given["name"], given["encoder"]) == (form, "")
+
+
+@pytest.mark.parametrize("form", ["frames.json", "frames.csv", "arrays"])
+def test_scores_of_every_frame_need_no_features(form, scored, tmp_path):
+    """Other programs repeat the score of a snippet for its frames; the names may have a suffix."""
+    scores, given = frame_scores(scored), tmp_path / form
+    if form == "arrays":
+        given.mkdir()
+        for video, values in scores.items():
+            np.save(given / f"{video}.npy", np.array(values, np.float32))
+    elif form == "frames.csv":
+        with given.open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["video", "frame", "score"])
+            for video, values in scores.items():
+                rows.writerows([f"{video}.mp4", frame, score] for frame, score in enumerate(values))
+    else:
+        given.write_text(json.dumps({f"{video}.mp4": values for video, values in scores.items()}))
+    shutil.copy(scored / "features" / "dataset.json", tmp_path)
+    (alone,) = evaluated(given, "--dataset", "ucf", "--features", tmp_path, tmp_path=tmp_path)["methods"]
+    (run,) = evaluated(scored / "run", "--features", scored / "features", tmp_path=tmp_path)["methods"]
+    for name in ("frame_auc", "frame_ap", "ano_auc"):
+        assert alone["summary"][name]["mean"] == pytest.approx(run["summary"][name]["mean"], abs=1e-6)
+    assert alone["summary"]["category_top1"]["mean"] is None  # it has no categories
+
+
+def test_the_first_path_is_the_baseline_whatever_it_holds(scored, tmp_path):
+    found = evaluated(scored / "csv", scored / "run", "--features", scored / "features", tmp_path=tmp_path)
+    (difference,) = found["differences"]
+    assert (difference["baseline"], difference["method"]) == ("csv", "run")
+
+
+def test_test_videos_without_scores_are_named(scored, tmp_path, caplog):
+    few = shutil.copytree(scored / "csv", tmp_path / "few")
+    (few / "Arson012_x264.csv").unlink()
+    evaluated(few, "--dataset", "ucf", "--features", scored / "features", tmp_path=tmp_path)
+    assert "few: 1 of 6 test videos have no scores, and are left out (Arson012_x264)" in caplog.text
+
+
+def test_what_cannot_be_measured_is_one_line(scored, tmp_path):
+    features = ("--features", scored / "features")
+    with pytest.raises(UsageError, match="scores do not say of which dataset they are; name it with --dataset"):
+        kgvad("evaluate", scored / "csv", *features)
+    with pytest.raises(UsageError, match="--dataset xd is not the dataset of the runs, ucf"):
+        kgvad("evaluate", scored / "csv", scored / "run", "--dataset", "xd", *features)
+    one = next((scored / "csv").glob("*.csv"))
+    with pytest.raises(ScoresError, match=f"{one} has the scores of one video; give a folder"):
+        kgvad("evaluate", one, "--dataset", "ucf", *features)
+    other = tmp_path / "other.json"
+    other.write_text('{"clip": {"0": 0.1, "16": 0.2}}')
+    with pytest.raises(ScoresError, match=r"no scores of the test videos of ucf; .*'Arson012_x264'.*, not 'clip'"):
+        kgvad("evaluate", other, "--dataset", "ucf", *features)
+    other.write_text('{"Arson012_x264": {"0": 0.1, "16": 7}}')
+    with pytest.raises(ScoresError, match=r"other\.json: Arson012_x264: "):
+        kgvad("evaluate", other, "--dataset", "ucf", *features)
+    other.write_text('{"Arson012_x264": {"0": 0.1}')
+    with pytest.raises(ScoresError, match=r"other\.json"):
+        kgvad("evaluate", other, "--dataset", "ucf", *features)
+    other.write_text('{"a/Arson012_x264.mp4": {"0": 0.1}, "b/Arson012_x264.avi": {"0": 0.1}}')
+    with pytest.raises(FeatureError, match="both fit the video"):
+        kgvad("evaluate", other, "--dataset", "ucf", *features)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match="empty"):
+        kgvad("evaluate", tmp_path / "empty", "--dataset", "ucf", *features)
