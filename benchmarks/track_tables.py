@@ -149,7 +149,7 @@ def _drawn(
 
 
 def transfer_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
-    """Metrics on one half of the categories, of runs trained on the other half and of those trained on all."""
+    """Metrics on each half of the categories, of runs trained on the other half and, behind a stroke, on all."""
     truth = Truth.load(track.features)
     parts = halves(truth, FeatureStore.open(track.features).ids())
     rows = []
@@ -157,12 +157,13 @@ def transfer_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
         for index, tested in enumerate(parts):
             kept = with_categories(truth, parts[1 - index], "train")
             other = runs.of(track, method, "transfer", f"half-{1 - index}", truth=kept)
-            for trained, folder in (("the other half", other), ("all", runs.of(track, method))):
-                if folder is not None:
-                    measured = _measured(folder, track, with_categories(truth, tested, "test"))
-                    rows.append([method.name, str(index + 1), trained, *_cells(measured)[:3]])
+            every = runs.of(track, method)
+            if other is not None and every is not None:
+                of_half = with_categories(truth, tested, "test")
+                found = [_cells(_measured(folder, track, of_half)) for folder in (other, every)]
+                rows.append([method.name, str(index + 1), *(" / ".join(cells) for cells in zip(*found, strict=True))])
     listed = "\n".join(f"* Half {index + 1}: {', '.join(names)}" for index, names in enumerate(parts))
-    table = _table(["method", "half tested", "trained on"], rows, columns=3)
+    table = _table(["method", "half tested"], [row[:5] for row in rows], columns=3)
     return f"{listed}\n\n{table}" if table else ""
 
 
