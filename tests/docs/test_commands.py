@@ -56,6 +56,10 @@ def sandbox(rendered, home, weights, tmp_path, monkeypatch):
     (tmp_path / "alert.txt").write_text("A car crashes into another car. There is no weapon.")
     (tmp_path / "captions.json").write_text(json.dumps({"video": CAPTIONS}))
     features(tmp_path / "my_features")
+    (tmp_path / "their_scores").mkdir()
+    for number, video in enumerate(sorted((rendered / "test").rglob("*.mp4"))):
+        scores = {"0": 0.1, "16": number / 100}
+        (tmp_path / "their_scores" / f"{video.stem}.json").write_text(json.dumps(scores))
     return tmp_path
 
 
