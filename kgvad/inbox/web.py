@@ -9,16 +9,21 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import FastAPI, Form, HTTPException, Request, UploadFile
+from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 
 from kgvad.detector.data.labels import NORMAL
-from kgvad.errors import KgvadError
+from kgvad.errors import KgvadError, unexpected
 from kgvad.explain.media.clips import safe_name
 from kgvad.explain.rendering.render import FORMATS, Renderer
 from kgvad.inbox.access import FIELD, HEADERS, Access
@@ -32,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 UPLOADS = "videos"
 FormToken = Annotated[str, Form(alias=FIELD)]
+Number = Annotated[int, PathParameter(ge=0, le=2**63 - 1)]  # of a video; SQLite has no larger integers
+NO_SPACE = "free space on the disk of the server"
 CATEGORY = re.compile(r"\w[\w .&+-]{0,59}")  # also the name of a folder
 
 
@@ -59,7 +66,7 @@ class Inbox:
 
     # Pages
 
-    def list_page(self, request: Request, message: str | None = None) -> str:
+    def list_page(self, request: Request, messages: Sequence[str] = ()) -> str:
         """The page over all videos, filtered by the address."""
         asked = request.query_params
         query = {"q": asked.get("q", ""), "category": asked.get("category", ""), "show": asked.get("show", "all")}
@@ -80,7 +87,7 @@ class Inbox:
             "inbox.html.j2",
             rows=rows,
             query=query,
-            message=message,
+            messages=messages,
             total=len(self.library.counts()),
             categories=self.categories,
             **self.progress(),
@@ -128,7 +135,7 @@ class Inbox:
             title=labels["training"],
             lines=lines,
             command=command,
-            actions=[("/training", labels["training_write"])],
+            actions=[("/training", labels["training_write"])] if counts else [],
             counts=sorted(counts.items()),
         )
 
@@ -176,7 +183,17 @@ class Inbox:
 
     # Changes
 
-    async def upload(self, file: UploadFile) -> None:
+    async def upload(self, files: Sequence[UploadFile]) -> list[str]:
+        """Keep the uploaded videos, and return for each file that cannot be kept why."""
+        refused = []
+        for file in files:
+            try:
+                await self._keep(file)
+            except KgvadError as error:
+                refused.append(str(error))
+        return refused
+
+    async def _keep(self, file: UploadFile) -> None:
         """Keep an uploaded video, once it is known to be one.
 
         Raises
@@ -193,10 +210,10 @@ class Inbox:
             with target.open("wb") as out:
                 while block := await file.read(1 << 20):
                     out.write(block)
-            probe(target)
+            await run_in_threadpool(probe, target)
         except OSError as error:
             target.unlink(missing_ok=True)
-            raise KgvadError(f"{name} cannot be kept: {error.strerror}", "free space") from error
+            raise KgvadError(f"{name} cannot be kept: {error.strerror}", NO_SPACE) from error
         except KgvadError as error:
             target.unlink(missing_ok=True)
             raise KgvadError(error.message.replace(str(target), name), error.remedy) from error
@@ -255,17 +272,26 @@ def create_app(inbox: Inbox) -> FastAPI:
             return refusal
         response = await call_next(request)
         response.headers.update(HEADERS)
-        response.headers.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
         return response
 
     @app.exception_handler(KgvadError)
     async def failed(_request: Request, error: Exception) -> Response:
         return PlainTextResponse(f"kgvad: {error}\n", 500)
 
-    @app.exception_handler(HTTPException)
+    @app.exception_handler(OSError)  # an upload is kept in the temporary folder until it is complete
+    async def full(_request: Request, error: Exception) -> Response:
+        return PlainTextResponse(f"kgvad: {unexpected(error)}\n", 500)
+
+    @app.exception_handler(AnyHTTPException)  # of Starlette: also an address that is not there
     async def refused(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
+        assert isinstance(error, AnyHTTPException)
         return PlainTextResponse(f"kgvad: {error.detail}\n", error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        return PlainTextResponse(f"kgvad: {first['loc'][-1]}: {first['msg']}\n", 422)
 
     _add_reading(app, inbox)
     _add_changes(app, inbox)
@@ -298,18 +324,18 @@ def _add_reading(app: FastAPI, inbox: Inbox) -> None:
         return inbox.training_page(request)
 
     @app.get("/videos/{number}", response_class=HTMLResponse)
-    def video(request: Request, number: int) -> str:
+    def video(request: Request, number: Number) -> str:
         return inbox.video_page(request, _video(inbox, number))
 
     @app.get("/videos/{number}/file")
-    def file(number: int) -> Response:
+    def file(number: Number) -> Response:
         path = inbox.shown_file(_video(inbox, number))
         if not path.is_file():
             raise HTTPException(404, f"{path} is gone")
-        return FileResponse(path)
+        return FileResponse(path, media_type=_video_type(path))
 
     @app.get("/videos/{number}/report.{form}")
-    def report(number: int, form: str) -> Response:
+    def report(number: Number, form: str) -> Response:
         video = _video(inbox, number)
         if form not in FORMATS or video.state != "done":
             raise HTTPException(404, "there is no such report")
@@ -318,6 +344,12 @@ def _add_reading(app: FastAPI, inbox: Inbox) -> None:
         kind = {"html": "text/html", "json": "application/json"}.get(form, "text/plain")
         name = quote(f"{safe_name(Path(video.name).stem)}.{form}")
         return Response(text, media_type=kind, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}"})
+
+
+def _video_type(path: Path) -> str:
+    """The media type of a video by its name; never one that a browser opens as a page, whatever was uploaded."""
+    found = guess_type(path.name)[0] or ""
+    return found if found.startswith("video/") else "application/octet-stream"
 
 
 def _add_changes(app: FastAPI, inbox: Inbox) -> None:
@@ -329,14 +361,9 @@ def _add_changes(app: FastAPI, inbox: Inbox) -> None:
     async def upload(request: Request) -> Response:
         async with request.form(max_fields=10) as form:
             must_be_ours(request, str(form.get(FIELD, "")))
-            for file in form.getlist("files"):
-                if isinstance(file, str) or not file.filename:
-                    continue
-                try:
-                    await inbox.upload(file)  # type: ignore[arg-type]
-                except KgvadError as error:
-                    return HTMLResponse(inbox.list_page(request, str(error)), 422)
-        return RedirectResponse("/", 303)
+            files = [file for file in form.getlist("files") if not isinstance(file, str) and file.filename]
+            refused = await inbox.upload(files)  # type: ignore[arg-type]
+        return HTMLResponse(inbox.list_page(request, refused), 422) if refused else RedirectResponse("/", 303)
 
     @app.post("/training", response_class=HTMLResponse)
     def training(request: Request, token: FormToken) -> str:
@@ -346,7 +373,7 @@ def _add_changes(app: FastAPI, inbox: Inbox) -> None:
     @app.post("/videos/{number}/marks")
     def mark(
         request: Request,
-        number: int,
+        number: Number,
         token: FormToken,
         event: Annotated[int, Form()],
         verdict: Annotated[str, Form()],
@@ -357,14 +384,14 @@ def _add_changes(app: FastAPI, inbox: Inbox) -> None:
         return RedirectResponse(f"/videos/{number}#event-{event}", 303)
 
     @app.post("/videos/{number}/again")
-    def again(request: Request, number: int, token: FormToken) -> Response:
+    def again(request: Request, number: Number, token: FormToken) -> Response:
         must_be_ours(request, token)
         inbox.library.again(_video(inbox, number).id)
         inbox.worker.wake()
         return RedirectResponse(f"/videos/{number}", 303)
 
     @app.post("/videos/{number}/remove")
-    def remove(request: Request, number: int, token: FormToken) -> Response:
+    def remove(request: Request, number: Number, token: FormToken) -> Response:
         must_be_ours(request, token)
         inbox.remove(_video(inbox, number))
         return RedirectResponse("/", 303)
