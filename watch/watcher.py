@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from threading import Event, Lock
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -314,7 +316,12 @@ class Watcher:
 
 
 def set_on_signals(stop: Event) -> None:
-    """Set ``stop`` on Ctrl-C and SIGTERM, so that work ends tidily."""
+    """Set ``stop`` on Ctrl-C and SIGTERM, so that work ends tidily; the second one ends it as it does any command."""
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(ValueError):  # not the main thread
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, partial(_set, stop, signal.getsignal(number)))
+
+
+def _set(stop: Event, before: Any, number: int, _frame: FrameType | None) -> None:
+    stop.set()
+    signal.signal(number, before)
