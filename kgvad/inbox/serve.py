@@ -94,7 +94,8 @@ class Server:
 
     def app(self, access: Access):  # type: ignore[no-untyped-def]
         """The application (FastAPI), without a server around it."""
-        from kgvad.inbox.web import Inbox, create_app
+        from kgvad.inbox.routes import create_app
+        from kgvad.inbox.web import Inbox
 
         table = self.session.table()
         categories = [(category.name, category.text) for category in table.categories if not category.normal]

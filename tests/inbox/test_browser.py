@@ -76,6 +76,18 @@ def test_a_finished_report_does_not_take_chosen_files_away(inbox, address, page,
     assert page.errors == []
 
 
+def test_what_is_refused_has_a_way_back(inbox, address, page):
+    page.goto(address + "/videos/1")
+    page.fill("input[name=category]", "<b>")
+    page.get_by_role("button", name="Right").click()
+    assert page.evaluate("document.querySelector('input[name=category]').validity.patternMismatch")
+    page.fill("input[name=category]", "Normal")  # only the server refuses this
+    page.get_by_role("button", name="Right").click()
+    page.wait_for_selector("h1:has-text('other than Normal')")
+    page.get_by_role("link", name="Inbox").click()
+    page.wait_for_url(address + "/")
+
+
 def test_four_clicks_lead_from_a_wrong_alarm_to_the_training_command(inbox, address, page):
     page.goto(address)
     page.get_by_role("link", name="door").click()
