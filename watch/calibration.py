@@ -14,7 +14,7 @@ import numpy as np
 from kgvad.console import count_of
 from kgvad.detector.run import Run
 from kgvad.detector.scoring.causal import CausalScorer
-from kgvad.errors import KgvadError, UsageError
+from kgvad.errors import UsageError
 from kgvad.explain.analysis.calibration import (
     Piece,
     Rate,
@@ -25,7 +25,7 @@ from kgvad.explain.analysis.calibration import (
 )
 from kgvad.explain.analysis.events import EventRule
 from kgvad.explain.media.clips import safe_name
-from kgvad.files import reading, write_text
+from kgvad.files import append_line, reading, write_text
 from kgvad.video.cameras import Camera, Clock
 from kgvad.watch.camera_settings import Block, CameraSettings, CameraThresholds
 from kgvad.watch.feed import CameraFeed
@@ -86,17 +86,11 @@ class Collection:
 
     def add(self, row: CollectedRow) -> None:
         """Keep a row; it is on disk when this returns."""
-        line = f"{row.start:.3f},{row.end:.3f},{row.score:.6f}\n"
+        line = f"{row.start:.3f},{row.end:.3f},{row.score:.6f}"
         if not self.path.exists():
-            write_text(self.path, f"start,end,score,{self._fingerprint}\n{line}")
+            write_text(self.path, f"start,end,score,{self._fingerprint}\n{line}\n")
         else:
-            try:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(line)
-            except OSError as error:
-                raise KgvadError(
-                    f"cannot write {self.path}: {error.strerror}", "free space, and repeat the command to go on"
-                ) from error
+            append_line(self.path, line)
         self.rows.append(row)
 
     def _read(self) -> None:
@@ -105,9 +99,8 @@ class Collection:
             lines = text.splitlines()
             if lines[0].split(",")[-1] != self._fingerprint:
                 raise UsageError(f"{self.path} was collected with another run", "delete it to begin anew")
-            if not text.endswith("\n"):  # cut off by a full disk or a kill; what is added would continue it
+            if not text.endswith("\n"):  # cut off by a full disk or a kill
                 lines.pop()
-                write_text(self.path, "".join(f"{line}\n" for line in lines))
             self.rows = [CollectedRow(*map(float, line.split(","))) for line in lines[1:]]
 
 
