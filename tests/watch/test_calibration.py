@@ -161,12 +161,25 @@ def test_zones_do_not_move(tmp_path):
         "[[ignore]]\n",
         "[[ignored]]\n",
         "ignore = [",
+        '[[ignore]]\nfrom = "12:00:00Z"\nto = 13:00:00\n',
+        "[[ignore]]\nfrom = 12\nto = 13\n",
+        "[[ignore]]\nfrom = 12:00:00\nto = 13:00:00\ndays = []\n",
     ],
 )
 def test_wrong_settings_are_one_line(text, tmp_path):
     (tmp_path / "yard.toml").write_text(text)
     with pytest.raises(SettingsError, match=r"yard\.toml"):
         read_settings(tmp_path, "yard")
+
+
+def test_settings_that_cannot_be_read_are_one_line(tmp_path):
+    (tmp_path / "yard.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"yard\.toml cannot be read"):
+        read_settings(tmp_path, "yard")
+
+
+def test_from_and_to_alike_are_a_whole_day():
+    assert CameraSettings(ignore=(Ignored(start=time(0), end=time(0)),)).ignores(NOON)
 
 
 def test_an_ignored_time_raises_no_alarm(tmp_path):
