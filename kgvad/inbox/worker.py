@@ -102,13 +102,13 @@ class Worker:
         try:
             if self._explainer is None:
                 self._explainer = self.load()
+            folder = report_folder(self.library, video.id)
             with observed(self._observe):
                 explanation = self._explainer.explain(Path(video.path))
-            report = with_sentences(explanation.report, self.renderer.phrases)
-            folder = report_folder(self.library, video.id)
-            write_report(folder, report, explanation.pictures)
-            if explanation.face_finder is not None:
-                write_redacted(Path(video.path), folder / REDACTED, explanation.face_finder)
+                report = with_sentences(explanation.report, self.renderer.phrases)
+                write_report(folder, report, explanation.pictures)
+                if explanation.face_finder is not None:
+                    write_redacted(Path(video.path), folder / REDACTED, explanation.face_finder)
             facts = _facts(report, self._explainer.identity())
             if not self.library.finish(video.id, facts, list(mentions(report))):
                 shutil.rmtree(folder, ignore_errors=True)

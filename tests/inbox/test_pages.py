@@ -215,3 +215,19 @@ def test_the_inbox_shows_no_face_and_explains_again_what_it_did_without_blurring
         faces.sharpness(now) < 0.4 * faces.sharpness(was) for now, was in zip(shown[True], shown[False], strict=True)
     )
     assert video.read_bytes() == before
+
+
+def test_closing_breaks_off_the_blurring_of_a_video_which_is_done_at_the_next_start(tmp_path):
+    (tmp_path / "videos").mkdir()
+    video = write_video(tmp_path / "videos" / "door.mp4", faces.pictures(3), faces.FPS)
+    (tmp_path / "door.json").write_text(json.dumps({"scores": [0.1] * 10 + [0.9] * 12 + [0.1] * 8}))
+    request = ExplainRequest(scores=tmp_path, videos=tmp_path / "videos", actions=False)
+    with Session(explaining=True, redact=True) as session:
+        server = Server(session, request, tmp_path / "inbox")
+        server.library.add(video, "door")
+        server.worker.stop()
+        server.worker.explain(server.library.take())
+        row = server.library.video(1)
+        assert (row.state, row.tries) == ("waiting", 0)
+        assert list((tmp_path / "inbox" / "reports" / "1").glob("*.mp4")) == []
+        server.library.close()
