@@ -54,7 +54,7 @@ class Manifest(ReportPart):
     run_fingerprint: str | None = None
     bank_fingerprint: str | None = None
     pictures: dict[int, str] = Field(default_factory=dict)  # frame to SHA-256 of the JPEG on the page
-    files: tuple[ManifestFile, ...]
+    files: tuple[ManifestFile, ...] = Field(min_length=1)  # a list of nothing would verify whatever happened
 
     @classmethod
     def read(cls, path: Path) -> Manifest:

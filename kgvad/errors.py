@@ -22,6 +22,9 @@ An error is one line that names the file, option or item, and the remedy.
 
 from __future__ import annotations
 
+import errno
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, a quota, a limit on the size of files
 OUT_OF_MEMORY = ("not enough memory", "out of memory", "unable to allocate", "cannot allocate memory")
 
 
@@ -105,7 +108,7 @@ class ReportError(KgvadError):
 
 
 def unexpected(error: BaseException) -> str:
-    """One line about an exception that kgvad did not raise: out of memory, input nested too deeply, or a bug."""
+    """One line about an exception that kgvad did not raise: a full disk, out of memory, or a bug, for example."""
     message = " ".join(str(error).split())[:300]
     kind = type(error).__name__
     if is_out_of_memory(error):
@@ -116,6 +119,9 @@ def unexpected(error: BaseException) -> str:
         )
     if isinstance(error, RecursionError):
         return f"an input is nested too deeply ({message}); check the files given, or run again with --debug"
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        place = "" if error.filename is None else f"{error.filename}: "
+        return f"{place}{error.strerror or kind}; free space on the disk that is written to, and run the command again"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}; check this file or folder and who may read and write it"
     return f"{kind}: {message or 'no message'}; this is a bug, run again with --debug"

@@ -256,6 +256,20 @@ def write_json(path: str | os.PathLike[str], value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def append_line(path: str | os.PathLike[str], line: str) -> None:
+    """Append a line of UTF-8 text to a file; what a full disk or a kill left of an earlier line is dropped first."""
+    try:
+        with open(path, "ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(f"{line}\n".encode())
+    except OSError as error:
+        raise KgvadError(f"cannot write {path}: {error.strerror}", "free space or choose another place") from error
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's content, hexadecimal."""
     digest = hashlib.sha256()

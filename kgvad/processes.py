@@ -57,9 +57,29 @@ def _isolated() -> Iterator[None]:
             module._args_from_interpreter_flags = before
 
 
+@contextmanager
+def workers_end_with_errors() -> Iterator[None]:
+    """Terminate the processes of :func:`worker_context` that the block starts when it raises or is interrupted.
+
+    A pool alone finishes first what it runs, which takes minutes where that is a long video.
+    """
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    except BaseException:
+        for child in multiprocessing.active_children():
+            if isinstance(child, _Process) and child not in before:
+                child.terminate()
+        raise
+
+
 def serve_parent() -> None:
-    """Make this worker end when its parent is gone, however that ended, and leave Ctrl-C to the parent."""
+    """Make this worker end when its parent is gone, however that ended, and leave Ctrl-C to the parent.
+
+    Where the parent terminates it, it raises ``SystemExit``, so that its temporary files go.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kgvad.console import count_of
 from kgvad.errors import RunError
 from kgvad.session import Session
 
@@ -110,6 +111,10 @@ def camera_rules(
     found = []
     for camera in cameras:
         settings, calibrated = read_settings(folder, camera.name), read_thresholds(folder, camera.name)
+        if settings.ignore:
+            zones = sum(one.zone is not None for one in settings.ignore)
+            ignored = f"{count_of(zones, 'zone')} and {count_of(len(settings.ignore) - zones, 'time')} of day"
+            logger.info("camera %s ignores %s", camera.name, ignored)
         if calibrated is not None and calibrated.run_fingerprint != models.run.fingerprint:
             logger.warning("camera %s was calibrated with another run; calibrate it again", camera.name)
             calibrated = None

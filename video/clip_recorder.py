@@ -102,7 +102,10 @@ class ClipRecorder:
                 self._write(kept)
 
     def start(self, path: Path, time_s: float) -> bool:
-        """Begin a clip at the last key frame before ``time_s``, a timestamp of the camera; false: there is none."""
+        """Begin a clip at the last key frame before ``time_s``, a timestamp of the camera.
+
+        False: there is none, or the clip cannot be written.
+        """
         with self._lock:
             self._finish()
             keys = [number for number, packet in enumerate(self._kept) if packet.is_keyframe]
@@ -110,13 +113,16 @@ class ClipRecorder:
             if self._template is None or not keys:
                 return False
             first = before[-1] if before else keys[0]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._clip = av.open(str(path), "w", format="matroska", options=KILL_SAFE)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._clip = av.open(str(path), "w", format="matroska", options=KILL_SAFE)
+            except (OSError, av.FFmpegError):
+                return False
             self._out = self._clip.add_stream_from_template(self._template)
             self._first = self._kept[first]
             for packet in list(self._kept)[first:]:
                 self._write(packet)
-            return True
+            return self._clip is not None
 
     def stop(self) -> float | None:
         """End the clip; the camera's timestamp at which it began, or ``None`` where none was written."""
@@ -132,7 +138,7 @@ class ClipRecorder:
 
     def _write(self, kept: _Packet) -> None:
         assert self._first is not None
-        if self._last_dts is not None and kept.dts <= self._last_dts:
+        if self._clip is None or (self._last_dts is not None and kept.dts <= self._last_dts):
             return
         self._last_dts = kept.dts
         packet = av.Packet(kept.data)

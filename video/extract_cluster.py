@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -41,7 +41,7 @@ NO_ARRAY = np.zeros(0, np.float32)
 
 def extract_on_cluster(
     todo: Mapping[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, decoding: Decoding, on: RayCluster
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Extract videos and write their arrays; entries go into the manifest by the caller.
 
     Parameters

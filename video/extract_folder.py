@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -16,7 +16,7 @@ from typing import Any
 from kgvad.console import count_of, progress
 from kgvad.errors import FeatureError, KgvadError, VideoError
 from kgvad.files import refuse_inputs
-from kgvad.processes import serve_parent, worker_context
+from kgvad.processes import serve_parent, worker_context, workers_end_with_errors
 from kgvad.ray_cluster import RayCluster
 from kgvad.types import Fields
 from kgvad.video.container import SOFTWARE, Decoding
@@ -107,17 +107,18 @@ def extract_folder(
             )
         else:
             outcomes = _one_by_one(todo, store, encoder, decoding)
-        for video, entry, reason in outcomes:
-            if entry is not None:
-                result.footage_s += entry.frame_count / entry.fps
-                result.elapsed_s = time.monotonic() - started
-            advance(1, _footage(result))
-            if entry is None:
-                result.failed[video] = reason
-                logger.warning(reason)
-            else:
-                entries.add(video, entry)
-                result.made.append(video)
+        with closing(outcomes):
+            for video, entry, reason in outcomes:
+                if entry is not None:
+                    result.footage_s += entry.frame_count / entry.fps
+                    result.elapsed_s = time.monotonic() - started
+                advance(1, _footage(result))
+                if entry is None:
+                    result.failed[video] = reason
+                    logger.warning(reason)
+                else:
+                    entries.add(video, entry)
+                    result.made.append(video)
     return result
 
 
@@ -226,7 +227,7 @@ def _one_line(error: KgvadError) -> str:
 
 def _one_by_one(
     todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, decoding: Decoding
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     with closing(extract_videos(list(todo.values()), encoder, decoding=replace(decoding, threads=0))) as results:
         for (video, path), result in zip(todo.items(), results, strict=True):
             yield _outcome(video, path, store.path(video), result)
@@ -234,7 +235,7 @@ def _one_by_one(
 
 def _on_cluster(
     todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, decoding: Decoding, on: RayCluster
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     from kgvad.video.extract_cluster import extract_on_cluster
 
     largest_first = {video: todo[video] for video in sorted(todo, key=lambda video: -_size(todo[video]))}
@@ -255,12 +256,15 @@ def _start_worker(name: str, options: Fields, device: str) -> None:
 
 def _extract_in_worker(video: str, path: Path, target: Path, decoding: Decoding) -> Outcome:
     assert _worker_encoder is not None
-    return _extract_one(video, path, target, _worker_encoder, replace(decoding, threads=1))
+    try:
+        return _extract_one(video, path, target, _worker_encoder, replace(decoding, threads=1))
+    except SystemExit:  # terminated; the pool would go on with the next video
+        os._exit(1)
 
 
 def _in_processes(
     todo: dict[str, Path], store: FeatureStore, encoder: VisualEncoder, name: str, workers: int, decoding: Decoding
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     options = (name, asdict(options_of(encoder)), str(getattr(encoder, "device", "cpu")))
     # big files first, so that no process is left alone with one at the end
     waiting = sorted(todo, key=lambda video: -_size(todo[video]))
@@ -268,13 +272,14 @@ def _in_processes(
         pool = ProcessPoolExecutor(workers, worker_context(), initializer=_start_worker, initargs=options)
         futures: dict[Future[Outcome], str] = {}
         try:
-            _await_start(pool)
-            for video in waiting:
-                futures[pool.submit(_extract_in_worker, video, todo[video], store.path(video), decoding)] = video
-            for future in as_completed(futures):
-                outcome = future.result()
-                waiting.remove(futures[future])
-                yield outcome
+            with workers_end_with_errors():
+                _await_start(pool)
+                for video in waiting:
+                    futures[pool.submit(_extract_in_worker, video, todo[video], store.path(video), decoding)] = video
+                for future in as_completed(futures):
+                    outcome = future.result()
+                    waiting.remove(futures[future])
+                    yield outcome
         except BrokenProcessPool:  # out of memory, or a fault in a decoder
             for future, video in futures.items():
                 if video in waiting and future.done() and future.exception() is None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kgvad.console import track
 from kgvad.errors import UsageError, VideoError
 from kgvad.files import replacing
 from kgvad.video.container import Converter, decoded_frames, open_video, rotation_of
@@ -156,7 +157,8 @@ def write_redacted(video: Path, target: Path, finder: FaceFinder) -> None:
             open_video(video) as (source, pictures),
             av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as copy,
         ):
-            _redact(decoded_frames(source, pictures, video), pictures.average_rate, copy, finder)
+            frames = track(decoded_frames(source, pictures, video), "blurring faces", pictures.frames or None)
+            _redact(frames, pictures.average_rate, copy, finder)
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"{video} cannot be copied with blurred faces ({error})", "check the file") from error
 

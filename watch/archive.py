@@ -19,7 +19,7 @@ from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.rendering.writers import write_views
 from kgvad.explain.report import Report
-from kgvad.files import write_text
+from kgvad.files import append_line, write_text
 from kgvad.video.clip_recorder import finish_clip
 from kgvad.video.redaction import FaceFinder
 from kgvad.watch.messages import EventMessage, from_line, to_line
@@ -131,8 +131,7 @@ class Archive:
         """A clip of a folder was watched to its end."""
         path = self.folder / DONE / safe_name(camera)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{clip}\n")
+        append_line(path, clip)
 
     def _report(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from kgvad.explain.analysis.calibration import (
 )
 from kgvad.explain.analysis.events import EventRule
 from kgvad.explain.media.clips import safe_name
+from kgvad.files import append_line, reading, write_text
 from kgvad.video.cameras import Camera, Clock
 from kgvad.watch.camera_settings import Block, CameraSettings, CameraThresholds
 from kgvad.watch.feed import CameraFeed
@@ -86,22 +86,22 @@ class Collection:
 
     def add(self, row: CollectedRow) -> None:
         """Keep a row; it is on disk when this returns."""
-        is_new = not self.path.exists()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            if is_new:
-                file.write(f"start,end,score,{self._fingerprint}\n")
-            file.write(f"{row.start:.3f},{row.end:.3f},{row.score:.6f}\n")
+        line = f"{row.start:.3f},{row.end:.3f},{row.score:.6f}"
+        if not self.path.exists():
+            write_text(self.path, f"start,end,score,{self._fingerprint}\n{line}\n")
+        else:
+            append_line(self.path, line)
         self.rows.append(row)
 
     def _read(self) -> None:
-        with self.path.open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            if next(lines, [])[-1:] != [self._fingerprint]:
+        with reading(self.path, UsageError, "delete it to begin anew"):
+            text = self.path.read_text("utf-8")
+            lines = text.splitlines()
+            if lines[0].split(",")[-1] != self._fingerprint:
                 raise UsageError(f"{self.path} was collected with another run", "delete it to begin anew")
-            for line in lines:
-                if len(line) == 3:  # the last line may be cut off
-                    self.rows.append(CollectedRow(*map(float, line)))
+            if not text.endswith("\n"):  # cut off by a full disk or a kill
+                lines.pop()
+            self.rows = [CollectedRow(*map(float, line.split(","))) for line in lines[1:]]
 
 
 def collect(
@@ -116,29 +116,32 @@ def collect(
 ) -> list[tuple[datetime, Picture]]:
     """Watch a camera until there are ``hours`` of footage, it ends or ``stop`` is set; pictures of its scene."""
     queue = WindowQueue({camera.name: camera.is_live})
-    feed = CameraFeed(camera, models.encoder, queue, clock=clock, stop=stop, mask=settings.mask, once=True)
+    ended = Event()
+    feed = CameraFeed(camera, models.encoder, queue, clock=clock, stop=ended, mask=settings.mask, once=True)
     scorer, mean, pictures = CausalScorer(models.run.detector), PictureMean(SCENE_ROWS), []
     said_h = collection.hours
     feed.start()
-    while collection.hours < hours and not stop.is_set() and not queue.is_over:
-        for _, item in queue.take(1):
-            if not isinstance(item, Row):
-                if item.detail:
-                    logger.info("camera %s: %s: %s", camera.name, item.state, item.detail)
-                continue
-            found = scorer.push(models.encoder.encode(item.window.frames[None])[0])
-            start, end = (item.segment.moment(s) for s in (item.window.start_s, item.window.end_s))
-            if not settings.ignores(start):
-                score = float(found["scores"][0]) if item.scene.shows_scene else 0.0
-                collection.add(CollectedRow(start.timestamp(), end.timestamp(), float(np.clip(score, 0, 1))))
-            picture = mean.push(item.scene.picture)
-            if picture is not None:
-                pictures.append((end, picture))
-        if collection.hours - said_h >= PROGRESS_H:
-            said_h = collection.hours
-            logger.info("camera %s: %.0f of %g hours", camera.name, said_h, hours)
-    stop.set()
-    feed.join(timeout=2.0)
+    try:
+        while collection.hours < hours and not stop.is_set() and not queue.is_over:
+            for _, item in queue.take(1):
+                if not isinstance(item, Row):
+                    if item.detail:
+                        logger.info("camera %s: %s: %s", camera.name, item.state, item.detail)
+                    continue
+                found = scorer.push(models.encoder.encode(item.window.frames[None])[0])
+                start, end = (item.segment.moment(s) for s in (item.window.start_s, item.window.end_s))
+                if not settings.ignores(start):
+                    score = float(found["scores"][0]) if item.scene.shows_scene else 0.0
+                    collection.add(CollectedRow(start.timestamp(), end.timestamp(), float(np.clip(score, 0, 1))))
+                picture = mean.push(item.scene.picture)
+                if picture is not None:
+                    pictures.append((end, picture))
+            if collection.hours - said_h >= PROGRESS_H:
+                said_h = collection.hours
+                logger.info("camera %s: %.0f of %g hours", camera.name, said_h, hours)
+    finally:
+        ended.set()
+        feed.join(timeout=2.0)
     return pictures
 
 

@@ -38,8 +38,10 @@ class Ignored(BaseModel):
         default=None, description="Corners of the zone, as shares of the width and the height: 0, 0 is top left."
     )
     start: time | None = Field(default=None, alias="from", description="Local time at which events count no more.")
-    end: time | None = Field(default=None, alias="to", description="Local time from which they count again.")
-    days: tuple[Day, ...] = Field(default=DAYS, description="Days on which that holds.")
+    end: time | None = Field(
+        default=None, alias="to", description="Local time from which they count again; as `from`: a day later."
+    )
+    days: tuple[Day, ...] = Field(default=DAYS, min_length=1, description="Days on which that holds.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Ignored:
@@ -49,15 +51,17 @@ class Ignored(BaseModel):
         if self.zone is not None and (
             len(self.zone) < 3 or not all(0 <= value <= 1 for corner in self.zone for value in corner)
         ):
-            raise ValueError("a zone has at least three corners, each between 0 and 1")
+            raise ValueError("a zone has at least three corners, shares of width and height between 0 and 1")
+        if any(one is not None and one.tzinfo is not None for one in (self.start, self.end)):
+            raise ValueError("from and to are local times without a zone, such as 12:30:00")
         return self
 
     def covers(self, moment: datetime) -> bool:
-        """Whether this local time is ignored; a time that ends before it begins reaches over midnight."""
+        """Whether this local time is ignored; a time that does not end after it begins reaches over midnight."""
         if self.start is None or self.end is None or DAYS[moment.weekday()] not in self.days:
             return False
         now = moment.time()
-        if self.start <= self.end:
+        if self.start < self.end:
             return self.start <= now < self.end
         return now >= self.start or now < self.end
 
@@ -169,15 +173,22 @@ def read_settings(folder: Path, camera: str) -> CameraSettings:
     """
     path = settings_path(folder, camera)
     try:
-        return CameraSettings.model_validate(tomllib.loads(path.read_text("utf-8-sig")))
+        text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         return CameraSettings()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}", "correct the file") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}", "correct the file") from error
+    try:
+        return CameraSettings.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}", "correct the file") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise SettingsError(f"{path}: {place}: {first['msg']}", "correct the file") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{path}: {place}: {said}", "correct the file") from error
 
 
 def read_thresholds(folder: Path, camera: str) -> CameraThresholds | None:

@@ -19,6 +19,7 @@ from kgvad.explain.media.clips import safe_name
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.rendering.writers import write_views
+from kgvad.files import append_line
 from kgvad.video.cameras import Clock, SystemClock
 from kgvad.video.extract import find_videos
 from kgvad.video.feature_store import check_name
@@ -131,8 +132,7 @@ class Done:
     def add(self, name: str, time: float) -> None:
         """It was explained, or cannot be."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{time:.3f} {name}\n")
+        append_line(self._path, f"{time:.3f} {name}")
         self.names[name] = time
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from threading import Event, Lock
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kgvad.detector.run import Run
+from kgvad.errors import KgvadError
 from kgvad.explain.analysis.events import Calibration, EventRule
 from kgvad.explain.analysis.live_events import EventChange
 from kgvad.video.cameras import Camera, Clock, SystemClock
@@ -204,7 +207,8 @@ class Watcher:
             segment, reason = notice.ends
             self._change(watched, watched.tracker.finish(reason))
             if segment.clip is not None and self._archive is not None:
-                self._archive.note_done(watched.camera.name, segment.clip)
+                with _said():
+                    self._archive.note_done(watched.camera.name, segment.clip)
         elif notice.closes is not None:
             notice.closes.clear()
         else:
@@ -224,15 +228,18 @@ class Watcher:
         message = self._message(watched, change)
         watched.message, watched.sent_until_s = message, change.event.end_s
         if self._archive is not None and watched.segment is not None:
-            self._archive.note_open(message)
+            with _said():
+                self._archive.note_open(message)
             begin_s = watched.segment.first_s + change.event.start_s - BEFORE_EVENT_S
-            watched.segment.recorder.start(self._archive.recording(message), begin_s)
+            if not watched.segment.recorder.start(self._archive.recording(message), begin_s):
+                logger.warning("event %s has no clip: nothing was recorded, or the disk is full", message.id)
         self._emit(message)
 
     def _update(self, watched: _Watched, change: EventChange) -> None:
         watched.message, watched.sent_until_s = self._message(watched, change), change.event.end_s
         if self._archive is not None:
-            self._archive.note_open(watched.message)
+            with _said():
+                self._archive.note_open(watched.message)
         self._emit(watched.message)
 
     def _close(self, watched: _Watched, change: EventChange) -> None:
@@ -313,8 +320,22 @@ class Watcher:
             self._emit_to(message)
 
 
+@contextmanager
+def _said() -> Iterator[None]:
+    """Log what cannot be written, such as on a full disk: alarms are sent all the same."""
+    try:
+        yield
+    except (KgvadError, OSError) as error:
+        logger.warning("%s", error)
+
+
 def set_on_signals(stop: Event) -> None:
-    """Set ``stop`` on Ctrl-C and SIGTERM, so that work ends tidily."""
+    """Set ``stop`` on Ctrl-C and SIGTERM, so that work ends tidily; the second one ends it as it does any command."""
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(ValueError):  # not the main thread
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, partial(_set, stop, signal.getsignal(number)))
+
+
+def _set(stop: Event, before: Any, number: int, _frame: FrameType | None) -> None:
+    stop.set()
+    signal.signal(number, before)

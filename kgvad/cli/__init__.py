@@ -32,6 +32,7 @@ from kgvad.cli import (
 )
 from kgvad.cli.help import App
 from kgvad.errors import KgvadError, unexpected
+from kgvad.signals import Interrupted, ending_signals_raise
 from kgvad.streams import OutputError, guard_streams
 
 app = App(
@@ -94,11 +95,12 @@ _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Entry point of ``kgvad``.
 
-    Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted, 141 nobody reads the output.
+    Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted (143: by SIGTERM), 141 nobody reads the output.
     """
     guard_streams()
     try:
-        _run(global_options_first(sys.argv[1:]))
+        with ending_signals_raise():
+            _run(global_options_first(sys.argv[1:]))
     except OutputError as error:
         if error.is_closed_pipe:
             sys.exit(141)  # as a shell reports SIGPIPE
@@ -130,9 +132,9 @@ def _run(arguments: list[str]) -> None:
         path = error.ctx.command_path if getattr(error, "ctx", None) else "kgvad"
         message = error.format_message().rstrip(".")
         _fail(f"{message}; see: {path} --help", error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
         print("kgvad: interrupted; run the same command again to resume", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(error.exit_code if isinstance(error, Interrupted) else 130)
     except Exception as error:
         if debug:
             raise

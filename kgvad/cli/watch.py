@@ -118,11 +118,13 @@ def calibrate(
     device: Device = None,
 ) -> None:
     """Learn the thresholds of a camera from ordinary footage, and say how sure they are."""
+    from signal import SIGINT
     from threading import Event
 
     from kgvad.explain.analysis.calibration import parse_rate
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.session import Session
+    from kgvad.signals import Interrupted
     from kgvad.video.cameras import SystemClock, parse_cameras
     from kgvad.watch.calibration import Collection, collect, evidence, thresholds_from
     from kgvad.watch.camera_settings import read_settings, write_thresholds
@@ -137,6 +139,8 @@ def calibrate(
         collection = Collection(folder, camera.name, models.run, is_continued=camera.is_live)
         set_on_signals(stop)
         pictures = collect(camera, models, settings, collection, hours, clock=SystemClock(), stop=stop)
+        if stop.is_set() and not (camera.is_live and collection.rows):
+            raise Interrupted(SIGINT)  # part of the clips says less than what an earlier calibration saw
         rule = live_rule(models, Thresholds())
         found = thresholds_from(camera.name, models.run, collection.rows, rate, rule, pictures)
         path = write_thresholds(folder, found)

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock, Timeout
 from sqlalchemy import Delete, Engine, ForeignKey, UniqueConstraint, create_engine, delete, event, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
@@ -21,7 +22,7 @@ VERSION = 1  # PRAGMA user_version of the file
 BUSY_TIMEOUT_S = 30
 TRIES = 2  # times that the same video may end the process
 
-State = Literal["waiting", "working", "done", "failed"]
+State = Literal["waiting", "working", "done", "failed", "removed"]  # removed: a file of a folder that is not wanted
 Verdict = Literal["right", "wrong"]
 
 
@@ -33,6 +34,7 @@ class VideoRow(Base):
     """A video in the inbox."""
 
     __tablename__ = "video"
+    __table_args__ = ({"sqlite_autoincrement": True},)  # the number of a removed video is never given to another
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]  # shown; the path inside the opened folder, or the name of the upload
@@ -88,7 +90,7 @@ class Mark:
 
 
 class Library:
-    """The database of one inbox. Several threads may use it.
+    """The database of one inbox. Several threads of one process may use it; :meth:`close` leaves it to another process.
 
     Parameters
     ----------
@@ -98,29 +100,31 @@ class Library:
     Raises
     ------
     StoreError
-        The folder cannot be written, or the file is damaged or of a newer version.
+        The folder cannot be written, another process serves it, or the file is damaged or of a newer version.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot make the folder {folder}: {error.strerror}", "choose another --inbox") from error
+        self._lock = _locked(folder)
         self.file = folder / FILE
         self._engine = self._open()
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
-        with self._guard():
-            self._prepare()
+        try:
+            with self._guard():
+                self._prepare()
+        except StoreError:
+            self.close()
+            raise
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections and unlock the folder."""
         self._engine.dispose()
+        self._lock.release()
 
     # Videos
 
     def add(self, path: Path, name: str, *, uploaded: bool = False) -> int:
-        """Put a video into the queue and return its number; a video that is known keeps its report and marks."""
+        """Put a video into the queue and return its number; one that is known, or was removed, stays as it is."""
         with self._write() as session:
             known = session.scalar(select(VideoRow).where(VideoRow.path == str(path)))
             if known is not None:
@@ -133,23 +137,27 @@ class Library:
     def video(self, number: int) -> VideoRow | None:
         """The video with this number."""
         with self._read() as session:
-            return session.get(VideoRow, number)
+            return session.scalar(select(VideoRow).where(VideoRow.id == number, VideoRow.state != "removed"))
 
     def videos(self) -> list[VideoRow]:
         """All videos, newest first."""
         with self._read() as session:
-            return list(session.scalars(select(VideoRow).order_by(VideoRow.id.desc())))
+            shown = select(VideoRow).where(VideoRow.state != "removed")
+            return list(session.scalars(shown.order_by(VideoRow.id.desc())))
 
     def counts(self) -> dict[str, int]:
         """Number of videos by state."""
         with self._read() as session:
-            found = session.execute(select(VideoRow.state, func.count()).group_by(VideoRow.state))
-            return {row[0]: row[1] for row in found}
+            shown = select(VideoRow.state, func.count()).where(VideoRow.state != "removed")
+            return {row[0]: row[1] for row in session.execute(shown.group_by(VideoRow.state))}
 
     def remove(self, number: int) -> None:
-        """Forget a video with its marks."""
+        """Forget a video with its marks; of one that lies in a followed folder is kept that it is not wanted."""
         with self._write() as session:
-            session.execute(delete(VideoRow).where(VideoRow.id == number))
+            session.execute(delete(VideoRow).where(VideoRow.id == number, VideoRow.uploaded))
+            for table in (MarkRow, MentionRow):
+                session.execute(delete(table).where(table.video_id == number))
+            session.execute(update(VideoRow).where(VideoRow.id == number).values(state="removed"))
 
     # Queue
 
@@ -163,6 +171,12 @@ class Library:
             )
             session.execute(update(VideoRow).where(ended).values(state="waiting"))
 
+    def put_back(self) -> None:
+        """Queue the video that is being worked on again, as if it had not been begun."""
+        with self._write() as session:
+            begun = update(VideoRow).where(VideoRow.state == "working")
+            session.execute(begun.values(state="waiting", tries=VideoRow.tries - 1))
+
     def take(self) -> VideoRow | None:
         """The oldest video that waits, now marked as being worked on."""
         with self._write() as session:
@@ -171,22 +185,30 @@ class Library:
                 row.state, row.tries = "working", row.tries + 1
             return row
 
-    def finish(self, number: int, facts: Mapping[str, object], mentions: Sequence[tuple[str, float]]) -> None:
-        """Record a report: columns of :class:`VideoRow`, and the texts that a search finds it by, with their times."""
+    def finish(self, number: int, facts: Mapping[str, object], mentions: Sequence[tuple[str, float]]) -> bool:
+        """Record a report: columns of :class:`VideoRow`, and the texts that a search finds it by, with their times.
+
+        Returns whether it was recorded: not if the video was removed while it was worked on.
+        """
         with self._write() as session:
-            session.execute(
-                update(VideoRow).where(VideoRow.id == number).values(state="done", reason=None, tries=0, **facts)
-            )
+            if not self._end(session, number, state="done", reason=None, **facts):
+                return False
             session.execute(delete(MentionRow).where(MentionRow.video_id == number))
-            if session.get(VideoRow, number) is not None:  # it may have been removed meanwhile
-                session.add_all(MentionRow(video_id=number, text=text, time_s=time_s) for text, time_s in mentions)
+            session.add_all(MentionRow(video_id=number, text=text, time_s=time_s) for text, time_s in mentions)
+            return True
 
     def fail(self, number: int, reason: str) -> None:
         """Record why a video has no report."""
         with self._write() as session:
-            session.execute(
-                update(VideoRow).where(VideoRow.id == number).values(state="failed", reason=reason, tries=0)
-            )
+            self._end(session, number, state="failed", reason=reason)
+
+    def _end(self, session: Session, number: int, **values: object) -> bool:
+        row = session.get(VideoRow, number)
+        if row is None or row.state != "working":
+            return False
+        for name, value in {"tries": 0, **values}.items():
+            setattr(row, name, value)
+        return True
 
     def again(self, number: int) -> None:
         """Put a video back into the queue."""
@@ -271,6 +293,21 @@ class Library:
     def _write(self) -> Iterator[Session]:
         with self._guard(), self._sessions.begin() as session:
             yield session
+
+
+def _locked(folder: Path) -> FileLock:
+    """The folder, made where it is missing, for this process alone: two would explain the same videos."""
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(
+            f"another kgvad serve has the inbox {folder} open", "end it, or choose another --inbox"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {folder}: {error.strerror}", "choose another --inbox") from error
+    return lock
 
 
 def _same_stretch(number: int, start_s: float, end_s: float) -> Delete:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0  # at the opened folders
+CLOSING_S = 2  # that open connections, such as a video that plays, have at the end
 SETTLED_S = 5.0  # a file that changed within this time is still being written
 
 
@@ -85,13 +86,16 @@ class Server:
         self.worker.start()
         print(f"http://{shown}:{port}/" + (f"?token={token}" if token else ""), flush=True)
         try:
-            uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False)).run(sockets=[listener])
+            config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=CLOSING_S)
+            uvicorn.Server(config).run(sockets=[listener])
         finally:
             self.worker.stop()
+            self.library.close()
 
     def app(self, access: Access):  # type: ignore[no-untyped-def]
         """The application (FastAPI), without a server around it."""
-        from kgvad.inbox.web import Inbox, create_app
+        from kgvad.inbox.routes import create_app
+        from kgvad.inbox.web import Inbox
 
         table = self.session.table()
         categories = [(category.name, category.text) for category in table.categories if not category.normal]

@@ -10,28 +10,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import quote
 
-from fastapi import FastAPI, Form, HTTPException, Request, UploadFile
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.middleware.base import RequestResponseEndpoint
+from fastapi import HTTPException, Request, UploadFile
+from starlette.concurrency import run_in_threadpool
 
 from kgvad.detector.data.labels import NORMAL
 from kgvad.errors import KgvadError
 from kgvad.explain.media.clips import safe_name
-from kgvad.explain.rendering.render import FORMATS, Renderer
-from kgvad.inbox.access import FIELD, HEADERS, Access
+from kgvad.explain.rendering.render import Renderer
+from kgvad.inbox.access import Access
 from kgvad.inbox.library import Library, Mark, MarkRow, VideoRow
 from kgvad.inbox.search import Hit, Searcher
-from kgvad.inbox.training_set import marks_json, training_clips, write_training_set
+from kgvad.inbox.training_set import training_clips
 from kgvad.inbox.worker import REDACTED, Worker, read_report, report_folder
 from kgvad.video.decode import probe
 
 logger = logging.getLogger(__name__)
 
 UPLOADS = "videos"
-FormToken = Annotated[str, Form(alias=FIELD)]
+NO_SPACE = "free space on the disk of the server"
 CATEGORY = re.compile(r"\w[\w .&+-]{0,59}")  # also the name of a folder
 
 
@@ -59,7 +56,7 @@ class Inbox:
 
     # Pages
 
-    def list_page(self, request: Request, message: str | None = None) -> str:
+    def list_page(self, request: Request, messages: Sequence[str] = ()) -> str:
         """The page over all videos, filtered by the address."""
         asked = request.query_params
         query = {"q": asked.get("q", ""), "category": asked.get("category", ""), "show": asked.get("show", "all")}
@@ -80,7 +77,7 @@ class Inbox:
             "inbox.html.j2",
             rows=rows,
             query=query,
-            message=message,
+            messages=messages,
             total=len(self.library.counts()),
             categories=self.categories,
             **self.progress(),
@@ -128,9 +125,13 @@ class Inbox:
             title=labels["training"],
             lines=lines,
             command=command,
-            actions=[("/training", labels["training_write"])],
+            actions=[("/training", labels["training_write"])] if counts else [],
             counts=sorted(counts.items()),
         )
+
+    def message_page(self, request: Request, text: str) -> str:
+        """A page that says one thing, such as what is wrong with an address."""
+        return self._page(request, "inbox_note.html.j2", title=text, lines=[], command="", actions=[], counts=[])
 
     def progress(self) -> dict[str, object]:
         """What the worker does, in words and as figures."""
@@ -176,7 +177,17 @@ class Inbox:
 
     # Changes
 
-    async def upload(self, file: UploadFile) -> None:
+    async def upload(self, files: Sequence[UploadFile]) -> list[str]:
+        """Keep the uploaded videos, and return for each file that cannot be kept why."""
+        refused = []
+        for file in files:
+            try:
+                await self._keep(file)
+            except KgvadError as error:
+                refused.append(str(error))
+        return refused
+
+    async def _keep(self, file: UploadFile) -> None:
         """Keep an uploaded video, once it is known to be one.
 
         Raises
@@ -193,10 +204,10 @@ class Inbox:
             with target.open("wb") as out:
                 while block := await file.read(1 << 20):
                     out.write(block)
-            probe(target)
+            await run_in_threadpool(probe, target)
         except OSError as error:
             target.unlink(missing_ok=True)
-            raise KgvadError(f"{name} cannot be kept: {error.strerror}", "free space") from error
+            raise KgvadError(f"{name} cannot be kept: {error.strerror}", NO_SPACE) from error
         except KgvadError as error:
             target.unlink(missing_ok=True)
             raise KgvadError(error.message.replace(str(target), name), error.remedy) from error
@@ -242,129 +253,3 @@ def _is_shown(video: VideoRow, marks: Sequence[MarkRow], show: str) -> bool:
         "wrong": "wrong" in verdicts,
         "failed": video.state == "failed",
     }.get(show, True)
-
-
-def create_app(inbox: Inbox) -> FastAPI:
-    """The application; the worker is started by whoever serves it."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-
-    @app.middleware("http")
-    async def check(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        refusal = inbox.access.refusal(request)
-        if refusal is not None:
-            return refusal
-        response = await call_next(request)
-        response.headers.update(HEADERS)
-        response.headers.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
-        return response
-
-    @app.exception_handler(KgvadError)
-    async def failed(_request: Request, error: Exception) -> Response:
-        return PlainTextResponse(f"kgvad: {error}\n", 500)
-
-    @app.exception_handler(HTTPException)
-    async def refused(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return PlainTextResponse(f"kgvad: {error.detail}\n", error.status_code)
-
-    _add_reading(app, inbox)
-    _add_changes(app, inbox)
-    return app
-
-
-def _video(inbox: Inbox, number: int) -> VideoRow:
-    video = inbox.library.video(number)
-    if video is None:
-        raise HTTPException(404, "there is no such video")
-    return video
-
-
-def _add_reading(app: FastAPI, inbox: Inbox) -> None:
-    @app.get("/", response_class=HTMLResponse)
-    def index(request: Request) -> str:
-        return inbox.list_page(request)
-
-    @app.get("/status.json")
-    def status() -> JSONResponse:
-        now = inbox.progress()
-        return JSONResponse({"text": now["progress"], "busy": now["busy"], "finished": now["finished"]})
-
-    @app.get("/marks.json")
-    def marks() -> JSONResponse:
-        return JSONResponse(marks_json(inbox.library))
-
-    @app.get("/training", response_class=HTMLResponse)
-    def training(request: Request) -> str:
-        return inbox.training_page(request)
-
-    @app.get("/videos/{number}", response_class=HTMLResponse)
-    def video(request: Request, number: int) -> str:
-        return inbox.video_page(request, _video(inbox, number))
-
-    @app.get("/videos/{number}/file")
-    def file(number: int) -> Response:
-        path = inbox.shown_file(_video(inbox, number))
-        if not path.is_file():
-            raise HTTPException(404, f"{path} is gone")
-        return FileResponse(path)
-
-    @app.get("/videos/{number}/report.{form}")
-    def report(number: int, form: str) -> Response:
-        video = _video(inbox, number)
-        if form not in FORMATS or video.state != "done":
-            raise HTTPException(404, "there is no such report")
-        found, pictures = read_report(report_folder(inbox.library, number))
-        text = inbox.renderer.render(found, form, pictures=pictures)
-        kind = {"html": "text/html", "json": "application/json"}.get(form, "text/plain")
-        name = quote(f"{safe_name(Path(video.name).stem)}.{form}")
-        return Response(text, media_type=kind, headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}"})
-
-
-def _add_changes(app: FastAPI, inbox: Inbox) -> None:
-    def must_be_ours(request: Request, token: str) -> None:
-        if not inbox.access.is_our_form(request, token):
-            raise HTTPException(403, "the page is too old; load it again")
-
-    @app.post("/videos", response_class=HTMLResponse)
-    async def upload(request: Request) -> Response:
-        async with request.form(max_fields=10) as form:
-            must_be_ours(request, str(form.get(FIELD, "")))
-            for file in form.getlist("files"):
-                if isinstance(file, str) or not file.filename:
-                    continue
-                try:
-                    await inbox.upload(file)  # type: ignore[arg-type]
-                except KgvadError as error:
-                    return HTMLResponse(inbox.list_page(request, str(error)), 422)
-        return RedirectResponse("/", 303)
-
-    @app.post("/training", response_class=HTMLResponse)
-    def training(request: Request, token: FormToken) -> str:
-        must_be_ours(request, token)
-        return inbox.training_page(request, write_training_set(inbox.library))
-
-    @app.post("/videos/{number}/marks")
-    def mark(
-        request: Request,
-        number: int,
-        token: FormToken,
-        event: Annotated[int, Form()],
-        verdict: Annotated[str, Form()],
-        category: Annotated[str, Form()] = "",
-    ) -> Response:
-        must_be_ours(request, token)
-        inbox.mark(_video(inbox, number), event, verdict, category)
-        return RedirectResponse(f"/videos/{number}#event-{event}", 303)
-
-    @app.post("/videos/{number}/again")
-    def again(request: Request, number: int, token: FormToken) -> Response:
-        must_be_ours(request, token)
-        inbox.library.again(_video(inbox, number).id)
-        inbox.worker.wake()
-        return RedirectResponse(f"/videos/{number}", 303)
-
-    @app.post("/videos/{number}/remove")
-    def remove(request: Request, number: int, token: FormToken) -> Response:
-        must_be_ours(request, token)
-        inbox.remove(_video(inbox, number))
-        return RedirectResponse("/", 303)

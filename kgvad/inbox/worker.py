@@ -26,6 +26,10 @@ REDACTED = "redacted.mp4"  # in the folder of a report: the video with blurred f
 PAUSE_S = 1.0  # between two looks at an empty queue
 
 
+class _ClosedError(Exception):
+    """The inbox is closed while a video is explained."""
+
+
 @dataclass
 class Progress:
     """What the worker does now; read by the pages."""
@@ -64,17 +68,23 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the present step; a video that is not finished is explained again at the next start."""
+        """Stop after the present step and wait for that; the next start explains what is not finished."""
         self._stop.set()
         self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def wake(self) -> None:
         """Look at the queue now."""
         self._wake.set()
 
     def _run(self) -> None:
+        is_left = False  # whether a video may be left as being worked on, because the database could not be written
         while not self._stop.is_set():
             try:
+                if is_left:
+                    self.library.put_back()
+                    is_left = False
                 video = self.library.take()
                 if video is None:
                     self._wake.wait(PAUSE_S)
@@ -83,6 +93,7 @@ class Worker:
                     self.explain(video)
             except KgvadError as error:  # the database: full disk, for example
                 logger.error("%s", error)
+                is_left = True
                 self._stop.wait(10 * PAUSE_S)
 
     def explain(self, video: VideoRow) -> None:
@@ -91,14 +102,18 @@ class Worker:
         try:
             if self._explainer is None:
                 self._explainer = self.load()
+            folder = report_folder(self.library, video.id)
             with observed(self._observe):
                 explanation = self._explainer.explain(Path(video.path))
-            report = with_sentences(explanation.report, self.renderer.phrases)
-            folder = report_folder(self.library, video.id)
-            write_report(folder, report, explanation.pictures)
-            if explanation.face_finder is not None:
-                write_redacted(Path(video.path), folder / REDACTED, explanation.face_finder)
-            self.library.finish(video.id, _facts(report, self._explainer.identity()), list(mentions(report)))
+                report = with_sentences(explanation.report, self.renderer.phrases)
+                write_report(folder, report, explanation.pictures)
+                if explanation.face_finder is not None:
+                    write_redacted(Path(video.path), folder / REDACTED, explanation.face_finder)
+            facts = _facts(report, self._explainer.identity())
+            if not self.library.finish(video.id, facts, list(mentions(report))):
+                shutil.rmtree(folder, ignore_errors=True)
+        except _ClosedError:
+            self.library.put_back()
         except KgvadError as error:
             logger.warning("%s", error)
             self.library.fail(video.id, " ".join(str(error).split()))
@@ -110,7 +125,7 @@ class Worker:
 
     def _observe(self, _description: str, completed: float, total: float | None) -> None:
         if self._stop.is_set():
-            raise KgvadError("the inbox was closed", "start it again: the video is explained then")
+            raise _ClosedError
         self.progress = Progress(self.progress.video, completed / total if total else None)
 
 

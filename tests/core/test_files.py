@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from kgvad.errors import KgvadError
-from kgvad.files import replacing, sha256, write_bytes, write_json, write_text
+from kgvad.files import append_line, replacing, sha256, write_bytes, write_json, write_text
 
 
 def test_new_file_and_its_folder_are_made(tmp_path):
@@ -71,3 +71,15 @@ def test_permissions_follow_the_umask(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "x").write_bytes(b"abc" * 1_000_000)
     assert sha256(tmp_path / "x") == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+
+
+def test_a_line_is_not_appended_to_one_that_was_cut_off(tmp_path):
+    file = tmp_path / "journal"
+    for line in ("one", "zwei"):
+        append_line(file, line)
+    assert file.read_text() == "one\nzwei\n"
+    file.write_text("one\nzw")
+    append_line(file, "drei")
+    assert file.read_text() == "one\ndrei\n"
+    with pytest.raises(KgvadError, match="cannot write /dev/full: No space left"):
+        append_line("/dev/full", "x")

@@ -109,3 +109,46 @@ def test_extraction_ends_when_its_parent_is_killed(trap, tmp_path, weights):
     copies_of_a_clip(tmp_path / "videos", range(300))
     process = start(trap, EXTRACT, tmp_path / "videos")
     assert killed(process, lambda: list(Path(trap, "features").rglob("*.npy"))) == []
+
+
+POOL = """
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from kgvad.files import replacing
+from kgvad.processes import serve_parent, worker_context, workers_end_with_errors
+from kgvad.signals import ending_signals_raise
+
+def work():
+    with replacing("array.npy"):
+        Path("began").touch()
+        time.sleep(100)
+
+def guarded():
+    try:
+        work()
+    except SystemExit:
+        raise SystemExit(1)
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, worker_context(), initializer=serve_parent)
+    with ending_signals_raise():
+        try:
+            with workers_end_with_errors():
+                pool.submit(guarded).result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no signals")
+def test_an_interrupt_does_not_wait_for_what_workers_do(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    process = start(folder, POOL, stderr=subprocess.DEVNULL)
+    while not (folder / "began").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert [path.name for path in folder.iterdir()] == ["began"]

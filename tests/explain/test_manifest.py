@@ -61,7 +61,8 @@ def test_faults_are_one_line(folder, tmp_path):
     with pytest.raises(ReportError, match=r"no manifest alone\.manifest\.json"):
         manifest_of(tmp_path / "alone.html")
     nul = (folder / "r.manifest.json").read_text().replace('"path": "', '"path": "\\u0000')
-    for text in ("", "[]", "{}", '{"schema_version": "9.9"}', "\x00", nul):
+    nothing = json.dumps(json.loads((folder / "r.manifest.json").read_text()) | {"files": []})
+    for text in ("", "[]", "{}", '{"schema_version": "9.9"}', "\x00", nul, nothing):
         (tmp_path / "bad.manifest.json").write_text(text)
         with pytest.raises(ReportError, match="not a manifest"):
             Manifest.read(tmp_path / "bad.manifest.json")

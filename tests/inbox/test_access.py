@@ -1,10 +1,12 @@
 """Who is refused: other hosts, other sites, strangers without the token, uploads that are too large."""
 
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from kgvad.chat_endpoint import is_loopback
 from kgvad.errors import UsageError
+from kgvad.inbox.access import Access
 from kgvad.inbox.serve import _bytes
 
 from .conftest import HOST
@@ -44,6 +46,13 @@ def test_a_stranger_needs_the_token(make):
     assert web.get("/").status_code == 200
 
 
+def test_the_token_leads_to_no_other_site():
+    scope = {"type": "http", "method": "GET", "path": "//evil.example/", "query_string": b"token=secret"}
+    request = Request(scope | {"headers": [(b"host", b"localhost")]})
+    answer = Access(frozenset({"localhost"}), "secret", 1000).refusal(request)
+    assert answer.headers["location"] == "/evil.example/"
+
+
 def test_uploads_are_limited(make):
     web = client(make(max_upload=1000))
     assert web.post("/videos", files={"files": ("a.mp4", b"x" * 2000)}).status_code == 413
@@ -52,8 +61,9 @@ def test_uploads_are_limited(make):
 
 
 def test_every_answer_has_the_headers(make):
-    for address in ("/", "/nowhere", "/status.json"):
-        headers = client(make()).get(address).headers
+    web = client(make(token="secret"))
+    for address in ("/", "/?token=secret", "/nowhere", "/videos/a", "/status.json"):
+        headers = web.get(address).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]

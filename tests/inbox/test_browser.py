@@ -48,13 +48,44 @@ def test_a_wrong_alarm_is_marked_with_keys_alone(inbox, address, page):
     page.keyboard.press("w")
     page.wait_for_selector("text=marked as wrong")
     assert [mark.verdict for marks in inbox.library.marks().values() for mark in marks] == ["wrong"]
+    page.keyboard.press("x")
+    page.wait_for_selector("text=marked as wrong", state="detached")
+    assert inbox.library.marks() == {}
     page.keyboard.press("u")
     page.wait_for_url(address + "/")
+    page.keyboard.press("j")  # on from the video that was reviewed
+    assert page.get_attribute("tr.current", "data-href") == "/videos/1"
     page.keyboard.press("/")
     page.keyboard.type("door")
     page.keyboard.press("Enter")
     page.wait_for_url("**q=door*")
     assert page.errors == []
+
+
+def test_a_finished_report_does_not_take_chosen_files_away(inbox, address, page, footage, tmp_path):
+    """The page loads itself again when a report is finished, which would also break off an upload."""
+    number = inbox.library.add(tmp_path / "late.mp4", "late")
+    page.goto(address)
+    page.set_input_files("#files", footage[0] / "door.mp4")
+    inbox.library.take()
+    inbox.library.fail(number, "damaged")
+    page.wait_for_selector("#progress:has-text('(3)')")
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Upload").click()
+    page.wait_for_selector("text=door.mp4")
+    assert page.errors == []
+
+
+def test_what_is_refused_has_a_way_back(inbox, address, page):
+    page.goto(address + "/videos/1")
+    page.fill("input[name=category]", "<b>")
+    page.get_by_role("button", name="Right").click()
+    assert page.evaluate("document.querySelector('input[name=category]').validity.patternMismatch")
+    page.fill("input[name=category]", "Normal")  # only the server refuses this
+    page.get_by_role("button", name="Right").click()
+    page.wait_for_selector("h1:has-text('other than Normal')")
+    page.get_by_role("link", name="Inbox").click()
+    page.wait_for_url(address + "/")
 
 
 def test_four_clicks_lead_from_a_wrong_alarm_to_the_training_command(inbox, address, page):

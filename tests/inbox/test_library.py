@@ -78,3 +78,38 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     tmp_path.chmod(0o555)
     with ordinary_user(tmp_path), pytest.raises(StoreError, match="cannot make the folder"):
         Library(tmp_path / "inbox")
+
+
+def test_a_second_process_is_told_that_the_inbox_is_open(library):
+    """Two would explain the same videos, and each would take the work of the other for unfinished."""
+    with pytest.raises(StoreError, match="another kgvad serve"):
+        Library(library.folder)
+
+
+def test_a_video_of_a_folder_that_was_removed_does_not_come_back(library, tmp_path):
+    number = library.add(tmp_path / "a.mp4", "a")
+    library.remove(number)
+    library.add(tmp_path / "a.mp4", "a")
+    assert library.videos() == [] and library.counts() == {} and library.take() is None
+    assert library.video(number) is None
+
+
+def test_a_report_of_a_video_that_was_removed_meanwhile_is_not_recorded(library, tmp_path):
+    """Nor is it taken for that of the next video."""
+    number = library.add(tmp_path / "a.mp4", "a", uploaded=True)
+    library.take()
+    library.remove(number)
+    later = library.add(tmp_path / "b.mp4", "b", uploaded=True)
+    assert later != number
+    assert not library.finish(number, {}, [("fire", 1.0)])
+    library.fail(later, "it was not begun")
+    assert library.counts() == {"waiting": 1} and library.mentions() == []
+
+
+def test_closing_in_the_middle_of_a_video_costs_it_no_try(library, tmp_path):
+    number = library.add(tmp_path / "a.mp4", "a")
+    for _ in range(5):
+        assert library.take().id == number
+        library.put_back()
+    library.recover()
+    assert library.video(number).state == "waiting"

@@ -1,9 +1,12 @@
 """The pages without a browser: what they show, what they change, and what they refuse."""
 
 import base64
+import errno
 import io
 import json
+import os
 import re
+from pathlib import Path
 
 import faces
 import numpy as np
@@ -107,6 +110,49 @@ def test_a_file_that_is_no_video_is_refused_and_not_kept(inbox):
     assert list((inbox.library.folder / "videos").iterdir()) == []
 
 
+def test_one_file_that_is_no_video_does_not_stop_the_others(inbox, footage):
+    web = client(inbox)
+    data = (footage[0] / "door.mp4").read_bytes()
+    files = [("files", (name, content)) for name, content in {"a.mp4": b"", "b.mp4": data, "c.txt": b"x"}.items()]
+    answer = web.post("/videos", data={"form_token": token(web.get("/"))}, files=files)
+    assert answer.status_code == 422
+    alerts = re.findall(r'role="alert">(.*?)</p>', answer.text)
+    assert [alert.split()[0] for alert in alerts] == ["a.mp4", "c.txt"]
+    assert inbox.library.video(video_number(inbox, "b.mp4")).uploaded
+
+
+def test_an_upload_is_never_served_as_a_page(inbox, footage):
+    """A video with markup behind it is a video; by the name it was given it would be a page of the inbox."""
+    web = client(inbox)
+    data = (footage[0] / "door.mp4").read_bytes() + b"<script>alert(document.domain)</script>"
+    web.post("/videos", data={"form_token": token(web.get("/"))}, files={"files": ("door.html", data)})
+    answer = web.get(f"/videos/{video_number(inbox, 'door.html')}/file")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert web.get(f"/videos/{video_number(inbox, 'door')}/file").headers["content-type"] == "video/mp4"
+
+
+@pytest.mark.parametrize("address", ["/nowhere", "/videos/a", f"/videos/{10**30}", "/videos/-1", "/videos/999"])
+def test_an_address_that_is_not_there_is_one_line(inbox, address):
+    answer = client(inbox).get(address)
+    assert answer.status_code in (404, 422)
+    assert re.fullmatch(r"kgvad: .+\n", answer.text)
+
+
+def test_a_full_disk_is_said_on_the_page(inbox, footage, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    web, data = client(inbox), (footage[0] / "door.mp4").read_bytes()
+    fields = {"form_token": token(web.get("/"))}
+    for place in (Path, "starlette.datastructures.UploadFile"):  # where videos are kept; where an upload arrives
+        with monkeypatch.context() as patched:
+            patched.setattr(*((place, "open") if place is Path else (f"{place}.write",)), full)
+            answer = web.post("/videos", data=fields, files={"files": ("b.mp4", data)})
+        assert answer.status_code in (422, 500)
+        assert "No space left on device" in answer.text and "free space" in answer.text, place
+    assert list((inbox.library.folder / "videos").iterdir()) == []
+
+
 def test_reports_can_be_downloaded(inbox):
     number = video_number(inbox, "door")
     for form, start in {"html": "<!doctype html>", "json": "{", "md": "# ", "csv": ""}.items():
@@ -169,3 +215,19 @@ def test_the_inbox_shows_no_face_and_explains_again_what_it_did_without_blurring
         faces.sharpness(now) < 0.4 * faces.sharpness(was) for now, was in zip(shown[True], shown[False], strict=True)
     )
     assert video.read_bytes() == before
+
+
+def test_closing_breaks_off_the_blurring_of_a_video_which_is_done_at_the_next_start(tmp_path):
+    (tmp_path / "videos").mkdir()
+    video = write_video(tmp_path / "videos" / "door.mp4", faces.pictures(3), faces.FPS)
+    (tmp_path / "door.json").write_text(json.dumps({"scores": [0.1] * 10 + [0.9] * 12 + [0.1] * 8}))
+    request = ExplainRequest(scores=tmp_path, videos=tmp_path / "videos", actions=False)
+    with Session(explaining=True, redact=True) as session:
+        server = Server(session, request, tmp_path / "inbox")
+        server.library.add(video, "door")
+        server.worker.stop()
+        server.worker.explain(server.library.take())
+        row = server.library.video(1)
+        assert (row.state, row.tries) == ("waiting", 0)
+        assert list((tmp_path / "inbox" / "reports" / "1").glob("*.mp4")) == []
+        server.library.close()

@@ -13,6 +13,7 @@ def library(tmp_path):
         {"a": ["arson", "extinguishing fire"], "b": ["robbery", "a man takes a bag"], "c": []}.items()
     ):
         found.add(tmp_path / name, name)
+        found.take()
         found.finish(number + 1, {"events": 1}, [(text, 4.0 + place) for place, text in enumerate(texts)])
     yield found
     found.close()

@@ -59,6 +59,18 @@ def test_a_killed_server_continues_where_it_was(start, tmp_path):
     assert not status(address)["busy"]
 
 
+def test_one_server_has_an_inbox_and_ends_tidily_when_asked(start, tmp_path):
+    process, address = start()
+    assert address
+    second, nothing = start()
+    assert (second.wait(timeout=60), nothing) == (1, "")
+    with urllib.request.urlopen(address, timeout=20) as page:  # a connection that is open does not hold the end up
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+        assert b"<!doctype html>" in page.read()
+    assert start()[1]
+
+
 def test_an_address_for_others_has_a_token(start):
     _, address = start("--host", "0.0.0.0")
     assert re.fullmatch(r"http://[^/]+:\d+/\?token=[\w-]{20,}", address)

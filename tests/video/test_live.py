@@ -1,6 +1,7 @@
 """Live pictures: the windows of a file, breaks of timestamps, what is kept, clips."""
 
 import time
+from pathlib import Path
 from threading import Event
 
 import av
@@ -101,6 +102,21 @@ def test_a_clip_begins_at_the_key_frame_before_it_and_outlives_the_connection(tm
     mine = read_frames(tmp_path / "clip.mp4", [info.frame_count - 1])[info.frame_count - 1]
     assert mine.shape == (32, 48, 3)
     assert not (tmp_path / "x" / "clip.mkv").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_ends_the_clip_and_nothing_else(tmp_path):
+    container, stream, all_packets = packets(footage(tmp_path / "a.mp4", 40))
+    recorder = ClipRecorder(stream)
+    for packet in all_packets[:250]:
+        recorder.add(packet)
+    recorder.start(Path("/dev/full"), 15.0)
+    for packet in all_packets[250:]:
+        recorder.add(packet)
+    recorder.stop()
+    (tmp_path / "file").touch()
+    assert not recorder.start(tmp_path / "file" / "clip.mkv", 15.0)
+    container.close()
 
 
 def test_what_browsers_do_not_play_is_encoded_anew(tmp_path):

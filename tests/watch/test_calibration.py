@@ -1,5 +1,6 @@
 """A camera's thresholds, zones and times to ignore, and whether it still sees the same."""
 
+import signal
 from datetime import datetime, time, timezone
 from threading import Event
 
@@ -8,9 +9,11 @@ import pytest
 from typer.testing import CliRunner
 from watch_samples import FakeClock, archive, footage, models, watch
 
+from kgvad.cli import app
 from kgvad.errors import SettingsError, UsageError
 from kgvad.explain.analysis.calibration import parse_rate, upper_limit
 from kgvad.explain.analysis.events import EventRule
+from kgvad.signals import Interrupted, ending_signals_raise
 from kgvad.video.cameras import parse_cameras
 from kgvad.watch.calibration import CollectedRow, Collection, collect, evidence, hour_blocks, thresholds_from
 from kgvad.watch.camera_settings import (
@@ -22,6 +25,7 @@ from kgvad.watch.camera_settings import (
     write_thresholds,
 )
 from kgvad.watch.scene_drift import SceneWatch, compare, scene_pictures, shift_of
+from kgvad.watch.watcher import set_on_signals
 
 DAY_S, ROW_S = 86400, 16.0
 RULE = EventRule(0.5, 0.35)
@@ -101,7 +105,9 @@ def test_footage_is_collected_and_goes_on_after_an_interruption(tmp_path):
     with kept.path.open("a") as file:
         file.write("17")  # cut off by a kill
     again = Collection(tmp_path, "yard", models().run)
-    assert len(again.rows) == len(kept.rows) and again.rows[3].score == pytest.approx(kept.rows[3].score, abs=1e-5)
+    again.add(kept.rows[-1])
+    again = Collection(tmp_path, "yard", models().run)
+    assert len(again.rows) == len(kept.rows) + 1 and again.rows[3].score == pytest.approx(kept.rows[3].score, abs=1e-5)
     assert Collection(tmp_path, "yard", models().run, is_continued=False).rows == []
 
 
@@ -155,12 +161,25 @@ def test_zones_do_not_move(tmp_path):
         "[[ignore]]\n",
         "[[ignored]]\n",
         "ignore = [",
+        '[[ignore]]\nfrom = "12:00:00Z"\nto = 13:00:00\n',
+        "[[ignore]]\nfrom = 12\nto = 13\n",
+        "[[ignore]]\nfrom = 12:00:00\nto = 13:00:00\ndays = []\n",
     ],
 )
 def test_wrong_settings_are_one_line(text, tmp_path):
     (tmp_path / "yard.toml").write_text(text)
     with pytest.raises(SettingsError, match=r"yard\.toml"):
         read_settings(tmp_path, "yard")
+
+
+def test_settings_that_cannot_be_read_are_one_line(tmp_path):
+    (tmp_path / "yard.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"yard\.toml cannot be read"):
+        read_settings(tmp_path, "yard")
+
+
+def test_from_and_to_alike_are_a_whole_day():
+    assert CameraSettings(ignore=(Ignored(start=time(0), end=time(0)),)).ignores(NOON)
 
 
 def test_an_ignored_time_raises_no_alarm(tmp_path):
@@ -217,7 +236,6 @@ def test_drift_is_said_once_an_hour(scene):
 
 def test_the_command(tmp_path, monkeypatch):
     from kgvad import watching
-    from kgvad.cli import app
 
     monkeypatch.setattr(watching, "live_models", lambda session: models())
     monkeypatch.setenv("KGVAD_CAMERAS", str(tmp_path / "cameras"))
@@ -230,3 +248,32 @@ def test_the_command(tmp_path, monkeypatch):
     assert found.footage_h * 3600 == pytest.approx(32, abs=1.7) and found.rate == "2/hour" and not found.is_proven
     refused = CliRunner().invoke(app, ["calibrate", str(path), "--false-alarms", "2"])
     assert refused.exit_code != 0 and "write 1/day" in str(refused.exception)
+
+
+def test_an_interrupted_calibration_on_clips_keeps_the_earlier_one(tmp_path, monkeypatch):
+    """A few minutes of the clips would otherwise replace what all of them said."""
+
+    def interrupted(_camera, _models, _settings, collection, _hours, *, clock, stop):
+        collection.add(CollectedRow(0.0, 16.0, 0.1))
+        stop.set()
+        return []
+
+    monkeypatch.setenv("KGVAD_CAMERAS", str(tmp_path))
+    monkeypatch.setattr("kgvad.watch.calibration.collect", interrupted)
+    monkeypatch.setattr("kgvad.watching.live_models", lambda _session: models())
+    before = write_thresholds(tmp_path, learn(rows(3))).read_bytes()
+    footage(tmp_path / "a.mp4")
+    with pytest.raises(Interrupted):
+        app(["calibrate", f"yard={tmp_path / 'a.mp4'}"], standalone_mode=False)
+    assert thresholds_path(tmp_path, "yard").read_bytes() == before
+
+
+def test_the_second_interrupt_does_not_wait():
+    stop = Event()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with ending_signals_raise():
+        set_on_signals(stop)
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGINT)

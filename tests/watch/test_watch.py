@@ -22,7 +22,7 @@ from PIL import Image
 from watch_samples import FPS, FakeClock, archive, footage, models, pictures, watch
 
 from kgvad.detector.scoring.infer import infer
-from kgvad.errors import UsageError
+from kgvad.errors import KgvadError, UsageError
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.report import Report
 from kgvad.explain.scorers.from_video import RunScorer
@@ -32,6 +32,7 @@ from kgvad.video.extract import extract_video
 from kgvad.video.redaction import FaceFinder
 from kgvad.video.seek import read_frames
 from kgvad.video.write import write_video
+from kgvad.watch.archive import Archive
 from kgvad.watch.camera_settings import CameraSettings, Ignored
 from kgvad.watch.feed import _Pace
 from kgvad.watch.messages import from_line, to_line
@@ -221,6 +222,18 @@ def test_signals_close_what_is_open(number, long_event, tmp_path):
     closed = events(rest)[-1]
     assert (closed.id, closed.kind, closed.reason) == (opened.id, "close", "stopped")
     assert (tmp_path / "out" / closed.report).is_file() and (tmp_path / "out" / closed.clip).is_file()
+
+
+def test_alarms_are_sent_while_the_disk_is_full(tmp_path, monkeypatch):
+    def full(*_):
+        raise KgvadError("cannot write x: No space left on device")
+
+    for name in ("note_open", "note_done"):
+        monkeypatch.setattr(Archive, name, full)
+    (tmp_path / "clips").mkdir()
+    footage(tmp_path / "clips" / "a.mp4")
+    found = events(watch(parse_cameras([f"yard={tmp_path / 'clips'}"]), archive(tmp_path / "out"), once=True))
+    assert [message.kind for message in found if message.kind != "update"] == ["open", "close"]
 
 
 def test_one_process_writes_into_a_folder(tmp_path):

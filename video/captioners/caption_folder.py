@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from kgvad.console import progress
 from kgvad.errors import FeatureError, KgvadError, UsageError
-from kgvad.files import parse_json, read_data, refuse_inputs, write_bytes
+from kgvad.files import append_line, parse_json, read_data, refuse_inputs, write_bytes
 from kgvad.video.captioners import FORMAT, VERSION
 from kgvad.video.captioners.base import Captioner
 from kgvad.video.captioners.caption_video import CaptionedVideo, caption_video
@@ -189,9 +189,8 @@ def _written(output: Path, origin: Origin) -> dict[str, Entry]:
 
 
 def _append(journal: Path, origin: Origin, video: str, entry: Entry) -> None:
-    line = json.dumps({"captioner": _digest(origin), "video": video, "entry": entry}, ensure_ascii=False)
-    with journal.open("a", encoding="utf-8") as out:
-        out.write(line + "\n")
+    found = {"captioner": _digest(origin), "video": video, "entry": entry}
+    append_line(journal, json.dumps(found, ensure_ascii=False))
 
 
 def _journalled(journal: Path, origin: Origin) -> dict[str, Entry]:
