@@ -21,7 +21,6 @@ SCENE := $(VENV)/scene.mp4
 report: $(READY)
 	@$(if $(VIDEO),,test -f $(SCENE) || $(KGVAD) demo $(SCENE) >/dev/null)
 	@$(KGVAD) weights fetch --offline-set >/dev/null
-	@$(KGVAD) build-anchors --dataset ucf --if-missing >/dev/null
 	@mkdir -p "$(OUT)"
 	@$(KGVAD) explain "$(or $(VIDEO),$(SCENE))" --output "$(OUT)/report.md" --output "$(OUT)/report.html"
 	@echo "$(abspath $(OUT))/report.md"
