@@ -127,6 +127,7 @@ def evaluate(
     must_exist(annotations, UsageError, "name a table of events, or a folder of 0/1 arrays")
 
     from kgvad.detector.evaluation.evaluator import EvaluationOptions, evaluate_runs
+    from kgvad.detector.evaluation.given_scores import are_scores
     from kgvad.detector.evaluation.plots import draw_plots
     from kgvad.detector.scoring.class_probabilities import ClassRule
     from kgvad.files import refuse_inputs, write_json, write_text
@@ -135,8 +136,9 @@ def evaluate(
     session = Session(device=device, dataset=dataset)
     chosen = runs or [session.run_folder]
     must_exist(chosen, RunError, "make one with: kgvad train")
+    only_scores = all(are_scores(path) for path in chosen)  # runs know their dataset
     options = EvaluationOptions(
-        dataset=None if session.settings.dataset is None else session.dataset_ref.name,
+        dataset=session.dataset_ref.name if dataset or (session.settings.dataset and only_scores) else None,
         features=features or session.settings.features,
         lists=lists,
         text=text,

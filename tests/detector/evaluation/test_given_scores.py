@@ -108,3 +108,12 @@ def test_what_cannot_be_measured_is_one_line(scored, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="empty"):
         kgvad("evaluate", tmp_path / "empty", "--dataset", "ucf", *features)
+
+
+def test_the_dataset_of_the_settings_is_that_of_scores_and_never_of_runs(scored, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kgvad.toml").write_text('dataset = "xd"')
+    evaluated(scored / "run", scored / "csv", "--features", scored / "features", tmp_path=tmp_path)
+    (tmp_path / "kgvad.toml").write_text('dataset = "ucf"')
+    found = evaluated(scored / "csv", "--features", scored / "features", tmp_path=tmp_path)
+    assert found["dataset"] == "ucf"
