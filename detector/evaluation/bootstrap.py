@@ -176,7 +176,7 @@ class BootstrapResult:
         if self.videos != other.videos:
             raise UsageError(
                 f"{len(self.videos)} and {len(other.videos)} different test videos cannot be paired",
-                "evaluate both runs with features (and captions) of the same videos",
+                "give both features (and captions) or scores of the same videos, or evaluate them one by one",
             )
         found = {}
         for name, column, value in zip(

@@ -145,7 +145,7 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
     methods, results, measured = [], [], set()
     for name, source in zip(short_names(folders), sources, strict=True):
         if isinstance(source, GivenScores):
-            scored = scored_by_program(source, truth, entries, smooth=options.smooth)
+            scored = scored_by_program(source, truth, entries, beside_runs=bool(runs), smooth=options.smooth)
         else:
             scored = scored_by_runs(source, root, truth, text=options.text, smooth=options.smooth)
         measured |= {video.video for video in scored.videos[0]}
@@ -223,7 +223,11 @@ def _warn_left_out(name: str, scored: ScoredMethod, truth: Truth) -> None:
     test = truth.split("test")
     without = sorted(set(test).difference(video.video for video in scored.videos[0]))
     if without:
-        lacking = "features, or no captions where the run reads some" if scored.encoder else "scores"
+        lacking = (
+            "features, or no captions where the run reads some"
+            if scored.encoder
+            else "scores, or no features for the runs"
+        )
         logger.warning(
             f"{name}: {len(without)} of {len(test)} test videos have no {lacking}, and are left out "
             f"({names_of(without)})"

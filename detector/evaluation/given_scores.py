@@ -41,7 +41,9 @@ class GivenScores:
 
     path: Path
 
-    def of_test_videos(self, truth: Truth, entries: Mapping[str, VideoEntry]) -> list[Scores]:
+    def of_test_videos(
+        self, truth: Truth, entries: Mapping[str, VideoEntry], *, only_entries: bool = False
+    ) -> list[Scores]:
         """Scores of the test videos that are there, in the order of ``truth``.
 
         Parameters
@@ -50,6 +52,8 @@ class GivenScores:
             Videos of the dataset.
         entries
             What a feature store knows of their clocks; may be empty.
+        only_entries
+            Leave out videos without an entry, which a run on these features cannot be measured on.
 
         Raises
         ------
@@ -69,7 +73,7 @@ class GivenScores:
             )
         found = []
         for video in test:
-            if video in named:
+            if video in named and (video in entries or not only_entries):
                 entry = entries.get(video)
                 frames = truth.videos[video].frame_count or (None if entry is None else entry.frame_count)
                 fps = FPS.get(truth.dataset, 30.0) if entry is None else entry.fps

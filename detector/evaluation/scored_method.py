@@ -90,10 +90,14 @@ def scored_by_runs(
 
 
 def scored_by_program(
-    given: GivenScores, truth: Truth, entries: Mapping[str, VideoEntry], *, smooth: int = 1
+    given: GivenScores, truth: Truth, entries: Mapping[str, VideoEntry], *, beside_runs: bool, smooth: int = 1
 ) -> ScoredMethod:
-    """Scores that any program wrote; ``entries`` say what features know of the videos."""
-    scores = [smoothed(one, smooth) for one in given.of_test_videos(truth, entries)]
+    """Scores that any program wrote; ``entries`` say what features know of the videos.
+
+    Beside runs, only videos with features are measured, so that both have the same.
+    """
+    found = given.of_test_videos(truth, entries, only_entries=beside_runs)
+    scores = [smoothed(one, smooth) for one in found]
     return ScoredMethod(
         dataset=truth.dataset,
         detector=given.path.name,

@@ -80,7 +80,20 @@ def test_test_videos_without_scores_are_named(scored, tmp_path, caplog):
     few = shutil.copytree(scored / "csv", tmp_path / "few")
     (few / "Arson012_x264.csv").unlink()
     evaluated(few, "--dataset", "ucf", "--features", scored / "features", tmp_path=tmp_path)
-    assert "few: 1 of 6 test videos have no scores, and are left out (Arson012_x264)" in caplog.text
+    left_out = "1 of 6 test videos have no scores, or no features for the runs, and are left out (Arson012_x264)"
+    assert f"few: {left_out}" in caplog.text
+    with pytest.raises(UsageError, match="5 and 6 different test videos cannot be paired; give both"):
+        kgvad("evaluate", scored / "run", few, "--features", scored / "features")
+
+
+def test_beside_runs_only_videos_with_features_are_measured(scored, tmp_path):
+    fewer = shutil.copytree(scored / "features", tmp_path / "fewer")
+    kept = json.loads(next(fewer.glob("*/manifest.json")).read_text())
+    del kept["videos"]["Arson012_x264"]
+    next(fewer.glob("*/manifest.json")).write_text(json.dumps(kept))
+    run, given = evaluated(scored / "run", scored / "csv", "--features", fewer, tmp_path=tmp_path)["methods"]
+    assert run["videos"] == given["videos"] == 5
+    assert means(given) == pytest.approx(means(run), abs=1e-6, nan_ok=True)
 
 
 def test_what_cannot_be_measured_is_one_line(scored, tmp_path):
