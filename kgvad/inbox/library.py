@@ -5,25 +5,25 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Delete, Engine, ForeignKey, UniqueConstraint, create_engine, delete, event, func, select, update
+from sqlalchemy import Delete, Engine, ForeignKey, create_engine, delete, event, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from kgvad.errors import StoreError
 
 FILE = "inbox.sqlite"
-VERSION = 1  # PRAGMA user_version of the file
+VERSION = 2  # PRAGMA user_version of the file; since 2 a mark may lack times
 BUSY_TIMEOUT_S = 30
 TRIES = 2  # times that the same video may end the process
 
 State = Literal["waiting", "working", "done", "failed", "removed"]  # removed: a file of a folder that is not wanted
-Verdict = Literal["right", "wrong"]
+Verdict = Literal["right", "wrong", "missed"]  # missed: an event that the report has not
 
 
 class Base(DeclarativeBase):
@@ -57,12 +57,11 @@ class MarkRow(Base):
     """What a person said about an event."""
 
     __tablename__ = "mark"
-    __table_args__ = (UniqueConstraint("video_id", "start_s", "end_s"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     video_id: Mapped[int] = mapped_column(ForeignKey("video.id", ondelete="CASCADE"), index=True)
-    start_s: Mapped[float]
-    end_s: Mapped[float]
+    start_s: Mapped[float | None]  # of a missed event only if they were given
+    end_s: Mapped[float | None]
     verdict: Mapped[str]
     category: Mapped[str | None]
     made: Mapped[str]
@@ -81,10 +80,10 @@ class MentionRow(Base):
 
 @dataclass(frozen=True)
 class Mark:
-    """A reviewer's mark of an event: ``verdict``, and the category if it was given."""
+    """A reviewer's mark of an event: ``verdict``, and the category if it was given; a missed event may lack times."""
 
-    start_s: float
-    end_s: float
+    start_s: float | None
+    end_s: float | None
     verdict: Verdict
     category: str | None = None
 
@@ -221,25 +220,31 @@ class Library:
 
     # Marks
 
-    def mark(self, number: int, mark: Mark) -> None:
-        """Set the mark of an event; an earlier mark of the same stretch is replaced."""
+    def mark(self, number: int, mark: Mark) -> int:
+        """Set the mark of an event and return its number; an earlier mark of the same event is replaced.
+
+        Missed events are the same if they have the same category and times, others if they have the same times.
+        """
         with self._write() as session:
-            session.execute(_same_stretch(number, mark.start_s, mark.end_s))
-            session.add(
-                MarkRow(
-                    video_id=number,
-                    start_s=mark.start_s,
-                    end_s=mark.end_s,
-                    verdict=mark.verdict,
-                    category=mark.category,
-                    made=_now(),
-                )
-            )
+            is_same = (MarkRow.verdict == "missed") & (MarkRow.category == mark.category)
+            if mark.verdict != "missed":
+                is_same = MarkRow.verdict != "missed"
+            session.execute(_of_stretch(number, mark.start_s, mark.end_s).where(is_same))
+            row = MarkRow(video_id=number, made=_now(), **asdict(mark))
+            session.add(row)
+            session.flush()
+            return row.id
 
     def unmark(self, number: int, start_s: float, end_s: float) -> None:
         """Take the mark of an event back."""
         with self._write() as session:
-            session.execute(_same_stretch(number, start_s, end_s))
+            session.execute(_of_stretch(number, start_s, end_s).where(MarkRow.verdict != "missed"))
+
+    def unmark_missed(self, number: int, mark: int) -> None:
+        """Take the mark of a missed event back."""
+        with self._write() as session:
+            of_video = delete(MarkRow).where(MarkRow.video_id == number, MarkRow.id == mark)
+            session.execute(of_video.where(MarkRow.verdict == "missed"))
 
     def marks(self) -> dict[int, list[MarkRow]]:
         """Marks by number of the video, in the order of time."""
@@ -270,10 +275,18 @@ class Library:
 
     def _prepare(self) -> None:
         with self._engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver would write each change of a table at once
             found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             if found > VERSION:
                 raise StoreError(f"{self.file} was written by a newer kgvad", "update kgvad, or choose another --inbox")
+            if found == 1:
+                connection.exec_driver_sql("ALTER TABLE mark RENAME TO mark_1")
+                connection.exec_driver_sql("DROP INDEX ix_mark_video_id")
             Base.metadata.create_all(connection)
+            if found == 1:
+                columns = "id, video_id, start_s, end_s, verdict, category, made"
+                connection.exec_driver_sql(f"INSERT INTO mark ({columns}) SELECT {columns} FROM mark_1")
+                connection.exec_driver_sql("DROP TABLE mark_1")
             connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
@@ -310,7 +323,7 @@ def _locked(folder: Path) -> FileLock:
     return lock
 
 
-def _same_stretch(number: int, start_s: float, end_s: float) -> Delete:
+def _of_stretch(number: int, start_s: float | None, end_s: float | None) -> Delete:
     return delete(MarkRow).where(MarkRow.video_id == number, MarkRow.start_s == start_s, MarkRow.end_s == end_s)
 
 
