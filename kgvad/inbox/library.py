@@ -18,7 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from kgvad.errors import StoreError
 
 FILE = "inbox.sqlite"
-VERSION = 2  # PRAGMA user_version of the file; since 2 a mark may lack times
+VERSION = 2  # PRAGMA user_version of the file; since 2 a mark may lack times, a file has a stamp
 BUSY_TIMEOUT_S = 30
 TRIES = 2  # times that the same video may end the process
 
@@ -41,6 +41,7 @@ class VideoRow(Base):
     path: Mapped[str] = mapped_column(unique=True)  # absolute
     uploaded: Mapped[bool]  # whether the file belongs to the inbox
     added: Mapped[str]
+    stamp: Mapped[str | None]  # size and time of the file of a folder; None: added by version 1, or an upload
     state: Mapped[str] = mapped_column(default="waiting", index=True)
     reason: Mapped[str | None]  # why it failed
     tries: Mapped[int] = mapped_column(default=0)  # begun, never ended
@@ -122,16 +123,35 @@ class Library:
 
     # Videos
 
-    def add(self, path: Path, name: str, *, uploaded: bool = False) -> int:
+    def add(self, path: Path, name: str, *, uploaded: bool = False, stamp: str | None = None) -> int:
         """Put a video into the queue and return its number; one that is known, or was removed, stays as it is."""
         with self._write() as session:
             known = session.scalar(select(VideoRow).where(VideoRow.path == str(path)))
             if known is not None:
                 return known.id
-            row = VideoRow(name=name, path=str(path), uploaded=uploaded, added=_now())
+            row = VideoRow(name=name, path=str(path), uploaded=uploaded, added=_now(), stamp=stamp)
             session.add(row)
             session.flush()
             return row.id
+
+    def find(self, path: Path) -> VideoRow | None:
+        """The video in this file, also one that was removed."""
+        with self._read() as session:
+            return session.scalar(select(VideoRow).where(VideoRow.path == str(path)))
+
+    def set_stamp(self, number: int, stamp: str) -> None:
+        """Record size and time of a file whose content is the one that is known."""
+        with self._write() as session:
+            session.execute(update(VideoRow).where(VideoRow.id == number).values(stamp=stamp))
+
+    def replace(self, video: VideoRow, stamp: str) -> int:
+        """Queue what stands in the file of a video now, as another video, and return how many marks went with it."""
+        with self._write() as session:
+            marks = session.scalar(select(func.count()).where(MarkRow.video_id == video.id))
+            session.execute(delete(VideoRow).where(VideoRow.id == video.id))  # with its marks and texts
+            session.flush()
+            session.add(VideoRow(name=video.name, path=video.path, uploaded=False, added=_now(), stamp=stamp))
+            return marks or 0
 
     def video(self, number: int) -> VideoRow | None:
         """The video with this number."""
@@ -226,9 +246,9 @@ class Library:
         Missed events are the same if they have the same category and times, others if they have the same times.
         """
         with self._write() as session:
-            is_same = (MarkRow.verdict == "missed") & (MarkRow.category == mark.category)
-            if mark.verdict != "missed":
-                is_same = MarkRow.verdict != "missed"
+            is_same = MarkRow.verdict != "missed"
+            if mark.verdict == "missed":
+                is_same = (MarkRow.verdict == "missed") & (MarkRow.category == mark.category)
             session.execute(_of_stretch(number, mark.start_s, mark.end_s).where(is_same))
             row = MarkRow(video_id=number, made=_now(), **asdict(mark))
             session.add(row)
@@ -282,6 +302,7 @@ class Library:
             if found == 1:
                 connection.exec_driver_sql("ALTER TABLE mark RENAME TO mark_1")
                 connection.exec_driver_sql("DROP INDEX ix_mark_video_id")
+                connection.exec_driver_sql("ALTER TABLE video ADD COLUMN stamp VARCHAR")
             Base.metadata.create_all(connection)
             if found == 1:
                 columns = "id, video_id, start_s, end_s, verdict, category, made"

@@ -76,7 +76,7 @@ def test_an_inbox_of_version_1_keeps_its_marks_and_takes_missed_events(tmp_path)
     number = one.add(tmp_path / "a.mp4", "a")
     one.close()
     with sqlite3.connect(tmp_path / FILE) as connection:
-        connection.executescript("DROP TABLE mark;" + VERSION_1)
+        connection.executescript("DROP TABLE mark; ALTER TABLE video DROP COLUMN stamp;" + VERSION_1)
     for _ in range(2):  # also once it is of the present version
         library = Library(tmp_path)
         library.mark(number, Mark(None, None, "missed", "Arson"))
@@ -84,6 +84,7 @@ def test_an_inbox_of_version_1_keeps_its_marks_and_takes_missed_events(tmp_path)
             (8.0, "right", "Arson", "2026-01-01")
         ]
         assert len(library.marks()[number]) == 2
+        assert library.find(tmp_path / "a.mp4").stamp is None
         library.close()
 
 
