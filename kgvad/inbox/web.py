@@ -91,7 +91,9 @@ class Inbox:
             return self._waiting_page(request, video)
         report, pictures = read_report(report_folder(self.library, video.id))
         marks, missed = _split(self.library.marks().get(video.id, []))
-        numbers = {(event.start_s, event.end_s): event.number for event in report.events}
+        numbers: dict[tuple[float | None, float | None], int] = {
+            (event.start_s, event.end_s): event.number for event in report.events
+        }
         by_event = {numbers[mark.start_s, mark.end_s]: mark for mark in marks if (mark.start_s, mark.end_s) in numbers}
         return self.renderer.served(
             "inbox_video.html.j2",
