@@ -86,7 +86,7 @@ def _add_reading(app: FastAPI, inbox: Inbox) -> None:
     @app.get("/status.json")
     def status() -> JSONResponse:
         now = inbox.progress()
-        return JSONResponse({"text": now["progress"], "busy": now["busy"], "finished": now["finished"]})
+        return JSONResponse({"text": now.pop("progress"), **now})
 
     @app.get("/marks.json")
     def marks() -> JSONResponse:

@@ -153,11 +153,16 @@ class Inbox:
         busy = bool(waiting or counts.get("working"))
         if not busy and finished:
             parts = [f"{labels['all_done']} ({finished})"]
-        return {"progress": " · ".join(parts) if busy or finished else "", "busy": busy, "finished": finished}
+        return {
+            "progress": " · ".join(parts) if busy or finished else "",
+            "busy": busy,
+            "finished": finished,
+            "loading": self.searcher.is_loading,
+        }
 
     def _waiting_page(self, request: Request, video: VideoRow) -> str:
         labels = self.renderer.phrases.labels["inbox"]
-        more: dict[str, object] = {k: v for k, v in self.progress().items() if k != "busy"}
+        more: dict[str, object] = {k: v for k, v in self.progress().items() if k not in ("busy", "loading")}
         actions = [(f"/videos/{video.id}/remove", labels["remove"])]
         if video.state == "failed":
             more = {}

@@ -82,6 +82,15 @@ def test_a_missed_event_is_marked_and_taken_back_with_keys_alone(inbox, address,
     assert page.errors == []
 
 
+def test_a_search_says_that_it_is_getting_ready_and_goes_on_by_itself(inbox, address, page, monkeypatch):
+    monkeypatch.setattr("kgvad.inbox.search.Searcher.is_loading", True)
+    page.goto(address + "/?q=door")
+    page.wait_for_selector("text=is getting ready")
+    monkeypatch.setattr("kgvad.inbox.search.Searcher.is_loading", False)
+    page.wait_for_selector("text=is getting ready", state="detached")
+    assert page.errors == []
+
+
 def test_a_finished_report_does_not_take_chosen_files_away(inbox, address, page, footage, tmp_path):
     """The page loads itself again when a report is finished, which would also break off an upload."""
     number = inbox.library.add(tmp_path / "late.mp4", "late")
