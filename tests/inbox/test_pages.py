@@ -202,6 +202,12 @@ def test_reports_can_be_downloaded(inbox):
     assert client(inbox).get(f"/videos/{number}/report.exe").status_code == 404
 
 
+def test_only_the_downloaded_page_is_called_self_contained(inbox):
+    web, here = client(inbox), f"/videos/{video_number(inbox, 'door')}"
+    assert "This file is self-contained" not in web.get(here).text and "Served by kgvad" in web.get(here).text
+    assert "This file is self-contained" in web.get(f"{here}/report.html").text
+
+
 def test_a_part_of_a_video_can_be_read(inbox):
     number = video_number(inbox, "door")
     answer = client(inbox).get(f"/videos/{number}/file", headers={"Range": "bytes=0-99"})
