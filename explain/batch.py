@@ -84,8 +84,9 @@ def explain_folder(
 ) -> Outcome:
     """Explain every video of ``source`` into ``output`` and write ``index.html`` over the reports.
 
-    A video whose report was made from the same file with the same options is skipped, so an interrupted call continues
-    where it stopped. A video that fails gets a row in the index and does not stop the others.
+    A video whose reports were made from the same file with the same options, and are all there, is skipped, so an
+    interrupted call continues where it stopped. A video that fails gets a row in the index and does not stop the
+    others.
 
     Parameters
     ----------
@@ -117,9 +118,9 @@ def explain_folder(
     unknown = [form for form in forms if form not in FILE_FORMATS]
     if unknown:
         raise UsageError(f"--format {unknown[0]} is not a format", f"use {', '.join(FILE_FORMATS)}")
-    written = [output / f"{page}{file_suffix(form)}" for page in pages.values() for form in views]
+    files = {name: [output / f"{page}{file_suffix(form)}" for form in views] for name, page in pages.items()}
     refuse_inputs(
-        {"--output": [output / INDEX, output / STATE, *written]},
+        {"--output": [output / INDEX, output / STATE, *(file for written in files.values() for file in written)]},
         (*sources, *videos.values(), *_score_files(explainer, videos)),
     )
     made_with = _identity(explainer, renderer, forms)
@@ -127,7 +128,7 @@ def explain_folder(
     outcome, jobs = Outcome(output / INDEX), []
     for name, path in videos.items():
         entry = kept.get(name)
-        exists = entry is not None and entry.page is not None and (output / f"{pages[name]}.html").is_file()
+        exists = entry is not None and entry.page is not None and all(file.is_file() for file in files[name])
         if entry is not None and exists and entry.sha256 and entry.sha256 == _digest(path):
             outcome.reused.append(name)
         else:

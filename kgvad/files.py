@@ -28,11 +28,11 @@ from kgvad.errors import KgvadError, UsageError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
-
 _TEMPORARY = ".kgvad-"  # stands in the names of temporary files
 _DATA_SUFFIXES = (".npy", ".safetensors", ".jsonl")
 _DATA_NAMES = ("config.json", "manifest.json", "dataset.json")
 _MOST_LINKS = 40
+_OPENED = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")  # pipes that a shell passes to a command
 
 LARGEST_TEXT = 1 << 30  # bytes of a JSON file, also once a gzipped one is unpacked
 # What opening, unpacking and parsing a damaged or hostile file raises. RuntimeError: an encrypted zip member, too deep
@@ -273,6 +273,7 @@ def append_line(path: str | os.PathLike[str], line: str) -> None:
 def sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's content, hexadecimal."""
     digest = hashlib.sha256()
+    _refuse_pipe(Path(path))
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
@@ -285,6 +286,7 @@ def reading(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str) -
     try:
         if Path(path).is_dir():
             raise kind(f"{path} is a folder, not a file", remedy)
+        _refuse_pipe(Path(path))
         yield
     except DAMAGED as error:
         said = getattr(error, "strerror", None) or str(error)
@@ -294,13 +296,17 @@ def reading(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str) -
         raise kind(f"{path} cannot be read: {reason}", remedy) from error
 
 
+def _refuse_pipe(path: Path) -> None:
+    """Raise ``OSError`` for a pipe or device that has a name: reading it may never end. What a shell opened is read."""
+    if path.exists() and not (path.is_file() or path.is_dir() or path.as_posix().startswith(_OPENED)):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+
+
 def read_json(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str) -> Any:
     """The value of a JSON file, which may be gzipped and begin with a byte order mark.
 
     Parameters
     ----------
-    path
-        The file.
     kind
         What is raised when the file cannot be read.
     remedy

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kgvad.console import count_of
 from kgvad.detector.run import Run
-from kgvad.errors import KgvadError
+from kgvad.errors import KgvadError, ReportError
 from kgvad.explain.analysis.events import Calibration, EventRule
 from kgvad.explain.analysis.live_events import EventChange
 from kgvad.video.cameras import Camera, Clock, SystemClock
@@ -131,6 +132,7 @@ class Watcher:
         self._emit_to, self._lock, self._stop = emit, Lock(), Event()
         self.queue = WindowQueue({camera.name: camera.is_live for camera, _ in cameras})
         self._reports = ThreadPoolExecutor(1, "reports")
+        self._unreported = 0  # events whose report could not be written
         self._watched, began_s = {}, self._clock.monotonic()
         for camera, rule in cameras:
             feed = CameraFeed(
@@ -158,7 +160,13 @@ class Watcher:
         set_on_signals(self._stop)
 
     def run(self) -> None:
-        """Watch until every camera ended or :meth:`stop` was called."""
+        """Watch until every camera ended or :meth:`stop` was called.
+
+        Raises
+        ------
+        ReportError
+            At the end: there are events without a report, though there is an archive.
+        """
         lock = None if self._archive is None else self._archive.lock()
         try:
             if self._archive is not None:
@@ -180,6 +188,9 @@ class Watcher:
                 logger.info("camera %s: %d windows scored, %d skipped", name, taken, skipped)
             if lock is not None:
                 lock.release()
+        if self._archive is not None and self._unreported:
+            said = f"{count_of(self._unreported, 'event')} without a report in {self._archive.folder}"
+            raise ReportError(said, "the warnings above say why; correct that, such as a full disk")
 
     def _step(self) -> None:
         rows: list[tuple[_Watched, Row]] = []
@@ -270,6 +281,7 @@ class Watcher:
             message = archive.close(message, scorer, rule, watched.calibration)
         except Exception as error:  # the alarm is sent whatever happens to its report
             logger.warning("event %s has no report (%s: %s)", message.id, type(error).__name__, error)
+        self._unreported += message.report is None
         self._emit(message.model_copy(update={"time": self._clock.now()}))
         archive.forget_open(message)
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Delete, Engine, ForeignKey, UniqueConstraint, create_engine, delete, event, func, select, update
+from sqlalchemy import Delete, Engine, ForeignKey, create_engine, delete, event, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from kgvad.errors import StoreError
 
 FILE = "inbox.sqlite"
-VERSION = 1  # PRAGMA user_version of the file
+VERSION = 2  # PRAGMA user_version of the file; since 2 a mark may lack times, a file has a stamp
 BUSY_TIMEOUT_S = 30
 TRIES = 2  # times that the same video may end the process
 
 State = Literal["waiting", "working", "done", "failed", "removed"]  # removed: a file of a folder that is not wanted
-Verdict = Literal["right", "wrong"]
+Verdict = Literal["right", "wrong", "missed"]  # missed: an event that the report has not
 
 
 class Base(DeclarativeBase):
@@ -41,6 +41,7 @@ class VideoRow(Base):
     path: Mapped[str] = mapped_column(unique=True)  # absolute
     uploaded: Mapped[bool]  # whether the file belongs to the inbox
     added: Mapped[str]
+    stamp: Mapped[str | None]  # size and time of the file of a folder; None: added by version 1, or an upload
     state: Mapped[str] = mapped_column(default="waiting", index=True)
     reason: Mapped[str | None]  # why it failed
     tries: Mapped[int] = mapped_column(default=0)  # begun, never ended
@@ -57,12 +58,11 @@ class MarkRow(Base):
     """What a person said about an event."""
 
     __tablename__ = "mark"
-    __table_args__ = (UniqueConstraint("video_id", "start_s", "end_s"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     video_id: Mapped[int] = mapped_column(ForeignKey("video.id", ondelete="CASCADE"), index=True)
-    start_s: Mapped[float]
-    end_s: Mapped[float]
+    start_s: Mapped[float | None]  # of a missed event only if they were given
+    end_s: Mapped[float | None]
     verdict: Mapped[str]
     category: Mapped[str | None]
     made: Mapped[str]
@@ -81,10 +81,10 @@ class MentionRow(Base):
 
 @dataclass(frozen=True)
 class Mark:
-    """A reviewer's mark of an event: ``verdict``, and the category if it was given."""
+    """A reviewer's mark of an event: ``verdict``, and the category if it was given; a missed event may lack times."""
 
-    start_s: float
-    end_s: float
+    start_s: float | None
+    end_s: float | None
     verdict: Verdict
     category: str | None = None
 
@@ -123,16 +123,35 @@ class Library:
 
     # Videos
 
-    def add(self, path: Path, name: str, *, uploaded: bool = False) -> int:
+    def add(self, path: Path, name: str, *, uploaded: bool = False, stamp: str | None = None) -> int:
         """Put a video into the queue and return its number; one that is known, or was removed, stays as it is."""
         with self._write() as session:
             known = session.scalar(select(VideoRow).where(VideoRow.path == str(path)))
             if known is not None:
                 return known.id
-            row = VideoRow(name=name, path=str(path), uploaded=uploaded, added=_now())
+            row = VideoRow(name=name, path=str(path), uploaded=uploaded, added=_now(), stamp=stamp)
             session.add(row)
             session.flush()
             return row.id
+
+    def find(self, path: Path) -> VideoRow | None:
+        """The video in this file, also one that was removed."""
+        with self._read() as session:
+            return session.scalar(select(VideoRow).where(VideoRow.path == str(path)))
+
+    def set_stamp(self, number: int, stamp: str) -> None:
+        """Record size and time of a file whose content is the one that is known."""
+        with self._write() as session:
+            session.execute(update(VideoRow).where(VideoRow.id == number).values(stamp=stamp))
+
+    def replace(self, video: VideoRow, stamp: str) -> int:
+        """Queue what stands in the file of a video now, as another video, and return how many marks went with it."""
+        with self._write() as session:
+            marks = session.scalar(select(func.count()).where(MarkRow.video_id == video.id))
+            session.execute(delete(VideoRow).where(VideoRow.id == video.id))  # with its marks and texts
+            session.flush()
+            session.add(VideoRow(name=video.name, path=video.path, uploaded=False, added=_now(), stamp=stamp))
+            return marks or 0
 
     def video(self, number: int) -> VideoRow | None:
         """The video with this number."""
@@ -221,25 +240,31 @@ class Library:
 
     # Marks
 
-    def mark(self, number: int, mark: Mark) -> None:
-        """Set the mark of an event; an earlier mark of the same stretch is replaced."""
+    def mark(self, number: int, mark: Mark) -> int:
+        """Set the mark of an event and return its number; an earlier mark of the same event is replaced.
+
+        Missed events are the same if they have the same category and times, others if they have the same times.
+        """
         with self._write() as session:
-            session.execute(_same_stretch(number, mark.start_s, mark.end_s))
-            session.add(
-                MarkRow(
-                    video_id=number,
-                    start_s=mark.start_s,
-                    end_s=mark.end_s,
-                    verdict=mark.verdict,
-                    category=mark.category,
-                    made=_now(),
-                )
-            )
+            is_same = MarkRow.verdict != "missed"
+            if mark.verdict == "missed":
+                is_same = (MarkRow.verdict == "missed") & (MarkRow.category == mark.category)
+            session.execute(_of_stretch(number, mark.start_s, mark.end_s).where(is_same))
+            row = MarkRow(video_id=number, made=_now(), **asdict(mark))
+            session.add(row)
+            session.flush()
+            return row.id
 
     def unmark(self, number: int, start_s: float, end_s: float) -> None:
         """Take the mark of an event back."""
         with self._write() as session:
-            session.execute(_same_stretch(number, start_s, end_s))
+            session.execute(_of_stretch(number, start_s, end_s).where(MarkRow.verdict != "missed"))
+
+    def unmark_missed(self, number: int, mark: int) -> None:
+        """Take the mark of a missed event back."""
+        with self._write() as session:
+            of_video = delete(MarkRow).where(MarkRow.video_id == number, MarkRow.id == mark)
+            session.execute(of_video.where(MarkRow.verdict == "missed"))
 
     def marks(self) -> dict[int, list[MarkRow]]:
         """Marks by number of the video, in the order of time."""
@@ -270,10 +295,19 @@ class Library:
 
     def _prepare(self) -> None:
         with self._engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver would write each change of a table at once
             found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             if found > VERSION:
                 raise StoreError(f"{self.file} was written by a newer kgvad", "update kgvad, or choose another --inbox")
+            if found == 1:
+                connection.exec_driver_sql("ALTER TABLE mark RENAME TO mark_1")
+                connection.exec_driver_sql("DROP INDEX ix_mark_video_id")
+                connection.exec_driver_sql("ALTER TABLE video ADD COLUMN stamp VARCHAR")
             Base.metadata.create_all(connection)
+            if found == 1:
+                columns = "id, video_id, start_s, end_s, verdict, category, made"
+                connection.exec_driver_sql(f"INSERT INTO mark ({columns}) SELECT {columns} FROM mark_1")
+                connection.exec_driver_sql("DROP TABLE mark_1")
             connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
@@ -310,7 +344,7 @@ def _locked(folder: Path) -> FileLock:
     return lock
 
 
-def _same_stretch(number: int, start_s: float, end_s: float) -> Delete:
+def _of_stretch(number: int, start_s: float | None, end_s: float | None) -> Delete:
     return delete(MarkRow).where(MarkRow.video_id == number, MarkRow.start_s == start_s, MarkRow.end_s == end_s)
 
 

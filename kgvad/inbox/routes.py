@@ -24,7 +24,7 @@ from kgvad.inbox.web import Inbox
 from kgvad.inbox.worker import read_report, report_folder
 
 FormToken = Annotated[str, Form(alias=FIELD)]
-Number = Annotated[int, PathParameter(ge=0, le=2**63 - 1)]  # of a video; SQLite has no larger integers
+Number = Annotated[int, PathParameter(ge=0, le=2**63 - 1)]  # of a video or a mark; SQLite has no larger integers
 
 
 def create_app(inbox: Inbox) -> FastAPI:
@@ -67,6 +67,7 @@ def create_app(inbox: Inbox) -> FastAPI:
 
     _add_reading(app, inbox)
     _add_changes(app, inbox)
+    _add_marking(app, inbox)
     return app
 
 
@@ -85,7 +86,7 @@ def _add_reading(app: FastAPI, inbox: Inbox) -> None:
     @app.get("/status.json")
     def status() -> JSONResponse:
         now = inbox.progress()
-        return JSONResponse({"text": now["progress"], "busy": now["busy"], "finished": now["finished"]})
+        return JSONResponse({"text": now.pop("progress"), **now})
 
     @app.get("/marks.json")
     def marks() -> JSONResponse:
@@ -124,24 +125,40 @@ def _video_type(path: Path) -> str:
     return found if found.startswith("video/") else "application/octet-stream"
 
 
-def _add_changes(app: FastAPI, inbox: Inbox) -> None:
-    def must_be_ours(request: Request, token: str) -> None:
-        if not inbox.access.is_our_form(request, token):
-            raise HTTPException(403, "the page is too old; load it again")
+def _must_be_ours(inbox: Inbox, request: Request, token: str) -> None:
+    if not inbox.access.is_our_form(request, token):
+        raise HTTPException(403, "the page is too old; load it again")
 
+
+def _add_changes(app: FastAPI, inbox: Inbox) -> None:
     @app.post("/videos", response_class=HTMLResponse)
     async def upload(request: Request) -> Response:
         async with request.form(max_fields=10) as form:
-            must_be_ours(request, str(form.get(FIELD, "")))
+            _must_be_ours(inbox, request, str(form.get(FIELD, "")))
             files = [file for file in form.getlist("files") if not isinstance(file, str) and file.filename]
             refused = await inbox.upload(files)  # type: ignore[arg-type]
         return HTMLResponse(inbox.list_page(request, refused), 422) if refused else RedirectResponse("/", 303)
 
     @app.post("/training", response_class=HTMLResponse)
     def training(request: Request, token: FormToken) -> str:
-        must_be_ours(request, token)
+        _must_be_ours(inbox, request, token)
         return inbox.training_page(request, write_training_set(inbox.library))
 
+    @app.post("/videos/{number}/again")
+    def again(request: Request, number: Number, token: FormToken) -> Response:
+        _must_be_ours(inbox, request, token)
+        inbox.library.again(_video(inbox, number).id)
+        inbox.worker.wake()
+        return RedirectResponse(f"/videos/{number}", 303)
+
+    @app.post("/videos/{number}/remove")
+    def remove(request: Request, number: Number, token: FormToken) -> Response:
+        _must_be_ours(inbox, request, token)
+        inbox.remove(_video(inbox, number))
+        return RedirectResponse("/", 303)
+
+
+def _add_marking(app: FastAPI, inbox: Inbox) -> None:
     @app.post("/videos/{number}/marks")
     def mark(
         request: Request,
@@ -151,19 +168,25 @@ def _add_changes(app: FastAPI, inbox: Inbox) -> None:
         verdict: Annotated[str, Form()],
         category: Annotated[str, Form()] = "",
     ) -> Response:
-        must_be_ours(request, token)
+        _must_be_ours(inbox, request, token)
         inbox.mark(_video(inbox, number), event, verdict, category)
         return RedirectResponse(f"/videos/{number}#event-{event}", 303)
 
-    @app.post("/videos/{number}/again")
-    def again(request: Request, number: Number, token: FormToken) -> Response:
-        must_be_ours(request, token)
-        inbox.library.again(_video(inbox, number).id)
-        inbox.worker.wake()
-        return RedirectResponse(f"/videos/{number}", 303)
+    @app.post("/videos/{number}/missed")
+    def missed(
+        request: Request,
+        number: Number,
+        token: FormToken,
+        category: Annotated[str, Form()] = "",
+        start: Annotated[str, Form()] = "",
+        end: Annotated[str, Form()] = "",
+    ) -> Response:
+        _must_be_ours(inbox, request, token)
+        mark = inbox.mark_missed(_video(inbox, number), category, start, end)
+        return RedirectResponse(f"/videos/{number}#missed-{mark}", 303)
 
-    @app.post("/videos/{number}/remove")
-    def remove(request: Request, number: Number, token: FormToken) -> Response:
-        must_be_ours(request, token)
-        inbox.remove(_video(inbox, number))
-        return RedirectResponse("/", 303)
+    @app.post("/videos/{number}/missed/{mark}/remove")
+    def unmark_missed(request: Request, number: Number, mark: Number, token: FormToken) -> Response:
+        _must_be_ours(inbox, request, token)
+        inbox.library.unmark_missed(_video(inbox, number).id, mark)
+        return RedirectResponse(f"/videos/{number}#missed", 303)

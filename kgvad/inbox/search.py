@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 LONGEST = 200  # characters of a query that are used
 LEAST_SIMILARITY = 0.4  # cosine from which another wording counts; words without relation stay below .3 (MiniLM)
+PATIENCE_S = 1.0  # that a search waits for the text encoder
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Hit:
 class Searcher:
     """Searches a library. Texts are encoded once.
 
+    The first search begins to load the text encoder; until it is there, only the words themselves are found.
+
     Attributes
     ----------
     library
@@ -42,6 +46,13 @@ class Searcher:
     library: Library
     load: Callable[[], TextEncoder | None]
     _vectors: dict[str, NDArray[np.floating]] = field(default_factory=dict)
+    _encoder: TextEncoder | None = None
+    _loading: threading.Thread | None = None
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the text encoder is being loaded."""
+        return self._loading is not None and self._loading.is_alive()
 
     def search(self, query: str) -> dict[int, Hit]:
         """The best hit of each video that is found, by number of the video, best first."""
@@ -62,11 +73,23 @@ class Searcher:
     def _similarities(self, query: str, texts: list[str]) -> dict[str, float]:
         words = query.casefold().split()
         literal = {text: float(all(word in text.casefold() for word in words)) for text in texts}
-        encoder = self.load()
-        if encoder is None:
+        if self._loading is None:
+            self._loading = threading.Thread(target=self._prepare, args=(texts,), name="text encoder", daemon=True)
+            self._loading.start()
+            self._loading.join(PATIENCE_S)
+        if self.is_loading or self._encoder is None:
             return literal
-        new = [text for text in (query, *texts) if text not in self._vectors]
-        if new:
-            self._vectors.update(zip(new, np.asarray(encoder.encode(new)), strict=True))
+        self._encode(self._encoder, [query, *texts])
         wanted = self._vectors[query]
         return {text: max(literal[text], float(self._vectors[text] @ wanted)) for text in texts}
+
+    def _prepare(self, texts: list[str]) -> None:
+        encoder = self.load()
+        if encoder is not None:
+            self._encode(encoder, texts)
+        self._encoder = encoder
+
+    def _encode(self, encoder: TextEncoder, texts: list[str]) -> None:
+        new = [text for text in texts if text not in self._vectors]
+        if new:
+            self._vectors.update(zip(new, np.asarray(encoder.encode(new)), strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import shutil
 import socket
 import threading
 import time
@@ -14,11 +15,14 @@ from typing import TYPE_CHECKING
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from kgvad.chat_endpoint import is_loopback
+from kgvad.console import count_of
 from kgvad.errors import FeatureError, KgvadError, UsageError, WeightsError
 from kgvad.explain.rendering.render import Renderer
+from kgvad.explain.report import Report
 from kgvad.explainers import ExplainRequest, build_explainer
+from kgvad.files import sha256
 from kgvad.inbox.access import Access
-from kgvad.inbox.library import Library
+from kgvad.inbox.library import Library, VideoRow
 from kgvad.inbox.search import Searcher
 from kgvad.inbox.worker import REDACTED, Worker, report_folder
 from kgvad.session import Session
@@ -114,22 +118,37 @@ class Server:
                 continue
             for name, path in found.items():
                 try:
-                    settled = time.time() - path.stat().st_mtime > SETTLED_S
+                    status = path.stat()
                 except OSError:
                     continue
-                if settled and path not in self._refused:
-                    self._add(path, name)
+                if time.time() - status.st_mtime > SETTLED_S and path not in self._refused:
+                    self._add(path, name, f"{status.st_size} {status.st_mtime_ns}")
         self.worker.wake()
 
-    def _add(self, path: Path, name: str) -> None:
-        """Add a video; one whose name cannot be kept is said once."""
+    def _add(self, path: Path, name: str, stamp: str) -> None:
+        """Add a video, again if its file was replaced; one whose name cannot be kept is said once."""
         try:
             check_name(name)
         except FeatureError as error:
             logger.warning("%s", error)
             self._refused.add(path)
             return
-        self.library.add(path, name)
+        known = self.library.find(path)
+        if known is None:
+            self.library.add(path, name, stamp=stamp)
+        elif known.state != "removed" and known.stamp != stamp:
+            self._update(known, stamp)
+
+    def _update(self, video: VideoRow, stamp: str) -> None:
+        """Explain what stands in the file of a video now, unless it has the same content as before."""
+        folder = report_folder(self.library, video.id)
+        if video.stamp is None or (video.state == "done" and _is_of(folder, Path(video.path))):
+            self.library.set_stamp(video.id, stamp)
+            return
+        marks = self.library.replace(video, stamp)
+        shutil.rmtree(folder, ignore_errors=True)
+        lost = f"; {count_of(marks, 'mark')} of the earlier file dropped" if marks else ""
+        logger.warning("%s was replaced and is explained again%s", video.path, lost)
 
     def _explain_unblurred_again(self) -> None:
         """Queue the videos whose reports were made without blurring faces; until then their pages show nothing."""
@@ -151,6 +170,14 @@ class Server:
         except WeightsError as error:
             logger.info("only the words themselves are searched: %s", error.message)
             return None
+
+
+def _is_of(folder: Path, video: Path) -> bool:
+    """Whether the report in ``folder`` was made from what the file has now."""
+    try:
+        return Report.read(folder / "report.json").video.sha256 == sha256(video)
+    except (KgvadError, OSError):
+        return False
 
 
 def _bytes(text: str) -> int:

@@ -17,7 +17,7 @@ from kgvad.inbox.library import Library, MarkRow, VideoRow
 logger = logging.getLogger(__name__)
 
 FOLDER = "training"
-MARKS_VERSION = 1
+MARKS_VERSION = 2  # since 2 there are missed events, whose times may be null
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,17 @@ def training_clips(library: Library) -> list[Clip]:
     """What the marks say about categories.
 
     A video whose events are all wrong is normal as a whole. An event that is right, with a category, is a clip of that
-    category. Beside it, an event that is wrong is a normal clip. An event without a mark says nothing.
+    category. Beside it, an event that is wrong is a normal clip. An event without a mark says nothing. A missed event
+    is a clip of its category if its start and end were given; otherwise the whole video has the category.
     """
     marks = library.marks()
-    return [
+    clips = (
         clip
         for video in reversed(library.videos())
         if Path(video.path).is_file()
         for clip in _clips(video, marks.get(video.id, []))
-    ]
+    )
+    return list({clip.file: clip for clip in clips}.values())
 
 
 def _clips(video: VideoRow, marks: list[MarkRow]) -> Iterator[Clip]:
@@ -79,7 +81,7 @@ def _clips(video: VideoRow, marks: list[MarkRow]) -> Iterator[Clip]:
         yield Clip(video, NORMAL)
         return
     for mark in marks:
-        between_s = (mark.start_s, mark.end_s)
+        between_s = None if mark.start_s is None or mark.end_s is None else (mark.start_s, mark.end_s)
         if mark.verdict == "wrong":
             yield Clip(video, NORMAL, between_s)
         elif mark.category is not None:

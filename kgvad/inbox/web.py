@@ -14,6 +14,7 @@ from pathlib import Path
 from fastapi import HTTPException, Request, UploadFile
 from starlette.concurrency import run_in_threadpool
 
+from kgvad.detector.data.clock import seconds_of
 from kgvad.detector.data.labels import NORMAL
 from kgvad.errors import KgvadError
 from kgvad.explain.media.clips import safe_name
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 UPLOADS = "videos"
 NO_SPACE = "free space on the disk of the server"
 CATEGORY = re.compile(r"\w[\w .&+-]{0,59}")  # also the name of a folder
+TIME = r"\d+(:[0-5]?\d){0,2}([.,]\d+)?"  # seconds, mm:ss or hh:mm:ss; a browser checks it, too
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Inbox:
             by_number = {video.id: video for video in videos}
             videos = [by_number[number] for number in hits if number in by_number]
         rows = [
-            {"video": video, "hit": hits.get(video.id), "marked": len(marks.get(video.id, ()))}
+            {"video": video, "hit": hits.get(video.id)} | _counts(marks.get(video.id, []))
             for video in videos
             if _is_shown(video, marks.get(video.id, []), query["show"])
             and query["category"] in ("", video.category, *(mark.category for mark in marks.get(video.id, ())))
@@ -88,8 +90,10 @@ class Inbox:
         if video.state != "done":
             return self._waiting_page(request, video)
         report, pictures = read_report(report_folder(self.library, video.id))
-        marks = self.library.marks().get(video.id, [])
-        numbers = {(event.start_s, event.end_s): event.number for event in report.events}
+        marks, missed = _split(self.library.marks().get(video.id, []))
+        numbers: dict[tuple[float | None, float | None], int] = {
+            (event.start_s, event.end_s): event.number for event in report.events
+        }
         by_event = {numbers[mark.start_s, mark.end_s]: mark for mark in marks if (mark.start_s, mark.end_s) in numbers}
         return self.renderer.served(
             "inbox_video.html.j2",
@@ -99,6 +103,8 @@ class Inbox:
                 "video": video,
                 "marks": by_event,
                 "earlier": [mark for mark in marks if (mark.start_s, mark.end_s) not in numbers],
+                "missed": missed,
+                "time_pattern": TIME,
                 "categories": self.categories,
             },
             report=report,
@@ -147,11 +153,16 @@ class Inbox:
         busy = bool(waiting or counts.get("working"))
         if not busy and finished:
             parts = [f"{labels['all_done']} ({finished})"]
-        return {"progress": " · ".join(parts) if busy or finished else "", "busy": busy, "finished": finished}
+        return {
+            "progress": " · ".join(parts) if busy or finished else "",
+            "busy": busy,
+            "finished": finished,
+            "loading": self.searcher.is_loading,
+        }
 
     def _waiting_page(self, request: Request, video: VideoRow) -> str:
         labels = self.renderer.phrases.labels["inbox"]
-        more: dict[str, object] = {k: v for k, v in self.progress().items() if k != "busy"}
+        more: dict[str, object] = {k: v for k, v in self.progress().items() if k not in ("busy", "loading")}
         actions = [(f"/videos/{video.id}/remove", labels["remove"])]
         if video.state == "failed":
             more = {}
@@ -231,11 +242,9 @@ class Inbox:
         """
         report, _ = read_report(report_folder(self.library, video.id))
         event = next((event for event in report.events if event.number == number), None)
-        category = category.strip()
         if event is None or verdict not in ("right", "wrong", "none"):
             raise HTTPException(404, "there is no such event")
-        if category and (not CATEGORY.fullmatch(category) or category.casefold() == NORMAL.casefold()):
-            raise HTTPException(422, "a category is a name of letters, digits and spaces, other than Normal")
+        category = _category(category)
         if verdict == "none":
             self.library.unmark(video.id, event.start_s, event.end_s)
         elif verdict == "right":
@@ -243,13 +252,59 @@ class Inbox:
         else:
             self.library.mark(video.id, Mark(event.start_s, event.end_s, "wrong"))
 
+    def mark_missed(self, video: VideoRow, category: str, start: str, end: str) -> int:
+        """Mark an event that the report has not, and return the number of the mark; the times may be empty.
+
+        Raises
+        ------
+        HTTPException
+            There is no report, the category is no name, or the times are not in the video.
+        """
+        if video.duration_s is None:
+            raise HTTPException(404, "there is no report of this video yet")
+        category, start_s, end_s = _category(category), _seconds("start", start), _seconds("end", end)
+        if not category:
+            raise HTTPException(422, "category: give the category of the missed event")
+        if end_s is not None and (start_s is None or end_s <= start_s):
+            raise HTTPException(422, "end: give a start before it")
+        if max(start_s or 0, end_s or 0) > video.duration_s:
+            raise HTTPException(422, f"the times must be within the video, which ends at {video.duration_s:.1f} s")
+        return self.library.mark(video.id, Mark(start_s, end_s, "missed", category))
+
+
+def _category(text: str) -> str:
+    """The category that was given; empty where none was."""
+    category = text.strip()
+    if category and (not CATEGORY.fullmatch(category) or category.casefold() == NORMAL.casefold()):
+        raise HTTPException(422, "a category is a name of letters, digits and spaces, other than Normal")
+    return category
+
+
+def _seconds(field: str, text: str) -> float | None:
+    if not text.strip():
+        return None
+    if not re.fullmatch(TIME, text.strip(), re.ASCII):
+        raise HTTPException(422, f"{field}: give seconds or mm:ss")
+    return seconds_of(text)
+
+
+def _split(marks: Sequence[MarkRow]) -> tuple[list[MarkRow], list[MarkRow]]:
+    """The marks of events in the report, and those of missed events."""
+    return [mark for mark in marks if mark.verdict != "missed"], [mark for mark in marks if mark.verdict == "missed"]
+
+
+def _counts(marks: Sequence[MarkRow]) -> dict[str, int]:
+    marked, missed = _split(marks)
+    return {"marked": len(marked), "missed": len(missed)}
+
 
 def _is_shown(video: VideoRow, marks: Sequence[MarkRow], show: str) -> bool:
     verdicts = {mark.verdict for mark in marks}
     return {
         "events": video.events > 0,
-        "unmarked": video.events > len(marks),
+        "unmarked": video.events > len(_split(marks)[0]),
         "right": "right" in verdicts,
         "wrong": "wrong" in verdicts,
+        "missed": "missed" in verdicts,
         "failed": video.state == "failed",
     }.get(show, True)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from kgvad.errors import KgvadError
-from kgvad.files import append_line, replacing, sha256, write_bytes, write_json, write_text
+from kgvad.errors import KgvadError, UsageError
+from kgvad.files import append_line, read_json, replacing, sha256, write_bytes, write_json, write_text
 
 
 def test_new_file_and_its_folder_are_made(tmp_path):
@@ -83,3 +83,15 @@ def test_a_line_is_not_appended_to_one_that_was_cut_off(tmp_path):
     assert file.read_text() == "one\ndrei\n"
     with pytest.raises(KgvadError, match="cannot write /dev/full: No space left"):
         append_line("/dev/full", "x")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_named_pipe_is_refused_at_once_and_one_that_a_shell_opened_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(UsageError, match=r"pipe\.json cannot be read: it is a pipe or a device, not a file; give JSON"):
+        read_json(tmp_path / "pipe.json", UsageError, "give JSON")
+    with pytest.raises(OSError, match="a pipe or a device"):
+        sha256(tmp_path / "pipe.json")
+    code = "from kgvad.files import sha256\nprint(sha256('/dev/stdin'))"
+    done = subprocess.run([sys.executable, "-c", code], input=b"x", capture_output=True, cwd="/", check=True)
+    assert done.stdout.decode().strip() == hashlib.sha256(b"x").hexdigest()

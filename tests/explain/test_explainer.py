@@ -212,6 +212,17 @@ def test_a_second_call_reuses_reports_and_a_changed_video_is_done_again(kgvad, f
         assert "exist already" not in done.stderr and text in (out / "a.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("form", ["json", "srt"])  # one that is always written, and one that was asked for
+def test_a_form_that_was_deleted_is_written_again(kgvad, folder, tmp_path, form):
+    videos, scores = folder
+    (videos / "broken.mp4").unlink()
+    command = (videos, "--scores", scores, "-o", tmp_path / "out", "--no-images", "--format", "srt")
+    assert kgvad(*command).returncode == 0
+    (tmp_path / "out" / f"a.{form}").unlink()
+    assert "2 of 3 reports exist already" in kgvad(*command).stderr
+    assert (tmp_path / "out" / f"a.{form}").is_file()
+
+
 WRONG = {
     "no video": ((), 2, "give a video"),
     "missing": (("nowhere.mp4",), 1, "does not exist"),

@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
 
 from kgvad.inbox.access import Access
+from kgvad.inbox.library import Mark
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
@@ -62,6 +63,34 @@ def test_a_wrong_alarm_is_marked_with_keys_alone(inbox, address, page):
     assert page.errors == []
 
 
+def test_a_missed_event_is_marked_and_taken_back_with_keys_alone(inbox, address, page):
+    page.goto(address + "/videos/1")
+    page.keyboard.press("m")
+    page.keyboard.type("Arson")
+    page.keyboard.press("Tab")
+    page.keyboard.type("soon")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.validity.patternMismatch")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("0:03")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".missed.current >> text=Arson")
+    assert [(mark.verdict, mark.start_s) for mark in inbox.library.marks()[1]] == [("missed", 3.0)]
+    page.keyboard.press("x")
+    page.wait_for_selector(".missed", state="detached")
+    assert inbox.library.marks() == {}
+    assert page.errors == []
+
+
+def test_a_search_says_that_it_is_getting_ready_and_goes_on_by_itself(inbox, address, page, monkeypatch):
+    monkeypatch.setattr("kgvad.inbox.search.Searcher.is_loading", True)
+    page.goto(address + "/?q=door")
+    page.wait_for_selector("text=is getting ready")
+    monkeypatch.setattr("kgvad.inbox.search.Searcher.is_loading", False)
+    page.wait_for_selector("text=is getting ready", state="detached")
+    assert page.errors == []
+
+
 def test_a_finished_report_does_not_take_chosen_files_away(inbox, address, page, footage, tmp_path):
     """The page loads itself again when a report is finished, which would also break off an upload."""
     number = inbox.library.add(tmp_path / "late.mp4", "late")
@@ -101,6 +130,7 @@ def test_four_clicks_lead_from_a_wrong_alarm_to_the_training_command(inbox, addr
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pages_fit_and_are_accessible(inbox, address, page, width):
     axe = Axe()
+    inbox.library.mark(1, Mark(3.0, 5.0, "missed", "RoadAccidents"))
     page.set_viewport_size({"width": width, "height": 844})
     for path in ("/", "/videos/1", "/training", "/?q=x"):
         page.goto(address + path)

@@ -59,6 +59,53 @@ def test_what_was_written_is_there_after_opening_again(tmp_path):
     again.close()
 
 
+VERSION_1 = """
+CREATE TABLE mark (
+    id INTEGER NOT NULL, video_id INTEGER NOT NULL, start_s FLOAT NOT NULL, end_s FLOAT NOT NULL,
+    verdict VARCHAR NOT NULL, category VARCHAR, made VARCHAR NOT NULL, PRIMARY KEY (id),
+    UNIQUE (video_id, start_s, end_s), FOREIGN KEY(video_id) REFERENCES video (id) ON DELETE CASCADE
+);
+CREATE INDEX ix_mark_video_id ON mark (video_id);
+INSERT INTO mark VALUES (7, 1, 8.0, 12.0, 'right', 'Arson', '2026-01-01');
+PRAGMA user_version = 1;
+"""
+
+
+def test_an_inbox_of_version_1_keeps_its_marks_and_takes_missed_events(tmp_path):
+    one = Library(tmp_path)
+    number = one.add(tmp_path / "a.mp4", "a")
+    one.close()
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.executescript("DROP TABLE mark; ALTER TABLE video DROP COLUMN stamp;" + VERSION_1)
+    for _ in range(2):  # also once it is of the present version
+        library = Library(tmp_path)
+        library.mark(number, Mark(None, None, "missed", "Arson"))
+        assert [(m.start_s, m.verdict, m.category, m.made[:10]) for m in library.marks()[number] if m.start_s] == [
+            (8.0, "right", "Arson", "2026-01-01")
+        ]
+        assert len(library.marks()[number]) == 2
+        assert library.find(tmp_path / "a.mp4").stamp is None
+        library.close()
+
+
+def test_missed_events_and_events_of_the_report_are_marked_apart(library, tmp_path):
+    number = library.add(tmp_path / "a.mp4", "a")
+    for mark in (
+        Mark(8.0, 12.0, "wrong"),
+        Mark(8.0, 12.0, "missed", "Arson"),
+        Mark(None, None, "missed", "Arson"),
+        Mark(None, None, "missed", "Robbery"),
+    ):
+        last = library.mark(number, mark)
+    assert len(library.marks()[number]) == 4
+    library.unmark(number, 8.0, 12.0)
+    library.unmark_missed(number, last)
+    assert [(m.start_s, m.verdict, m.category) for m in library.marks()[number]] == [
+        (None, "missed", "Arson"),
+        (8.0, "missed", "Arson"),
+    ]
+
+
 def test_a_file_of_a_newer_version_is_refused(tmp_path):
     Library(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as connection:

@@ -63,6 +63,46 @@ def test_a_mark_is_kept_shown_and_exported(inbox):
     assert web.get("/marks.json").json()["marks"] == []
 
 
+def test_a_missed_event_is_kept_shown_exported_and_taken_back(inbox):
+    web, number = client(inbox), video_number(inbox, "door")
+    here = f"/videos/{number}"
+    done = post(web, f"{here}/missed", here, category="Arson", start="0:03", end="4,5")
+    assert (done.status_code, done.headers["location"]) == (303, f"{here}#missed-1")
+    post(web, f"{here}/missed", here, category="Robbery")
+    page = web.get(here).text
+    assert "<b>Arson</b>" in page and "00:00:03 to 00:00:04" in page and "<b>Robbery</b>" in page
+    marks = web.get("/marks.json").json()["marks"]
+    assert [(mark["start_s"], mark["end_s"], mark["verdict"], mark["category"]) for mark in marks] == [
+        (None, None, "missed", "Robbery"),
+        (3.0, 4.5, "missed", "Arson"),
+    ]
+    found = web.get("/?show=missed").text
+    assert "door" in found and "yard" not in found and "0 / 1 · 2 missed" in found
+    assert "door" in web.get("/?show=unmarked").text
+    post(web, f"/videos/{video_number(inbox, 'yard')}/missed/1/remove")  # the mark of another video
+    post(web, f"{here}/missed/2/remove")
+    assert [mark["category"] for mark in web.get("/marks.json").json()["marks"]] == ["Arson"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "category"),
+        ({"category": "Normal"}, "category"),
+        ({"category": "Arson", "start": "soon"}, "start"),
+        ({"category": "Arson", "start": "-1"}, "start"),
+        ({"category": "Arson", "end": "4"}, "end"),
+        ({"category": "Arson", "start": "4", "end": "0:04"}, "end"),
+        ({"category": "Arson", "start": "1:00"}, "ends at 16.0 s"),
+    ],
+)
+def test_a_missed_event_without_category_or_at_an_impossible_time_is_refused(inbox, fields, said):
+    web, number = client(inbox), video_number(inbox, "door")
+    answer = post(web, f"/videos/{number}/missed", **fields)
+    assert (answer.status_code, said in answer.text) == (422, True)
+    assert inbox.library.marks() == {}
+
+
 @pytest.mark.parametrize("category", ["../up", "Normal", "normal", "a/b", "x" * 61, "<b>", ".hidden"])
 def test_a_category_that_is_no_name_is_refused(inbox, category):
     web, number = client(inbox), video_number(inbox, "door")
@@ -160,6 +200,12 @@ def test_reports_can_be_downloaded(inbox):
         assert answer.text.startswith(start)
         assert answer.headers["content-disposition"] == f"attachment; filename*=UTF-8''door.{form}"
     assert client(inbox).get(f"/videos/{number}/report.exe").status_code == 404
+
+
+def test_only_the_downloaded_page_is_called_self_contained(inbox):
+    web, here = client(inbox), f"/videos/{video_number(inbox, 'door')}"
+    assert "This file is self-contained" not in web.get(here).text and "Served by kgvad" in web.get(here).text
+    assert "This file is self-contained" in web.get(f"{here}/report.html").text
 
 
 def test_a_part_of_a_video_can_be_read(inbox):

@@ -8,8 +8,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
+
+from kgvad.explain.report import Report, VideoFacts
+from kgvad.files import sha256
+from kgvad.inbox.library import Mark
+from kgvad.inbox.worker import report_folder
 
 KGVAD = [sys.executable, "-m", "kgvad", "serve", "--port", "0"]
 
@@ -90,3 +96,34 @@ def test_wrong_use_is_one_line(arguments, named):
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("kgvad: error: ") and named in last
+
+
+def test_a_replaced_file_is_explained_again_and_a_touched_one_is_not(make, monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr("kgvad.inbox.serve.SETTLED_S", -1.0)
+    server, videos = make(), tmp_path / "videos"
+    server.videos = [videos]
+    videos.mkdir()
+    door = videos / "door.mp4"
+    door.write_bytes(b"one")
+    server.look()
+    server.library.finish(server.library.take().id, {"events": 1}, [("fire", 1.0)])
+    report = report_folder(server.library, 1)
+    report.mkdir(parents=True)
+    facts = VideoFacts(name="door", fps=1, frame_count=1, duration_s=1, sha256=sha256(door))
+    monkeypatch.setattr(Report, "read", lambda path: SimpleNamespace(video=facts))
+    server.library.mark(1, Mark(8.0, 12.0, "wrong"))
+    os.utime(door, (1, 1))
+    for _ in range(2):
+        server.look()
+        assert server.library.take() is None and len(server.library.marks()[1]) == 1
+    door.write_bytes(b"another")
+    server.look()
+    assert [(video.id, video.state) for video in server.library.videos()] == [(2, "waiting")]
+    assert server.library.marks() == {} and server.library.mentions() == [] and not report.exists()
+    assert "door.mp4 was replaced and is explained again; 1 mark of the earlier file dropped" in caplog.text
+    server.look()
+    assert server.library.video(2).state == "waiting"
+    server.library.remove(2)
+    door.write_bytes(b"a third")
+    server.look()
+    assert server.library.videos() == []  # removed means not wanted

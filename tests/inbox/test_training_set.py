@@ -55,3 +55,23 @@ def test_an_event_in_a_video_with_others_right_is_a_normal_clip(inbox):
         ("Normal", (1.0, 3.0)),
         ("Burglary", (8.0, 12.0)),
     ]
+
+
+def test_a_missed_event_is_a_clip_or_makes_the_whole_video_abnormal(inbox):
+    door, yard = number(inbox, "door"), number(inbox, "yard")
+    inbox.library.mark(door, Mark(8.0, 12.0, "wrong"))
+    inbox.library.mark(door, Mark(2.0, 5.0, "missed", "Arson"))
+    inbox.library.mark(yard, Mark(None, None, "missed", "Robbery"))
+    inbox.library.mark(yard, Mark(3.0, None, "missed", "Robbery"))
+    assert [(clip.video.id, clip.category, clip.between_s) for clip in training_clips(inbox.library)] == [
+        (door, "Arson", (2.0, 5.0)),
+        (door, "Normal", (8.0, 12.0)),
+        (yard, "Robbery", None),
+    ]
+    folder = write_training_set(inbox.library)
+    truth = folder_truth(folder, "site")
+    assert sorted(truth.categories) == ["Arson", "Normal", "Robbery"]
+    inbox.library.unmark_missed(yard, inbox.library.marks()[yard][0].id)
+    inbox.library.unmark_missed(yard, inbox.library.marks()[yard][0].id)
+    write_training_set(inbox.library)
+    assert list((folder / "Robbery").iterdir()) == []

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import watch_samples
 from PIL import Image
-from watch_samples import FPS, FakeClock, archive, footage, models, pictures, watch
+from watch_samples import FPS, FakeClock, archive, footage, models, pictures, rules, watch
 
 from kgvad.detector.scoring.infer import infer
-from kgvad.errors import KgvadError, UsageError
+from kgvad.errors import KgvadError, ReportError, UsageError
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.report import Report
 from kgvad.explain.scorers.from_video import RunScorer
@@ -36,6 +36,7 @@ from kgvad.watch.archive import Archive
 from kgvad.watch.camera_settings import CameraSettings, Ignored
 from kgvad.watch.feed import _Pace
 from kgvad.watch.messages import from_line, to_line
+from kgvad.watch.watcher import Watcher
 
 pytestmark = pytest.mark.slow
 
@@ -234,6 +235,19 @@ def test_alarms_are_sent_while_the_disk_is_full(tmp_path, monkeypatch):
     footage(tmp_path / "clips" / "a.mp4")
     found = events(watch(parse_cameras([f"yard={tmp_path / 'clips'}"]), archive(tmp_path / "out"), once=True))
     assert [message.kind for message in found if message.kind != "update"] == ["open", "close"]
+
+
+def test_events_without_a_report_are_counted_at_the_end(clips, tmp_path, monkeypatch):
+    def full(*_):
+        raise KgvadError("cannot write x: No space left on device")
+
+    monkeypatch.setattr("kgvad.watch.archive.write_views", full)
+    shared, messages = models(), []
+    cameras = rules(parse_cameras([f"yard={clips}"]), shared)
+    with pytest.raises(ReportError, match=r"^1 event without a report in .*out; the warnings above"):
+        Watcher(cameras, shared, messages.append, archive(tmp_path / "out"), once=True).run()
+    assert events(messages)[-1].kind == "close"  # the alarm is sent all the same
+    archive(tmp_path / "out").lock().release()
 
 
 def test_one_process_writes_into_a_folder(tmp_path):
