@@ -126,6 +126,8 @@ def open_sources(paths: Sequence[Path], *, skip_missing: bool = False) -> list[S
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path} does not exist", "name a list, a folder of arrays, or an npz archive")
+        if not (path.is_dir() or path.is_file()):
+            raise UsageError(f"{path} is a pipe or a device", "name a list, a folder of arrays, or an npz archive")
     folders = [path for path in paths if path.is_dir()]
     lists = [path for path in paths if path.is_file() and is_list(path)]
     found: list[Source] = []

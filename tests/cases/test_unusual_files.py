@@ -1,5 +1,6 @@
 """Files that people bring in forms nobody published: read right, or refused in one line with a remedy."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from detector_samples import kgvad
 
 from kgvad.detector.data.annotations import Truth, read_truth
 from kgvad.detector.data.frame_labels import read_frame_labels
-from kgvad.errors import FeatureError, KgvadError
+from kgvad.errors import FeatureError, KgvadError, UsageError
 from kgvad.video.feature_store import FeatureStore
 
 RNG = np.random.default_rng(0)
@@ -262,3 +263,10 @@ def test_shanghaitech_lists_with_suffixes_and_blanks():
     Path("SH_Train_new.txt").write_text("01_0015,1\n")
     with pytest.raises(FeatureError, match="01_0015 is listed twice, here or in the other split"):
         read_truth("shanghaitech", ".")
+
+
+def test_a_pipe_is_no_features(tmp_path):
+    os.mkfifo(tmp_path / "features")
+    with pytest.raises(UsageError, match="features is a pipe or a device; name a list"):
+        kgvad("features", "import", tmp_path / "features", "--dataset", "shop", "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
