@@ -118,8 +118,9 @@ def _checked(dataset: str, names: Sequence[str]) -> list[str]:
     abnormal = [name for name in names if name.casefold() != "normal"]
     if not abnormal:
         raise UsageError("every table has the category Normal, and this one no other", "name abnormal ones: --category")
-    if len({name.casefold() for name in abnormal}) < len(abnormal):
-        raise UsageError(f"--category names one category twice ({', '.join(names)})", "name each once")
+    folded = [name.casefold() for name in abnormal]
+    if twice := [name for name in abnormal if folded.count(name.casefold()) > 1]:
+        raise UsageError(f"--category names {twice[0]!r} twice", "name each once")
     return abnormal
 
 

@@ -96,6 +96,7 @@ def test_svg_and_tree_of_any_text_are_safe(text):
 
 
 @given(st.lists(TEXT, min_size=1, max_size=3))
+@example(["two\nlines", "Two\nlines"])
 @slow
 def test_a_draft_from_any_names_is_a_table_or_refused(names):
     with tempfile.TemporaryDirectory() as folder, GraphStore.open(f"sqlite:///{folder}/a.sqlite", facts=False) as store:

@@ -113,7 +113,7 @@ def test_the_chosen_configuration_trains_and_nothing_is_measured_twice(tune, fea
     def opened(*_):
         raise AssertionError("the test list was read")
 
-    monkeypatch.setattr("kgvad.detector.evaluation.evaluator.score_split", opened)
+    monkeypatch.setattr("kgvad.detector.evaluation.scored_method.score_split", opened)
     printed = tune()
     tried = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())
     assert [trial["changes"] for trial in tried["trials"]] == [
