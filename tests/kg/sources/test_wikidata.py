@@ -265,7 +265,7 @@ def test_draft_of_a_category_table(endpoint, store):
     assert len(table.normal.cues) >= 10
     assert parse_table(text, "again") == table
     for dataset, names, message in (
-        ("mine", ["Robbery", "robbery"], r"names one category twice \(Robbery, robbery\); name each once"),
+        ("mine", ["Robbery", "robbery"], "names 'Robbery' twice; name each once"),
         ("no/name", ["Robbery"], "'no/name' is not a name for a dataset; use up to 64 letters"),
         ("mine", ["Robbery", " "], "--category ' ' is empty; give the name"),
         ("mine", ["normal"], "this one no other; name abnormal ones: --category"),
