@@ -25,7 +25,7 @@ WRONG = {
     "score missing --run . --output out": "missing does not exist",
     "score . --run missing --output out": "missing does not exist; make one with: kgvad train",
     "score . --run . --output out --format xml": "unknown --format 'xml'",
-    "evaluate missing": "missing does not exist; make one with: kgvad train",
+    "evaluate missing": "missing does not exist; name a run of kgvad train, or scores",
     "evaluate . --features missing": "missing does not exist",
     "extract missing.mp4": "missing.mp4 does not exist",
     "build-anchors --dataset nothing": "unknown dataset 'nothing'; known are avenue",
