@@ -107,22 +107,26 @@ class _Lines:
     """Progress as lines of the log, for a file or a pipe: nothing in the first minute, then a line a minute."""
 
     def __init__(self, *, transfer: bool = False) -> None:
-        self._transfer = transfer
-        self._started = self._last = time.monotonic()
+        self._scale, self._unit = (1e6, " MB") if transfer else (1.0, "")
+        self._last = time.monotonic()
+        self._first: tuple[float, float] | None = None  # time and units of the first call: what a resumed work has
 
     def show(self, task: Task) -> None:
-        now = time.monotonic()
+        """Log where the task is, if the last line is a minute old."""
+        now, done, total = time.monotonic(), task.completed, task.total
+        self._first = self._first or (now, done)
         if now - self._last < LINE_EVERY_S:
             return
         self._last = now
-        done, unit = task.completed, ""
-        total = task.total
-        if self._transfer:
-            done, total, unit = done / 1e6, total and total / 1e6, " MB"
-        line = f"{task.description}: {done:.0f}" + (f" of {total:.0f}" if total else "") + unit
-        if total and done:
-            left = (now - self._started) * max(0.0, total - done) / done
-            line += f" ({done / total:.0%}), about {max(1, round(left / 60))} min left"
+        line = f"{task.description}: {done / self._scale:.0f}"
+        if total:
+            line += f" of {total / self._scale:.0f}{self._unit} ({done / total:.0%})"
+            since, before = self._first
+            if done > before:
+                left_s = (now - since) * max(0.0, total - done) / (done - before)
+                line += f", about {max(1, round(left_s / 60))} min left"
+        else:
+            line += self._unit
         logger.info(line)
 
 

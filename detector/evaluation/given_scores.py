@@ -15,7 +15,7 @@ from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.feature_import import FPS
 from kgvad.detector.run import CONFIG
 from kgvad.detector.scoring.formats import CODECS, codec_for, format_of, read_videos
-from kgvad.detector.scoring.score_spans import clock_in_words
+from kgvad.detector.scoring.score_spans import clock_in_words, in_seconds
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import ScoresError
 from kgvad.files import reading
@@ -63,25 +63,39 @@ class GivenScores:
             Two of the names mean the same video.
         """
         readers = self._of_folder() if self.path.is_dir() else self._of_file()
-        test = truth.split("test")
+        test = [video for video in truth.split("test") if video in entries or not only_entries]
         named = VideoNames(test).match(readers, str(self.path))
         if not named:
-            first = next(iter(readers), None)
+            examples = "".join(f", {one!r} for example" for one in test[:1])
+            examples += "".join(f", not {one!r}" for one in list(readers)[:1])
+            which = "test videos with features" if only_entries else "test videos"
             raise ScoresError(
-                f"{self.path} has no scores of the test videos of {truth.dataset}",
-                f"name them as the dataset does, {test[0]!r} for example" + (f", not {first!r}" if first else ""),
+                f"{self.path} has no scores of the {which} of {truth.dataset}",
+                f"name them as the dataset does{examples}",
             )
         found = []
-        for video in test:
-            if video in named and (video in entries or not only_entries):
-                entry = entries.get(video)
-                frames = truth.videos[video].frame_count or (None if entry is None else entry.frame_count)
-                fps = FPS.get(truth.dataset, 30.0) if entry is None else entry.fps
-                fields = readers[named[video]]()
-                found.append(self._scores(fields, video, fps, frames))
-                if len(found) == 1 and (said := clock_in_words(fields, found[0].spans, found[0].frame_count)):
-                    logger.info(f"{self.path}, {video}: {said}")
+        for video in (one for one in test if one in named):
+            entry = entries.get(video)
+            frames = truth.videos[video].frame_count or (None if entry is None else entry.frame_count)
+            fps = FPS.get(truth.dataset, 30.0) if entry is None else entry.fps
+            fields = readers[named[video]]()
+            found.append(self._scores(fields, video, fps, frames))
+            if len(found) == 1:
+                self._say_clock(fields, found[0], is_assumed=entry is None and fields.get("fps") is None)
         return found
+
+    def _say_clock(self, fields: Fields, scores: Scores, *, is_assumed: bool) -> None:
+        """Log what the times of the first video were taken for."""
+        said = clock_in_words(fields, scores.spans, scores.frame_count)
+        if said is None:
+            return
+        if is_assumed and in_seconds(fields):
+            logger.warning(
+                f"{self.path}, {scores.video}: {said}, and {scores.fps:g} frames a second are assumed: name features "
+                "of these videos with --features, or give frames"
+            )
+        else:
+            logger.info(f"{self.path}, {scores.video}: {said}")
 
     def _scores(self, fields: Fields, video: str, fps: float, frame_count: int | None) -> Scores:
         try:

@@ -17,13 +17,18 @@ logger = logging.getLogger(__name__)
 CLOCKS = ("spans", "starts", "spans_s", "starts_s")  # fields of a file; it has one of them, or none
 
 
+def in_seconds(fields: Mapping[str, object]) -> bool:
+    """Whether the times of a file are seconds."""
+    return any(fields.get(name) is not None for name in CLOCKS if name.endswith("_s"))
+
+
 def clock_in_words(fields: Mapping[str, object], spans: NDArray[np.int64], frame_count: int) -> str | None:
     """What the times of a file were taken for; ``None`` where it leaves no doubt."""
     name = next((name for name in CLOCKS if fields.get(name) is not None), None)
     if name is None:
         one_a_frame = len(spans) > 1 and (np.diff(spans, axis=1)[:-1] == 1).all()
         return f"{len(spans)} scores for a video of {frame_count} frames: one a frame" if one_a_frame else None
-    return None if name == "spans" else f"the clock of the scores is {'seconds' if name.endswith('_s') else 'frames'}"
+    return None if name == "spans" else f"the clock of the scores is {'seconds' if in_seconds(fields) else 'frames'}"
 
 
 def spans_of(fields: Mapping[str, object], count: int, video: VideoClock) -> object:

@@ -42,6 +42,15 @@ def test_long_work_says_once_a_minute_where_it_is(clock, logged):
     ]
 
 
+def test_resumed_work_is_not_estimated_by_what_was_done_before(clock, logged):
+    with console.progress("training", 30) as advance:
+        clock["s"] = 1.0
+        advance(20)
+        clock["s"] = 121.0
+        advance()
+    assert logged() == ["training: 21 of 30 (70%), about 18 min left"]
+
+
 def test_work_of_unknown_length(clock, logged):
     with console.progress("Wikidata") as advance:
         clock["s"] = 61.0

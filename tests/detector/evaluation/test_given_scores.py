@@ -96,6 +96,28 @@ def test_beside_runs_only_videos_with_features_are_measured(scored, tmp_path):
     assert means(given) == pytest.approx(means(run), abs=1e-6, nan_ok=True)
 
 
+def test_seconds_without_features_are_at_a_rate_that_is_said_to_be_assumed(scored, tmp_path, caplog):
+    shutil.copy(scored / "features" / "dataset.json", tmp_path)
+    given = tmp_path / "seconds.json"
+    given.write_text(json.dumps({video: {"0.0": 0.1, "2.0": 0.9} for video in frame_scores(scored)}))
+    evaluated(given, "--dataset", "ucf", "--features", tmp_path, tmp_path=tmp_path)
+    assert "the clock of the scores is seconds, and 30 frames a second are assumed" in caplog.text
+    caplog.clear()
+    evaluated(given, "--dataset", "ucf", "--features", scored / "features", tmp_path=tmp_path)
+    assert "the clock of the scores is seconds" in caplog.text and "assumed" not in caplog.text
+
+
+def test_scores_of_videos_without_features_cannot_stand_beside_a_run(scored, tmp_path):
+    given = tmp_path / "few.json"
+    given.write_text('{"Arson012_x264": {"0": 0.1}}')
+    fewer = shutil.copytree(scored / "features", tmp_path / "fewer")
+    kept = json.loads(next(fewer.glob("*/manifest.json")).read_text())
+    del kept["videos"]["Arson012_x264"]
+    next(fewer.glob("*/manifest.json")).write_text(json.dumps(kept))
+    with pytest.raises(ScoresError, match="no scores of the test videos with features of ucf"):
+        kgvad("evaluate", given, scored / "run", "--features", fewer)
+
+
 def test_what_cannot_be_measured_is_one_line(scored, tmp_path):
     features = ("--features", scored / "features")
     with pytest.raises(UsageError, match="scores do not say of which dataset they are; name it with --dataset"):
