@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from kgvad.inbox.library import Library, VideoRow
 from kgvad.inbox.search import Searcher
 from kgvad.inbox.worker import REDACTED, Worker, report_folder
 from kgvad.session import Session
+from kgvad.signals import Interrupted
 from kgvad.video.extract import find_videos
 from kgvad.video.feature_store import check_name
 
@@ -91,7 +93,8 @@ class Server:
         print(f"http://{shown}:{port}/" + (f"?token={token}" if token else ""), flush=True)
         try:
             config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=CLOSING_S)
-            uvicorn.Server(config).run(sockets=[listener])
+            with suppress(Interrupted):  # the end that was asked for
+                uvicorn.Server(config).run(sockets=[listener])
         finally:
             self.worker.stop()
             self.library.close()
