@@ -67,6 +67,8 @@ class Runs:
         Number of seeds in place of that of ``tracks.toml``.
     jobs
         Parallel processes.
+    device
+        Torch device of trainings.
     """
 
     folder: Path
@@ -75,6 +77,7 @@ class Runs:
     train: bool = False
     seeds: int | None = None
     jobs: int = 1
+    device: str = "cpu"
 
     def of(self, track: Track, method: Method, *inside: str, truth: Truth | None = None) -> Path | None:
         """Folder of the runs of a method, trained where that is allowed; ``None`` where there are none.
@@ -89,10 +92,9 @@ class Runs:
         folder = self.folder.joinpath("runs", track.name, *inside, method.folder)
         config = self.config(track, method)
         if self.train and config is not None:
-            training = Training(config, self.data(track, config, truth), folder, threshold_folds=0)
             count = self.count(method)
-            if count == 1:
-                training = Training(config, training.data, folder / "seed-0", threshold_folds=0)
+            place = folder / "seed-0" if count == 1 else folder
+            training = Training(config, self.data(track, config, truth), place, self.device, threshold_folds=0)
             for run in train_seeds(training, count, self.jobs):
                 logger.info(f"trained {run}")
         if not finished_runs(folder):

@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="train missing runs")
     parser.add_argument("--seeds", type=int, help="in place of the number in tracks.toml")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="of trainings")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--vectors", type=Path, help="folder of known text vectors; see text_track.py")
     parser.add_argument("--docs", type=Path, help="page whose tables are replaced")
@@ -67,7 +68,9 @@ def main() -> None:
     configure_logging(0)
     stores = options.folder / "stores"
     prepare(options.shared, stores, options.tracks, options.vectors)
-    runs = Runs(options.folder, options.shared, options.bank, options.train, options.seeds, options.jobs)
+    runs = Runs(
+        options.folder, options.shared, options.bank, options.train, options.seeds, options.jobs, options.device
+    )
     methods = read_methods(Path(__file__).with_name("tracks.toml"))
     makers: dict[str, Table] = {
         "main": partial(main_table, resamples=options.resamples),
