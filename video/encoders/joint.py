@@ -22,7 +22,7 @@ from kgvad.files import read_json
 from kgvad.model_folder import digest, is_model_folder, loading, model_type
 from kgvad.types import Fields
 from kgvad.video.encoders.base import VisualEncoder
-from kgvad.video.encoders.runtime import autocast
+from kgvad.video.encoders.runtime import arithmetic
 from kgvad.video.encoders.views import FrameEncoder, shorter_side
 from kgvad.video.sampling import EncoderOptions, Precision, Sampling
 
@@ -121,7 +121,7 @@ class JointEncoder(FrameEncoder):
         return shorter_side(width, height, self.side) if self.name == "clip" else (self.side, self.side)
 
     def _forward(self, pixels: Tensor) -> Tensor:
-        with autocast(self.device, self.precision):
+        with arithmetic(self.device, self.precision):
             return self._kind.embed(self.network, (pixels / 255 - self._mean) / self._std)
 
 

@@ -63,6 +63,22 @@ def test_bf16_runs_on_torch_and_is_close():
     assert 1e-5 < difference(found, expected) < 0.05
 
 
+class Watched(torch.nn.Module):
+    """Notes whether cuDNN may use TF32 while the network runs."""
+
+    def forward(self, pixels):
+        self.tf32 = torch.backends.cudnn.allow_tf32
+        return pixels, pixels
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_convolutions_are_full_fp32_while_an_encoder_runs(monkeypatch, allowed):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    network = Watched()
+    Runner(network, "no such graph", torch.device("cpu"), torch.channels_last).run(torch.zeros(1, 3, 2, 2), "features")
+    assert (network.tf32, torch.backends.cudnn.allow_tf32) == (False, allowed)
+
+
 @pytest.mark.parametrize("batch", [1, 5])
 def test_efficientnet_equals_torch(batch):
     runner = Runner(filled(EfficientNetLite0()), "efficientnet-lite0", torch.device("cpu"), torch.channels_last)
