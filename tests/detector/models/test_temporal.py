@@ -59,9 +59,7 @@ def test_padding_leaks_only_where_a_paper_leaks(legacy):
 def test_change_by_hand():
     # steps 0, 4, 0 -> rows 0, 2, 2, 0 without smoothing
     x = torch.tensor([[[0.0], [0], [4], [4], [77]]])
-    assert temporal.change(x, torch.tensor([4]), smooth=0).tolist()[0] == pytest.approx(
-        [0, 2, 2, 0, 0], abs=1e-4
-    )
+    assert temporal.change(x, torch.tensor([4]), smooth=0).tolist()[0] == pytest.approx([0, 2, 2, 0, 0], abs=1e-4)
 
 
 def test_novelty_by_hand():

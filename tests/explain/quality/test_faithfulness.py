@@ -111,7 +111,7 @@ def test_a_single_category_is_decided_by_the_anomaly_score_and_its_columns_are_c
         float(expected[0, 8:14].mean().detach()), abs=1e-4
     )
     found = examine(run, features, VideoEntry(frame_count=320, fps=25.0, rows=20), "v", EventRule(0.3, 0.2))
-    assert found.column_drop > found.column_drop_random + 0.1  # of the score
+    assert found.column_drop > found.column_drop_random + 0.05  # of the score, which the change shares
 
 
 OPTIONS = {"prior": 0, "ridge_local": 1.0, "ridge_video": 1.0, "ridge_category": 1.0}
