@@ -9,7 +9,7 @@ W, V [D, K] over the K categories without Normal::
     of the video      z_k   = sum_t r_t z_tk,    r_t ~ sigmoid(s_t)
 
 so every logit is a sum over columns. Only the change is not: how far x moves around the snippet, all columns together,
-standardised within the video (causal: among the snippets so far). It needs no labels and has no part in training.
+standardised within the video. It needs no labels and has no part in training, nor in the causal form.
 
 Column names connect the columns to the knowledge graph: W and V start at a prior from text, the similarity of a
 column's name to a category's anchor, and a ridge keeps them near it. The ridges are divided by the number of training
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_mask
 from kgvad.detector.models.losses import mil_bce, topk_mean
-from kgvad.detector.models.temporal import change, standardise, standardise_so_far, steps
+from kgvad.detector.models.temporal import change, standardise
 from kgvad.errors import UsageError
 
 KERNEL_CUTOFF = 0.01  # Gaussian weights below this share of the largest are 0
@@ -142,8 +142,8 @@ class Additive(Detector):
             + mean @ (self.local_weight + self.video_weight)
             + contrast * ((smooth - mean) @ self.local_weight)
         )
-        if self.options.change_weight and not self.training:
-            logits = logits + self.options.change_weight * self._change(x, lengths)
+        if self.options.change_weight and not self.training and not self.options.causal:
+            logits = logits + self.options.change_weight * standardise(change(x, lengths), lengths)
         named = self.category_bias + x @ self.category_local_weight + mean @ self.category_video_weight
         normal = named.logsumexp(-1, keepdim=True) - logits[..., None]
         pooled = (self._weights(logits, lengths)[..., None] * named).sum(1)
@@ -249,15 +249,6 @@ class Additive(Detector):
             return x, mean, running_mean(x, self.options.memory) * valid
         mean = (x.sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(min=1)).expand_as(x)
         return x, mean, x if self.training else smooth_over_time(x, valid, self.options.smoothing)
-
-    def _change(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """z(change), [B, T], 0 at padding; causal: from the steps up to a snippet."""
-        if not self.options.causal:
-            return standardise(change(x, lengths), lengths)
-        if x.shape[1] == 1:
-            return x.new_zeros(x.shape[:2])
-        level = running_mean(steps(x)[..., None], self.options.memory)[..., 0]
-        return nn.functional.pad(standardise_so_far(level), (1, 0)) * valid_mask(lengths, x.shape[1])
 
     def _weights(self, logits: Tensor, lengths: Tensor) -> Tensor:
         """Weight of each snippet in the category of the video, [B, T], sum 1."""

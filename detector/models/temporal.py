@@ -184,25 +184,16 @@ class LocalGlobalAdapter(nn.Module):
         return y if self.legacy else y * keep
 
 
-SHRINK = 8.0  # snippets: keeps the few of a short video from standing out by chance
+def standardise(x: Tensor, lengths: Tensor, shrink: float = 8.0) -> Tensor:
+    """Standardised values of each video times n / (n + shrink); [B, T], 0 at padding.
 
-
-def standardise(x: Tensor, lengths: Tensor) -> Tensor:
-    """Standardised values of each video of n snippets, times n / (n + SHRINK); [B, T], 0 at padding."""
+    The factor keeps the few snippets of a short video from standing out by chance.
+    """
     valid = valid_mask(lengths, x.shape[1])
     number = lengths[:, None].clamp(min=1)
     centred = (x - (x * valid).sum(1, keepdim=True) / number) * valid
     deviation = centred.pow(2).sum(1, keepdim=True).div(number).add(1e-12).sqrt()
-    return centred / (deviation + 1e-6) * (number / (number + SHRINK))
-
-
-def standardise_so_far(x: Tensor) -> Tensor:
-    """The same of x [B, T] without padding, each value among those up to it, for streams."""
-    x = x - x[:, :1]  # small numbers: their squares lose nothing
-    number = torch.arange(1, x.shape[1] + 1, device=x.device, dtype=x.dtype)
-    mean = x.cumsum(1) / number
-    deviation = (x.square().cumsum(1) / number - mean.square()).clamp(min=0).sqrt()
-    return (x - mean) / (deviation + 1e-6) * (number / (number + SHRINK))
+    return centred / (deviation + 1e-6) * (number / (number + shrink))
 
 
 def distances(x: Tensor) -> Tensor:
@@ -214,21 +205,15 @@ def distances(x: Tensor) -> Tensor:
         return gap
 
 
-def steps(x: Tensor) -> Tensor:
-    """Euclidean distance of each snippet of x [B, T, D] from the one before; [B, T - 1], no gradient."""
-    with torch.no_grad():
-        return (x[:, 1:] - x[:, :-1]).float().norm(dim=-1)
-
-
 def change(x: Tensor, lengths: Tensor, smooth: int = 2) -> Tensor:
     """Change of the features x [B, T, D] around each snippet; [B, T], 0 at padding, no gradient.
 
     A snippet takes the mean of the steps before and after it, then the mean over ``smooth`` snippets on each side.
     """
     valid = valid_mask(lengths, x.shape[1])
-    step = steps(x)
-    pair = valid[:, 1:].to(step.dtype)
-    step = step * pair
+    pair = valid[:, 1:].float()
+    with torch.no_grad():
+        step = (x[:, 1:] - x[:, :-1]).float().norm(dim=-1) * pair  # [B, T - 1]
     counts = F.pad(pair, (1, 0)) + F.pad(pair, (0, 1))
     level = (F.pad(step, (1, 0)) + F.pad(step, (0, 1))) / counts.clamp(min=1)
     return masked_moving_average(level * valid, lengths, smooth)

@@ -76,13 +76,6 @@ def test_standardise_by_hand():
     assert z.tolist()[0] == pytest.approx([-0.2, 0.2, 0], abs=1e-5)
 
 
-def test_standardised_so_far_is_the_last_of_each_beginning():
-    x = torch.randn(1, 7) + 100
-    expected = [temporal.standardise(x[:, :n], torch.tensor([n]))[0, -1] for n in range(1, 8)]
-    torch.testing.assert_close(temporal.standardise_so_far(x)[0], torch.stack(expected), atol=1e-4, rtol=0)
-    assert not temporal.standardise_so_far(torch.full((1, 7), 0.1)).any()
-
-
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_change_of_short_and_still_videos_is_finite(rows):
     x, lengths = torch.ones(2, rows, 3), torch.tensor([rows, 1])
