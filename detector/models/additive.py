@@ -4,16 +4,13 @@ Notation: x_t [D] are the columns of snippet t, standardised over the columns an
 (causal: over the snippets so far); l_t is x smoothed over time (causal: a running mean). With weights u, v [D] and
 W, V [D, K] over the K categories without Normal::
 
-    anomaly logit     s_t   = b   + sum_a (u_a + v_a) m_a + contrast * sum_a u_a (l_ta - m_a) + w z(change_t)
+    anomaly logit     s_t   = b   + sum_a (u_a + v_a) m_a + contrast * sum_a u_a (l_ta - m_a)
     category logit    z_tk  = c_k + sum_a W_ak x_ta + sum_a V_ak m_a
     of the video      z_k   = sum_t r_t z_tk,    r_t ~ sigmoid(s_t)
 
-so every logit is a sum over columns. Only the change is not: how far x moves around the snippet, all columns together,
-standardised within the video. It needs no labels and has no part in training, nor in the causal form.
-
-Column names connect the columns to the knowledge graph: W and V start at a prior from text, the similarity of a
-column's name to a category's anchor, and a ridge keeps them near it. The ridges are divided by the number of training
-videos, so the prior counts most where there are few.
+so every logit is a sum over columns. Column names connect the columns to the knowledge graph: W and V start at a prior
+from text, the similarity of a column's name to a category's anchor, and a ridge keeps them near it. The ridges are
+divided by the number of training videos, so the prior counts most where there are few.
 """
 
 from __future__ import annotations
@@ -28,7 +25,6 @@ from torch import Tensor, nn
 
 from kgvad.detector.api import Batch, Detector, Output, Problem, Recipe, valid_mask
 from kgvad.detector.models.losses import mil_bce, topk_mean
-from kgvad.detector.models.temporal import change, standardise
 from kgvad.errors import UsageError
 
 KERNEL_CUTOFF = 0.01  # Gaussian weights below this share of the largest are 0
@@ -54,9 +50,6 @@ class AdditiveConfig(BaseModel):
     )
     contrast: float = Field(
         default=3.0, gt=0, description="Weight, in scoring, of a snippet's difference from its video."
-    )
-    change_weight: float = Field(
-        default=0.5, ge=0, description="Weight, in scoring, of the change around a snippet, standardised in its video."
     )
     smoothing: float = Field(
         default=2.0, ge=0, description="Standard deviation of temporal smoothing in scoring, in snippets."
@@ -142,8 +135,6 @@ class Additive(Detector):
             + mean @ (self.local_weight + self.video_weight)
             + contrast * ((smooth - mean) @ self.local_weight)
         )
-        if self.options.change_weight and not self.training and not self.options.causal:
-            logits = logits + self.options.change_weight * standardise(change(x, lengths), lengths)
         named = self.category_bias + x @ self.category_local_weight + mean @ self.category_video_weight
         normal = named.logsumexp(-1, keepdim=True) - logits[..., None]
         pooled = (self._weights(logits, lengths)[..., None] * named).sum(1)
@@ -182,7 +173,7 @@ class Additive(Detector):
         Tensor
             float32 [C, D]. A row sums to the mean alignment of its category less the bias; the row of Normal is 0,
             because its logit is not a sum over columns. A single category is decided against Normal alone, so its row
-            sums to the mean anomaly logit less the bias and the change.
+            sums to the mean anomaly logit less the bias.
         """
         lengths = torch.tensor([len(features)], device=features.device)
         x, mean, smooth = self._views(features[None], lengths)

@@ -293,10 +293,10 @@ class AnchorAligned(Detector):
         place = standardise(snippet_logits, lengths) if options.standardise_logits else snippet_logits
         abnormal = F.logsigmoid((video_logits + loss.topk_mean(snippet_logits, lengths)) / 2)[:, None]
         logits = options.video_logit_weight * abnormal + options.snippet_logit_weight * place
-        if options.change_weight:
-            logits = logits + options.change_weight * standardise(change(features, lengths), lengths)
-        if options.novelty_weight:
-            logits = logits + options.novelty_weight * standardise(novelty(distances(features), lengths), lengths)
+        if options.change_weight or options.novelty_weight:
+            gap = distances(features)
+            logits = logits + options.change_weight * standardise(change(gap, lengths), lengths)
+            logits = logits + options.novelty_weight * standardise(novelty(gap, lengths), lengths)
         return logits
 
     def _current_anchors(self) -> Tensor | None:

@@ -205,15 +205,15 @@ def distances(x: Tensor) -> Tensor:
         return gap
 
 
-def change(x: Tensor, lengths: Tensor, smooth: int = 2) -> Tensor:
-    """Change of the features x [B, T, D] around each snippet; [B, T], 0 at padding, no gradient.
+def change(gap: Tensor, lengths: Tensor, smooth: int = 2) -> Tensor:
+    """Change of the features around each snippet; [B, T], 0 at padding.
 
-    A snippet takes the mean of the steps before and after it, then the mean over ``smooth`` snippets on each side.
+    d_t = |x_t - x_(t-1)|; a snippet takes the mean of the steps before and after it, then the mean over ``smooth``
+    snippets on each side. ``gap`` is the result of :func:`distances`.
     """
-    valid = valid_mask(lengths, x.shape[1])
-    pair = valid[:, 1:].float()
-    with torch.no_grad():
-        step = (x[:, 1:] - x[:, :-1]).float().norm(dim=-1) * pair  # [B, T - 1]
+    valid = valid_mask(lengths, gap.shape[1])
+    pair = valid[:, 1:].to(gap.dtype)
+    step = gap.diagonal(offset=1, dim1=1, dim2=2) * pair  # [B, T - 1], 0 at padding
     counts = F.pad(pair, (1, 0)) + F.pad(pair, (0, 1))
     level = (F.pad(step, (1, 0)) + F.pad(step, (0, 1))) / counts.clamp(min=1)
     return masked_moving_average(level * valid, lengths, smooth)

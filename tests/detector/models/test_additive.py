@@ -99,25 +99,6 @@ def test_the_prior_relates_names_to_anchors_by_hand():
     torch.testing.assert_close(untrained.category_local_weight, 0.5 * prior)
 
 
-def test_change_raises_the_score_of_the_snippets_where_it_happens():
-    features, lengths = videos((30,))
-    features[0] = features[0, :1]
-    features[0, 20:24] = torch.randn(4, len(COLUMNS))
-    with_change, without = (detector(change_weight=weight) for weight in (2.0, 0.0))
-    risen = (with_change(features, lengths).logits - without(features, lengths).logits)[0]
-    assert risen[20:24].min() > 0.5 and risen[:17].max() < 0
-    still = features[:, :15]
-    assert torch.equal(with_change(still, lengths // 2).logits, without(still, lengths // 2).logits)
-    streamed = [form.causal_form()(features, lengths).logits for form in (with_change, without)]
-    assert torch.equal(*streamed)
-
-
-def test_change_has_no_part_in_training():
-    features, lengths = videos((30,))
-    found = [detector(change_weight=weight).train()(features, lengths).logits for weight in (2.0, 0.0)]
-    assert torch.equal(*found)
-
-
 def test_smoothing_is_a_normalised_gaussian():
     x = torch.zeros(1, 5, 1)
     x[0, 2] = 1.0
