@@ -182,7 +182,7 @@ def test_wrong_recipes_are_one_line(features, tmp_path, options, message):
 
 @pytest.mark.slow
 def test_an_interrupt_ends_all_seeds_and_they_end_as_one_after_another(features, tmp_path):
-    epochs = 24
+    epochs = 12
     options = ["--dataset", "ucf", "--features", features, "--set", "anchors=false", "--set", "width=8"]
     options = [str(part) for part in [*options, "--epochs", epochs, "--seeds", 2, "--run"]]
     command = [sys.executable, "-m", "kgvad", "train", *options, str(tmp_path / "runs"), "--jobs", "2"]
