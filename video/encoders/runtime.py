@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 Output = Literal["features", "logits"]
 
+_CUDNN: Any = torch.backends.cudnn
+# Where torch says how cuDNN computes convolutions, and the value for fp32 throughout; up to torch 2.8 the latter.
+_TF32 = (_CUDNN.conv, "fp32_precision", "ieee") if hasattr(_CUDNN, "conv") else (_CUDNN, "allow_tf32", False)
+
 
 class Runner:
     """Runs a network whose ``forward`` returns (features, logits).
@@ -107,13 +111,14 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     with those of a CPU only without it.
     """
     cast = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    place, name, full = _TF32
+    before = getattr(place, name)
+    setattr(place, name, full)
     try:
         with cast:
             yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        setattr(place, name, before)
 
 
 def _session(network: nn.Module, graph: str) -> tuple[Any, list[Any]]:

@@ -64,19 +64,24 @@ def test_bf16_runs_on_torch_and_is_close():
 
 
 class Watched(torch.nn.Module):
-    """Notes whether cuDNN may use TF32 while the network runs."""
+    """Notes how cuDNN computes convolutions while the network runs."""
 
     def forward(self, pixels):
-        self.tf32 = torch.backends.cudnn.allow_tf32
+        self.precision = torch.backends.cudnn.conv.fp32_precision
         return pixels, pixels
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_convolutions_are_full_fp32_while_an_encoder_runs(monkeypatch, allowed):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
-    network = Watched()
-    Runner(network, "no such graph", torch.device("cpu"), torch.channels_last).run(torch.zeros(1, 3, 2, 2), "features")
-    assert (network.tf32, torch.backends.cudnn.allow_tf32) == (False, allowed)
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 says it in another place")
+@pytest.mark.parametrize("before", ["tf32", "ieee"])
+def test_convolutions_are_full_fp32_while_an_encoder_runs(before):
+    setting, network = torch.backends.cudnn.conv, Watched()
+    usual, setting.fp32_precision = setting.fp32_precision, before
+    try:
+        runner = Runner(network, "no such graph", torch.device("cpu"), torch.channels_last)
+        runner.run(torch.zeros(1, 3, 2, 2), "features")
+        assert (network.precision, setting.fp32_precision) == ("ieee", before)
+    finally:
+        setting.fp32_precision = usual
 
 
 @pytest.mark.parametrize("batch", [1, 5])
