@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -110,7 +111,7 @@ def configurations(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
         chosen = next(trial for trial in tried["trials"] if trial["chosen"])
         complete = sum(trial["complete"] for trial in tried["trials"])
         minutes = sum(fold["cpu_s"] for trial in tried["trials"] for fold in trial["folds"]) / 60
-        words = ", ".join(chosen["changes"]) or "none"
+        words = ", ".join(re.sub(r"^(recipe|options)\.", "", change) for change in chosen["changes"]) or "none"
         rows.append([method.name, words, str(complete), str(tried["folds"]), f"{minutes:.0f}"])
     header = ["method", "changes chosen", "configurations", "folds", "CPU min"]
     return ResultTable("", header, rows, text_columns=2).as_markdown().strip() if rows else ""
