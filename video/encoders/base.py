@@ -73,7 +73,8 @@ class VisualEncoder(Protocol):
     fingerprint
         16 hexadecimal digits over all of these: features with different fingerprints are never mixed. How the network
         is run (torch or ONNX Runtime, CPU or GPU) is not part of it: fp32 results differ by less than 1e-5 of the
-        largest value, below the precision of a feature store. That it computes in bf16 is part of it.
+        largest value, below the precision of a feature store (torch and ONNX Runtime on a CPU; a GPU was not measured).
+        That it computes in bf16 is part of it.
     batch
         Clips per call that suit the encoder.
     """
