@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import ValidationError
 
 from kgvad.errors import KgvadError, UsageError
@@ -20,6 +20,7 @@ from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.rendering.writers import write_views
 from kgvad.explain.report import Report
 from kgvad.files import append_line, write_text
+from kgvad.locks import hold
 from kgvad.video.clip_recorder import finish_clip
 from kgvad.video.redaction import FaceFinder
 from kgvad.watch.messages import EventMessage, from_line, to_line
@@ -71,13 +72,8 @@ class Archive:
         UsageError
             Another process watches into this folder.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(f"--out {self.folder} is in use by another kgvad watch", "give another folder") from None
-        return lock
+        taken = UsageError(f"--out {self.folder} is in use by another kgvad watch", "give another folder")
+        return hold(self.folder / ".lock", taken)
 
     def recording(self, message: EventMessage) -> Path:
         """Where the clip of an open event is written."""

@@ -46,6 +46,7 @@ from kgvad.detector.training.early_stopping import EarlyStopping, split_videos
 from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.errors import RunError
 from kgvad.files import is_temporary, write_json, write_text
+from kgvad.locks import hold_run
 
 if TYPE_CHECKING:
     from kgvad.anchors.transformers_encoder import TransformersEncoder
@@ -112,12 +113,19 @@ class Trainer:
         Raises
         ------
         RunError
-            The folder holds a run with other settings, or a loss is not finite.
+            The folder holds a run with other settings, another process trains it, or a loss is not finite.
         FeatureError
             Too few videos to hold some out.
         WeightsError, AnchorError
             The text encoder cannot be loaded or is not differentiable.
         """
+        if not self._group.is_main:
+            return self._fit(start)
+        taken = RunError(f"another process trains {self.folder}", "wait for it, or name another place with --run")
+        with hold_run(self.folder, taken):
+            return self._fit(start)
+
+    def _fit(self, start: Run | None) -> Run:
         group = self._group
         with group.main_process_first():
             finished = is_finished(self.folder, self.config, self._overwrite)

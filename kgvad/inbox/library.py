@@ -10,12 +10,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from sqlalchemy import Delete, Engine, ForeignKey, create_engine, delete, event, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from kgvad.errors import StoreError
+from kgvad.locks import hold
 
 FILE = "inbox.sqlite"
 VERSION = 2  # PRAGMA user_version of the file; since 2 a mark may lack times, a file has a stamp
@@ -331,17 +332,11 @@ class Library:
 
 def _locked(folder: Path) -> FileLock:
     """The folder, made where it is missing, for this process alone: two would explain the same videos."""
-    lock = FileLock(folder / ".lock")
+    taken = StoreError(f"another kgvad serve has the inbox {folder} open", "end it, or choose another --inbox")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise StoreError(
-            f"another kgvad serve has the inbox {folder} open", "end it, or choose another --inbox"
-        ) from None
+        return hold(folder / ".lock", taken)
     except OSError as error:
         raise StoreError(f"cannot make the folder {folder}: {error.strerror}", "choose another --inbox") from error
-    return lock
 
 
 def _of_stretch(number: int, start_s: float | None, end_s: float | None) -> Delete:

@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from kgvad.console import progress
 from kgvad.errors import FeatureError, KgvadError, UsageError
 from kgvad.files import append_line, parse_json, read_data, refuse_inputs, write_bytes
+from kgvad.locks import hold
 from kgvad.video.captioners import FORMAT, VERSION
 from kgvad.video.captioners.base import Captioner
 from kgvad.video.captioners.caption_video import CaptionedVideo, caption_video
@@ -87,13 +86,12 @@ def caption_folder(
     videos = find_videos(source)
     refuse_inputs({"--output": output}, [source, *videos.values()])
     origin = Origin(captioner.name, captioner.fingerprint, every_s)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_beside(output, "lock"), timeout=0)
+    taken = UsageError(f"another process writes {output}", "wait for it, or choose another file")
+    lock = hold(_beside(output, "lock"), taken)
     try:
-        with lock:
-            return _caption(videos, output, captioner, origin, remote)
-    except Timeout as error:
-        raise UsageError(f"another process writes {output}", "wait for it, or choose another file") from error
+        return _caption(videos, output, captioner, origin, remote)
+    finally:
+        lock.release()
 
 
 def _caption(

@@ -73,10 +73,13 @@ def test_kill_leaves_a_run_that_goes_on(tmp_path):
     for line in process.stdout:
         if line.strip() == "2":
             break
+    with pytest.raises(RunError, match="another process trains"):
+        train(samples(), config(seed=2), tmp_path / "cut", overwrite=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert (tmp_path / "cut" / "resume.safetensors").is_file()
     resumed = train(samples(), config(), tmp_path / "cut")
+    assert not list((tmp_path / "cut").glob(".*"))
     assert same(resumed, train(samples(), config(), tmp_path / "whole"))
 
 
