@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 from fastapi import HTTPException, Request, UploadFile
 from starlette.concurrency import run_in_threadpool
@@ -28,6 +29,7 @@ from kgvad.video.decode import probe
 
 logger = logging.getLogger(__name__)
 
+ROWS = 100  # of a page of the list
 UPLOADS = "videos"
 NO_SPACE = "free space on the disk of the server"
 CATEGORY = re.compile(r"\w[\w .&+-]{0,59}")  # also the name of a folder
@@ -74,10 +76,16 @@ class Inbox:
             if _is_shown(video, marks.get(video.id, []), query["show"])
             and query["category"] in ("", video.category, *(mark.category for mark in marks.get(video.id, ())))
         ]
+        page = min(_page_number(asked.get("page", "")), max(1, -(-len(rows) // ROWS)))
+        first = (page - 1) * ROWS
         return self._page(
             request,
             "inbox.html.j2",
-            rows=rows,
+            rows=rows[first : first + ROWS],
+            first=first,
+            found=len(rows),
+            previous="/?" + urlencode(query | {"page": page - 1}) if first else None,
+            next="/?" + urlencode(query | {"page": page + 1}) if first + ROWS < len(rows) else None,
             query=query,
             messages=messages,
             total=len(self.library.counts()),
@@ -270,6 +278,11 @@ class Inbox:
         if max(start_s or 0, end_s or 0) > video.duration_s:
             raise HTTPException(422, f"the times must be within the video, which ends at {video.duration_s:.1f} s")
         return self.library.mark(video.id, Mark(start_s, end_s, "missed", category))
+
+
+def _page_number(text: str) -> int:
+    """The page that an address asks for; the first where it names none."""
+    return max(1, int(text)) if re.fullmatch(r"[0-9]{1,9}", text) else 1
 
 
 def _category(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import html
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from starlette.testclient import TestClient
 from kgvad.explainers import ExplainRequest
 from kgvad.inbox.access import Access
 from kgvad.inbox.serve import Server
+from kgvad.inbox.web import ROWS
 from kgvad.session import Session
 from kgvad.video.seek import read_frames
 from kgvad.video.write import write_video
@@ -45,6 +47,21 @@ def test_the_list_shows_every_video_with_its_result(inbox):
     assert "door" in page and "yard" in page
     assert "00:00:08" in page  # start of the event
     assert "All videos are explained (2)" in page
+
+
+def test_a_long_list_has_pages_that_keep_the_filter(inbox):
+    for number in range(ROWS):
+        inbox.library.add(Path(f"/waiting/{number}.mp4"), f"clip {number:03d}")
+    web, shown = client(inbox), re.compile(r'<a href="/videos/\d+">([^<]+)</a>')
+    first = web.get("/?show=all&q=&category=").text
+    assert len(shown.findall(first)) == ROWS
+    assert f"1–{ROWS} / {ROWS + 2}" in first and 'rel="prev"' not in first
+    following = html.unescape(re.search(r'rel="next" href="([^"]+)"', first)[1])
+    assert shown.findall(web.get(following).text) == ["yard", "door"]
+    assert web.get("/?page=77777").text == web.get(following).text
+    for wrong in ("0", "-1", "x", "٣", "9" * 5000):
+        assert shown.findall(web.get("/", params={"page": wrong}).text) == shown.findall(first)
+    assert "rel=" not in web.get("/?show=events").text
 
 
 def test_a_mark_is_kept_shown_and_exported(inbox):
