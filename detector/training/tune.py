@@ -54,6 +54,9 @@ class Search:
         Folder of the search; results of folds are kept in it, so that it resumes.
     folds
         Number of folds.
+    seeds
+        Trainings of a trial on every fold, with successive seeds; results of some detectors differ by more between
+        seeds than between trials.
     budget_s
         CPU seconds after which no fold is started; ``None``: no limit.
     times
@@ -67,6 +70,7 @@ class Search:
     trials: tuple[Trial, ...]
     folder: Path
     folds: int = 5
+    seeds: int = 1
     budget_s: float | None = None
     times: Times = field(default_factory=dict)
     data_fingerprint: str | None = None
@@ -86,14 +90,14 @@ class FoldResult(BaseModel):
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A trial with the results of its folds; incomplete where the budget ended before it."""
+    """A trial with the results of its folds, the first seed first; incomplete where the budget ended before it."""
 
     trial: Trial
     folds: tuple[FoldResult, ...]
     complete: bool
 
     def mean(self, metric: str) -> float:
-        """Mean over folds; NaN without any."""
+        """Mean over folds and seeds; NaN without any."""
         values = [getattr(one, metric) for one in self.folds if getattr(one, metric) is not None]
         return float(np.mean(values)) if values else math.nan
 
@@ -153,7 +157,7 @@ def _try_in_worker(task: tuple[Search, int]) -> None:
 def _try(search: Search, number: int, prepared: Prepared | None = None) -> None:
     """Train and measure the folds of a trial that have no result, while the budget lasts."""
     trial = search.trials[number]
-    wanted = [fold for fold in range(search.folds) if not _result_file(search, trial, fold).is_file()]
+    wanted = [part for part in _parts(search) if not _result_file(search, trial, *part).is_file()]
     if not wanted or _spent(search):
         return
     training = replace(search.training, config=trial.config)
@@ -161,13 +165,15 @@ def _try(search: Search, number: int, prepared: Prepared | None = None) -> None:
         samples, _ = prepare(training)
         prepared = samples, fold_assignment(samples, training.data.normal, search.folds)
     samples, fold_of = prepared
-    for fold in wanted:
+    for fold, repeat in wanted:
         if _spent(search):
             break
         started = time.process_time()
-        scored = _train_fold(search, training, samples, {v for v, own in fold_of.items() if own == fold}, number, fold)
+        seeded = replace(training, config=trial.config.model_copy(update={"seed": trial.config.seed + repeat}))
+        folder = _trial_folder(search, trial) / f"run-{fold}-{repeat}"
+        scored = _train_fold(search, seeded, samples, {v for v, own in fold_of.items() if own == fold}, folder)
         result = _measure(scored, training.data, time.process_time() - started)
-        write_json(_result_file(search, trial, fold), result.model_dump())
+        write_json(_result_file(search, trial, fold, repeat), result.model_dump())
 
 
 def fold_assignment(samples: Sequence[TrainingSample], normal: int, folds: int) -> dict[str, int]:
@@ -189,13 +195,11 @@ def _train_fold(
     training: Training,
     samples: Sequence[TrainingSample],
     held_out: set[str],
-    number: int,
-    fold: int,
+    folder: Path,
 ) -> list[EvaluatedVideo]:
     """Train without the held-out videos and score these."""
     data = training.data
     part = [sample for sample in samples if sample.video not in held_out]
-    folder = _trial_folder(search, search.trials[number]) / f"run-{fold}"
     run = train_part(training, part, folder)
     captions = {sample.video: sample.captions for sample in samples if sample.captions is not None}
     scores = [
@@ -234,17 +238,23 @@ def _trial_folder(search: Search, trial: Trial) -> Path:
     return search.folder / "trials" / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
-def _result_file(search: Search, trial: Trial, fold: int) -> Path:
-    return _trial_folder(search, trial) / f"fold-{fold}.json"
+def _parts(search: Search) -> list[tuple[int, int]]:
+    """Fold and number of the seed of every training of a trial; the first seed has all its folds first."""
+    return [(fold, repeat) for repeat in range(search.seeds) for fold in range(search.folds)]
+
+
+def _result_file(search: Search, trial: Trial, fold: int, repeat: int) -> Path:
+    suffix = f"-{repeat}" if repeat else ""
+    return _trial_folder(search, trial) / f"fold-{fold}{suffix}.json"
 
 
 def _read_trial(search: Search, trial: Trial) -> TrialResult:
     folds = [
         FoldResult.model_validate(read_json(path, RunError, "delete the file and repeat the command"))
-        for fold in range(search.folds)
-        if (path := _result_file(search, trial, fold)).is_file()
+        for part in _parts(search)
+        if (path := _result_file(search, trial, *part)).is_file()
     ]
-    return TrialResult(trial, tuple(folds), len(folds) == search.folds)
+    return TrialResult(trial, tuple(folds), len(folds) == len(_parts(search)))
 
 
 def _spent(search: Search) -> bool:

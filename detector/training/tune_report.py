@@ -30,7 +30,7 @@ def write_report(search: Search, results: Sequence[TrialResult], folder: Path) -
         }
         for result in results
     ]
-    facts = {"version": 1, "detector": name, "folds": search.folds, "budget_s": search.budget_s}
+    facts = {"version": 1, "detector": name, "folds": search.folds, "seeds": search.seeds, "budget_s": search.budget_s}
     facts |= {"dataset": search.training.data.dataset, "features": search.training.data.store.fingerprint}
     write_json(folder / f"{name}.tried.json", facts | {"trials": tried})
     write_text(folder / f"{name}.md", table.as_markdown().lstrip() + "\n")
@@ -38,7 +38,7 @@ def write_report(search: Search, results: Sequence[TrialResult], folder: Path) -
 
 
 def tried_table(search: Search, results: Sequence[TrialResult], chosen: TrialResult) -> ResultTable:
-    """Every trial in its order, in percent, means over folds; the chosen one is marked."""
+    """Every trial in its order, in percent, means over folds and seeds; the chosen one is marked."""
     rows = []
     for result in results:
         words = ", ".join(result.trial.changes) or "as given"
@@ -49,4 +49,6 @@ def tried_table(search: Search, results: Sequence[TrialResult], chosen: TrialRes
         cells = ["" if math.isnan(value) else f"{100 * value:.1f}" for value in values]
         rows.append([words, mark, *cells, f"{result.cpu_s / 60:.1f}"])
     title = f"{search.training.config.detector}: {search.folds}-fold cross-validation on the training videos"
+    if search.seeds > 1:
+        title += f", {search.seeds} seeds"
     return ResultTable(title, ["changes", "", *COLUMNS.values(), "CPU min"], rows, text_columns=2)

@@ -60,7 +60,18 @@ Budget = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every training.", rich_help_panel=TRAINING)]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, help="Seed of every training, or the first.", rich_help_panel=TRAINING)
+]
+Seeds = Annotated[
+    int,
+    typer.Option(
+        "--seeds",
+        min=1,
+        help="Trainings on every fold, with successive seeds: several where results vary with the seed.",
+        rich_help_panel=TRAINING,
+    ),
+]
 Jobs = Annotated[
     int,
     typer.Option("--jobs", "-j", min=1, help="Configurations tried in parallel.", rich_help_panel=PERFORMANCE),
@@ -85,6 +96,7 @@ def tune(
     folds: Folds = 5,
     budget: Budget = None,
     seed: Seed = 0,
+    seeds: Seeds = 1,
     jobs: Jobs = 1,
     device: Device = None,
 ) -> None:
@@ -122,7 +134,7 @@ def tune(
             data = inputs.load(session, base)
             known = {} if times is None else read_times(times, data.truth.split("train"))
             training = Training(base, data, output, session.device, threshold_folds=0)
-            search = Search(training, trials, output, folds, None if budget is None else 60 * budget, known)
+            search = Search(training, trials, output, folds, seeds, None if budget is None else 60 * budget, known)
             report = write_report(search, tune(search, jobs), output)
             show([report.as_rich()])
             print(output / f"{name}.json")

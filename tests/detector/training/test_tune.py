@@ -164,6 +164,22 @@ def test_an_interrupted_search_measures_what_is_missing(tune, tmp_path, monkeypa
     assert without_cost((tmp_path / "tuned/sultani.tried.json").read_bytes()) == without_cost(first)
 
 
+def test_more_seeds_add_trainings_and_the_criterion_is_their_mean(tune, tmp_path, monkeypatch):
+    import kgvad.detector.training.tune as module
+
+    tune()
+    first = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())["trials"]
+    seeds, whole = [], module.train_part
+    monkeypatch.setattr(module, "train_part", lambda *given: seeds.append(given[0].config.seed) or whole(*given))
+    assert "2 seeds" in tune("--seeds", 2)
+    assert seeds == [1] * 6  # the folds of the first seed are there
+    content = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())
+    assert content["seeds"] == 2
+    for before, trial in zip(first, content["trials"], strict=True):
+        assert trial["folds"][:2] == before["folds"] and len(trial["folds"]) == 4 and trial["complete"]
+        assert trial["criterion"] == pytest.approx(np.mean([fold["video_auc"] for fold in trial["folds"]]))
+
+
 def test_folds_of_other_labels_are_measured_anew(tune, features, tmp_path, monkeypatch):
     import kgvad.detector.training.tune as module
 
