@@ -1,7 +1,7 @@
 """Speed and memory of extraction, as ratios to decoding alone and to the loop that research code uses, in one run.
 
-    python benchmarks/video.py [VIDEO ...] [--encoders efficientnet-lite0 i3d] [--minutes 1 10 60] [--repeats 3]
-                               [--cores 1] [--quick]
+    python benchmarks/video.py [VIDEO ...] [--encoders efficientnet-lite0 i3d] [--precisions fp32 bf16]
+                               [--minutes 1 10 60] [--repeats 3] [--cores 1] [--quick]
 
 ``decode alone``  FFmpeg decodes every frame and drops it (``ffmpeg -f null``; PyAV where there is no ffmpeg).
 ``plain loop``    OpenCV reads every frame, scales those that the encoder sees, and torch encodes them one by one
@@ -194,7 +194,7 @@ def middle(costs: list[Cost]) -> Cost:
     return Cost(*(median(getattr(one, name) for one in costs) for name in ("wall_s", "cpu_s", "peak_mb")))
 
 
-def speed_table(video: Path, encoders: list[str], repeats: int) -> None:
+def speed_table(video: Path, encoders: list[str], precisions: list[str], repeats: int) -> None:
     from kgvad.video.decode import probe
 
     info = probe(video, exact=True)
@@ -206,7 +206,8 @@ def speed_table(video: Path, encoders: list[str], repeats: int) -> None:
         costs = {"decode alone": decode_alone(video)}
         for name in encoders:
             costs[f"plain loop, {name}"] = plain_loop(video, name)
-            costs[f"kgvad, {name}"] = ours(video, name)
+            for precision in precisions:
+                costs[f"kgvad, {name}, {precision}"] = ours(video, name, "--precision", precision)
         rounds.append(costs)
     for process in rounds[0]:
         cost = middle([one[process] for one in rounds])
@@ -252,6 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, nargs="*")
     parser.add_argument("--encoders", nargs="*", default=list(SEEN), choices=list(SEEN))
+    parser.add_argument("--precisions", nargs="*", default=["fp32"], choices=["fp32", "bf16"])
     parser.add_argument("--minutes", type=float, nargs="*", default=[1, 10, 60])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cores", type=int, help="cores that all processes may use; default: all")
@@ -275,7 +277,7 @@ def main() -> None:
             sizes = {"small.mp4": (320, 240), "1080p.mp4": (1920, 1080)}
             videos = options.videos or [scene(folder / file, size, seconds) for file, size in sizes.items()]
             for video in videos:
-                speed_table(video, options.encoders, options.repeats)
+                speed_table(video, options.encoders, options.precisions, options.repeats)
             for video in videos:
                 stage_table(video, options.encoders)
             length_table(folder, options.minutes)
