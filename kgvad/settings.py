@@ -19,6 +19,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as UnreadableValueError
 
 from kgvad.errors import SettingsError
 from kgvad.types import Fields
@@ -31,6 +32,7 @@ else:
 SETTINGS_FILE = "kgvad.toml"
 PATHS = ("anchors", "features", "run", "cameras", "home", "cache", "weights")
 DEFAULT_DATASET = "ucf"
+_IN_TOML = {"tuple_type": "Input should be a list", "path_type": "Input should be a path"}  # pydantic says Python types
 
 
 class Settings(BaseSettings):
@@ -119,7 +121,7 @@ def load_settings(folder: Path | None = None, **typed: Any) -> Settings:
     Raises
     ------
     SettingsError
-        The file is not TOML; a key is unknown or has a value of the wrong type.
+        The file is not TOML; a key is unknown or has a value of the wrong type; so has a variable of the environment.
     """
     path = (folder or Path.cwd()) / SETTINGS_FILE
     values = _read(path)
@@ -130,6 +132,10 @@ def load_settings(folder: Path | None = None, **typed: Any) -> Settings:
         return Settings(**({name: value for name, value in from_file.items() if name not in named} | given))
     except ValidationError as error:
         raise _wrong(error, "the options or the environment (KGVAD_...)") from error
+    except UnreadableValueError as error:  # of the one key that is a list
+        raise SettingsError(
+            "KGVAD_SINKS is not a list in JSON", 'write for example ["webhook:https://example.org/alarms"]'
+        ) from error
 
 
 def _read(path: Path) -> Fields:
@@ -185,7 +191,7 @@ def _wrong(error: ValidationError, where: str) -> SettingsError:
     if first["type"] == "extra_forbidden":
         known = ", ".join(sorted(Settings.model_fields))
         return SettingsError(f"{where}: unknown key {key!r}", f"known keys are {known}")
-    return SettingsError(f"{where}: {key}: {first['msg']}", "correct the value")
+    return SettingsError(f"{where}: {key}: {_IN_TOML.get(first['type'], first['msg'])}", "correct the value")
 
 
 def cache_dir() -> Path:

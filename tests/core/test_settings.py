@@ -26,6 +26,14 @@ def test_a_wrong_value_in_the_environment_is_named(tmp_path, monkeypatch):
         settings.load_settings(tmp_path)
 
 
+def test_a_list_in_the_environment_is_json(tmp_path, monkeypatch):
+    monkeypatch.setenv("KGVAD_SINKS", '["webhook:https://example.org/alarms"]')
+    assert settings.load_settings(tmp_path).sinks == ("webhook:https://example.org/alarms",)
+    monkeypatch.setenv("KGVAD_SINKS", "webhook:https://example.org/alarms")
+    with pytest.raises(SettingsError, match="KGVAD_SINKS is not a list in JSON; write for example"):
+        settings.load_settings(tmp_path)
+
+
 def test_relative_paths_are_relative_to_the_file(tmp_path):
     (tmp_path / "kgvad.toml").write_text('dataset = "ucf"\nfeatures = "f/i3d"\nrun = "/r"\n')
     found = settings.load_settings(tmp_path)
@@ -41,6 +49,8 @@ def test_relative_paths_are_relative_to_the_file(tmp_path):
             "unknown key 'datasett'; known keys are anchors, cache, cameras, caption_model, captioner, contact",
         ),
         ("dataset = 3", "dataset: Input should be a valid string"),
+        ("sinks = 'webhook:https://example.org'", "sinks: Input should be a list; correct the value"),
+        ("home = 3", "home: Input should be a path; correct the value"),
     ],
 )
 def test_a_wrong_file_is_named_with_the_key(tmp_path, text, message):
