@@ -39,6 +39,8 @@ class Explanation:
         Language in which :meth:`save` and :meth:`render` write the report by default.
     face_finder
         Finds the faces that are blurred in clips; ``None``: none is blurred.
+    inputs
+        Files and folders that were read beside the video; :meth:`save` does not replace them.
     """
 
     report: Report
@@ -48,6 +50,7 @@ class Explanation:
     bank: AnchorBank | None = None
     language: str = "en"
     face_finder: FaceFinder | None = None
+    inputs: tuple[Path, ...] = ()
 
     def save(
         self,
@@ -64,7 +67,7 @@ class Explanation:
         path
             File to write.
         form
-            ``md``, ``html``, ``json``, ``srt``, ``vtt`` or ``csv``; default: by the suffix of ``path``.
+            ``md``, ``html``, ``json``, ``srt``, ``vtt``, ``csv`` or ``pdf``; default: by the suffix of ``path``.
         language
             ``en`` or ``de``; default: :attr:`language`.
         templates
@@ -73,18 +76,18 @@ class Explanation:
         Raises
         ------
         UsageError
-            Unknown format or language, or ``path`` is the video itself.
+            Unknown format or language, or ``path`` is the video itself or one of :attr:`inputs`.
         ReportError
             A template is wrong.
         """
         from kgvad.explain.rendering.writers import Outputs
 
         outputs = Outputs([Path(path)], form, language or self.language, None if templates is None else Path(templates))
-        outputs.write(self)
+        outputs.write(self, inputs=self.inputs)
         return Path(path)
 
     def render(self, form: str = "md", *, language: str | None = None) -> str:
-        """The report as text; ``form`` and ``language`` as for :meth:`save`."""
+        """The report as text; ``form`` and ``language`` as for :meth:`save`, except ``pdf``."""
         from kgvad.explain.rendering.render import Renderer
 
         return Renderer(language or self.language).render(self.report, form, pictures=self.pictures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,9 +101,15 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
         language=language,
     )
     with Session(
-        run=_path(run), anchors=_path(anchors), dataset=dataset, device=device, redact=redact, explaining=True
+        run=_path(run),
+        anchors=_path(anchors),
+        dataset=dataset,
+        device=device,
+        redact=redact,
+        explaining=True,
     ) as session:
-        return build_explainer(session, request, thresholds).explain(_path(video))
+        explanation = build_explainer(session, request, thresholds).explain(_path(video))
+        return replace(explanation, inputs=tuple(request.inputs(session)))
 
 
 def _path(path: PathLike | None) -> Path | None:

@@ -70,11 +70,11 @@ class Outputs:
     def write(self, explanation: Explanation, clips: Path | None = None, inputs: Sequence[Path] = ()) -> str | None:
         """Write the files, and clips of the events into the folder ``clips``. Without files, return the text.
 
-        ``inputs`` are what a manifest names beside the video.
+        ``inputs`` are what a manifest names beside the video. No file replaces them or the video.
         """
         if self.targets:
-            if explanation.info is not None:
-                refuse_inputs({"--output": [target.path for target in self.targets]}, [explanation.info.path])
+            video = None if explanation.info is None else explanation.info.path
+            refuse_inputs({"--output": [target.path for target in self.targets]}, [video, *inputs])
             targets = [(target.path, target.form) for target in self.targets]
             write_views(explanation, targets, self.renderer, clips, inputs)
             return None

@@ -57,6 +57,14 @@ def test_save_does_not_replace_the_video(result, clip):
     assert clip.read_bytes() == before
 
 
+def test_save_does_not_replace_the_scores(result, clip):
+    scores = clip.with_name("scores.json")
+    before = scores.read_bytes()
+    with pytest.raises(kgvad.KgvadError, match=r"scores\.json is one of the inputs"):
+        result.save(scores)
+    assert scores.read_bytes() == before
+
+
 def test_the_language_is_kept_for_every_format(clip, tmp_path):
     german = kgvad.explain_video(clip, scores=clip.with_name("scores.json"), actions=False, language="de")
     assert "Ein anomales Ereignis" in german.render()
