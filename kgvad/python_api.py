@@ -106,6 +106,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
         dataset=dataset,
         device=device,
         redact=redact,
+        language=language,
         explaining=True,
     ) as session:
         explanation = build_explainer(session, request, thresholds).explain(_path(video))

@@ -65,6 +65,11 @@ def test_save_does_not_replace_the_scores(result, clip):
     assert scores.read_bytes() == before
 
 
+def test_an_unknown_language_is_an_error_before_the_analysis():
+    with pytest.raises(kgvad.KgvadError, match="language: Input should be 'en' or 'de'"):
+        kgvad.explain_video("no-such-video.mp4", language="fr")
+
+
 def test_the_language_is_kept_for_every_format(clip, tmp_path):
     german = kgvad.explain_video(clip, scores=clip.with_name("scores.json"), actions=False, language="de")
     assert "Ein anomales Ereignis" in german.render()
