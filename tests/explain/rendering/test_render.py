@@ -347,6 +347,17 @@ def test_nothing_found_says_how_often_that_is_wrong(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_a_score_that_is_rounded_to_the_threshold_is_just_below_it(language):
+    report = REPORTS["nothing unusual"]
+    near = report.model_copy(
+        update={"summary": report.summary.model_copy(update={"highest_score": report.method.detection.onset - 0.001})}
+    )
+    just = {"en": "just below the onset threshold", "de": "knapp unter der Einsatzschwelle"}[language]
+    assert just in render(near, "md", language=language).replace("\xa0", " ")
+    assert just not in render(report, "md", language=language).replace("\xa0", " ")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_report_by_captions_does_not_say_that_pixels_were_compared(language):
     text = render(REPORTS["hint"], "md", language=language)
     assert {"en": "meaning of its caption", "de": "Bedeutung seiner Bildbeschreibung"}[language] in text
