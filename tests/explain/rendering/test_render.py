@@ -370,6 +370,8 @@ def test_one_and_many():
     one, many = (render(REPORTS[name], "md").replace("\xa0", " ") for name in ("one", "named"))
     assert "One abnormal event in" in one and "It lasts about 11 seconds" in one
     assert "Two abnormal events in" in many and "Together they last about 16 seconds" in many
+    german = render(REPORTS["one"], "md", language="de").replace("\xa0", " ")
+    assert "Ein anomales Ereignis in" in german and "Die Dauer beträgt etwa 11 Sekunden" in german
 
 
 class Page(HTMLParser):
