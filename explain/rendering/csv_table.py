@@ -51,6 +51,10 @@ def method_details(report: Report, labels: dict[str, str]) -> list[tuple[str, st
     method, video, knowledge = report.method, report.video, report.method.knowledge
     rule = method.detection
     size = f"{video.width} × {video.height}" if video.width and video.height else None
+
+    def number(value: float, form: str = "g") -> str:
+        return format(value, form).replace(".", labels["decimal"])
+
     rows: list[tuple[str, str | None]] = [
         ("scorer", method.scorer),
         ("trained", labels["yes"] if method.trained else labels["no"]),
@@ -65,11 +69,11 @@ def method_details(report: Report, labels: dict[str, str]) -> list[tuple[str, st
         ("facts_date", knowledge.facts_date if knowledge else None),
         (
             "thresholds",
-            f"{rule.onset:.3g} / {rule.offset:.3g} ({labels[_source_of(method)]})",
+            f"{number(rule.onset, '.3g')} / {number(rule.offset, '.3g')} ({labels[_source_of(method)]})",
         ),
-        ("margin", f"{rule.category_margin:g}" if any(e.categories for e in report.events) else None),
+        ("margin", number(rule.category_margin) if any(e.categories for e in report.events) else None),
         ("size", size),
-        ("frames", f"{video.frame_count} ({video.fps:g}/s)"),
+        ("frames", f"{video.frame_count} ({number(video.fps)}/s)"),
         ("sha256", video.sha256),
         ("version", report.kgvad_version),
         ("created", report.created),

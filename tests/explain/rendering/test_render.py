@@ -562,6 +562,14 @@ def test_wrong_languages_formats_and_folders_are_wrong_use(tmp_path):
         render(REPORTS["named"], "md", templates=tmp_path / "none")
 
 
+def test_the_numbers_of_the_method_have_the_decimal_sign_of_the_language():
+    english, german = (
+        dict(method_details(REPORTS["named"], RENDERERS[language].phrases.labels)) for language in LANGUAGES
+    )
+    assert english["thresholds"].startswith("0.5 / ") and german["thresholds"].startswith("0,5 / ")
+    assert (english["margin"], german["margin"]) == ("0.1", "0,1")
+
+
 def test_subtitles_follow_their_formats():
     srt, vtt = render(REPORTS["named"], "srt"), render(REPORTS["named"], "vtt")
     cue = r"\d\d:\d\d:\d\d{0}\d{{3}} --> \d\d:\d\d:\d\d{0}\d{{3}}"
