@@ -91,6 +91,19 @@ def test_the_narrative_stands_beside_the_templates_text(language, text):
     assert Report.from_json(renderer.render(report, "json")).narrative == report.narrative
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (INVENTED[:2], "Of two sentences, none is supported."),
+        (TRUE[:1], "Of one sentence, one is supported."),
+        (TRUE + INVENTED, "Of seven sentences, three are supported."),
+    ],
+)
+def test_supported_sentences_are_counted_in_words(text, said):
+    report, _ = narrated(" ".join(text))
+    assert said in Renderer("en").render(report, "md").replace("\xa0", " ")
+
+
 def test_the_prompt_has_paths_only_with_the_graph():
     with_graph = messages(REPORT, with_graph=True, language="en")
     without = messages(REPORT, with_graph=False, language="en")
