@@ -98,7 +98,7 @@ class ChatEndpoint:
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise KgvadError(f"{self.address} did not answer with a chat completion", "check the address") from error
         if not isinstance(text, str):
-            raise KgvadError(f"{self.address} answered without text", "choose another --model")
+            raise KgvadError(f"{self.address} answered without text", "choose another model")
         return text.encode("utf-8", "replace").decode()  # a lone surrogate would make every file of it unreadable
 
     def _post(self, body: object) -> bytes:
@@ -109,7 +109,7 @@ class ChatEndpoint:
                 for block in response.iter_bytes():
                     answer += block
                     if len(answer) > LARGEST_ANSWER:
-                        raise KgvadError(f"the answer of {self.address} is too large", "choose another --model")
+                        raise KgvadError(f"the answer of {self.address} is too large", "choose another model")
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
             raise UsageError(f"{self.address} is not an address", "begin with http:// or https://") from error
         except httpx2.ConnectError as error:
@@ -124,5 +124,5 @@ class ChatEndpoint:
             return answer
         said = " ".join(answer[:200].decode("utf-8", "replace").split())
         kind = _TemporaryError if response.status_code in (408, 409, 429) or response.status_code >= 500 else KgvadError
-        remedy = f"set {KEY}" if response.status_code in (401, 403) else "check --model and the log of the service"
+        remedy = f"set {KEY}" if response.status_code in (401, 403) else "check the name of the model and the log of the service"
         raise kind(f"{self.address} refused with status {response.status_code} ({said})", remedy)
