@@ -124,5 +124,5 @@ class ChatEndpoint:
             return answer
         said = " ".join(answer[:200].decode("utf-8", "replace").split())
         kind = _TemporaryError if response.status_code in (408, 409, 429) or response.status_code >= 500 else KgvadError
-        remedy = f"set {KEY}" if response.status_code in (401, 403) else "check the name of the model and the log of the service"
+        remedy = f"set {KEY}" if response.status_code in (401, 403) else "check the model and the log of the service"
         raise kind(f"{self.address} refused with status {response.status_code} ({said})", remedy)

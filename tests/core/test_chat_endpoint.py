@@ -39,7 +39,7 @@ def test_a_busy_service_is_asked_again(service):
     [
         (500, b"broken", 4, "status 500 .broken.*log of the service"),
         (401, b"no key", 1, f"set {KEY}"),
-        (404, b"no such model", 1, "status 404.*; check the name of the model and"),
+        (404, b"no such model", 1, "status 404.*; check the model and"),
         (200, b"<html>", 1, "did not answer with a chat completion"),
         (200, b'{"choices": []}', 1, "did not answer with a chat completion"),
         (200, b'{"choices": [{"message": {"content": null}}]}', 1, "without text; choose another model$"),
