@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,6 +30,11 @@ class DatasetRef:
     name: str
     kind: Literal["bundled", "table", "folder", "prepared"]
     path: Path | None = None
+
+    @property
+    def in_shell(self) -> str:
+        """What names the dataset in a command, quoted for a shell."""
+        return shlex.quote(str(self.path or self.name))
 
 
 def resolve_dataset(argument: str | Path) -> DatasetRef:

@@ -121,11 +121,11 @@ def _dataset(session: Session) -> Iterator[Finding]:
     except KgvadError as error:
         yield Finding(WRONG, str(error))
         return
-    dataset = session.dataset
+    dataset, named = session.dataset, session.dataset_ref.in_shell
     for what, path, found, command in (
-        ("anchor bank", there.bank, there.has_bank, f"kgvad build-anchors --dataset {dataset}"),
-        ("features", there.features, bool(there.stores), f"kgvad extract VIDEOS --dataset {dataset}"),
-        ("run", there.run, there.has_run, f"kgvad train --dataset {dataset}"),
+        ("anchor bank", there.bank, there.has_bank, f"kgvad build-anchors --dataset {named}"),
+        ("features", there.features, bool(there.stores), f"kgvad extract VIDEOS --dataset {named}"),
+        ("run", there.run, there.has_run, f"kgvad train --dataset {named}"),
     ):
         yield (
             Finding(OK, f"{what} of {dataset}: {path}")

@@ -100,17 +100,16 @@ def dataset_page(session: Session) -> list[str]:
     ref = session.dataset_ref
     table = _table(session)
     there = holdings(session)
-    named = ref.path or ref.name
     lines = [
         f"{ref.name}: {table.title}" if table else ref.name,
         f"kind: {ref.kind}{f', {ref.path}' if ref.path else ''}",
     ]
-    lines += _made("anchors", [there.bank] if there.has_bank else [], f"kgvad build-anchors --dataset {named}")
-    lines += _made("features", there.stores, f"kgvad extract VIDEOS --dataset {named}")
+    lines += _made("anchors", [there.bank] if there.has_bank else [], f"kgvad build-anchors --dataset {ref.in_shell}")
+    lines += _made("features", there.stores, f"kgvad extract VIDEOS --dataset {ref.in_shell}")
     sources = [one.name for one in recipes().values() if one.dataset == ref.name]
     if sources:
         lines.append(f"published sources: {', '.join(sources)}; see kgvad datasets show {sources[0]}")
-    lines += _made("run", [there.run] if there.has_run else [], f"kgvad train --dataset {named}")
+    lines += _made("run", [there.run] if there.has_run else [], f"kgvad train --dataset {ref.in_shell}")
     for category in table.categories if table else ():
         aliases = f" (also {', '.join(category.aliases)})" if category.aliases else ""
         lines += ["", f"{category.name}{aliases}: {category.text}{', the normal category' if category.normal else ''}"]
@@ -133,7 +132,8 @@ def _table(session: Session) -> CategoryTable | None:
 
 
 def _made(what: str, paths: Sequence[Path], command: str) -> list[str]:
-    return [f"{what}: {path}" for path in paths] or [f"{what}: none yet; make them with: {command}"]
+    pronoun = "it" if what == "run" else "them"
+    return [f"{what}: {path}" for path in paths] or [f"{what}: none yet; make {pronoun} with: {command}"]
 
 
 def _yes(there: bool) -> str:

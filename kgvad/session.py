@@ -183,8 +183,7 @@ class Session:
         ref = self.dataset_ref if argument is None else resolve_dataset(argument)
         path = self.bank_path if argument is None else self.settings.bank_path(ref.name)
         if not path.is_file():
-            dataset = ref.path or ref.name
-            raise AnchorError(f"{path} does not exist", f"make it with: kgvad build-anchors --dataset {dataset}")
+            raise AnchorError(f"{path} does not exist", f"make it with: kgvad build-anchors --dataset {ref.in_shell}")
         return path
 
     def text_encoder(self, name: str | None = None) -> TextEncoder:

@@ -162,8 +162,8 @@ def _stored_features(dataset: DatasetRef, sources: Sources) -> tuple[FeatureStor
     if not root.is_dir():
         raise FeatureError(
             f"there are no features of {name} in {root}",
-            f"make them with: kgvad extract VIDEOS --dataset {dataset.path or name} "
-            f"(or: kgvad features import ARCHIVE --dataset {dataset.path or name})",
+            f"make them with: kgvad extract VIDEOS --dataset {dataset.in_shell} "
+            f"(or: kgvad features import ARCHIVE --dataset {dataset.in_shell})",
         )
     logger.info(f"features: {root}")
     store = FeatureStore.open(root, encoder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import shlex
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -83,7 +84,7 @@ def instructions(recipe: SourceRecipe, settings: Settings) -> str:
             f"licence: {recipe.licence}",
             f"save: {recipe.manual.save}",
             f"into: {folder}",
-            f"then: {recipe.manual.command.format(folder=folder)}",
+            f"then: {recipe.manual.command.format(folder=shlex.quote(str(folder)))}",
         )
     )
 
@@ -141,7 +142,7 @@ def get(recipe: SourceRecipe, settings: Settings, *, output: Path | None = None,
 def _next(recipe: SourceRecipe, place: Path) -> str:
     if recipe.features is not None:
         return f"kgvad train --dataset {recipe.dataset}"
-    return f"kgvad extract {place} --dataset {recipe.dataset} --encoder i3d"
+    return f"kgvad extract {shlex.quote(str(place))} --dataset {recipe.dataset} --encoder i3d"
 
 
 def _announce(plan: _Plan) -> None:

@@ -34,6 +34,18 @@ def test_show_prints_categories_with_items():
         kgvad("datasets", "show", "nothing")
 
 
+def test_commands_that_are_shown_can_be_pasted_into_a_shell(monkeypatch):
+    folder = Path("my videos")
+    for category in ("Normal", "Robbery"):
+        (folder / category).mkdir(parents=True)
+        (folder / category / "a.mp4").write_bytes(b"x")
+    page = kgvad("datasets", "show", folder)
+    assert "anchors: none yet; make them with: kgvad build-anchors --dataset 'my videos'" in page
+    assert "run: none yet; make it with: kgvad train --dataset 'my videos'" in page
+    monkeypatch.setenv("KGVAD_DATASET", "my videos")
+    assert "run of my videos: kgvad train --dataset 'my videos'" in kgvad("doctor")
+
+
 def test_show_tells_about_published_sources():
     assert "published sources: ucf-rgb-flow, " in kgvad("datasets", "show", "ucf")
     page = kgvad("datasets", "show", "ucf-rgb-flow").splitlines()
