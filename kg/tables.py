@@ -31,10 +31,15 @@ DATASET_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 # One line of text: something visible, no control characters, no line break, no lone surrogate.
 _KEPT = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]"
 _SEEN = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029]"
-Line = Annotated[str, StringConstraints(pattern=f"^{_KEPT}*{_SEEN}{_KEPT}*$", max_length=300)]
-
-
-Qid = Annotated[str, StringConstraints(pattern=r"^Q[1-9][0-9]{0,18}$")]
+_LINE = f"^{_KEPT}*{_SEEN}{_KEPT}*$"
+_WHOLE_QID, _WHOLE_NAME = f"^{QID.pattern}$", f"^{DATASET_NAME}$"
+Line = Annotated[str, StringConstraints(pattern=_LINE, max_length=300)]
+Qid = Annotated[str, StringConstraints(pattern=_WHOLE_QID)]
+_IN_WORDS = {
+    _LINE: "must be one line of text without control characters, and not blank",
+    _WHOLE_QID: "must be the number of a Wikidata item, such as Q53706",
+    _WHOLE_NAME: "must be up to 64 letters, digits, dots, hyphens and underscores, the first a letter or digit",
+}
 
 
 def is_qid(text: str) -> bool:
@@ -90,7 +95,7 @@ class CategoryTable(_Record):
 
     version: Annotated[int, Field(exclude=True)] = VERSION  # of the file format
 
-    dataset: Annotated[str, StringConstraints(pattern=f"^{DATASET_NAME}$")]
+    dataset: Annotated[str, StringConstraints(pattern=_WHOLE_NAME)]
     title: Line
     categories: Annotated[tuple[Category, ...], Field(alias="category", strict=False, min_length=2)]
 
@@ -214,5 +219,6 @@ def parse_table(text: str, where: str) -> CategoryTable:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        said = first["msg"].removeprefix("Value error, ")
+        message = _IN_WORDS.get(first.get("ctx", {}).get("pattern", ""), said)
         raise CategoryTableError(f"{where}: {place + ': ' if place else ''}{message}", "correct the table") from error

@@ -169,6 +169,21 @@ def test_a_missing_table(tmp_path):
         load_table(tmp_path / "binary.toml")
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ('qid = "Q53706"', 'qid = "Q0"', r"items\.0\.qid: must be the number of a Wikidata item, such as Q53706"),
+        ('label = "robbery"', 'label = "a\\nb"', r"items\.0\.label: must be one line of text"),
+        ('dataset = "mine"', 'dataset = "my own"', "dataset: must be up to 64 letters, digits"),
+    ],
+)
+def test_a_text_of_the_wrong_form_is_described_in_words(right, wrong, said):
+    table = with_items('{qid = "Q53706", label = "robbery"}')
+    assert right in table and parse_table(table, "mine.toml")
+    with pytest.raises(CategoryTableError, match=said):
+        parse_table(table.replace(right, wrong), "mine.toml")
+
+
 def test_a_wrong_label_shows_both_labels(store):
     wrong = with_items('{qid = "Q53706", label = "dog attack"}')
     with pytest.raises(CategoryTableError, match="Q53706 is 'robbery' in Wikidata, not 'dog attack'"):
