@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from kgvad.errors import AnchorError
+from kgvad.errors import AnchorError, UsageError
 from kgvad.files import check_version, parse_json, reading, replacing
 from kgvad.types import AnyArray
 
@@ -145,7 +145,15 @@ class AnchorBank:
         return digest.hexdigest()[:16]
 
     def of(self, category: str) -> list[BankConcept]:
-        """Concepts of a category by falling weight."""
+        """Concepts of a category by falling weight.
+
+        Raises
+        ------
+        UsageError
+            The bank has no such category.
+        """
+        if category not in self.categories:
+            raise UsageError(f"the anchor bank has no category {category!r}", f"it has {', '.join(self.categories)}")
         index = self.categories.index(category)
         return [concept for concept, own in zip(self.concepts, self.concept_category, strict=True) if own == index]
 

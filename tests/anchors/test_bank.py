@@ -27,6 +27,8 @@ def test_concepts_keep_prompt_and_provenance(made):
     assert theft.path and theft.fetched_at and "theft" in theft.path_text
     assert np.abs(bank.concept_vectors - encoder.encode([c.prompt for c in bank.concepts])).max() < 1e-5
     assert np.allclose(np.linalg.norm(bank.anchors, axis=1), 1, atol=1e-5)
+    with pytest.raises(UsageError, match="no category 'Theft'; it has Robbery, Arson, Normal"):
+        bank.of("Theft")
 
 
 def test_saved_bank_is_the_same_and_readable_without_kgvad(made, tmp_path):
