@@ -107,7 +107,7 @@ def parse_cameras(sources: list[str], *, as_live: bool = False, as_clips: bool =
         kind = _kind(address, "file" if as_live else "folder" if as_clips else None)
         name = named[1] if named else _default_name(address, kind)
         if any(name == other.name for other in cameras):
-            raise UsageError(f"two cameras are called {name}", "name them: kgvad watch front=SOURCE back=SOURCE")
+            raise UsageError(f"two cameras are called {name}", "name them: front=SOURCE back=SOURCE")
         cameras.append(Camera(name, address, kind))
     return cameras
 
@@ -124,7 +124,8 @@ def _kind(address: str, of_files: Kind | None) -> Kind:
     if path.is_char_device():
         return "device"
     if not path.exists():
-        raise UsageError(f"{address} does not exist", "give a URL, a camera device, a folder, or a file with --as-live")
+        a_file = "a file with --as-live" if of_files is None else "a file"
+        raise UsageError(f"{address} does not exist", f"give a URL, a camera device, a folder, or {a_file}")
     if of_files is None:
         raise UsageError(
             f"{address} is a file", "explain it with kgvad explain, or play it in real time with --as-live"

@@ -184,6 +184,13 @@ def test_a_wrong_source_is_one_line(sources, said):
         parse_cameras(sources)
 
 
+def test_as_live_is_named_only_where_it_is_an_option():
+    with pytest.raises(UsageError, match=r"a folder, or a file with --as-live$"):
+        parse_cameras(["missing.mp4"])
+    with pytest.raises(UsageError, match=r"a folder, or a file$"):
+        parse_cameras(["missing.mp4"], as_clips=True)
+
+
 def test_a_file_needs_as_live(tmp_path):
     (tmp_path / "a.mp4").touch()
     with pytest.raises(UsageError, match="--as-live"):
