@@ -174,6 +174,11 @@ class EncoderOptions:
         Seconds from one row to the next, for encoders of windows that are sampled by time.
     precision
         In which the network computes: fp32, or bf16 where torch's autocast thinks it safe.
+
+    Raises
+    ------
+    UsageError
+        Unknown precision.
     """
 
     crop: CropRule = "plain"
@@ -181,6 +186,10 @@ class EncoderOptions:
     stride: int = SNIPPET_FRAMES
     step_s: float | None = None
     precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise UsageError(f"unknown precision {self.precision!r}", f"use {', '.join(get_args(Precision))}")
 
     def frame_sampling(self, name: str, default: TemporalRule) -> Sampling:
         """Sampling for the encoder ``name`` of single frames, whose temporal rule is ``default`` if none was asked for.

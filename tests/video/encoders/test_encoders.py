@@ -173,6 +173,7 @@ def test_fingerprints_tell_settings_apart(weights):
         ({"name": "vgg"}, "unknown visual encoder 'vgg'.*efficientnet-lite0, i3d, i3d-actions, clip, blip"),
         ({"name": "i3d", "temporal": "first"}, "i3d sees whole snippets"),
         ({"name": "efficientnet-lite0", "temporal": "clip"}, "sees single frames"),
+        ({"name": "efficientnet-lite0", "precision": "fp16"}, "unknown precision 'fp16'; use fp32, bf16"),
         ({"name": "efficientnet-lite0", "crop": "left"}, "unknown crop rule 'left'.*plain, centre, five, ten"),
         ({"name": "efficientnet-lite0", "stride": 0}, "stride is 0"),
         ({"name": "efficientnet-lite0", "device": "abacus"}, "unknown device 'abacus'"),
