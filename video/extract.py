@@ -24,7 +24,7 @@ from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_store import Manifest, VideoEntry, WindowRule
 from kgvad.video.frame_quality import FrameFacts, FrameMeter
-from kgvad.video.inputs import common_folder, is_list, is_pattern, named_files
+from kgvad.video.inputs import common_folder, files_below, is_list, is_pattern, named_files
 from kgvad.video.video_ids import video_id, without_suffix
 
 if TYPE_CHECKING:  # it imports torch, which tasks that only decode do without
@@ -316,7 +316,7 @@ def find_videos(source: str | os.PathLike[str]) -> dict[str, Path]:
         raise UsageError(f"{source} does not exist", "name a video or a folder of videos")
     if not source.is_dir():
         return {video_id(source): source}
-    files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    files = [path for path in files_below(source) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
     if not files:
         raise UsageError(f"{source} holds no video", f"videos end in {' '.join(SUFFIXES)}")
     return _identified(files, source)

@@ -14,6 +14,7 @@ from kgvad.errors import FeatureError, UsageError
 from kgvad.hdf5_arrays import SUFFIXES as HDF5_SUFFIXES
 from kgvad.hdf5_arrays import archive_names
 from kgvad.video.feature_lists import Line, is_list, line_of_attributes, read_list
+from kgvad.video.inputs import files_below
 from kgvad.video.store_staging import MANIFEST
 from kgvad.video.video_ids import ARRAY_SUFFIXES, STREAMS, composed, feature_names, is_side_file, posix, video_id
 
@@ -231,16 +232,14 @@ def stored_arrays(path: Path) -> dict[str, Piece]:
 
 def array_files(folder: Path) -> list[Path]:
     """Files below ``folder`` that may hold features, sorted; hidden ones, and feature stores in it, are passed over."""
-    stores = {manifest.parent for manifest in folder.rglob(MANIFEST) if b'"made_by": "kgvad' in manifest.read_bytes()}
-    stores -= {folder}
-    return sorted(
+    files = files_below(folder)
+    manifests = [file for file in files if file.name == MANIFEST]
+    stores = {file.parent for file in manifests if b'"made_by": "kgvad' in file.read_bytes()} - {folder}
+    return [
         file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in ARRAY_SUFFIXES
-        and not file.name.startswith(".")
-        and stores.isdisjoint(file.parents)
-        and file.is_file()
-    )
+        for file in files
+        if file.suffix.lower() in ARRAY_SUFFIXES and not file.name.startswith(".") and stores.isdisjoint(file.parents)
+    ]
 
 
 def _single(path: Path) -> Source:

@@ -10,6 +10,7 @@ from pathlib import Path
 from kgvad.console import track
 from kgvad.errors import FeatureError, VideoError
 from kgvad.files import encoding_of, read_json, reading
+from kgvad.video.inputs import files_below
 from kgvad.video.video_ids import VIDEO_SUFFIXES, by_video_id, video_id
 
 NAMES = ("video", "name", "video_name", "file", "path", "filename", "video_id")
@@ -97,9 +98,7 @@ def _probed(folder: Path) -> dict[str, Clock]:
     """Clocks of the videos below ``folder``, by reading every packet."""
     from kgvad.video.decode import probe
 
-    files = [
-        path for path in sorted(folder.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != "."
-    ]
+    files = [path for path in files_below(folder) if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != "."]
     if not files:
         raise FeatureError(f"{folder} holds no video", "name the folder of the videos, or a table of frame counts")
     names = by_video_id([path.relative_to(folder).as_posix() for path in files], str(folder))

@@ -1,9 +1,11 @@
-"""What the user named, as files: globs and list files."""
+"""What the user named, as files: folders, globs and list files."""
 
 from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from kgvad.errors import UsageError
@@ -11,6 +13,26 @@ from kgvad.files import reading
 
 LISTS = (".txt", ".lst", ".list")  # one video a line
 _LARGEST_LIST = 64 << 20  # bytes
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files of a folder and its sub-folders, sorted; links to folders are followed, but never in a circle.
+
+    Sub-folders that may not be read are passed over.
+    """
+    return sorted(_below(folder, frozenset()))
+
+
+def _below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with suppress(PermissionError):
+        for path in folder.iterdir():
+            if path.is_dir():
+                yield from _below(path, above | {real})
+            elif path.is_file():
+                yield path
 
 
 def is_pattern(source: Path) -> bool:

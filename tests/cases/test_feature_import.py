@@ -195,6 +195,14 @@ def test_every_spelling_of_a_list_gives_the_same_store(tmp_path, spelling):
     assert store.fingerprint == other.fingerprint
 
 
+def test_links_to_folders_of_arrays_are_followed(tmp_path):
+    save(tmp_path / "disk", {"Fight/a.npy": rows(), "Normal/b.npy": rows()})
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "train").symlink_to("../disk")
+    (tmp_path / "disk" / "back").symlink_to("../features")
+    assert imported(tmp_path / "features", out=tmp_path / "out").ids() == ["a", "b"]
+
+
 def test_categories_by_their_aliases_and_normal_folders(tmp_path):
     save(tmp_path, {"Abuse001_x264__0.npy": rows(), "Normal_Videos001_x264__0.npy": rows()})
     path = write(tmp_path / "x.csv", "path,label", "Abuse001_x264__0.npy,RoadAccident",

@@ -190,6 +190,16 @@ def folder_of(*builders: Builder) -> Builder:
     return build
 
 
+def folder_with_links(folder: Path) -> str:
+    """``videos`` holds a link to a folder with the video, which links back."""
+    folder_of(video("v.mp4"))(folder)
+    (folder / "videos").rename(folder / "there")
+    (folder / "there" / "back").symlink_to("../videos")
+    (folder / "videos").mkdir()
+    (folder / "videos" / "linked").symlink_to("../there")
+    return "videos"
+
+
 def listed(*lines: str) -> Builder:
     def build(folder: Path) -> str:
         video("a.mp4")(folder)
@@ -260,6 +270,7 @@ INPUTS: dict[str, Builder] = {
     "name with a percent sign": video("a%03d.mp4", written="v.mp4"),
     "name of 250 bytes": video("n" * 246 + ".mp4"),
     "symbolic link to a video": link("there.mp4", video("there.mp4")),
+    "folder with a symbolic link to a folder of videos": folder_with_links,
     "symbolic link to nothing": link("nowhere.mp4"),
     "symbolic link to itself": link("v.mp4"),
     "named pipe": pipe,

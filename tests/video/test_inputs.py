@@ -4,6 +4,7 @@ import pytest
 
 from kgvad.errors import UsageError
 from kgvad.video.extract import find_videos
+from kgvad.video.inputs import files_below
 
 
 @pytest.fixture
@@ -23,6 +24,15 @@ def test_glob(folder, monkeypatch):
     assert len(find_videos("**/*.mp4")) == 4
     with pytest.raises(UsageError, match="no file matches"):
         find_videos("*.webm")
+
+
+def test_links_to_folders_are_followed_but_not_in_a_circle(folder):
+    (folder / "c").symlink_to("a")
+    (folder / "a" / "up").symlink_to("..")
+    (folder / "nowhere").symlink_to("none")
+    (folder / "round").symlink_to("round")
+    assert sorted(find_videos(folder)) == ["a/1", "a/2", "b/1.avi", "b/1.mp4", "b/[x]", "c/1", "c/2"]
+    assert files_below(folder)[0] == folder / "a" / "1.mp4"
 
 
 def test_list(folder):
