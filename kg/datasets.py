@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -67,6 +69,13 @@ def resolve_dataset(argument: str | Path) -> DatasetRef:
 
 
 def folder_name(folder: Path) -> str:
-    """Name of the dataset in ``folder``, made from the name of the folder; never that of a bundled dataset."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-._")[:56] or "videos"
+    """Name of the dataset in ``folder``, made from the name of the folder; never that of a bundled dataset.
+
+    Letters that a name cannot have would make datasets of other alphabets the same one, so a part of a hash stands for
+    them.
+    """
+    own = folder.resolve().name
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", own).strip("-._")[:56] or "videos"
+    if not own.isascii():
+        name = f"{name[:49]}-{hashlib.sha256(os.fsencode(own)).hexdigest()[:6]}"
     return f"{name}-folder" if name.casefold() in bundled_tables() else name

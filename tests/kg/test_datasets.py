@@ -4,6 +4,7 @@ import pytest
 
 from kgvad.errors import UsageError
 from kgvad.kg.datasets import DatasetRef, folder_name, resolve_dataset
+from kgvad.kg.tables import is_dataset_name
 
 TABLE = """dataset = "shops"
 title = "Shops"
@@ -46,3 +47,8 @@ def test_what_is_neither(argument):
 def test_names_of_folders(folder, name, tmp_path):
     (tmp_path / folder).mkdir()
     assert folder_name(tmp_path / folder) == name
+
+
+def test_folders_in_other_alphabets_are_different_datasets(tmp_path):
+    names = {folder_name(tmp_path / folder) for folder in ("视频", "数据", "видео", "é" * 60, "è" * 60, "videos")}
+    assert len(names) == 6 and all(is_dataset_name(name) for name in names)
