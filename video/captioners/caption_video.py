@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kgvad import plugins
 from kgvad.console import Advance
+from kgvad.errors import KgvadError
 from kgvad.video.captioners.base import Captioner, Clip, Pictures
 from kgvad.video.decode import VideoReader, probe
 
@@ -60,6 +62,8 @@ def caption_video(
     ------
     VideoError
         The video cannot be read.
+    KgvadError
+        The captioner of another package does not give one text for each clip.
     """
     reader = VideoReader(path, size=_size(path))
     texts: list[str] = []  # of the clips that were captioned
@@ -73,18 +77,25 @@ def caption_video(
             waiting.append(clip)
         source.append(len(texts) + len(waiting) - 1)
         if len(waiting) >= captioner.batch:
-            texts += captioner.caption(waiting)
+            texts += _texts(captioner, waiting)
             waiting.clear()
         if advance is not None:
             advance(every_s)
     if waiting:
-        texts += captioner.caption(waiting)
+        texts += _texts(captioner, waiting)
     end_s = reader.info.duration_s
     captions = [
         Caption(round(i * every_s, 3), round(min((i + 1) * every_s, end_s), 3), " ".join(texts[text].split()))
         for i, text in enumerate(source)
     ]
     return CaptionedVideo(captions, len(texts))
+
+
+def _texts(captioner: Captioner, clips: list[Clip]) -> list[str]:
+    texts = captioner.caption(clips)
+    if len(texts) != len(clips):
+        raise KgvadError(f"captioner {captioner.name!r} gave {len(texts)} texts for {len(clips)} clips", plugins.REMEDY)
+    return texts
 
 
 def _clips(reader: VideoReader, pictures: int, every_s: float) -> Iterator[Clip]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from captioner_samples import Brightness, write_greys
 
-from kgvad.errors import VideoError
+from kgvad.errors import KgvadError, VideoError
 from kgvad.video.captioners.caption_video import caption_video
 
 
@@ -48,6 +48,17 @@ def test_large_pictures_are_made_smaller(tmp_path):
     captioner = Brightness()
     caption_video(write_greys(tmp_path / "a.mp4", [40], side=1080), captioner, 1.0)
     assert captioner.asked[0].middle.shape == (512, 768, 3)
+
+
+def test_a_captioner_that_gives_another_number_of_texts_is_refused(tmp_path):
+    """Otherwise each later clip would have the caption of another one."""
+
+    class TwoForOne(Brightness):
+        def caption(self, clips):
+            return super().caption(clips) * 2
+
+    with pytest.raises(KgvadError, match="captioner 'brightness' gave 2 texts for 1 clips; repair its package"):
+        caption_video(write_greys(tmp_path / "a.mp4", [40]), TwoForOne(), 1.0)
 
 
 def test_a_video_that_cannot_be_read_is_one_line(tmp_path):
