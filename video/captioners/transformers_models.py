@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from kgvad import weights
+from kgvad import plugins, weights
 from kgvad.checksums import digest_of_all
 from kgvad.errors import UsageError, WeightsError
 from kgvad.model_folder import is_model_folder, loading
-from kgvad.video.captioners.base import DEFAULT, CaptionerOptions, Clip
+from kgvad.video.captioners.base import DEFAULT, GROUP, CaptionerOptions, Clip
 from kgvad.video.captioners.prompts import PROMPT, SYSTEM
 
 logger = logging.getLogger(__name__)
@@ -110,9 +110,10 @@ def load(name: str, options: CaptionerOptions, device: str) -> TransformersCapti
     if is_model_folder(folder):
         return TransformersCaptioner(name, folder, options, device, trusted=trusted)
     if folder.exists() or name.count("/") != 1:
+        known = ", ".join([DEFAULT, *plugins.registered(GROUP)])
         raise UsageError(
-            f"{name!r} is no captioner",
-            "use blip, OWNER/MODEL on the hub, a folder in the Transformers layout, or the address of a service",
+            f"unknown captioner {name!r}",
+            f"use {known}, OWNER/MODEL on the hub, a folder in the Transformers layout, or the address of a service",
         )
     return TransformersCaptioner(name, _from_hub(name), options, device, trusted=trusted)
 
