@@ -29,8 +29,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -54,6 +55,7 @@ _OWN = {
 }
 
 
+@runtime_checkable
 class VisualEncoder(Protocol):
     """Clips of frames to features.
 
@@ -156,7 +158,7 @@ def load_visual_encoder(
     WeightsError
         The weights of a named encoder are missing or damaged.
     KgvadError
-        The package that registers the encoder cannot be imported.
+        The package that registers the encoder cannot be imported, or what it gives is not a visual encoder.
     """
     _check_device(device)
     options = EncoderOptions(crop, temporal, stride, step_s, precision)
@@ -179,7 +181,9 @@ def options_of(encoder: VisualEncoder) -> EncoderOptions:
 
 def _factory(name: str) -> Factory:
     if (point := plugins.registered(GROUP, _OWN).get(name)) is not None:
-        return cast(Factory, plugins.load_factory(point, "visual encoder"))
+        if name in _OWN:
+            return cast(Factory, plugins.load_factory(point, "visual encoder"))
+        return partial(plugins.make, point, "visual encoder", VisualEncoder)
     folder = Path(name).expanduser()
     if not folder.exists():
         known = ", ".join(visual_encoder_names())

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,12 +94,17 @@ class Point:
 
 @pytest.mark.parametrize(
     ("result", "message"),
-    [(RuntimeError("no such library"), "cannot be loaded: no such library"), (3, "is not a factory")],
+    [
+        (RuntimeError("no such library"), "cannot be loaded: no such library"),
+        (3, "is not a factory"),
+        (lambda options, device: {}["weights"], "cannot be loaded: 'weights'"),
+        (lambda options, device: SimpleNamespace(name="broken", batch=4), "has no columns, decode_size, dim, encode"),
+    ],
 )
 def test_a_broken_package_is_named(monkeypatch, result, message):
     monkeypatch.setattr("kgvad.plugins.installed", lambda group, path: [Point(result)])
     assert base.visual_encoder_names()[-1] == "broken"
-    with pytest.raises(KgvadError, match=f"'broken' .broken:load. {message}; repair its package"):
+    with pytest.raises(KgvadError, match=f"'broken' .broken:load. {message}.*; repair its package"):
         base.load_visual_encoder("broken")
 
 
