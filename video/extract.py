@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.console import Advance
-from kgvad.errors import UsageError
+from kgvad.errors import FeatureError, UsageError
+from kgvad.plugins import REMEDY
 from kgvad.video.container import SOFTWARE, Decoding
 from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.feature_arrays import check_finite
@@ -84,7 +85,7 @@ def extract_video(
     VideoError
         The video cannot be read, or it is shorter than one snippet and the encoder needs whole snippets.
     FeatureError
-        The encoder gave values that are not finite.
+        The encoder gave values that are not finite, or features of another shape than it says.
     """
     (made,) = extract_videos([path], encoder, decoding=decoding, advance=advance)
     if isinstance(made, Exception):
@@ -113,7 +114,7 @@ def extract_videos(
             result: ExtractedVideo | Exception
             try:
                 if isinstance(content, np.ndarray):
-                    rows.append(encoder.encode(content))
+                    rows.append(encoded(encoder, content))
                     if advance is not None:
                         advance(len(content))
                     continue
@@ -123,6 +124,22 @@ def extract_videos(
             ended.add(number)
             rows = _Rows()
             yield result
+
+
+def encoded(encoder: VisualEncoder, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Features of clips, [B, D] or [B, crops, D].
+
+    Raises
+    ------
+    FeatureError
+        The encoder, of another package, gave another shape.
+    """
+    features, crops = encoder.encode(clips), encoder.sampling.crops
+    expected = (len(clips), encoder.dim) if crops == 1 else (len(clips), crops, encoder.dim)
+    if features.shape != expected:
+        message = f"{encoder.name} gave features of shape {list(features.shape)} instead of {list(expected)}"
+        raise FeatureError(message, REMEDY)
+    return features
 
 
 Facts = tuple[VideoInfo, FrameFacts]  # of a video that was decoded to its end

@@ -23,7 +23,7 @@ from kgvad.ray_cluster import Model, RayCluster, Row, noted_warnings
 from kgvad.types import Fields
 from kgvad.video.container import Decoding
 from kgvad.video.decode import VideoReader, probe
-from kgvad.video.extract import entry_of, finished_features
+from kgvad.video.extract import encoded, entry_of, finished_features
 from kgvad.video.feature_arrays import write_array
 from kgvad.video.feature_store import FeatureStore, VideoEntry, check_name
 from kgvad.video.frame_quality import FrameMeter
@@ -168,7 +168,7 @@ class ClipEncoder:
         if row["entry"] or row["reason"]:
             return row
         try:
-            return row_of(str(row["video"]), int(row["number"]), self._encoder.encode(array_of(row)))
+            return row_of(str(row["video"]), int(row["number"]), encoded(self._encoder, array_of(row)))
         except KgvadError as error:
             reason = " ".join(str(error).split())
         except Exception as error:

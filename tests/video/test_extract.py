@@ -90,6 +90,16 @@ def test_variable_rate_keeps_row_times(tmp_path):
     assert extract_video(write_video(tmp_path / "c.mp4", moving(40), 25), Brightness()).entry.times_s is None
 
 
+def test_features_of_another_shape_than_the_encoder_says_are_refused(tmp_path):
+    class Wide(Brightness):
+        def encode(self, snippets):
+            return np.repeat(super().encode(snippets), 2, axis=1)
+
+    path = write_video(tmp_path / "a.mp4", moving(40), 25)
+    with pytest.raises(FeatureError, match=r"brightness gave features of shape \[2, 2\] instead of \[2, 1\]; repair"):
+        extract_video(path, Wide())
+
+
 def test_identifiers(tmp_path):
     for name in ("a.mp4", "a.avi", "b/c.MKV", ".hidden.mp4", "notes.dat"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
