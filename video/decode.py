@@ -20,6 +20,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.console import count_of
 from kgvad.errors import VideoError
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.container import (
@@ -312,7 +313,7 @@ class VideoReader:
             yield np.stack(pictures)
         if self.info.frame_count < stride:
             raise VideoError(
-                f"{self.path} has {self.info.frame_count} frames, fewer than one snippet of {stride}",
+                f"{self.path} has {count_of(self.info.frame_count, 'frame')}, fewer than one snippet of {stride}",
                 "use a longer video",
             )
 
