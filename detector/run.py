@@ -34,7 +34,7 @@ from torch import Tensor
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.api import Detector, Problem, Recipe
-from kgvad.detector.registry import build, check_options, detector_class
+from kgvad.detector.registry import build, check_options, detector_class, detector_names
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import RunError, UsageError
 from kgvad.files import DAMAGED, check_version, read_json, sha256
@@ -263,6 +263,9 @@ def read_config(folder: Path) -> RunConfig:
             raise RunError(f"{folder} is not a run: it has no {CONFIG}", "make one with: kgvad train")
         data = read_json(path, RunError, "restore the file, or train again")
         check_version(data, path, VERSION, RunError, "train again with this kgvad")
+        detector = data.get("detector")
+        if isinstance(detector, str) and detector not in detector_names():
+            raise RunError(f"{path}: unknown detector {detector!r}", "install the package that it comes from")
         return RunConfig.model_validate(data)
     except UsageError as error:
         raise RunError(f"{path}: {error.message}", error.remedy) from error

@@ -135,6 +135,14 @@ def test_an_option_that_the_detector_lacks_is_named_with_its_file(tmp_path):
         Run.load(tmp_path / "run")
 
 
+def test_a_run_of_a_detector_that_is_not_installed_says_what_to_install(tmp_path):
+    train(samples(), config(recipe=Recipe(epochs=1)), tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"detector": "mean-mil"}))
+    with pytest.raises(RunError, match=r"unknown detector 'mean-mil'; install the package that it comes from"):
+        Run.load(tmp_path / "run")
+
+
 def test_a_cut_checkpoint_says_what_to_do(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(samples(), config(), tmp_path / "run", callbacks=[StopAfter(1)])
