@@ -25,7 +25,7 @@ from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_store import Manifest, VideoEntry, WindowRule
 from kgvad.video.frame_quality import FrameFacts, FrameMeter
-from kgvad.video.inputs import common_folder, files_below, is_list, is_pattern, named_files
+from kgvad.video.inputs import absolute_files, common_folder, files_below, is_list, is_pattern
 from kgvad.video.video_ids import video_id, without_suffix
 
 if TYPE_CHECKING:  # it imports torch, which tasks that only decode do without
@@ -327,7 +327,7 @@ def find_videos(source: str | os.PathLike[str]) -> dict[str, Path]:
     """
     source = Path(source)
     if is_pattern(source) or is_list(source):
-        files = [path.absolute() for path in named_files(source)]
+        files = absolute_files(source)
         return _identified(files, common_folder(files))
     if not source.exists():
         raise UsageError(f"{source} does not exist", "name a video or a folder of videos")

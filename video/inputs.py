@@ -57,6 +57,18 @@ def named_files(source: Path) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
+def absolute_files(source: Path) -> list[Path]:
+    """:func:`named_files` with absolute paths; ``a/../b.mp4`` is ``b.mp4``, so that identifiers hold no ``..``."""
+    return list(dict.fromkeys(_without_detours(path.absolute()) for path in named_files(source)))
+
+
+def _without_detours(path: Path) -> Path:
+    if ".." not in path.parts:
+        return path
+    shorter = Path(os.path.normpath(path))
+    return shorter if shorter.exists() and shorter.samefile(path) else path.parent.resolve() / path.name
+
+
 def common_folder(files: list[Path]) -> Path:
     """The deepest folder that holds all files; identifiers are paths inside it."""
     return Path(os.path.commonpath([path.parent.absolute() for path in files]))
@@ -71,7 +83,7 @@ def folder_of(source: Path) -> Path | None:
         As :func:`named_files`.
     """
     if is_pattern(source) or is_list(source):
-        return common_folder([path.absolute() for path in named_files(source)])
+        return common_folder(absolute_files(source))
     return source if source.is_dir() else None
 
 

@@ -35,10 +35,18 @@ def test_links_to_folders_are_followed_but_not_in_a_circle(folder):
     assert files_below(folder)[0] == folder / "a" / "1.mp4"
 
 
+def test_a_detour_through_a_link_keeps_its_meaning(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder / "a")
+    (tmp_path / "list.txt").write_text("link/../b/1.mp4\nin/a/1.mp4\n")
+    assert list(find_videos(tmp_path / "list.txt")) == ["b/1", "a/1"]
+
+
 def test_list(folder):
     path = folder / "list.txt"
     path.write_text("\ufeff# mine\n a/1.mp4 \n\nb/1.mp4\na/1.mp4\n", "utf-8")
     assert {name: video.name for name, video in find_videos(path).items()} == {"a/1": "1.mp4", "b/1": "1.mp4"}
+    (folder / "a" / "list.txt").write_text("1.mp4\n../b/1.mp4\n../a/1.mp4\n")
+    assert list(find_videos(folder / "a" / "list.txt")) == ["a/1", "b/1"]
     path.write_text(f"{folder / 'a/2.mp4'}\n")
     assert list(find_videos(path)) == ["2"]
 
