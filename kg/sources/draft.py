@@ -113,6 +113,8 @@ def _checked(dataset: str, names: Sequence[str]) -> list[str]:
         raise UsageError(
             f"{dataset!r} is not a name for a dataset", "use up to 64 letters, digits, hyphens and underscores"
         )
+    if dataset.casefold() in bundled_tables():  # its anchors, features and run would replace those of the bundled one
+        raise UsageError(f"{dataset!r} is the name of a bundled dataset", "choose another name")
     if blank := [name for name in names if not name.strip()]:
         raise UsageError(f"--category {blank[0]!r} is empty", "give the name of an abnormal category")
     abnormal = [name for name in names if name.casefold() != "normal"]

@@ -66,6 +66,8 @@ def test_init_writes_a_table_that_other_commands_take():
     with pytest.raises(UsageError, match=r"mine\.toml exists; name another --output, or replace it with --force"):
         kgvad("datasets", "init", "mine", "-c", "Robbery", "--offline")
     assert kgvad("datasets", "init", "mine", "-c", "Arson", "--offline", "--force") == "mine.toml\n"
+    with pytest.raises(UsageError, match="'UCF' is the name of a bundled dataset; choose another name"):
+        kgvad("datasets", "init", "UCF", "-c", "Arson", "--offline")
 
 
 def test_a_folder_does_not_replace_the_bundled_dataset_of_its_name(tmp_path):
