@@ -170,7 +170,7 @@ def check_store(store: FeatureStore) -> tuple[list[str], list[str]]:
     """How a feature store was made, and what is wrong with its arrays: one line per damaged video."""
     made = store.manifest
     names = ("encoder", "dim", "crop", "crops", "temporal", "stride", "weights", "fingerprint", "made_by", "note")
-    lines = [f"{name}: {getattr(made, name)}" for name in names]
+    lines = [f"{name}: {value}" for name in names if (value := getattr(made, name)) is not None]
     faults, snippets = [], 0
     for video in store.ids():
         try:

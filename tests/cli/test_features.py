@@ -6,6 +6,7 @@ from detector_samples import kgvad, make_archive
 
 from kgvad.errors import UsageError
 from kgvad.settings import load_settings
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 
 def test_list_and_check(tmp_path):
@@ -16,6 +17,13 @@ def test_list_and_check(tmp_path):
     assert (found["dataset"], found["encoder"], found["videos"], found["snippets"]) == ("ucf", "imported", "18", "72")
     assert kgvad("features", "list", store).splitlines()[1].endswith(store)
     assert "videos: 18\nsnippets: 72\n" in kgvad("features", "check", store)
+
+
+def test_check_leaves_out_what_a_store_does_not_say(tmp_path):
+    store = FeatureStore.create(tmp_path, Manifest(encoder="mine", dim=4))
+    store.add("a", np.ones((3, 4)), VideoEntry(frame_count=48, fps=25, rows=3))
+    page = kgvad("features", "check", store.root)
+    assert "encoder: mine\ndim: 4\n" in page and "note" not in page
 
 
 def test_check_reports_every_damaged_array(tmp_path, monkeypatch, capsys):
