@@ -187,7 +187,7 @@ def read_settings(folder: Path, camera: str) -> CameraSettings:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
+        said = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{path}: {place}: {said}", "correct the file") from error
 
 

@@ -258,7 +258,7 @@ def _explain_one(
     from kgvad.explain.rendering.writers import Outputs
     from kgvad.files import refuse_inputs
 
-    outputs = Outputs(output, form, language, templates)
+    outputs = Outputs([] if output == [Path("-")] else output, form, language, templates)
     bank_file = save_scores.with_suffix(".anchors.safetensors") if save_scores is not None and queries else None
     written = {"--output": output, "--save-scores": save_scores, "the anchor bank": bank_file}
     refuse_inputs(written, [video, *sources])

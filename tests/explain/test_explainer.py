@@ -72,6 +72,14 @@ def test_stdout_carries_the_report_and_nothing_else(video, given):
     assert done.stderr == ""
 
 
+def test_a_hyphen_is_stdout(kgvad, video, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = kgvad(video, "--scores", given, "--output", "-", "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == kgvad(video, "--scores", given, "--format", "csv").stdout != ""
+    assert not (tmp_path / "-").exists()
+
+
 def test_one_analysis_becomes_several_files(kgvad, video, given, tmp_path):
     outputs = [tmp_path / f"report.{form}" for form in ("md", "html", "json", "srt", "vtt", "csv")]
     done = kgvad(video, "--scores", given, *(x for path in outputs for x in ("--output", path)))

@@ -172,6 +172,12 @@ def test_wrong_settings_are_one_line(text, tmp_path):
         read_settings(tmp_path, "yard")
 
 
+def test_an_unknown_key_of_the_settings_is_named(tmp_path):
+    (tmp_path / "yard.toml").write_text("[[ignored]]\n")
+    with pytest.raises(SettingsError, match=r"yard\.toml: ignored: unknown key; correct the file"):
+        read_settings(tmp_path, "yard")
+
+
 def test_settings_that_cannot_be_read_are_one_line(tmp_path):
     (tmp_path / "yard.toml").mkdir()
     with pytest.raises(SettingsError, match=r"yard\.toml cannot be read"):
