@@ -44,7 +44,7 @@ class GivenScores:
     def of_test_videos(
         self, truth: Truth, entries: Mapping[str, VideoEntry], *, only_entries: bool = False
     ) -> list[Scores]:
-        """Scores of the test videos that are there, in the order of ``truth``.
+        """Scores of the test videos that are there, in the order of ``truth``; of another range, mapped to 0..1.
 
         Parameters
         ----------
@@ -73,16 +73,34 @@ class GivenScores:
                 f"{self.path} has no scores of the {which} of {truth.dataset}",
                 f"name them as the dataset does{examples}",
             )
+        given = self._in_unit_range({video: readers[named[video]]() for video in test if video in named})
         found = []
-        for video in (one for one in test if one in named):
+        for video, fields in given.items():
             entry = entries.get(video)
             frames = truth.videos[video].frame_count or (None if entry is None else entry.frame_count)
             fps = FPS.get(truth.dataset, 30.0) if entry is None else entry.fps
-            fields = readers[named[video]]()
             found.append(self._scores(fields, video, fps, frames))
             if len(found) == 1:
                 self._say_clock(fields, found[0], is_assumed=entry is None and fields.get("fps") is None)
         return found
+
+    def _in_unit_range(self, given: dict[str, Fields]) -> dict[str, Fields]:
+        """The scores as they are where all lie in 0..1, else mapped to it in proportion, all videos alike."""
+        values = {video: _numbers(fields.get("scores")) for video, fields in given.items()}
+        finite = [found[np.isfinite(found)] for found in values.values()]
+        low = min((float(one.min()) for one in finite if one.size), default=0.0)
+        high = max((float(one.max()) for one in finite if one.size), default=1.0)
+        if low >= 0 and high <= 1:
+            return given
+        logger.warning(
+            f"{self.path}: the scores lie between {low:.6g} and {high:.6g} and are mapped to 0..1 in proportion; "
+            "AUC and AP do not depend on it, alarms and calibration do"
+        )
+        size = (high - low) or 1.0
+        return {
+            video: {**fields, "scores": (values[video] - low) / size} if values[video].size else fields
+            for video, fields in given.items()
+        }
 
     def _say_clock(self, fields: Fields, scores: Scores, *, is_assumed: bool) -> None:
         """Log what the times of the first video were taken for."""
@@ -109,11 +127,25 @@ class GivenScores:
         return {name: partial(_fields_of, file) for file, name in names.items()}
 
     def _of_file(self) -> dict[str, Callable[[], Fields]]:
-        with reading(self.path, ScoresError, REMEDY):
-            videos = read_videos(self.path)
+        try:
+            with reading(self.path, ScoresError, REMEDY):
+                videos = read_videos(self.path)
+        except ScoresError as error:
+            if str(self.path) in error.message:
+                raise
+            raise ScoresError(f"{self.path}: {error.message}", error.remedy) from error
         if not videos:
             raise ScoresError(f"{self.path} has the scores of one video", "give a folder with one file for each video")
         return {name: partial(dict, fields) for name, fields in videos.items()}
+
+
+def _numbers(scores: object) -> NDArray[np.float64]:
+    """Scores as an array; empty where they are something else, which the check of the scores refuses."""
+    try:
+        found = np.asarray(scores)
+    except ValueError:  # rows of different length
+        return np.zeros(0)
+    return found.astype(np.float64) if found.dtype.kind in "iuf" and found.ndim == 1 else np.zeros(0)
 
 
 def are_scores(path: Path) -> bool:

@@ -74,8 +74,10 @@ def serve(
     must_exist(captions, UsageError, "give a JSON file {video: {frame: caption}}")
     from kgvad.explainers import ExplainRequest
     from kgvad.inbox.serve import Server
+    from kgvad.memory import return_large_blocks
     from kgvad.session import Session
 
+    return_large_blocks()
     with Session(device=device, dataset=dataset, run=run, redact=redact, explaining=True) as session:
         request = ExplainRequest(captions=captions, language=language)
         Server(session, request, inbox, folders or []).run(host, port, token, allow_host or [], max_upload)

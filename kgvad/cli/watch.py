@@ -94,6 +94,7 @@ def watch(
 
     must_be_folder(out, "--out")
     from kgvad.explain.analysis.events import Thresholds
+    from kgvad.memory import return_large_blocks
     from kgvad.session import Session
     from kgvad.video.cameras import parse_cameras
     from kgvad.watch.watcher import Watcher
@@ -101,6 +102,7 @@ def watch(
 
     cameras = parse_cameras(sources, as_live=as_live)
     thresholds = Thresholds(onset, offset, merge_gap, min_duration)
+    return_large_blocks()
     with Session(device=device, run=run, redact=redact, explaining=True) as session:
         archive = None if out is None else live_archive(session, out, language)
         with message_output(session, sink, out) as emit:
@@ -123,6 +125,7 @@ def calibrate(
 
     from kgvad.explain.analysis.calibration import parse_rate
     from kgvad.explain.analysis.events import Thresholds
+    from kgvad.memory import return_large_blocks
     from kgvad.session import Session
     from kgvad.signals import Interrupted
     from kgvad.video.cameras import SystemClock, parse_cameras
@@ -133,6 +136,7 @@ def calibrate(
 
     (camera,), rate = parse_cameras([source], as_clips=True), parse_rate(false_alarms)
     stop = Event()
+    return_large_blocks()
     with Session(device=device, run=run, explaining=True) as session:
         folder = session.settings.cameras_folder()
         settings, models = read_settings(folder, camera.name), live_models(session)
@@ -165,6 +169,7 @@ def companion(
 
     from kgvad.errors import UsageError
     from kgvad.given import must_be_folder
+    from kgvad.memory import return_large_blocks
     from kgvad.session import Session
     from kgvad.watch.companion import Done, explain_clips, explain_reviews, reviews
     from kgvad.watch.frigate import Frigate
@@ -179,6 +184,7 @@ def companion(
     must_be_folder(out, "--out")
     stop, done = Event(), Done(out / "done" / "companion")
     set_on_signals(stop)
+    return_large_blocks()
     with Session(device=device, run=run, redact=redact, explaining=True) as session:
         explainer = clip_explainer(session, out, language)
 

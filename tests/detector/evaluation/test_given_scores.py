@@ -70,6 +70,21 @@ def test_scores_of_every_frame_need_no_features(form, scored, tmp_path):
     assert alone["summary"]["category_top1"]["mean"] is None  # it has no categories
 
 
+def test_scores_of_another_range_are_mapped_to_the_unit_range_and_ranked_as_they_were(scored, tmp_path, caplog):
+    known: dict[str, dict[str, float]] = {}
+    scores = frame_scores(scored)
+    for name, scale, shift in (("known", 1, 0), ("logits", 40, -30)):
+        moved = {video: (np.array(values) * scale + shift).tolist() for video, values in scores.items()}
+        (tmp_path / f"{name}.json").write_text(json.dumps(moved))
+        caplog.clear()
+        (found,) = evaluated(
+            tmp_path / f"{name}.json", "--dataset", "ucf", "--features", scored / "features", tmp_path=tmp_path
+        )["methods"]
+        known[name] = {metric: found["summary"][metric]["mean"] for metric in ("frame_auc", "frame_ap", "ano_auc")}
+    assert known["logits"] == pytest.approx(known["known"], abs=1e-9)
+    assert "are mapped to 0..1 in proportion" in caplog.text
+
+
 def test_the_first_path_is_the_baseline_whatever_it_holds(scored, tmp_path):
     found = evaluated(scored / "csv", scored / "run", "--features", scored / "features", tmp_path=tmp_path)
     (difference,) = found["differences"]
@@ -131,8 +146,11 @@ def test_what_cannot_be_measured_is_one_line(scored, tmp_path):
     other.write_text('{"clip": {"0": 0.1, "16": 0.2}}')
     with pytest.raises(ScoresError, match=r"no scores of the test videos of ucf; .*'Arson012_x264'.*, not 'clip'"):
         kgvad("evaluate", other, "--dataset", "ucf", *features)
-    other.write_text('{"Arson012_x264": {"0": 0.1, "16": 7}}')
-    with pytest.raises(ScoresError, match=r"other\.json: Arson012_x264: "):
+    other.write_text('{"Arson012_x264": {"0": 0.1, "16": "high"}}')
+    with pytest.raises(ScoresError, match=r"other\.json: the score of '16' is not a number"):
+        kgvad("evaluate", other, "--dataset", "ucf", *features)
+    other.write_text('{"Arson012_x264": [0.1, NaN]}')
+    with pytest.raises(ScoresError, match=r"other\.json"):
         kgvad("evaluate", other, "--dataset", "ucf", *features)
     other.write_text('{"Arson012_x264": {"0": 0.1}')
     with pytest.raises(ScoresError, match=r"other\.json"):
