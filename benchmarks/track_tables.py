@@ -112,6 +112,7 @@ def configurations(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
         complete = sum(trial["complete"] for trial in tried["trials"])
         minutes = sum(fold["cpu_s"] for trial in tried["trials"] for fold in trial["folds"]) / 60
         words = ", ".join(re.sub(r"^(recipe|options)\.", "", change) for change in chosen["changes"]) or "none"
+        words = re.sub(r"normal_batch=(\d+), abnormal_batch=\1\b", r"batches of \1", words)
         rows.append([method.name, words, str(complete), str(tried["folds"]), f"{minutes:.0f}"])
     header = ["method", "changes chosen", "configurations", "folds", "CPU min"]
     return ResultTable("", header, rows, text_columns=2).as_markdown().strip() if rows else ""

@@ -47,7 +47,8 @@ def hold_run(folder: Path, taken: KgvadError) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows removes no open file
+            path.unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):
             folder.rmdir()  # only where nothing was written

@@ -7,14 +7,15 @@ import sys
 from contextlib import suppress
 
 _M_MMAP_THRESHOLD = -3  # of mallopt(3)
-_LARGE = 1 << 20  # bytes
+_LARGE = 128 << 10  # bytes: the limit with which glibc starts
 
 
 def return_large_blocks() -> None:
-    """Let glibc give blocks of a megabyte or more back to the system as soon as they are freed.
+    """Let glibc go on giving large blocks back to the system as soon as they are freed.
 
     By default it stops doing so for every size that was freed once, up to 32 MB. The pictures of a stream then leave
-    holes between small objects that stay, and memory grows by gigabytes a day. Nothing is done where there is no glibc.
+    holes between small objects that stay, and memory grows by gigabytes an hour. Nothing is done where there is no
+    glibc.
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):

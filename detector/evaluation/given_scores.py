@@ -92,15 +92,15 @@ class GivenScores:
         high = max((float(one.max()) for one in finite if one.size), default=1.0)
         if low >= 0 and high <= 1:
             return given
-        logger.warning(
-            f"{self.path}: the scores lie between {low:.6g} and {high:.6g} and are mapped to 0..1 in proportion; "
-            "AUC and AP do not depend on it, alarms and calibration do"
-        )
         size = (high - low) or 1.0
-        return {
-            video: {**fields, "scores": (values[video] - low) / size} if values[video].size else fields
-            for video, fields in given.items()
-        }
+        mapped = {video: (found - low) / size for video, found in values.items()}
+        lost = _distinct(values) - _distinct(mapped)
+        equal = f", and {lost:,} of {_distinct(values):,} different scores become equal" if lost > 0 else ""
+        logger.warning(
+            f"{self.path}: the scores lie between {low:.6g} and {high:.6g} and are mapped to 0..1 in proportion{equal}"
+            ": AUC and AP depend on their order alone, alarms, calibration and categories on the values"
+        )
+        return {video: {**given[video], "scores": one} if one.size else given[video] for video, one in mapped.items()}
 
     def _say_clock(self, fields: Fields, scores: Scores, *, is_assumed: bool) -> None:
         """Log what the times of the first video were taken for."""
@@ -146,6 +146,11 @@ def _numbers(scores: object) -> NDArray[np.float64]:
     except ValueError:  # rows of different length
         return np.zeros(0)
     return found.astype(np.float64) if found.dtype.kind in "iuf" and found.ndim == 1 else np.zeros(0)
+
+
+def _distinct(values: Mapping[str, NDArray[np.float64]]) -> int:
+    """Number of different scores of all videos in the precision of :class:`Scores`."""
+    return len(np.unique(np.concatenate([found.astype(np.float32) for found in values.values()])))
 
 
 def are_scores(path: Path) -> bool:

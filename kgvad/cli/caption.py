@@ -28,44 +28,47 @@ logger = logging.getLogger(__name__)
 
 CAPTIONER = "Captioner"
 
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="VIDEOS", help="Folder, glob (in quotes) or list of videos, or one video."),
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="File to write: .json or .json.gz.", rich_help_panel=OUTPUTS)
+]
+CaptionerName = Annotated[
+    str | None,
+    typer.Option(
+        "--captioner",
+        help="blip, OWNER/MODEL on the hub, a model folder, or the address of an OpenAI-compatible service, to "
+        "which pictures are then sent. Default: blip.",
+        rich_help_panel=CAPTIONER,
+    ),
+]
+Model = Annotated[str | None, typer.Option("--model", help="Model of the service.", rich_help_panel=CAPTIONER)]
+Prompt = Annotated[
+    Path | None,
+    typer.Option("--prompt", help="Text file with the prompt, for models that chat.", rich_help_panel=CAPTIONER),
+]
+Every = Annotated[float, typer.Option("--every", min=0.1, help="Seconds of a caption.", rich_help_panel=CAPTIONER)]
+TrustRemoteCode = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-remote-code",
+        metavar="MODEL",
+        help="Execute the own code of this model. Only for a model that you trust.",
+        rich_help_panel=CAPTIONER,
+    ),
+]
+
 
 def caption(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="VIDEOS", help="Folder, glob (in quotes) or list of videos, or one video."),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="File to write: .json or .json.gz.", rich_help_panel=OUTPUTS),
-    ],
-    captioner: Annotated[
-        str | None,
-        typer.Option(
-            "--captioner",
-            help="blip, OWNER/MODEL on the hub, a model folder, or the address of an OpenAI-compatible service, to "
-            "which pictures are then sent. Default: blip.",
-            rich_help_panel=CAPTIONER,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Model of the service.", rich_help_panel=CAPTIONER)
-    ] = None,
-    prompt: Annotated[
-        Path | None,
-        typer.Option("--prompt", help="Text file with the prompt, for models that chat.", rich_help_panel=CAPTIONER),
-    ] = None,
-    every: Annotated[
-        float, typer.Option("--every", min=0.1, help="Seconds of a caption.", rich_help_panel=CAPTIONER)
-    ] = 2.0,
-    trust_remote_code: Annotated[
-        str | None,
-        typer.Option(
-            "--trust-remote-code",
-            metavar="MODEL",
-            help="Execute the own code of this model. Only for a model that you trust.",
-            rich_help_panel=CAPTIONER,
-        ),
-    ] = None,
+    source: Source,
+    output: Output,
+    captioner: CaptionerName = None,
+    model: Model = None,
+    prompt: Prompt = None,
+    every: Every = 2.0,
+    trust_remote_code: TrustRemoteCode = None,
     fps: ImageRate = None,
     device: Device = None,
     engine: Engine = EngineName.local,

@@ -10,31 +10,35 @@ import typer
 from kgvad.cli.explain_options import AUTO, Captions, Language
 from kgvad.cli.options import INPUTS, OPERATE, OUTPUTS, Dataset, Device, RunFolder, example
 
+Text = Annotated[Path, typer.Argument(metavar="TEXT", help="Text about a video: another system's alert, a story.")]
+Video = Annotated[
+    Path | None, typer.Option("--video", help="The video that the text is about.", rich_help_panel=INPUTS)
+]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option("--report", help="Report on the video, JSON. Default: the video is analysed.", rich_help_panel=INPUTS),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.", rich_help_panel=OUTPUTS)
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help="txt, md, html or json. Default: by the suffix of the output, else txt.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
 
 def check(
-    text: Annotated[Path, typer.Argument(metavar="TEXT", help="Text about a video: another system's alert, a story.")],
-    video: Annotated[
-        Path | None, typer.Option("--video", help="The video that the text is about.", rich_help_panel=INPUTS)
-    ] = None,
+    text: Text,
+    video: Video = None,
     captions: Captions = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            "--report", help="Report on the video, JSON. Default: the video is analysed.", rich_help_panel=INPUTS
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write. Default: stdout.", rich_help_panel=OUTPUTS)
-    ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            "-f",
-            help="txt, md, html or json. Default: by the suffix of the output, else txt.",
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = None,
+    report: ReportFile = None,
+    output: Output = None,
+    form: Format = None,
     dataset: Dataset = None,
     run: RunFolder = None,
     language: Language = None,

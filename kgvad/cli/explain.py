@@ -14,6 +14,7 @@ import typer
 
 from kgvad.cli.explain_options import (
     AUTO,
+    STDOUT,
     Actions,
     Calibrate,
     Captions,
@@ -211,7 +212,7 @@ def _explain_folder(
     from kgvad.explain.batch import explain_folder
     from kgvad.explain.rendering.render import Renderer
 
-    if len(output) != 1:
+    if len(output) != 1 or output == [STDOUT]:
         raise UsageError(f"{videos} may be several videos", "give one folder for the reports with --output")
     if single_file is not None:
         raise UsageError("--save-scores and --clips work for a single video", "leave them out")
@@ -258,7 +259,9 @@ def _explain_one(
     from kgvad.explain.rendering.writers import Outputs
     from kgvad.files import refuse_inputs
 
-    outputs = Outputs([] if output == [Path("-")] else output, form, language, templates)
+    if output == [STDOUT]:
+        output = []
+    outputs = Outputs(output, form, language, templates)
     bank_file = save_scores.with_suffix(".anchors.safetensors") if save_scores is not None and queries else None
     written = {"--output": output, "--save-scores": save_scores, "the anchor bank": bank_file}
     refuse_inputs(written, [video, *sources])

@@ -50,6 +50,7 @@ SaveScores = Annotated[
     typer.Option("--save-scores", help="File to write the scores to (npz, CSV or JSON).", rich_help_panel=OUTPUTS),
 ]
 AUTO = Path("auto")  # --captions: make them
+STDOUT = Path("-")
 CaptionsFile = Annotated[
     Path | None,
     typer.Option(

@@ -124,8 +124,8 @@ Output = Annotated[
 Precision = Annotated[
     Arithmetic,
     typer.Option(
-        help="Arithmetic of the encoder. bf16 is for GPUs, and for CPUs that have bf16 instructions; its features are "
-        "not mixed with those of fp32.",
+        help="Arithmetic of the encoder. bf16 is for GPUs; of CPUs that have bf16 instructions it speeds up I3D alone. "
+        "Its features are not mixed with those of fp32.",
         rich_help_panel=PERFORMANCE,
     ),
 ]

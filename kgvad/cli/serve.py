@@ -15,52 +15,54 @@ logger = logging.getLogger(__name__)
 
 SERVER = "Server"
 
+Folders = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="FOLDER...", help="Folders of videos; new files in them are explained as they come."),
+]
+InboxFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--inbox",
+        help="Folder of reports, marks and uploads. Default: inbox in KGVAD_HOME.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+Host = Annotated[
+    str,
+    typer.Option("--host", help="Address to serve on; others than this machine need a token.", rich_help_panel=SERVER),
+]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.", rich_help_panel=SERVER)]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="KGVAD_TOKEN",
+        help="What visitors must know. Default: made up and printed, where one is needed.",
+        rich_help_panel=SERVER,
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", help="Further name of this server, for one behind a proxy.", rich_help_panel=SERVER),
+]
+MaxUpload = Annotated[
+    str, typer.Option("--max-upload", help="Largest upload, such as 500MB or 4GB.", rich_help_panel=SERVER)
+]
+
 
 def serve(
-    folders: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FOLDER...", help="Folders of videos; new files in them are explained as they come."),
-    ] = None,
-    inbox: Annotated[
-        Path | None,
-        typer.Option(
-            "--inbox",
-            help="Folder of reports, marks and uploads. Default: inbox in KGVAD_HOME.",
-            rich_help_panel=OUTPUTS,
-        ),
-    ] = None,
+    folders: Folders = None,
+    inbox: InboxFolder = None,
     run: RunFolder = None,
     dataset: Dataset = None,
     captions: CaptionsFile = None,
     redact: Redact = None,
     language: Language = None,
-    host: Annotated[
-        str,
-        typer.Option(
-            "--host", help="Address to serve on; others than this machine need a token.", rich_help_panel=SERVER
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="0: any free one.", rich_help_panel=SERVER)
-    ] = 8472,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",
-            envvar="KGVAD_TOKEN",
-            help="What visitors must know. Default: made up and printed, where one is needed.",
-            rich_help_panel=SERVER,
-        ),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-host", help="Further name of this server, for one behind a proxy.", rich_help_panel=SERVER
-        ),
-    ] = None,
-    max_upload: Annotated[
-        str, typer.Option("--max-upload", help="Largest upload, such as 500MB or 4GB.", rich_help_panel=SERVER)
-    ] = "2GB",
+    host: Host = "127.0.0.1",
+    port: Port = 8472,
+    token: Token = None,
+    allow_host: AllowHost = None,
+    max_upload: MaxUpload = "2GB",
     device: Device = None,
 ) -> None:
     """Serve an inbox: drop videos, read their reports, mark events, train on the marks."""

@@ -77,6 +77,8 @@ def test_a_hyphen_is_stdout(kgvad, video, given, tmp_path, monkeypatch):
     done = kgvad(video, "--scores", given, "--output", "-", "--format", "csv")
     assert done.returncode == 0, done.stderr
     assert done.stdout == kgvad(video, "--scores", given, "--format", "csv").stdout != ""
+    folder = kgvad(video.parent, "--output", "-")
+    assert folder.returncode == 2 and "give one folder for the reports" in folder.stderr
     assert not (tmp_path / "-").exists()
 
 

@@ -82,7 +82,14 @@ def test_scores_of_another_range_are_mapped_to_the_unit_range_and_ranked_as_they
         )["methods"]
         known[name] = {metric: found["summary"][metric]["mean"] for metric in ("frame_auc", "frame_ap", "ano_auc")}
     assert known["logits"] == pytest.approx(known["known"], abs=1e-9)
-    assert "are mapped to 0..1 in proportion" in caplog.text
+    assert "are mapped to 0..1 in proportion: " in caplog.text
+
+
+def test_scores_that_a_far_value_makes_equal_are_counted(scored, tmp_path, caplog):
+    moved = {video: [*values[:-1], -1e9] for video, values in frame_scores(scored).items()}
+    (tmp_path / "far.json").write_text(json.dumps(moved))
+    evaluated(tmp_path / "far.json", "--dataset", "ucf", "--features", scored / "features", tmp_path=tmp_path)
+    assert "different scores become equal" in caplog.text
 
 
 def test_the_first_path_is_the_baseline_whatever_it_holds(scored, tmp_path):
