@@ -95,7 +95,7 @@ def run_loop(video: Path, encoder: str) -> None:
     from kgvad.video.encoders.base import load_visual_encoder
 
     loaded: Any = load_visual_encoder(encoder)
-    network = loaded.runner.network
+    network = loaded.runner.torch_network.to(memory_format=torch.contiguous_format)
     capture = cv2.VideoCapture(str(video))
     features, snippet, index = [], [], 0
     with torch.inference_mode():

@@ -11,9 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from kgvad.console import count_of, progress
+from kgvad.device import cores, use_one_thread
 from kgvad.errors import FeatureError, KgvadError, VideoError
 from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context, workers_end_with_errors
@@ -193,10 +193,7 @@ def is_current(store: FeatureStore, video: str, path: Path) -> bool:
 
 
 def _default_workers(encoder: VisualEncoder, videos: int) -> int:
-    device: Any = getattr(encoder, "device", None)
-    if device is not None and device.type != "cpu":
-        return 1
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, videos)
+    return min(cores(), videos) if str(getattr(encoder, "device", "cpu")) == "cpu" else 1
 
 
 Outcome = tuple[str, VideoEntry | None, str]  # identifier, entry or None, reason of failure
@@ -247,10 +244,8 @@ _worker_encoder: VisualEncoder | None = None  # of this worker process, loaded o
 
 def _start_worker(name: str, options: Fields, device: str) -> None:
     global _worker_encoder
-    import torch
-
     serve_parent()
-    torch.set_num_threads(1)
+    use_one_thread()
     _worker_encoder = load_visual_encoder(name, device, **options)
 
 

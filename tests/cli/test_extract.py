@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,23 @@ def test_a_folder_dataset_is_found_by_training(extract, caplog):
     run = Path(kgvad(*TRAIN).strip())  # one dataset has features: no other needs to be named
     config = json.loads((run / "config.json").read_text())
     assert (config["dataset"], config["videos"], config["categories"]) == ("shop", 4, ["Normal", "Robbery"])
+
+
+def test_extraction_on_a_cpu_starts_without_torch(extract):
+    """It takes as long to import as a short video to extract, and half of the memory."""
+    videos(Path("shop"), ["Robbery/a.mp4", "Normal/c.mp4"])
+    extract("shop")  # converts the weights, which needs torch
+    code = (
+        "import sys\nfrom kgvad.cli import main\n"
+        "sys.argv = 'kgvad extract shop --encoder efficientnet-lite0 --device cpu --output again --workers 1'.split()\n"
+        "try: main()\nexcept SystemExit: print(sorted({'torch', 'transformers', 'scipy', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr
+    arrays = sorted(path.relative_to("again") for path in Path("again").rglob("*.npy"))
+    assert len(arrays) == 2
+    first = load_settings().features_root("shop")
+    assert all((first / path).read_bytes() == ("again" / path).read_bytes() for path in arrays)
 
 
 def test_videos_of_a_bundled_dataset_are_found_by_training(extract, tmp_path):

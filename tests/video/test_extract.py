@@ -16,7 +16,9 @@ from kgvad.errors import FeatureError, UsageError, VideoError
 from kgvad.video import extract_folder as extract_folder_module
 from kgvad.video.container import Decoding
 from kgvad.video.encoders.base import load_visual_encoder
-from kgvad.video.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
+from kgvad.video.encoders.efficientnet import EfficientNetEncoder
+from kgvad.video.encoders.efficientnet_network import EfficientNetLite0
+from kgvad.video.encoders.pretrained import state_of
 from kgvad.video.extract import AHEAD, extract_video, extract_videos, find_videos
 from kgvad.video.extract_folder import extract_folder
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
@@ -225,9 +227,8 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
     def resident_mb():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    encoder = EfficientNetEncoder(EfficientNetLite0(), "none", Sampling(stride=1), "cpu")
-    for parameter in encoder.runner.network.parameters():
-        parameter.data.fill_(0.01)
+    state = {name: np.full_like(value, 0.01) for name, value in state_of(EfficientNetLite0()).items()}
+    encoder = EfficientNetEncoder(state, "none", Sampling(stride=1), "cpu")
     paths = [write_video(tmp_path / f"{frames}.mp4", [moving(1)[0]] * frames, 25) for frames in (32, 192)]
     extract_video(paths[0], encoder)
     before = resident_mb()

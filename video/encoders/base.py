@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from kgvad import plugins
@@ -160,7 +159,7 @@ def load_visual_encoder(
     KgvadError
         The package that registers the encoder cannot be imported, or what it gives is not a visual encoder.
     """
-    _check_device(device)
+    device = _checked(device)
     options = EncoderOptions(crop, temporal, stride, step_s, precision)
     if name is not None:
         encoder = _factory(name)(options, device)
@@ -193,10 +192,15 @@ def _factory(name: str) -> Factory:
     return lambda options, device: load_folder(folder, options, device)
 
 
-def _check_device(device: str) -> None:
+def _checked(device: str) -> str:
+    if device == "cpu":
+        return device
+    import torch
+
     try:
         kind = torch.device(device).type
     except RuntimeError:
         raise UsageError(f"unknown device {device!r}", "use cpu, cuda or mps") from None
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
         raise UsageError(f"the device {device} is not available here", "use cpu")
+    return kind if kind == "cpu" else device

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from kgvad.files import write_bytes
-from kgvad.video.encoders.efficientnet import EfficientNetLite0
-from kgvad.video.encoders.i3d import I3D
+from kgvad.video.encoders.efficientnet_network import EfficientNetLite0
+from kgvad.video.encoders.i3d_network import I3D
 
 EXAMPLES: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
     "i3d": (I3D, (1, 3, 18, 224, 224)),

@@ -1,179 +1,35 @@
-"""I3D: Inception-v1 inflated to video (Carreira and Zisserman 2017, "Quo Vadis, Action Recognition?").
-
-RGB stream, Kinetics-400. The weights are a port of the TF-Hub module ``deepmind/i3d-kinetics-400/1``;
-they were not shown to equal the ``rgb_imagenet`` checkpoint, so features made here are not claimed to
-match published I3D features.
-"""
+"""I3D, Kinetics-400, as an encoder of snippets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from numpy.typing import NDArray
 
-from kgvad import weights
 from kgvad.errors import UsageError
-from kgvad.video.encoders.pretrained import load_converted
-from kgvad.video.encoders.runtime import Output, Runner
+from kgvad.video.encoders.pretrained import State, converted
+from kgvad.video.encoders.runtime import Network, Runner
 from kgvad.video.encoders.views import SnippetEncoder, shorter_side
 from kgvad.video.sampling import EncoderOptions, Precision, Sampling
 
-FEATURES = 1024
 CLASSES = 400
 SIZE = 224  # pixels
-
-# name, channels of: branch 0, branch 1 (1x1, 3x3), branch 2 (1x1, 3x3), branch 3
-MIXED = (
-    ("Mixed_3b", 64, (96, 128), (16, 32), 32),
-    ("Mixed_3c", 128, (128, 192), (32, 96), 64),
-    ("Mixed_4b", 192, (96, 208), (16, 48), 64),
-    ("Mixed_4c", 160, (112, 224), (24, 64), 64),
-    ("Mixed_4d", 128, (128, 256), (24, 64), 64),
-    ("Mixed_4e", 112, (144, 288), (32, 64), 64),
-    ("Mixed_4f", 256, (160, 320), (32, 128), 128),
-    ("Mixed_5b", 256, (160, 320), (32, 128), 128),
-    ("Mixed_5c", 384, (192, 384), (48, 128), 128),
-)
-_POOL_BEFORE = {"Mixed_4b": ((3, 3, 3), (2, 2, 2)), "Mixed_5b": ((2, 2, 2), (2, 2, 2))}  # kernel, stride
-
-
-def _same(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    """TensorFlow's "same" padding with zeros (inputs of the max pools are never negative, so zero is neutral)."""
-    amounts: list[int] = []
-    for size, k, s in zip(x.shape[-3:], kernel, stride, strict=True):
-        total = max((-(-size // s) - 1) * s + k - size, 0)
-        amounts = [total // 2, total - total // 2, *amounts]  # F.pad starts at the last axis
-    return F.pad(x, amounts) if any(amounts) else x
-
-
-def _pool(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    return F.max_pool3d(_same(x, kernel, stride), kernel, stride)
-
-
-class _Unit(nn.Module):
-    """Convolution with the batch norm folded in, then ReLU."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel, kernel))
-        self.bias = nn.Parameter(torch.empty(outputs))
-        self.kernel, self.stride = (kernel,) * 3, (stride,) * 3
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(F.conv3d(_same(x, self.kernel, self.stride), self.weight, self.bias, self.stride), inplace=True)
-
-
-class _Mixed(nn.Module):
-    """Inception block: four branches side by side."""
-
-    def __init__(self, inputs: int, b0: int, b1: tuple[int, int], b2: tuple[int, int], b3: int) -> None:
-        super().__init__()
-        self.units = nn.ModuleDict(
-            {
-                "Branch_0/Conv3d_0a_1x1": _Unit(inputs, b0, 1),
-                "Branch_1/Conv3d_0a_1x1": _Unit(inputs, b1[0], 1),
-                "Branch_1/Conv3d_0b_3x3": _Unit(b1[0], b1[1], 3),
-                "Branch_2/Conv3d_0a_1x1": _Unit(inputs, b2[0], 1),
-                "Branch_2/Conv3d_0b_3x3": _Unit(b2[0], b2[1], 3),
-                "Branch_3/Conv3d_0b_1x1": _Unit(inputs, b3, 1),
-            }
-        )
-        self.outputs = b0 + b1[1] + b2[1] + b3
-
-    def forward(self, x: Tensor) -> Tensor:
-        unit = self.units
-        branches = (
-            unit["Branch_0/Conv3d_0a_1x1"](x),
-            unit["Branch_1/Conv3d_0b_3x3"](unit["Branch_1/Conv3d_0a_1x1"](x)),
-            unit["Branch_2/Conv3d_0b_3x3"](unit["Branch_2/Conv3d_0a_1x1"](x)),
-            unit["Branch_3/Conv3d_0b_1x1"](_pool(x, (3, 3, 3), (1, 1, 1))),
-        )
-        return torch.cat(branches, dim=1)
-
-
-class I3D(nn.Module):
-    """Clips [B, 3, T, 224, 224] in [-1, 1] to features [B, 1024] and Kinetics logits [B, 400]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.ModuleDict(
-            {
-                "Conv3d_1a_7x7": _Unit(3, 64, 7, 2),
-                "Conv3d_2b_1x1": _Unit(64, 64, 1),
-                "Conv3d_2c_3x3": _Unit(64, 192, 3),
-            }
-        )
-        self.mixed = nn.ModuleDict()
-        channels = 192
-        for name, *widths in MIXED:
-            block = _Mixed(channels, *widths)  # type: ignore[arg-type]
-            self.mixed[name] = block
-            channels = block.outputs
-        self.classifier = nn.Linear(FEATURES, CLASSES)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.stem["Conv3d_1a_7x7"](x)
-        x = _pool(x, (1, 3, 3), (1, 2, 2))
-        x = self.stem["Conv3d_2c_3x3"](self.stem["Conv3d_2b_1x1"](x))
-        x = _pool(x, (1, 3, 3), (1, 2, 2))
-        for name, block in self.mixed.items():
-            if name in _POOL_BEFORE:
-                x = _pool(x, *_POOL_BEFORE[name])
-            x = block(x)
-        # The published head pools 2 x 7 x 7 with stride 1, then averages over time.
-        depth = min(2, x.shape[2])
-        x = F.avg_pool3d(x, (depth, *x.shape[-2:]), stride=1).mean((2, 3, 4))  # [B, 1024]
-        return x, self.classifier(x)
-
-    def load_published(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take the arrays of the published Flax checkpoint, folding each batch norm into its convolution.
-
-        Raises
-        ------
-        KeyError, RuntimeError
-            An array is missing or has another shape.
-        """
-        params, stats = checkpoint["params"], checkpoint["batch_stats"]
-        for name, unit in self.stem.items():
-            _fold(unit, params[name], stats[name])
-        for name, block in self.mixed.items():
-            units: Any = block.units
-            for path, unit in units.items():
-                _fold(unit, params[name][path], stats[name][path])
-        head = params["Logits/Conv3d_0c_1x1"]["Conv_0"]
-        with torch.no_grad():
-            self.classifier.weight.copy_(torch.from_numpy(np.array(head["kernel"]))[0, 0, 0].T)
-            self.classifier.bias.copy_(torch.from_numpy(np.array(head["bias"])))
-
-
-def _fold(unit: Any, params: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
-    """Kernel [kt, kh, kw, in, out] to [out, in, kt, kh, kw]; the batch norm has no scale (weight 1)."""
-    kernel = torch.from_numpy(np.array(params["Conv_0"]["kernel"])).permute(4, 3, 0, 1, 2)
-    mean = torch.from_numpy(np.array(stats["BatchNorm_0"]["mean"])).flatten()
-    variance = torch.from_numpy(np.array(stats["BatchNorm_0"]["var"])).flatten()
-    bias = torch.from_numpy(np.array(params["BatchNorm_0"]["bias"])).flatten()
-    scale = 1 / torch.sqrt(variance + 1e-3)
-    with torch.no_grad():
-        unit.weight.copy_(kernel * scale[:, None, None, None, None])
-        unit.bias.copy_(bias - mean * scale)
+# Clips of fewer than nine frames need a smaller pool than the graph has.
+NETWORK = Network("i3d", "kgvad.video.encoders.i3d_network:I3D", "channels_last_3d", fewest_frames=9)
 
 
 class I3DEncoder(SnippetEncoder):
     """I3D, Kinetics-400: features of snippets."""
 
     name = "i3d"
-    dim = FEATURES
+    dim = 1024
     side = SIZE
     batch = 4  # clips: about 0.5 GB of activations
 
     def __init__(
         self,
-        network: nn.Module,
+        state: State,
         weights_hash: str,
         sampling: Sampling,
         device: str,
@@ -184,13 +40,13 @@ class I3DEncoder(SnippetEncoder):
             raise UsageError(
                 f"I3D needs motion, and a snippet of {sampling.stride} frame(s) has none", "use another encoder"
             )
-        self.runner = i3d_runner(network, self.device, precision)
+        self.runner = i3d_runner(state, device, precision)
 
     def _plain_size(self, width: int, height: int) -> tuple[int, int]:
         return decode_size(width, height)
 
-    def _embed(self, frames: Tensor) -> Tensor:
-        return run_clips(self.runner, frames, "features")
+    def _embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self.runner.run(frames, "features")
 
 
 def decode_size(width: int, height: int) -> tuple[int, int]:
@@ -198,28 +54,22 @@ def decode_size(width: int, height: int) -> tuple[int, int]:
     return shorter_side(width, height, 256)
 
 
-def i3d_runner(network: nn.Module, device: torch.device, precision: Precision = "fp32") -> Runner:
-    """A runner of :class:`I3D`. Clips of fewer than nine frames need a smaller pool than the graph has."""
-    return Runner(network, "i3d", device, torch.channels_last_3d, fewest_frames=9, precision=precision)
+def i3d_runner(state: State, device: str, precision: Precision = "fp32") -> Runner:
+    """A runner of I3D for uint8 clips [B, F, 224, 224, 3]."""
+    return Runner(NETWORK, state, device, _scaled, precision)
 
 
-def run_clips(runner: Runner, frames: Tensor, output: Output) -> Tensor:
-    """One output of :class:`I3D` for uint8 clips [B, F, 224, 224, 3]."""
-    pixels = frames.to(runner.device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1  # [B, 3, F, 224, 224]
-    return runner.run(pixels, output)
+def _scaled(pixels: Any) -> Any:
+    return pixels / 127.5 - 1
 
 
-def load_network() -> tuple[I3D, str]:
-    """The pretrained network and the hash of its weights."""
-    return load_converted("i3d-k400", I3D, _convert)
+def load_state() -> tuple[State, str]:
+    """The pretrained tensors and the hash of the published file."""
+    return converted("i3d-k400", "kgvad.video.encoders.i3d_network:published_state")
 
 
 def load(options: EncoderOptions, device: str) -> I3DEncoder:
     """The encoder with its pretrained weights."""
     sampling = options.clip_sampling("i3d")
-    network, digest = load_network()
-    return I3DEncoder(network, digest, sampling, device, options.precision)
-
-
-def _convert(network: I3D, path: Path) -> None:
-    network.load_published(weights.read_numpy_pickle(path))
+    state, digest = load_state()
+    return I3DEncoder(state, digest, sampling, device, options.precision)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from kgvad.errors import FeatureError
 from kgvad.video.action_labels import action_labels
 from kgvad.video.encoders import i3d
+from kgvad.video.encoders.pretrained import State
 from kgvad.video.encoders.views import check_clips, fingerprint_of, middle, resize
 from kgvad.video.sampling import EncoderOptions, Precision
 from kgvad.video.windows import WindowSampling
@@ -23,7 +22,7 @@ class I3DActionsEncoder:
 
     def __init__(
         self,
-        network: nn.Module,
+        state: State,
         weights_hash: str,
         sampling: WindowSampling,
         device: str,
@@ -32,10 +31,10 @@ class I3DActionsEncoder:
         self.weights = weights_hash
         self.sampling = sampling
         self.columns: tuple[str, ...] | None = action_labels()
-        self.device = torch.device(device)
-        self.batch = 1 if self.device.type == "cpu" else 16  # a CPU gains nothing from more
+        self.device = device
+        self.batch = 1 if device == "cpu" else 16  # a CPU gains nothing from more
         self.precision = precision
-        self.runner = i3d.i3d_runner(network, self.device, precision)
+        self.runner = i3d.i3d_runner(state, device, precision)
 
     @property
     def fingerprint(self) -> str:
@@ -51,13 +50,11 @@ class I3DActionsEncoder:
         height, width = clips.shape[2:4]
         size = self.decode_size(width, height)
         frames = clips if size == (width, height) else resize(clips, size)
-        pixels = torch.from_numpy(np.ascontiguousarray(middle(frames, i3d.SIZE)))
-        logits: NDArray[np.float32] = i3d.run_clips(self.runner, pixels, "logits").numpy()
-        return logits
+        return self.runner.run(middle(frames, i3d.SIZE), "logits")
 
 
 def load(options: EncoderOptions, device: str) -> I3DActionsEncoder:
     """The encoder with its pretrained weights."""
     sampling = WindowSampling.of(I3DActionsEncoder.name, options)
-    network, digest = i3d.load_network()
-    return I3DActionsEncoder(network, digest, sampling, device, options.precision)
+    state, digest = i3d.load_state()
+    return I3DActionsEncoder(state, digest, sampling, device, options.precision)

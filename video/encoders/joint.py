@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kgvad import weights
@@ -22,7 +24,7 @@ from kgvad.files import read_json
 from kgvad.model_folder import digest, is_model_folder, loading, model_type
 from kgvad.types import Fields
 from kgvad.video.encoders.base import VisualEncoder
-from kgvad.video.encoders.runtime import arithmetic
+from kgvad.video.encoders.torch_arithmetic import arithmetic
 from kgvad.video.encoders.views import FrameEncoder, shorter_side
 from kgvad.video.sampling import EncoderOptions, Precision, Sampling
 
@@ -112,17 +114,21 @@ class JointEncoder(FrameEncoder):
         self.side = kind.side(config)
         self.dim = kind.dim(config)
         super().__init__(weights_hash, sampling, device, precision)
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._place = torch.device(device)
+        self.network = network.eval().to(self._place, memory_format=torch.channels_last)  # type: ignore[call-overload]
         settings = _preprocessing(folder)
-        self._mean = torch.tensor(settings.get("image_mean", kind.mean), device=self.device)[:, None, None]
-        self._std = torch.tensor(settings.get("image_std", kind.std), device=self.device)[:, None, None]
+        self._mean = torch.tensor(settings.get("image_mean", kind.mean), device=device)[:, None, None]
+        self._std = torch.tensor(settings.get("image_std", kind.std), device=device)[:, None, None]
 
     def _plain_size(self, width: int, height: int) -> tuple[int, int]:
         return shorter_side(width, height, self.side) if self.name == "clip" else (self.side, self.side)
 
-    def _forward(self, pixels: Tensor) -> Tensor:
-        with arithmetic(self.device, self.precision):
-            return self._kind.embed(self.network, (pixels / 255 - self._mean) / self._std)
+    def embed_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self._place).permute(0, 3, 1, 2).float()
+        with torch.inference_mode(), arithmetic(self._place, self.precision):
+            embedded = self._kind.embed(self.network, (pixels / 255 - self._mean) / self._std)
+        rows: NDArray[np.float32] = embedded.float().cpu().numpy()
+        return rows
 
 
 def _preprocessing(folder: Path) -> Fields:

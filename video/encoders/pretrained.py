@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import TypeVar
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from safetensors.numpy import save_file
 
 from kgvad import weights
 from kgvad.checksums import CONVERTED
@@ -19,25 +20,32 @@ from kgvad.errors import WeightsError
 from kgvad.files import replacing
 from kgvad.settings import cache_dir
 
-N = TypeVar("N", bound=nn.Module)
+if TYPE_CHECKING:  # torch is imported only by what needs it: its import takes longer than reading the weights
+    from torch import nn
+
+State = Mapping[str, NDArray[np.float32]]
+"""The tensors of a network by their names in its state dict."""
 
 
-def load_converted(name: str, architecture: Callable[[], N], convert: Callable[[N, Path], None]) -> tuple[N, str]:
-    """A network with pretrained weights, from safetensors in the cache folder.
+def state_of(network: nn.Module) -> State:
+    """The tensors of a network."""
+    return {name: value.detach().cpu().contiguous().numpy() for name, value in network.state_dict().items()}
+
+
+def converted(name: str, convert: str) -> tuple[State, str]:
+    """Pretrained weights from safetensors in the cache folder.
 
     Parameters
     ----------
     name
         Of the weights, as in :mod:`kgvad.weights`.
-    architecture
-        Makes the network without weights.
     convert
-        Copies the tensors of the published file into the network; used where there is no valid conversion yet.
+        ``"module:function"`` that reads the published file; imported where there is no valid conversion yet.
 
     Returns
     -------
     tuple
-        The network and the SHA-256 of the published file.
+        The tensors and the SHA-256 of the published file.
 
     Raises
     ------
@@ -49,30 +57,27 @@ def load_converted(name: str, architecture: Callable[[], N], convert: Callable[[
     path = cache_dir() / "weights" / name / CONVERTED
     if path.is_file():
         # a file that is damaged or of another version is converted again
-        with suppress(SafetensorError, RuntimeError, OSError), safe_open(path, "pt") as file:
+        with suppress(SafetensorError, TypeError, OSError), safe_open(path, "np") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             if file.metadata() == _provenance(state, digest):
-                network = architecture()
-                network.load_state_dict(state)
-                return network, digest
+                return state, digest
     source = weights.find(name) / row.main
-    network = architecture()
+    read: Any = resolve_name(convert)
     try:
-        convert(network, source)
+        state = read(source)
     except (KeyError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"{source} does not hold {row.about} ({reason})", "delete it and fetch it again") from error
-    state = network.state_dict()
     with replacing(path) as temporary:
-        save_file(state, os.fspath(temporary), metadata=_provenance(state, digest))
-    return network, digest
+        save_file(dict(state), os.fspath(temporary), metadata=_provenance(state, digest))
+    return state, digest
 
 
-def _provenance(state: Mapping[str, Tensor], source_sha256: str) -> dict[str, str]:
+def _provenance(state: State, source_sha256: str) -> dict[str, str]:
     """Metadata of converted weights: the hash of the published file and that of the tensors themselves."""
     digest = hashlib.sha256()
     for key in sorted(state):
-        tensor = state[key].contiguous()
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
-    return {"version": "2", "source_sha256": source_sha256, "tensors_sha256": digest.hexdigest()}
+        value = state[key]
+        digest.update(f"{key} {value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return {"version": "3", "source_sha256": source_sha256, "tensors_sha256": digest.hexdigest()}

@@ -9,10 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from kgvad.errors import FeatureError
 from kgvad.video.sampling import SCALED, Precision, Sampling, cut
@@ -38,7 +35,7 @@ class SnippetEncoder(ABC):
     def __init__(self, weights_hash: str, sampling: Sampling, device: str, precision: Precision) -> None:
         self.weights = weights_hash
         self.sampling = sampling
-        self.device = torch.device(device)
+        self.device = device
         self.precision = precision
 
     @property
@@ -66,8 +63,7 @@ class SnippetEncoder(ABC):
             views = cut(frames, self.sampling.crop)
             if views[0].shape[2] != self.side:
                 views = [resize(view, (self.side, self.side)) for view in views]
-        with torch.inference_mode():
-            rows = [self._embed(torch.from_numpy(np.ascontiguousarray(view))).float().cpu().numpy() for view in views]
+        rows = [self._embed(view) for view in views]
         return rows[0] if self.sampling.crops == 1 else np.stack(rows, axis=1)
 
     def _chosen(self, clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -80,8 +76,8 @@ class SnippetEncoder(ABC):
         raise FeatureError(f"a snippet has {clips.shape[1]} frames instead of {stride} (or the {len(wanted)} encoded)")
 
     @abstractmethod
-    def _embed(self, frames: Tensor) -> Tensor:
-        """Uint8 [B, F, side, side, 3] to float [B, D]."""
+    def _embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Uint8 [B, F, side, side, 3] to float32 [B, D]."""
 
 
 class FrameEncoder(SnippetEncoder):
@@ -91,23 +87,20 @@ class FrameEncoder(SnippetEncoder):
 
     def __init__(self, weights_hash: str, sampling: Sampling, device: str, precision: Precision) -> None:
         super().__init__(weights_hash, sampling, device, precision)
-        if self.device.type != "cpu":
+        if device != "cpu":
             self.chunk = 128
         self.batch = max(1, self.chunk // len(sampling.positions))
 
-    def _embed(self, frames: Tensor) -> Tensor:
+    def _embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         batch, count = frames.shape[:2]
-        rows = [self.embed_frames(part) for part in torch.split(frames.flatten(0, 1), self.chunk)]
-        return torch.cat(rows).float().view(batch, count, -1).mean(1)
-
-    def embed_frames(self, frames: Tensor) -> Tensor:
-        """Uint8 [N, side, side, 3] to features [N, D]."""
-        x = frames.to(self.device).permute(0, 3, 1, 2).float()  # [N, 3, side, side], channels last in memory
-        return self._forward(x)
+        single = frames.reshape(batch * count, *frames.shape[2:])
+        parts = [self.embed_frames(single[i : i + self.chunk]) for i in range(0, len(single), self.chunk)]
+        means: NDArray[np.float32] = np.concatenate(parts).reshape(batch, count, -1).mean(axis=1)
+        return means
 
     @abstractmethod
-    def _forward(self, pixels: Tensor) -> Tensor:
-        """Pixels 0..255, float [N, 3, side, side], to features [N, D]."""
+    def embed_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Uint8 [N, side, side, 3] to features, float32 [N, D]."""
 
 
 def check_clips(clips: NDArray[np.uint8]) -> None:
@@ -131,8 +124,10 @@ def middle(frames: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 def resize(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Bicubic with antialiasing; [..., H, W, 3] to [..., size[1], size[0], 3]."""
+    import torch  # pictures are scaled while they are decoded, so hardly anything comes here
+
     lead = frames.shape[:-3]
     x = torch.from_numpy(np.ascontiguousarray(frames)).flatten(0, -4).permute(0, 3, 1, 2).float()
-    x = F.interpolate(x, size[::-1], mode="bicubic", antialias=True, align_corners=False)
+    x = torch.nn.functional.interpolate(x, size[::-1], mode="bicubic", antialias=True, align_corners=False)
     result: NDArray[np.uint8] = x.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
     return result.reshape(*lead, *result.shape[1:])

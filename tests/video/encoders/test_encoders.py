@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 
 from kgvad.errors import FeatureError, UsageError, WeightsError
-from kgvad.video.encoders import efficientnet, i3d
+from kgvad.video.encoders import efficientnet_network, i3d_network
 from kgvad.video.encoders.base import load_visual_encoder
 from kgvad.video.sampling import Sampling, cut
 
@@ -53,7 +53,7 @@ def test_efficientnet_knows_what_it_sees(weights):
     from PIL import Image, ImageDraw
     from sklearn.datasets import load_sample_image
 
-    network = efficientnet.EfficientNetLite0()
+    network = efficientnet_network.EfficientNetLite0()
     path = weights("efficientnet-lite0") / "efficientnet-lite0.pth"
     network.load_published(torch.load(path, weights_only=True))
     light = Image.new("RGB", (224, 224), (120, 170, 220))
@@ -73,7 +73,7 @@ def test_efficientnet_knows_what_it_sees(weights):
 def test_folding_the_batch_norm_changes_nothing():
     """The folded network equals convolution followed by batch norm (eps 1e-3), with TensorFlow's padding."""
     torch.manual_seed(0)
-    conv = efficientnet._Conv(3, 5, 3, stride=2)
+    conv = efficientnet_network._Conv(3, 5, 3, stride=2)
     state = {
         "c.weight": torch.randn(5, 3, 3, 3),
         "n.weight": torch.rand(5) + 0.5,
@@ -81,7 +81,7 @@ def test_folding_the_batch_norm_changes_nothing():
         "n.running_mean": torch.randn(5),
         "n.running_var": torch.rand(5) + 0.1,
     }
-    efficientnet.EfficientNetLite0._fold(conv, state, "c", "n")
+    efficientnet_network.EfficientNetLite0._fold(conv, state, "c", "n")
     x = torch.randn(1, 3, 8, 8)
     padded = torch.nn.functional.pad(x, (0, 1, 0, 1))  # an even side and stride 2: one row, at the far end
     y = torch.nn.functional.conv2d(padded, state["c.weight"], stride=2)
@@ -110,7 +110,7 @@ def test_i3d_shapes(weights):
     snippet = np.random.default_rng(0).integers(0, 256, (1, 16, 256, 341, 3), np.uint8)
     features = encoder.encode(snippet)
     assert features.shape == (1, 1024)
-    network = encoder.runner.network
+    network = encoder.runner.torch_network
     middle = torch.from_numpy(snippet[0, :, 16:240, 58:282].copy()).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     with torch.inference_mode():
         expected, logits = network(middle)
@@ -121,9 +121,9 @@ def test_i3d_shapes(weights):
 def test_i3d_same_padding_matches_tensorflow():
     # TensorFlow: total = max((ceil(n / s) - 1) s + k - n, 0), the smaller half in front
     x = torch.zeros(1, 1, 16, 112, 7)
-    assert i3d._same(x, (3, 3, 3), (2, 2, 2)).shape[-3:] == (17, 113, 9)
-    assert i3d._same(x, (1, 1, 1), (1, 1, 1)).shape == x.shape
-    ones = i3d._same(torch.ones(1, 1, 4, 4, 4), (3, 3, 3), (2, 2, 2))
+    assert i3d_network._same(x, (3, 3, 3), (2, 2, 2)).shape[-3:] == (17, 113, 9)
+    assert i3d_network._same(x, (1, 1, 1), (1, 1, 1)).shape == x.shape
+    ones = i3d_network._same(torch.ones(1, 1, 4, 4, 4), (3, 3, 3), (2, 2, 2))
     assert ones[0, 0, 0, 0, 0] == 1  # nothing in front
     assert ones[0, 0, 4, 0, 0] == 0  # one plane late
 
@@ -209,7 +209,7 @@ def test_converted_weights_are_made_again_when_damaged(weights, tmp_path, monkey
     np.testing.assert_array_equal(first.encode(picture), second.encode(picture))
     assert len(converted.read_bytes()) == len(whole)  # safetensors writes its metadata in any order
     with safe_open(converted, "np") as file:
-        assert file.metadata()["version"] == "2"
+        assert file.metadata()["version"] == "3"
 
 
 def test_default_is_blip_with_a_said_fallback(only_weights, capsys):

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from kgvad.video.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
-from kgvad.video.encoders.i3d import I3D, i3d_runner, run_clips
-from kgvad.video.encoders.runtime import Runner
+from kgvad.video.encoders import efficientnet
+from kgvad.video.encoders.efficientnet_network import EfficientNetLite0
+from kgvad.video.encoders.i3d import i3d_runner
+from kgvad.video.encoders.i3d_network import I3D
+from kgvad.video.encoders.pretrained import state_of
+from kgvad.video.encoders.runtime import Network, Runner
 from kgvad.video.sampling import Sampling
 
 TOLERANCE = 1e-5  # largest difference over largest value
@@ -26,40 +29,50 @@ def filled(network, seed=0):
     return network
 
 
+def frames_runner(precision="fp32"):
+    state = state_of(filled(EfficientNetLite0()))
+    return Runner(efficientnet.NETWORK, state, "cpu", lambda pixels: (pixels - 127) / 128, precision)
+
+
+def pictures(*shape, seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 224, 224, 3), np.uint8)
+
+
+def by_torch(runner, pixels, scaled, output):
+    with torch.inference_mode():
+        outputs = runner.torch_network(scaled(torch.from_numpy(pixels).movedim(-1, 1).float()))
+    return dict(zip(("features", "logits"), outputs, strict=True))[output].numpy()
+
+
 def difference(ours, torchs):
-    return float((ours - torchs).abs().max() / torchs.abs().max())
+    return float(np.abs(ours - torchs).max() / np.abs(torchs).max())
 
 
 @pytest.fixture(scope="module")
 def i3d():
-    return i3d_runner(filled(I3D()), torch.device("cpu"))
+    return i3d_runner(state_of(filled(I3D())), "cpu")
 
 
 @pytest.mark.parametrize(("batch", "frames"), [(1, 18), (2, 9), (1, 16)])
 @pytest.mark.parametrize("output", ["features", "logits"])
 def test_i3d_equals_torch(i3d, batch, frames, output):
-    pixels = torch.rand(batch, 3, frames, 224, 224, generator=torch.Generator().manual_seed(frames)) * 2 - 1
-    with torch.inference_mode():
-        expected = dict(zip(("features", "logits"), i3d.network(pixels), strict=True))[output]
+    clips = pictures(batch, frames)
+    expected = by_torch(i3d, clips, lambda pixels: pixels / 127.5 - 1, output)
     assert i3d.runtime == "onnxruntime"
-    assert difference(i3d.run(pixels, output), expected) < TOLERANCE
+    assert difference(i3d.run(clips, output), expected) < TOLERANCE
 
 
 def test_clips_too_short_for_the_graph_run_on_torch(i3d):
-    frames = torch.randint(0, 256, (1, 8, 224, 224, 3), dtype=torch.uint8)
-    with torch.inference_mode():
-        expected, _ = i3d.network(frames.permute(0, 4, 1, 2, 3).float() / 127.5 - 1)
-    assert torch.equal(run_clips(i3d, frames, "features"), expected)
+    clips = pictures(1, 8)
+    expected = by_torch(i3d, clips, lambda pixels: pixels / 127.5 - 1, "features")
+    assert np.array_equal(i3d.run(clips, "features"), expected)
 
 
 def test_bf16_runs_on_torch_and_is_close():
-    network = filled(EfficientNetLite0())
-    runner = Runner(network, "efficientnet-lite0", torch.device("cpu"), torch.channels_last, precision="bf16")
-    pixels = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    with torch.inference_mode():
-        expected, _ = network(pixels)
-    found = runner.run(pixels, "features")
-    assert (runner.runtime, found.dtype) == ("torch", torch.float32)
+    runner = frames_runner("bf16")
+    expected = by_torch(runner, pictures(1), lambda pixels: (pixels - 127) / 128, "features")
+    found = runner.run(pictures(1), "features")
+    assert (runner.runtime, found.dtype) == ("torch", np.float32)
     assert 1e-5 < difference(found, expected) < 0.05
 
 
@@ -74,32 +87,33 @@ class Watched(torch.nn.Module):
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 says it in another place")
 @pytest.mark.parametrize("before", ["tf32", "ieee"])
 def test_convolutions_are_full_fp32_while_an_encoder_runs(before):
-    setting, network = torch.backends.cudnn.conv, Watched()
+    setting = torch.backends.cudnn.conv
     usual, setting.fp32_precision = setting.fp32_precision, before
     try:
-        runner = Runner(network, "no such graph", torch.device("cpu"), torch.channels_last)
-        runner.run(torch.zeros(1, 3, 2, 2), "features")
-        assert (network.precision, setting.fp32_precision) == ("ieee", before)
+        runner = Runner(
+            Network("no such graph", f"{__name__}:Watched", "channels_last"), {}, "cpu", lambda pixels: pixels
+        )
+        runner.run(np.zeros((1, 2, 2, 3), np.uint8), "features")
+        assert (runner.torch_network.precision, setting.fp32_precision) == ("ieee", before)
     finally:
         setting.fp32_precision = usual
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-def test_efficientnet_equals_torch(batch):
-    runner = Runner(filled(EfficientNetLite0()), "efficientnet-lite0", torch.device("cpu"), torch.channels_last)
-    pixels = torch.rand(batch, 3, 224, 224, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    with torch.inference_mode():
-        features, logits = runner.network(pixels)
+@pytest.mark.parametrize("output", ["features", "logits"])
+def test_efficientnet_equals_torch(batch, output):
+    runner = frames_runner()
+    expected = by_torch(runner, pictures(batch), lambda pixels: (pixels - 127) / 128, output)
     assert runner.runtime == "onnxruntime"
-    assert difference(runner.run(pixels, "features"), features) < TOLERANCE
-    assert difference(runner.run(pixels, "logits"), logits) < TOLERANCE
+    assert difference(runner.run(pictures(batch), output), expected) < TOLERANCE
 
 
 def test_torch_steps_in_without_onnxruntime(monkeypatch, caplog):
-    clips = np.random.default_rng(0).integers(0, 256, (1, 4, 224, 224, 3), np.uint8)
+    clips = pictures(1, 4)
 
     def encoder():
-        return EfficientNetEncoder(filled(EfficientNetLite0()), "w", Sampling(temporal="mean4"), "cpu")
+        state = state_of(filled(EfficientNetLite0()))
+        return efficientnet.EfficientNetEncoder(state, "w", Sampling(temporal="mean4"), "cpu")
 
     fast = encoder()
     expected = fast.encode(clips)
@@ -114,7 +128,7 @@ def test_torch_steps_in_without_onnxruntime(monkeypatch, caplog):
     slow = encoder()
     found = slow.encode(clips)
     assert (fast.runner.runtime, slow.runner.runtime) == ("onnxruntime", "torch")
-    assert np.abs(found - expected).max() < TOLERANCE * np.abs(expected).max()
+    assert difference(found, expected) < TOLERANCE
     assert slow.fingerprint == fast.fingerprint
 
 
@@ -136,11 +150,11 @@ def test_the_script_makes_a_graph_that_computes_the_same(name, tmp_path):
     pixels = torch.rand(shape) * 2 - 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime, "files", lambda package: tmp_path)
-        session, _weights = runtime._session(network, name)
+        session, _weights = runtime.open_session(state_of(network), name)
     with torch.inference_mode():
         _, expected = network(pixels)
     (found,) = session.run(["logits"], {"pixels": pixels.numpy()})
-    assert difference(torch.from_numpy(found), expected) < TOLERANCE
+    assert difference(found, expected.numpy()) < TOLERANCE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="strace, which tells system calls, exists on Linux only")
@@ -152,11 +166,12 @@ def test_onnxruntime_contacts_nobody(tmp_path):
         pytest.skip("strace is not installed (Debian: apt-get install strace)")
     code = (
         "import onnxruntime, numpy as np; from importlib.resources import files;"
-        "import torch; from kgvad.video.encoders.runtime import Runner;"
-        "from kgvad.video.encoders.efficientnet import EfficientNetLite0;"
-        "n = EfficientNetLite0(); [p.requires_grad_(False).zero_() for p in n.parameters()];"
-        "r = Runner(n, 'efficientnet-lite0', torch.device('cpu'), torch.channels_last);"
-        "r.run(torch.zeros(1, 3, 224, 224), 'features'); print(r.runtime);"
+        "import numpy; from kgvad.video.encoders.efficientnet import EfficientNetEncoder;"
+        "from kgvad.video.encoders.efficientnet_network import EfficientNetLite0;"
+        "from kgvad.video.encoders.pretrained import state_of; from kgvad.video.sampling import Sampling;"
+        "state = {k: numpy.zeros_like(v) for k, v in state_of(EfficientNetLite0()).items()};"
+        "e = EfficientNetEncoder(state, 'w', Sampling(stride=1), 'cpu');"
+        "e.encode(numpy.zeros((1, 1, 224, 224, 3), 'uint8')); print(e.runner.runtime);"
         "import os, time; time.sleep(3); print(os.environ['ORT_DISABLE_TELEMETRY'])"
     )
     log = tmp_path / "calls"
