@@ -56,14 +56,19 @@ class Narrator:
     def narrate(self, report: Report) -> Report:
         """``report`` with a narrative; its other parts stay as they are.
 
+        Where the model writes no sentence, a warning says so, and the report stays without a narrative.
+
         Raises
         ------
         KgvadError
-            The model cannot be reached, or gives no text.
+            The model cannot be reached, or answers with something else than text.
         """
         conversation = messages(report, with_graph=self.with_graph, language=self.language)
         text = self.writer.write(conversation, TOKENS)[:MOST_BYTES]
         checked = self.checker(report).check(text, video=report.video.name)
+        if not checked.sentences:
+            logger.warning("%s wrote no sentence: %s has no narrative", self.writer.name, report.video.name)
+            return report
         kept = [one for one in checked.sentences if self.unsupported == "mark" or one.verdict == "supported"]
         count = len(checked.sentences)
         logger.info("%s wrote %d sentences, %d are supported", self.writer.name, count, checked.count("supported"))
@@ -75,7 +80,7 @@ class Narrator:
             dropped=count - len(kept),
             language=self.language,
             sentences=tuple(_renumbered(kept)),
-            share_supported=checked.count("supported") / count if count else None,
+            share_supported=checked.count("supported") / count,
         )
         return report.model_copy(update={"narrative": narrative})
 

@@ -129,6 +129,14 @@ def test_hostile_answers_are_data(answer, form):
     assert "None" not in page
 
 
+@pytest.mark.parametrize("answer", ["", " \n", "..."])
+def test_an_answer_without_a_sentence_is_no_narrative(answer, capsys):
+    capsys.readouterr()
+    report, _ = narrated(answer)
+    assert report == REPORT
+    assert f"stub wrote no sentence: {REPORT.video.name} has no narrative" in capsys.readouterr().err
+
+
 def test_failures_are_one_line(tmp_path):
     with pytest.raises(UsageError, match="--narrate-model"):
         load_writer("http://127.0.0.1:9/v1", None, "cpu")
