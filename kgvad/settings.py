@@ -197,13 +197,3 @@ def _wrong(error: ValidationError, where: str) -> SettingsError:
 def cache_dir() -> Path:
     """Folder of everything that can be fetched again (``KGVAD_CACHE``)."""
     return load_settings().cache
-
-
-def default_bank(dataset: str) -> Path:
-    """Where ``build-anchors`` writes the anchor bank of ``dataset`` by default."""
-    return load_settings().bank_path(dataset)
-
-
-def default_run(dataset: str) -> Path:
-    """Where ``train`` writes the run of ``dataset`` by default."""
-    return load_settings().run_folder(dataset)

@@ -21,43 +21,6 @@ from kgvad.video.seek import read_frames
 from kgvad.video.windows import FRAMES, RATE_HZ
 
 
-def recognise_actions(
-    path: str | os.PathLike[str],
-    spans: Sequence[tuple[int, int]],
-    top: int = 5,
-    *,
-    device: str = "cpu",
-    windows: int = 3,
-    info: VideoInfo | None = None,
-) -> list[list[tuple[str, float]]]:
-    """The likeliest Kinetics-400 actions in spans of frames; only those frames are decoded.
-
-    Parameters
-    ----------
-    path
-        The video.
-    spans
-        Frames [start, end).
-    top
-        Actions per span.
-    device, windows, info
-        As for :func:`action_probabilities`.
-
-    Returns
-    -------
-    list
-        For each span, (label, probability) by falling probability.
-
-    Raises
-    ------
-    UsageError, VideoError, WeightsError
-        As :func:`action_probabilities`.
-    """
-    labels = action_labels()
-    chances = action_probabilities(path, spans, device=device, windows=windows, info=info)
-    return [[(labels[i], float(row[i])) for i in np.argsort(-row)[:top]] for row in chances]
-
-
 def action_probabilities(
     path: str | os.PathLike[str],
     spans: Sequence[tuple[int, int]],
@@ -67,8 +30,6 @@ def action_probabilities(
     info: VideoInfo | None = None,
 ) -> NDArray[np.float64]:
     """Probabilities of the 400 actions in spans of frames; only those frames are decoded.
-
-    Where the video has ``i3d-actions`` features, :func:`probabilities_of_rows` gives the same without any decoding.
 
     Parameters
     ----------
@@ -111,40 +72,6 @@ def action_probabilities(
         logits = [encoder.encode(np.stack([frames[i] for i in window])[None])[0] for window in chosen]
         results.append(softmax(np.asarray(logits, np.float64), axis=-1).mean(axis=0))
     return np.stack(results)
-
-
-def probabilities_of_rows(
-    logits: NDArray[np.floating], rows: NDArray[np.int64], spans: Sequence[tuple[int, int]]
-) -> NDArray[np.float64]:
-    """Probabilities of the 400 actions in spans of frames, from ``i3d-actions`` features.
-
-    Parameters
-    ----------
-    logits
-        Features of the video, [T, 400].
-    rows
-        Frames [start, end) of each row, int64 [T, 2].
-    spans
-        Frames [start, end).
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 [spans, 400]: the mean over the rows that overlap a span, weighted by the frames they share.
-
-    Raises
-    ------
-    UsageError
-        No row overlaps a span.
-    """
-    chances = softmax(np.asarray(logits, np.float64), axis=-1)
-    results = np.zeros((len(spans), chances.shape[1]))
-    for index, (start, end) in enumerate(spans):
-        shared = np.clip(np.minimum(rows[:, 1], end) - np.maximum(rows[:, 0], start), 0, None)
-        if not shared.any():
-            raise UsageError(f"no row of features overlaps frames {start} to {end}", "name a span inside the video")
-        results[index] = shared @ chances / shared.sum()
-    return results
 
 
 def window_frames(info: VideoInfo, start: int, end: int, windows: int) -> NDArray[np.int64]:

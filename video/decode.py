@@ -316,14 +316,3 @@ class VideoReader:
                 f"{self.path} has {count_of(self.info.frame_count, 'frame')}, fewer than one snippet of {stride}",
                 "use a longer video",
             )
-
-
-def iter_snippets(
-    path: str | os.PathLike[str],
-    *,
-    size: tuple[int, int] | None = None,
-    stride: int = SNIPPET_FRAMES,
-    positions: Sequence[int] | None = None,
-) -> Iterator[NDArray[np.uint8]]:
-    """Snippets of a video, uint8 [16, H, W, 3]; see :meth:`VideoReader.snippets`."""
-    yield from VideoReader(path, size=size).snippets(stride, positions)

@@ -10,7 +10,7 @@ from functools import cached_property
 from kgvad.explain.checked_text import ClaimKind
 from kgvad.explain.claims.split import small_words
 from kgvad.explain.claims.times import TimeWords, time_words
-from kgvad.explain.claims.vocabulary import Language, entities, mentions
+from kgvad.explain.claims.vocabulary import Language, mentions
 
 MORE_WORDS = 3  # content words beside those of other claims, from which a sentence states something of its own
 EVENT = "event"  # value of a claim about the number of events
@@ -259,9 +259,3 @@ def _order(sentence: str, language: Language) -> FoundClaim | None:
     return FoundClaim(
         "time", match.group(), parts=(right.strip(), left.strip()) if is_after else (left.strip(), right.strip())
     )
-
-
-def entity_text(name: str, language: str) -> str:
-    """The word that reports show for an entity; another text is returned as it is."""
-    known = entities().get(name)
-    return name if known is None else known.words["de" if language == "de" else "en"][0]

@@ -110,7 +110,6 @@ class Service:
         self.settings = settings
         self.user_agent = user_agent(settings.contact)
         self.requests = 0
-        self.waited_s = 0.0
         self._sleep, self._clock = sleep, clock
         self._jitter = random.Random(settings.seed)
         self._spent: deque[tuple[float, float]] = deque()  # end of a request, seconds it took
@@ -218,7 +217,6 @@ class Service:
             self._wait(self._spent[0][0] + 60 - now + 0.01)
 
     def _wait(self, seconds: float) -> None:
-        self.waited_s += seconds
         self._sleep(seconds)
 
 

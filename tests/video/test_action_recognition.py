@@ -7,7 +7,7 @@ import pytest
 
 from kgvad.errors import UsageError
 from kgvad.video.action_labels import action_labels
-from kgvad.video.action_recognition import probabilities_of_rows, recognise_actions, window_frames
+from kgvad.video.action_recognition import action_probabilities, window_frames
 from kgvad.video.decode import VideoInfo
 from kgvad.video.write import write_video
 
@@ -44,18 +44,9 @@ def test_which_frames_are_encoded(start, end, count, windows, first):
         assert chosen[0, -9:].tolist() == [count - 1] * 9
 
 
-def test_rows_of_features_give_the_probabilities_of_spans():
-    logits = np.log(np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]]))
-    rows = np.array([[0, 48], [48, 96], [96, 110]])
-    found = probabilities_of_rows(logits, rows, [(0, 48), (24, 72), (100, 200)])
-    np.testing.assert_allclose(found[:, 0], [0.5, 0.7, 0.2])
-    with pytest.raises(UsageError, match="no row of features overlaps frames 110 to 120"):
-        probabilities_of_rows(logits, rows, [(110, 120)])
-
-
 def test_spans_outside_the_video_are_refused(tmp_path):
     path = write_video(tmp_path / "v.mp4", [np.zeros((32, 32, 3), np.uint8)] * 20, 25)
     for span in ((0, 21), (-1, 5), (5, 5)):
         with pytest.raises(UsageError, match=rf"frames {span[0]} to {span[1]} are not a part.*20 frames"):
-            recognise_actions(path, [span])
-    assert recognise_actions(path, []) == []
+            action_probabilities(path, [span])
+    assert action_probabilities(path, []).shape == (0, 400)

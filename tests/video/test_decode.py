@@ -9,7 +9,7 @@ import pytest
 
 from kgvad.errors import VideoError
 from kgvad.video.container import Decoding
-from kgvad.video.decode import VideoReader, iter_snippets, probe
+from kgvad.video.decode import VideoReader, probe
 from kgvad.video.seek import read_frames
 from kgvad.video.write import write_video
 
@@ -29,7 +29,7 @@ def grey(tmp_path):
 
 
 def test_snippets_are_consecutive_and_the_tail_is_left_out(grey):
-    snippets = list(iter_snippets(grey))
+    snippets = list(VideoReader(grey).snippets())
     assert [s.shape for s in snippets] == [(16, 48, 64, 3)] * 2  # floor(40 / 16)
     assert indices(np.concatenate(snippets)) == list(range(32))
 
@@ -37,27 +37,27 @@ def test_snippets_are_consecutive_and_the_tail_is_left_out(grey):
 @pytest.mark.parametrize(("count", "rows"), [(16, 1), (31, 1), (32, 2), (47, 2), (48, 3)])
 def test_number_of_snippets_is_the_floor(tmp_path, count, rows):
     path = write_video(tmp_path / "v.mp4", pictures(count), 25)
-    assert len(list(iter_snippets(path))) == rows
-    assert len(list(iter_snippets(path, positions=(2, 6, 10, 14)))) == rows  # also where frame 15 is not wanted
-    assert len(list(iter_snippets(path, positions=(0,)))) == rows
+    assert len(list(VideoReader(path).snippets())) == rows
+    assert len(list(VideoReader(path).snippets(positions=(2, 6, 10, 14)))) == rows  # also where frame 15 is not wanted
+    assert len(list(VideoReader(path).snippets(positions=(0,)))) == rows
 
 
 def test_wanted_positions_only(grey):
-    snippets = list(iter_snippets(grey, positions=(2, 6, 10, 14)))
+    snippets = list(VideoReader(grey).snippets(positions=(2, 6, 10, 14)))
     assert [indices(s) for s in snippets] == [[2, 6, 10, 14], [18, 22, 26, 30]]
 
 
 def test_stride_one_gives_every_frame(grey):
-    assert indices(np.concatenate(list(iter_snippets(grey, stride=1)))) == list(range(40))
+    assert indices(np.concatenate(list(VideoReader(grey).snippets(stride=1)))) == list(range(40))
 
 
 def test_scaling_while_decoding(grey):
-    assert next(iter_snippets(grey, size=(20, 30))).shape == (16, 30, 20, 3)
+    assert next(VideoReader(grey, size=(20, 30)).snippets()).shape == (16, 30, 20, 3)
 
 
 def test_odd_sizes(tmp_path):
     path = write_video(tmp_path / "odd.mp4", pictures(16, 47, 61), 25)
-    (snippet,) = iter_snippets(path)
+    (snippet,) = VideoReader(path).snippets()
     assert snippet.shape == (16, 47, 61, 3)
     assert indices(snippet) == list(range(16))
 
@@ -109,11 +109,11 @@ def test_rotation_is_applied(tmp_path, turns):
     rotate(path, turns)
     info = probe(path)
     assert (info.width, info.height) == ((48, 64) if turns % 2 else (64, 48))
-    frame = next(iter_snippets(path))[0]
+    frame = next(VideoReader(path).snippets())[0]
     expected = np.rot90(picture, -turns)
     assert frame.shape == expected.shape
     assert np.abs(frame.astype(int) - expected).mean() < 6
-    scaled = next(iter_snippets(path, size=(30, 40)))[0]  # (width, height) as displayed
+    scaled = next(VideoReader(path, size=(30, 40)).snippets())[0]  # (width, height) as displayed
     assert scaled.shape == (40, 30, 3)
 
 
@@ -194,7 +194,7 @@ def test_truncated_container_is_read_as_far_as_it_goes(tmp_path, capsys):
     path = write_video(tmp_path / "cut.mkv", noisy(100), 25)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
-    rows = len(list(iter_snippets(path)))
+    rows = len(list(VideoReader(path).snippets()))
     assert 2 <= rows <= 5
     assert VideoReader(path).info.frame_count >= 1
 
@@ -223,13 +223,13 @@ def test_damage_in_the_middle_does_not_stop_the_rest(tmp_path, capfd):
     middle = len(data) // 2
     data[middle : middle + 400] = bytes(400)
     path.write_bytes(data)
-    assert len(list(iter_snippets(path))) >= 1
+    assert len(list(VideoReader(path).snippets())) >= 1
 
 
 def test_shorter_than_a_snippet(tmp_path):
     path = write_video(tmp_path / "short.mp4", pictures(9), 25)
     with pytest.raises(VideoError, match=r"short\.mp4 has 9 frames, fewer than one snippet of 16") as error:
-        list(iter_snippets(path))
+        list(VideoReader(path).snippets())
     one_line(error)
 
 
@@ -240,7 +240,7 @@ def test_memory_does_not_grow_with_length(tmp_path):
     def peak(count):
         path = write_video(tmp_path / f"{count}.mp4", (np.zeros((96, 128, 3), np.uint8) for _ in range(count)), 25)
         tracemalloc.start()
-        for _ in iter_snippets(path):
+        for _ in VideoReader(path).snippets():
             pass
         result = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
