@@ -21,7 +21,6 @@ from kgvad.detector.scoring.scores import FORMATS, Origin, Scores
 from kgvad.detector.scoring.streaming import Stream
 from kgvad.errors import FeatureError, UsageError
 from kgvad.files import refuse_inputs
-from kgvad.kg.store.cache import GraphStore
 from kgvad.video.encoders.base import visual_encoder_names
 from kgvad.video.feature_layout import assumptions
 from kgvad.video.feature_store import FeatureStore, VideoEntry
@@ -249,6 +248,7 @@ def score_store(job: ScoreJob) -> Iterator[Path]:
 def _with_queries(run: Run, job: ScoreJob, bank: Path) -> Run:
     """The run with the queries as further categories; its anchor bank is written to ``bank``."""
     from kgvad.detector.scoring.open_vocabulary import open_run
+    from kgvad.kg.store.cache import GraphStore
 
     opened = open_run(run, job.queries, GraphStore.open(job.knowledge_graph), job.device)
     if opened.bank is not None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import ScoresError, UsageError
@@ -65,8 +65,8 @@ def parse_rate(text: str) -> Rate:
 
 
 def upper_limit(alarms: int, hours: float, confidence: float = CONFIDENCE) -> float:
-    """Upper limit of the rate, per hour, where so many alarms occurred in ``hours`` of footage."""
-    return float(chi2.ppf(confidence, 2 * (alarms + 1)) / 2 / hours) if hours > 0 else float("inf")
+    """Upper limit of the rate, per hour, where so many alarms occurred in ``hours`` of footage; exact, after Poisson."""
+    return float(gammaincinv(alarms + 1, confidence) / hours) if hours > 0 else float("inf")
 
 
 def provable_alarms(rate: Rate, hours: float) -> int | None:
