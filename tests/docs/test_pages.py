@@ -47,7 +47,7 @@ def test_the_detector_of_the_guide_learns():
     for _ in range(30):
         loss = detector.losses(detector(features, batch.lengths), batch)["bce"]
         optimiser.zero_grad(), loss.backward(), optimiser.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
 
 
