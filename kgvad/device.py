@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -22,7 +23,7 @@ def resolve_device(name: str) -> str:
         Torch does not know the device, or does not find it on this machine.
     """
     if name == "auto":
-        found = "cpu" if _for_cpus_only() else _found_by_torch()
+        found = "cpu" if _no_gpu() else _found_by_torch()
         logger.info("device: %s", found)
         return found
     if name == "cpu":
@@ -43,13 +44,23 @@ def _found_by_torch() -> str:
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _for_cpus_only() -> bool:
-    """Whether torch, which takes a second to import, was built without a GPU's libraries."""
+def _no_gpu() -> bool:
+    """Whether torch, which takes a second to import, certainly has no GPU here: by its build, or without a driver."""
     torch = find_spec("torch")
     if torch is None or torch.origin is None or sys.platform == "darwin":
         return False
     libraries = Path(torch.origin).with_name("lib")
-    return libraries.is_dir() and not [*libraries.glob("*torch_cuda*"), *libraries.glob("*torch_hip*")]
+    if not libraries.is_dir() or any(libraries.glob("*torch_hip*")):
+        return False
+    return not any(libraries.glob("*torch_cuda*")) or not _has_cuda_driver()
+
+
+def _has_cuda_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")  # as CUDA itself looks for it
+    except OSError:
+        return False
+    return True
 
 
 def cores() -> int:

@@ -65,7 +65,7 @@ def parse_rate(text: str) -> Rate:
 
 
 def upper_limit(alarms: int, hours: float, confidence: float = CONFIDENCE) -> float:
-    """Upper limit of the rate, per hour, where so many alarms occurred in ``hours`` of footage; exact, after Poisson."""
+    """Upper limit of the rate, per hour, where so many alarms occurred in ``hours`` of footage (Poisson)."""
     return float(gammaincinv(alarms + 1, confidence) / hours) if hours > 0 else float("inf")
 
 

@@ -12,28 +12,32 @@ from kgvad.device import cores, cpu_threads, resolve_device
 
 
 @pytest.mark.parametrize(
-    ("libraries", "alone"),
+    ("libraries", "driver", "found"),
     [
-        (["libtorch_cpu.so", "libc10.so", "libshm.so"], True),
-        (["libtorch_cpu.so", "libtorch_cuda.so"], False),
-        (["torch_cuda.dll"], False),
-        (["libtorch_hip.so"], False),
-        (None, False),
+        (["libtorch_cpu.so", "libc10.so", "libshm.so"], True, "cpu"),
+        (["libtorch_cpu.so", "libtorch_cuda.so"], True, "asked"),
+        (["libtorch_cpu.so", "libtorch_cuda.so"], False, "cpu"),
+        (["torch_cuda.dll"], True, "asked"),
+        (["libtorch_hip.so"], False, "asked"),
+        (None, False, "asked"),
     ],
 )
-def test_a_torch_for_cpus_only_is_told_by_its_libraries(tmp_path, monkeypatch, libraries, alone):
+def test_torch_is_asked_only_where_it_may_have_a_gpu(tmp_path, monkeypatch, libraries, driver, found):
     if libraries is not None:
         (tmp_path / "lib").mkdir()
         for name in libraries:
             (tmp_path / "lib" / name).touch()
     monkeypatch.setattr(device, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    monkeypatch.setattr(device, "_has_cuda_driver", lambda: driver)
+    monkeypatch.setattr(device, "_found_by_torch", lambda: "asked")
     monkeypatch.setattr(sys, "platform", "linux")
-    asked = []
-    monkeypatch.setattr(device, "_found_by_torch", lambda: asked.append(1) or "cuda")
-    assert resolve_device("auto") == ("cpu" if alone else "cuda")
-    assert bool(asked) is not alone
+    assert resolve_device("auto") == found
     monkeypatch.setattr(sys, "platform", "darwin")  # MPS is in every build for it
-    assert resolve_device("auto") == "cuda"
+    assert resolve_device("auto") == "asked"
+
+
+def test_without_asking_torch_the_answer_is_torchs():
+    assert resolve_device("auto") == device._found_by_torch()
 
 
 @pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("2,1", 2), ("", cores()), ("0", cores()), ("many", cores())])
