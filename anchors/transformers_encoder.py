@@ -179,7 +179,8 @@ class TransformersEncoder:
     def token_embeddings(self) -> nn.Embedding:
         """Embedding table of the tokens, without positions."""
         tower = getattr(self._model, "text_encoder", getattr(self._model, "text_model", self._model))
-        found: nn.Embedding = tower.get_input_embeddings()
+        tables = tower.embeddings  # get_input_embeddings of CLIP and SigLIP is missing in older releases
+        found: nn.Embedding = tables.token_embedding if hasattr(tables, "token_embedding") else tables.word_embeddings
         return found
 
     @property
