@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RECOGNISER = "I3D trained on Kinetics-400"
+RECOGNISER = "I3D, Kinetics-400"  # reads the same in every language
 MAX_EVENTS = 5  # examined: those with the highest peaks
 PEAK_FRAMES = 64  # around the peak, two clips of the recogniser
 CALM_SNIPPETS = 3  # examined outside the events

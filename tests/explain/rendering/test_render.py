@@ -20,6 +20,7 @@ from kgvad.detector.thresholds import RunThresholds
 from kgvad.detector.training.exemplars import Match
 from kgvad.errors import ReportError, UsageError
 from kgvad.explain import rendering
+from kgvad.explain.analysis.action_hints import RECOGNISER
 from kgvad.explain.analysis.events import Calibration
 from kgvad.explain.rendering.csv_table import method_details
 from kgvad.explain.rendering.render import FORMATS, Renderer, template_names
@@ -179,6 +180,25 @@ def test_a_sentence_changes_with_the_numbers_that_it_says(name):
         changed = {k: v * 0.5 + 0.003 if isinstance(v, float) else v for k, v in values.items()}
         if changed != values:
             assert phrases.sentence(key, changed) != before, key
+
+
+def test_the_method_does_not_say_that_an_event_starts_at_the_onset_threshold():
+    """It starts where the score reached the offset threshold on its way up."""
+    english, german = (render(REPORTS["named"], "md", language=language) for language in LANGUAGES)
+    assert "reported where the score reaches 0.50; it extends in both directions while the score is at least 0.35." in (
+        english
+    )
+    assert "wo der Wert 0,50 erreicht; es reicht in beide Richtungen so weit, wie der Wert mindestens 0,35" in german
+
+
+def test_the_date_of_the_facts_is_said_to_be_that_of_the_newest():
+    english, german = (render(REPORTS["named"], "md", language=language) for language in LANGUAGES)
+    assert "the newest fact was retrieved on" in english and "as of" not in english
+    assert "der neueste Fakt wurde am" in german
+
+
+def test_the_name_of_the_action_recogniser_needs_no_translation():
+    assert " on " not in RECOGNISER
 
 
 def test_the_languages_have_the_same_sentences_and_labels():
