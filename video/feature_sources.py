@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from kgvad.console import count_of
 from kgvad.errors import FeatureError, UsageError
 from kgvad.hdf5_arrays import SUFFIXES as HDF5_SUFFIXES
 from kgvad.hdf5_arrays import archive_names
-from kgvad.video.feature_lists import Line, is_list, line_of_attributes, read_list
+from kgvad.video.feature_lists import LIST_SUFFIXES, Line, is_list, line_of_attributes, read_list
 from kgvad.video.inputs import files_below
 from kgvad.video.store_staging import MANIFEST
 from kgvad.video.video_ids import ARRAY_SUFFIXES, STREAMS, composed, feature_names, is_side_file, posix, video_id
@@ -92,6 +93,10 @@ def pickle_refused(path: Path) -> FeatureError:
 
 
 def _not_read(path: Path) -> FeatureError:
+    if path.suffix.lower() == ".gz" and Path(path.stem).suffix.lower() in LIST_SUFFIXES:
+        return FeatureError(
+            f"{path}: packed lists and texts are not read", f"unpack it: gunzip -k {shlex.quote(path.name)}"
+        )
     load = CONVERTED[path.suffix.lower()].format(name=path.name)
     return FeatureError(
         f"{path}: features in {path.suffix} files are not read",

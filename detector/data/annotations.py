@@ -108,11 +108,16 @@ class _Lists:
 
     train: str
     test: str
-    annotations: str
+    annotations: tuple[str, ...]  # spellings of its name, the usual one first
     index: str  # table of frame counts
 
 
-UCF = _Lists("Anomaly_Train.txt", "Anomaly_Test.txt", "Temporal_Anomaly_Annotation.txt", "gt_ucf_index_rebuilt.csv")
+UCF = _Lists(
+    "Anomaly_Train.txt",
+    "Anomaly_Test.txt",
+    ("Temporal_Anomaly_Annotation.txt", "Temporal_Anomaly_Annotation_for_Testing_Videos.txt"),
+    "gt_ucf_index_rebuilt.csv",
+)
 UCF_CATEGORIES = (
     "Normal", "Abuse", "Arrest", "Arson", "Assault", "Burglary", "Explosion", "Fighting", "RoadAccidents", "Robbery",
     "Shooting", "Shoplifting", "Stealing", "Vandalism",
@@ -191,7 +196,8 @@ def _add(found: dict[str, Any], video: str, value: Any, path: Path, number: int)
 
 def _read_ucf(folder: Path) -> Truth:
     videos: dict[str, VideoTruth] = {}
-    intervals, counts = _ucf_intervals(folder / UCF.annotations)
+    annotations = _first_of(folder, UCF.annotations)
+    intervals, counts = _ucf_intervals(annotations)
     counts |= read_frame_counts(folder / UCF.index) if (folder / UCF.index).is_file() else {}
     splits: tuple[tuple[str, Split], ...] = ((UCF.train, "train"), (UCF.test, "test"))
     for name, split in splits:
@@ -206,7 +212,7 @@ def _read_ucf(folder: Path) -> Truth:
                 raise _wrong(path, number, line, "one of the 13 categories or normal")
             video = video_id(file)
             if split == "test" and video not in intervals:
-                raise FeatureError(f"{folder / UCF.annotations} has no line for the test video {video}", "complete it")
+                raise FeatureError(f"{annotations} has no line for the test video {video}", "complete it")
             truth = VideoTruth(
                 split=split,
                 labels=() if normal else (category,),

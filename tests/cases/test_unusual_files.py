@@ -105,6 +105,7 @@ def test_composed_and_decomposed_names_are_one_name():
         ("g/a.h5", b"\x89HDF", r"a\.h5 cannot be read: .*; copy it again"),
         ("g/a.csv", b"1.5,2\n3,4\n", r"\.csv files are not read; convert .*loadtxt"),
         ("g/a.npy.gz", b"\x1f\x8b", r"\.gz files are not read; convert .*gzip\.open"),
+        ("g/a.csv.gz", b"\x1f\x8b", r"packed lists and texts are not read; unpack it: gunzip -k a\.csv\.gz"),
         ("g/a.pt", b"PK\x03\x04", r"is pickled, .*torch\.load\('a\.pt', weights_only=True\)"),
         ("g/a.txt", b"1 2 3\n4 5\n", "line 2 has 2 numbers, the first has 3"),
     ],
@@ -217,6 +218,12 @@ def test_official_lists_of_ucf_with_other_paths(train):
     truth = ucf("Abuse003_x264.mp4  Abuse  10  20  -1  -1\n", train)
     assert truth.videos["Abuse001_x264"].labels == ("Abuse",)
     assert truth.videos["Abuse003_x264"].intervals == ((10, 20),)
+
+
+def test_the_annotation_of_ucf_under_the_name_of_its_archive():
+    ucf("Abuse003_x264.mp4  Abuse  10  20  -1  -1\n")
+    Path("Temporal_Anomaly_Annotation.txt").rename("Temporal_Anomaly_Annotation_for_Testing_Videos.txt")
+    assert read_truth("ucf", ".").videos["Abuse003_x264"].intervals == ((10, 20),)
 
 
 @pytest.mark.parametrize(
