@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kgvad.console import count_of
 from kgvad.detector.data.annotations import Truth, VideoTruth
 from kgvad.detector.data.category_folders import folder_labels
 from kgvad.detector.data.folder_annotations import FILE as ANNOTATIONS
@@ -175,7 +176,18 @@ def hold_out_test(videos: dict[str, VideoTruth]) -> dict[str, VideoTruth]:
 
 
 def folder_table(truth: Truth) -> CategoryTable:
-    """Category table for the folder's names: entries of the bundled tables where they have a name, else its words."""
+    """Category table for the folder's names: entries of the bundled tables where they have a name, else its words.
+
+    Raises
+    ------
+    FeatureError
+        All videos are normal.
+    """
+    if set(truth.categories) <= {NORMAL}:
+        raise FeatureError(
+            f"all {count_of(len(truth.videos), 'video')} of {truth.dataset} are normal",
+            "a detector needs abnormal ones too: import them under the name of their category",
+        )
     known = [load_table(name) for name in bundled_tables()]
     normal = next(table.normal for table in known)
     categories = [normal.model_copy(update={"name": NORMAL, "confused_with": ()})]

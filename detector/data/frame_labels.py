@@ -121,6 +121,8 @@ def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
     if not pairs:
         raise FeatureError(f"{path} has no columns of start and end", REMEDY)
     (start, end), in_seconds = pairs[0]
+    if (start, end) == FRAMES[2]:
+        logger.info(f"{path}: start and end are taken as frames (for seconds, call the columns start_s and end_s)")
     found: dict[str, list[Event]] = {}
     for (number, text), row in zip(lines[1:], rows[1:], strict=True):
         cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
@@ -183,6 +185,10 @@ def _name_and_rest(text: str) -> tuple[str, str]:
     match = re.match(rf"(.+?(?:{suffixes}))(?:[\s,;]+(.*))?$", text, re.IGNORECASE)
     if match:
         return match[1], match[2] or ""
+    mark = next((mark for mark in ",;\t" if mark in text), None)
+    cells = [] if mark is None else [cell.strip() for cell in text.rstrip(f"{mark} ").split(mark)]
+    if len(cells) > 1 and not any(re.search(r"\s", cell) for cell in cells[1:]):
+        return cells[0].strip('"'), " ".join(cells[1:])  # in a table without a header a name may hold blanks
     name, _, rest = text.replace(",", " ").partition(" ")
     return name, rest
 

@@ -223,6 +223,33 @@ def test_comments_and_the_spellings_of_no_event(tmp_path, name, text):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "line", ["Café Süd 1,4,9\n", "Café Süd 1.mp4,4,9\n", "Café Süd 1;Theft;4;9;\n", "Café Süd 1\t4\t9\n"]
+)
+def test_names_with_blanks_in_tables_without_a_header(tmp_path, line):
+    (tmp_path / "a.csv").write_text(line, "utf-8")
+    found = read_frame_labels(tmp_path / "a.csv")
+    assert {video: [(one.start, one.end) for one in own.events] for video, own in found.items()} == {
+        "Café Süd 1": [(4, 9)]
+    }
+
+
+def test_plain_start_and_end_are_said_to_be_frames(tmp_path, caplog):
+    (tmp_path / "a.csv").write_text("video,start,end\na,4,9\n")
+    caplog.set_level("INFO")
+    assert not read_frame_labels(tmp_path / "a.csv")["a"].events[0].in_seconds
+    assert "start and end are taken as frames" in caplog.text
+
+
+def test_normal_videos_alone_train_nothing_and_say_so(tmp_path):
+    for number in range(3):
+        np.save(tmp_path / f"a{number}.npy", RNG.normal(size=(10, 8)).astype("f4"))
+    (tmp_path / "train.csv").write_text("path,label\n" + "".join(f"a{n}.npy,Normal\n" for n in range(3)))
+    kgvad("features", "import", tmp_path / "train.csv", "--dataset", "calm", "--output", tmp_path / "out")
+    with pytest.raises(FeatureError, match="all 3 videos of calm are normal; a detector needs abnormal ones too"):
+        kgvad("train", "--dataset", "calm", "--features", tmp_path / "out", "--run", tmp_path / "run")
+
+
 def test_xd_violence_from_its_published_annotations(tmp_path):
     film, normal = "Film.Three.2003__#00-05_label_B1-0-0", "v=qqq__#1_label_A"
     (tmp_path / "annotations.txt").write_text(f"{film} 30 110\n")
