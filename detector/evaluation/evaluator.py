@@ -22,6 +22,7 @@ from kgvad.detector.evaluation.scored_method import ScoredMethod, scored_by_prog
 from kgvad.detector.evaluation.temporal_map import THRESHOLDS, temporal_map
 from kgvad.detector.run import CONFIG, METRICS, Run
 from kgvad.detector.scoring.class_probabilities import ClassRule
+from kgvad.detector.scoring.formats import CODECS
 from kgvad.errors import RunError, UsageError
 from kgvad.files import write_json
 from kgvad.settings import load_settings
@@ -69,6 +70,11 @@ def find_methods(paths: Sequence[Path], device: str = "cpu") -> list[tuple[Path,
     found: list[tuple[Path, list[Run]]] = []
     for path in paths:
         inside = [] if (path / CONFIG).is_file() else [config.parent for config in path.glob(f"*/{CONFIG}")]
+        if not inside and not (path / CONFIG).is_file():
+            raise RunError(
+                f"{path} holds neither a run nor scores",
+                f"name a folder of kgvad train, or of scores as {', '.join(CODECS)}",
+            )
         folders = sorted(inside, key=lambda run: (len(run.name), run.name)) or [path]
         runs = [Run.load(folder, device) for folder in folders]
         if all(set(run.config.differences(runs[0].config)) <= {"seed"} for run in runs):

@@ -135,7 +135,10 @@ class GivenScores:
                 raise
             raise ScoresError(f"{self.path}: {error.message}", error.remedy) from error
         if not videos:
-            raise ScoresError(f"{self.path} has the scores of one video", "give a folder with one file for each video")
+            raise ScoresError(
+                f"{self.path} does not name the videos of its scores",
+                "give a folder with one file for each video, or CSV with the columns video, frame, score",
+            )
         return {name: partial(dict, fields) for name, fields in videos.items()}
 
 

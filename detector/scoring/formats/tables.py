@@ -19,8 +19,8 @@ FRAMES = ("start", "frame")  # columns that say where a row starts
 SECONDS = ("start_s", "time", "time_s", "seconds", "second", "timestamp", "t")
 _PLAIN = (*NAMES, *FRAMES, *SECONDS, "end", "end_s", "score")
 _SYNONYMS = {
-    "start_frame": "start", "frame_id": "frame", "frame_index": "frame", "end_frame": "end", "start_time": "start_s",
-    "end_time": "end_s", "anomaly_score": "score", "scores": "score",
+    "start_frame": "start", "frame_id": "frame", "frame_index": "frame", "frame_idx": "frame", "end_frame": "end",
+    "start_time": "start_s", "end_time": "end_s", "anomaly_score": "score", "scores": "score",
 }  # fmt: skip
 Columns = dict[str, NDArray[np.float64]]
 Row = tuple[int, Sequence[Any]]  # its number, from 1, and its cells

@@ -147,8 +147,13 @@ def test_what_cannot_be_measured_is_one_line(scored, tmp_path):
     with pytest.raises(UsageError, match="--dataset xd is not the dataset of the runs, ucf"):
         kgvad("evaluate", scored / "csv", scored / "run", "--dataset", "xd", *features)
     one = next((scored / "csv").glob("*.csv"))
-    with pytest.raises(ScoresError, match=f"{one} has the scores of one video; give a folder"):
+    with pytest.raises(ScoresError, match=f"{one} does not name the videos of its scores; give a folder"):
         kgvad("evaluate", one, "--dataset", "ucf", *features)
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "Arson012_x264.txt").write_text("0.5\n")
+    with pytest.raises(RunError, match=r"texts holds neither a run nor scores; name a folder .* \.npz, \.csv"):
+        kgvad("evaluate", texts, *features)
     other = tmp_path / "other.json"
     other.write_text('{"clip": {"0": 0.1, "16": 0.2}}')
     with pytest.raises(ScoresError, match=r"no scores of the test videos of ucf; .*'Arson012_x264'.*, not 'clip'"):
