@@ -197,6 +197,24 @@ def test_the_date_of_the_facts_is_said_to_be_that_of_the_newest():
     assert "der neueste Fakt wurde am" in german
 
 
+def test_thresholds_that_the_user_set_are_not_called_built_in():
+    """A report does not know who set them; that nobody calibrated them is true of both."""
+    for language, said in (("en", "(not calibrated)"), ("de", "(nicht kalibriert)")):
+        assert f"0.35 {said}".replace(".", "," if language == "de" else ".") in render(
+            REPORTS["hint"], "md", language=language
+        )
+
+
+def test_english_paths_of_contributions_are_marked_in_german():
+    found = [
+        text
+        for name in REPORTS
+        for text in render(REPORTS[name], "md", language="de").splitlines()
+        if "am nächsten bei" in text and "“. " in text
+    ]
+    assert found and all("Im Graphen (englisch): „" in text for text in found)
+
+
 def test_the_name_of_the_action_recogniser_needs_no_translation():
     assert " on " not in RECOGNISER
 
