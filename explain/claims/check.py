@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from kgvad.explain.checked_text import CheckedSentence, CheckedText, CitedCaption, Claim, Reason, Verdict, worst
 from kgvad.explain.claims.evidence import Evidence
 from kgvad.explain.claims.extract import ANY, EVENT, CategoryWords, FoundClaim, content_words, counts, find_claims
-from kgvad.explain.claims.split import language_of, split_sentences
-from kgvad.explain.claims.vocabulary import Language, entities, rivals
+from kgvad.explain.claims.split import split_sentences
+from kgvad.explain.claims.vocabulary import entities, rivals
 from kgvad.explain.parts import GraphStep
 from kgvad.explain.text import plain
+from kgvad.text_language import Language, language_of
 
 CITED = 2  # captions that a verdict shows
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kgvad.explain.checked_text import ClaimKind
-from kgvad.explain.claims.split import small_words
 from kgvad.explain.claims.times import TimeWords, time_words
-from kgvad.explain.claims.vocabulary import Language, mentions
+from kgvad.explain.claims.vocabulary import mentions
+from kgvad.text_language import Language, small_words
 
 MORE_WORDS = 3  # content words beside those of other claims, from which a sentence states something of its own
 EVENT = "event"  # value of a claim about the number of events

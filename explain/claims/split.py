@@ -1,11 +1,10 @@
-"""Split a text into sentences, and recognise its language."""
+"""Split a text into sentences."""
 
 from __future__ import annotations
 
 import re
 
 from kgvad.errors import UsageError
-from kgvad.explain.claims.vocabulary import Language
 from kgvad.explain.text import plain
 
 MOST_SENTENCES = 2000
@@ -19,11 +18,6 @@ _END = re.compile(
     r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“„‘(\[]*[^\W\d_]|\d|[*-])|\n\s*\n|\n(?=\s*(?:[-*•#]|\d+[.)]))|(?<=[。！？])"
 )
 _MARKUP = re.compile(r"^\s*(?:[-*•#>]+|\d+[.)])\s+|\*\*|__|`")
-_WORDS: dict[Language, str] = {
-    "en": "the a an is are was were and of in on at to with no not there then he she they it from by",
-    "de": "der die das ein eine einen einem ist sind war wurde und in im auf mit kein keine nicht es dann er sie zu",
-}
-LEAST_SHARE = 0.12  # of a language's own small words, below which the language is another
 
 
 def split_sentences(text: str) -> list[str]:
@@ -45,18 +39,3 @@ def split_sentences(text: str) -> list[str]:
     if len(found) > MOST_SENTENCES:
         raise UsageError(f"the text has {len(found)} sentences", f"check at most {MOST_SENTENCES} together")
     return found
-
-
-def small_words(language: Language) -> set[str]:
-    """Articles, pronouns, prepositions and the like."""
-    return set(_WORDS[language].split())
-
-
-def language_of(text: str) -> Language | None:
-    """The language of a text by its small words; ``None``: neither English nor German."""
-    words = re.findall(r"[^\W\d_]+", text.casefold())[:5000]
-    if not words:
-        return None
-    shares = {language: sum(word in small_words(language) for word in words) / len(words) for language in _WORDS}
-    best = max(shares, key=lambda language: shares[language])
-    return best if shares[best] >= LEAST_SHARE else None

@@ -184,3 +184,21 @@ def test_a_message_about_nested_json_stays_short(tmp_path):
     with pytest.raises(ScoresError) as error:
         read_track(save(tmp_path / "a.json", "[" * 900 + "]" * 900))
     assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("一辆汽车在路上撞到摩托车", True),
+        ("Ein Auto fährt auf der Straße und stößt mit einem Motorrad zusammen.", True),
+        ("Una mujer camina por la calle mientras otra persona corre hacia ella.", True),
+        ("The video shows a white van driving down a road.", False),
+        ("car crash, night", False),
+        ("a man walking down a street holding an umbrella", False),
+    ],
+)
+def test_captions_in_another_language_are_said_to_mean_nothing(tmp_path, caplog, text, warned):
+    """They gave a video that is abnormal from end to end, or none of its events, without a word."""
+    (tmp_path / "c.json").write_text(json.dumps({str(16 * frame): text for frame in range(9)}), "utf-8")
+    assert len(read_captions(tmp_path / "c.json")) == 9
+    assert ("do not read as English" in caplog.text) == warned

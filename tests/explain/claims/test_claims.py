@@ -12,11 +12,12 @@ from kgvad.errors import UsageError
 from kgvad.explain.checked_text import MOST_BYTES, CheckedText, Reason, read_text
 from kgvad.explain.claims.extract import find_claims
 from kgvad.explain.claims.names import category_names
-from kgvad.explain.claims.split import MOST_SENTENCES, language_of, split_sentences
+from kgvad.explain.claims.split import MOST_SENTENCES, split_sentences
 from kgvad.explain.claims.times import time_words
 from kgvad.explain.claims.vocabulary import mentions, named, rivals
 from kgvad.explain.rendering.checks import CHECK_FORMS
 from kgvad.explain.rendering.render import Renderer
+from kgvad.text_language import language_of
 
 
 def verdicts(sentence, captions=CAPTIONS):
