@@ -163,9 +163,11 @@ def _write(
 ) -> None:
     crops = store.manifest.crops
     repeated = []
+    twins: dict[bytes, list[str]] = {}
     with store.adding():
         for video in track(videos, "importing features", len(videos)):
             array = video.load(arrays)
+            twins.setdefault(hashlib.sha256(array.tobytes()).digest(), []).append(video.name)
             if len(array) < crops:
                 repeated.append(video.name)
                 array = array[np.arange(crops) % len(array)]
@@ -174,6 +176,20 @@ def _write(
             truth.save(output)  # before the store counts as whole
     if repeated:
         logger.warning(f"the crops of {count_of(len(repeated), 'video')} with fewer than {crops} are repeated")
+    if truth is not None:
+        _warn_of_twins(list(twins.values()), truth)
+
+
+def _warn_of_twins(groups: Sequence[Sequence[str]], truth: Truth) -> None:
+    """Warn where training videos have the same features as test videos: published datasets hold such copies."""
+    splits = {video: one.split for video, one in truth.videos.items()}
+    both = [own for own in groups if {"train", "test"} <= {splits.get(video) for video in own}]
+    if both:
+        pairs = [" = ".join(own) for own in both]
+        logger.warning(
+            f"{count_of(len(both), 'video')} with the same features in the training and the test list: "
+            f"{names_of(pairs)} (figures on these test videos are too good; take them out of one list)"
+        )
 
 
 def _entries(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.merged_categories import merge_abnormal
-from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.annotations import FILE, Truth
 from kgvad.detector.data.captions import texts_of_videos
 from kgvad.detector.data.feature_import import ImportOptions, import_features, is_imported
 from kgvad.detector.data.folder_dataset import (
@@ -31,6 +31,7 @@ from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.datasets import DatasetRef
 from kgvad.kg.tables import load_table
 from kgvad.video.encoders.base import visual_encoder_names
+from kgvad.video.extract import find_videos
 from kgvad.video.feature_store import FeatureStore
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
         Something is missing; the message says which command makes it.
     """
     bank = None
-    if dataset.kind == "folder" and dataset.path is not None:
+    if dataset.kind == "folder" and dataset.path is not None and not _names_features(dataset.path, sources):
         truth = folder_truth(dataset.path, dataset.name)
         held_out = len(truth.split("test"))
         logger.info(f"{held_out} of {len(truth.videos)} videos are for kgvad evaluate and not trained on")
@@ -148,6 +149,17 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
         load = partial(load_prompt_encoder, config.detector, bank, sources.text_encoder)
     texts = None if sources.caption_texts is None else texts_of_videos(sources.caption_texts)
     return TrainingData(dataset.name, store, truth, bank, captions, load, texts)
+
+
+def _names_features(folder: Path, sources: Sources) -> bool:
+    """Whether a dataset of imported features is meant, and a folder without videos is called like it by chance."""
+    if not (sources.features / FILE).is_file():
+        return False
+    try:
+        find_videos(folder)
+    except UsageError:
+        return True
+    return False
 
 
 def _stored_features(dataset: DatasetRef, sources: Sources) -> tuple[FeatureStore, Truth]:

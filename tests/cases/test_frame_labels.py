@@ -241,6 +241,25 @@ def test_plain_start_and_end_are_said_to_be_frames(tmp_path, caplog):
     assert "start and end are taken as frames" in caplog.text
 
 
+def test_copies_of_training_videos_among_the_test_videos_are_named(tmp_path, caplog):
+    for name in ("a", "b", "c"):
+        np.save(tmp_path / f"{name}.npy", RNG.normal(size=(10, 8)).astype("f4"))
+    shutil.copy(tmp_path / "a.npy", tmp_path / "copy.npy")
+    (tmp_path / "train.csv").write_text("path,label\na.npy,Theft\nb.npy,Normal\n")
+    (tmp_path / "test.csv").write_text("path,label\ncopy.npy,Theft\nc.npy,Normal\n")
+    lists = [tmp_path / "train.csv", tmp_path / "test.csv"]
+    kgvad("features", "import", *lists, "--dataset", "shop", "--output", tmp_path / "out")
+    assert "1 video with the same features in the training and the test list: a = copy" in caplog.text
+
+
+def test_a_dataset_may_be_called_like_the_folder_of_its_features(shop, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop").mkdir()
+    kgvad("train", "--dataset", "shop", "--features", shop / "out", "--detector", "rtfm", "--set", "width=8",
+          "--epochs", 1, "--threshold-folds", 0, "--run", tmp_path / "run")  # fmt: skip
+    assert (tmp_path / "run/config.json").is_file()
+
+
 def test_normal_videos_alone_train_nothing_and_say_so(tmp_path):
     for number in range(3):
         np.save(tmp_path / f"a{number}.npy", RNG.normal(size=(10, 8)).astype("f4"))
