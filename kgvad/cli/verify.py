@@ -45,6 +45,8 @@ def prune(
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", "give a folder of reports")
     found = expired(folder, age(keep))
+    if not (found.delete or found.stay):
+        logger.info("nothing to delete: %s has no manifest older than %s; reports without one are kept", folder, keep)
     for path in found.stay:
         logger.warning("%s stays: it is not as kgvad wrote it", path)
     for path in found.delete:

@@ -121,6 +121,14 @@ def test_prune_lists_without_deleting_and_then_deletes(folder):
     assert (folder.parent / "notes.html").exists() and (folder.parent / "scores.csv").exists()
 
 
+def test_prune_says_why_it_deletes_nothing(tmp_path, caplog):
+    caplog.set_level("INFO")
+    (tmp_path / "a.md").write_text("a report without a manifest")
+    found = CliRunner().invoke(app, ["prune", str(tmp_path), "--keep", "0h"], prog_name="kgvad")
+    assert found.exit_code == 0 and (tmp_path / "a.md").is_file()
+    assert f"nothing to delete: {tmp_path} has no manifest older than 0h" in caplog.text + found.output
+
+
 @pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5d", "1y", "9999999d"])
 def test_ages_that_are_none(text):
     with pytest.raises(UsageError, match="not a duration"):
