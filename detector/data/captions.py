@@ -75,8 +75,8 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
     logger.info("%s: %s, clock: %s", path, count_of(len(track.items), "caption"), clock)
     if not _may_be_english([text for _, text in track.items[:LANGUAGE_SAMPLE]]):
         logger.warning(
-            "%s: the captions do not read as English, and the text encoder knows English alone: scores and categories "
-            "mean nothing (translate them, or caption the video in English)",
+            "%s: the captions do not read as English, the language of the anchors: scores and categories may mean "
+            "nothing (translate them, or caption the video in English)",
             path,
         )
     return track
