@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import transformers
 from anchors_samples import tokenizer
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }} : {% for c in m['content'] %}{% if c['type'] == 'image' %}<image>"
@@ -44,6 +44,9 @@ def blip(folder: Path) -> Path:
     model.save_pretrained(folder)
     images = transformers.BlipImageProcessor(size={"height": 32, "width": 32})
     words = transformers.AutoTokenizer.from_pretrained(folder)
+    words.backend_tokenizer.normalizer = normalizers.BertNormalizer()
+    words.save_pretrained(folder)
+    words = transformers.BertTokenizerFast.from_pretrained(folder)  # as published: older releases take no other
     transformers.BlipProcessor(images, words).save_pretrained(folder)
     return folder
 
@@ -58,7 +61,10 @@ def chat(folder: Path) -> Path:
     fast.pre_tokenizer = pre_tokenizers.Whitespace()
     special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     words_of = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=fast, additional_special_tokens=["<image>"], **special
+        tokenizer_object=fast,
+        additional_special_tokens=["<image>"],
+        model_input_names=["input_ids", "attention_mask"],
+        **special,
     )
     side = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     processor = transformers.LlavaProcessor(
