@@ -184,18 +184,20 @@ def _stored_features(dataset: DatasetRef, sources: Sources) -> tuple[FeatureStor
 
 def _stored_bank(dataset: DatasetRef, sources: Sources, truth: Truth, tools: FolderTools) -> AnchorBank:
     path = sources.anchors
+    written = dataset.kind in ("bundled", "table")  # else the categories are those of the labels
     if path.is_file() or sources.keep_anchors:
         logger.info(f"anchors: {path}")
         bank = _for_labels(AnchorBank.load(path), truth)
-        if missing := _labels(truth) - set(bank.categories):
+        missing = _labels(truth) - set(bank.categories)
+        if not missing:
+            return bank
+        if written or sources.keep_anchors:
             raise UsageError(
                 f"{path} has no anchors of {', '.join(sorted(missing))}",
                 "name another bank with --anchors, or delete this one to have a new one built",
             )
-        return bank
-    written = dataset.kind in ("bundled", "table")  # else the categories are those of the labels
     table = load_table(dataset.path or dataset.name) if written else folder_table(truth)
-    return _for_labels(category_bank(table, path, tools), truth)
+    return _for_labels(category_bank(table, path, tools, rebuild=not written), truth)
 
 
 def _for_labels(bank: AnchorBank, truth: Truth) -> AnchorBank:

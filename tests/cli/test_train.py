@@ -95,6 +95,9 @@ def test_anchors_are_built_of_the_table_or_the_labels(dataset, third, tmp_path, 
     if third == "Theft":
         with pytest.raises(UsageError, match=r"other\.safetensors has no anchors of Theft; name another bank"):
             kgvad("train", *options, "--anchors", "other.safetensors", "--run", "other")
+        toy_bank().save(load_settings().bank_path(dataset))  # of the labels before
+        kgvad("train", *options, "--detector", "vadclip", "--run", "new")
+        assert set(AnchorBank.load(load_settings().bank_path(dataset)).categories) == {"Normal", "Fighting", third}
 
 
 def test_nothing_given_takes_the_default_places_or_says_what_makes_them(features, archive, tmp_path, monkeypatch):
