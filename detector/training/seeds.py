@@ -288,10 +288,13 @@ def _check_balance(data: TrainingData, videos: int, abnormal: int) -> None:
     encoder = data.store.manifest.encoder
     logger.info(f"{videos} training videos ({abnormal} abnormal) with features of {encoder}")
     if abnormal in (0, videos):
-        raise FeatureError(
-            f"all {videos} training videos of {data.dataset} are {'abnormal' if abnormal else 'normal'}",
-            "a detector needs both; split the videos yourself: kgvad features import train.list test.list",
-        )
+        kind, other = ("abnormal", "normal") if abnormal else ("normal", "abnormal")
+        elsewhere = sum(bool(video.labels) != bool(abnormal) for video in data.truth.videos.values())
+        if elsewhere:
+            remedy = f"put some of the {elsewhere} {other} videos into the training split"
+        else:
+            remedy = f"add {other} videos, of the same cameras if possible"
+        raise FeatureError(f"all {videos} training videos of {data.dataset} are {kind}", remedy)
 
 
 def _log_missing(count: Mapping[str, int]) -> None:

@@ -146,12 +146,17 @@ def test_an_unfinished_run_is_not_evaluated(features, tmp_path):
         kgvad("evaluate", tmp_path / "run", "--features", features)
 
 
-def test_all_normal_training_is_refused(features, tmp_path):
+@pytest.mark.parametrize(
+    ("normal_splits", "remedy"),
+    [({"train"}, "put some of the . abnormal videos into the training split"), ({"train", "test"}, "add abnormal vid")],
+)
+def test_training_videos_of_one_kind_are_refused(normal_splits, remedy, features, tmp_path):
     truth = json.loads((features / "dataset.json").read_text())
     for video in truth["videos"].values():
-        video["labels"] = []
+        if video["split"] in normal_splits:
+            video["labels"] = []
     (features / "dataset.json").write_text(json.dumps(truth))
-    with pytest.raises(FeatureError, match="all 12 training videos of ucf are normal"):
+    with pytest.raises(FeatureError, match=f"all 12 training videos of ucf are normal; {remedy}"):
         train(features, tmp_path / "run")
 
 
