@@ -2,7 +2,8 @@
 
 JSON: ``{frame: text}``; ``[{start, end, text}]``; ``{timestamps, sentences}`` (UCA, ActivityNet) and ``{events,
 events_summary}`` (HIVAU); a list of texts, one a second; one text for the whole video. Each may stand under the name of
-a video, or in a list whose entries name theirs. SubRip and WebVTT: one file a video. All may be gzipped.
+a video, or in a list whose entries name theirs. SubRip and WebVTT: one file a video. Tables and plain text:
+:mod:`.caption_tables`. All may be gzipped.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.detector.data.caption_tables import decoded, read_lines, read_table
 from kgvad.detector.data.clock import VideoClock, seconds_of
 from kgvad.errors import ScoresError
-from kgvad.files import check_version, encoding_of
+from kgvad.files import check_version
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.captioners import FORMAT, VERSION
 from kgvad.video.video_ids import by_video_id
@@ -28,15 +30,20 @@ logger = logging.getLogger(__name__)
 MAX_CHARACTERS = 2000  # of one caption; text encoders read far fewer
 FORMS = (
     "known forms: {frame: text}, [{start, end, text}], {timestamps, sentences}, a list of texts for each second, each "
-    "also as {video: ...}; SRT; WebVTT"
+    "also as {video: ...}; SRT; WebVTT; CSV with the columns start and text"
 )
 SUBTITLES = (".srt", ".vtt")
 TEXTS = ("text", "caption", "sentence", "description", "content", "english text", "summary")
 VIDEOS = ("video", "video_name", "video name", "video_id", "name", "file", "filename")
 FRAMES = ("start_frame", "frame", "frame_index", "frame_idx", "frame_id")
 SECONDS = ("start", "start_s", "start_time", "begin", "time", "timestamp", "t", "second", "seconds")
-SEGMENTS = ("segments", "chunks", "captions")  # records of one video; the first two of Whisper, beside the whole text
-SPANS = (("timestamps", "sentences"), ("timestamps", "captions"), ("events", "events_summary"), ("events", "sentences"))
+# captions of one video; the first two of Whisper, beside the whole text
+SEGMENTS = ("segments", "chunks", "captions", "frames")
+# lists of times and of texts; times are starts, or [start, end], in seconds except for "frames"
+SPANS = (
+    *(("timestamps", "sentences"), ("timestamps", "captions"), ("events", "events_summary"), ("events", "sentences")),
+    *(("frames", "captions"), ("frames", "sentences"), ("frames", "texts")),
+)
 Clock = Literal["frames", "seconds", "order"]
 
 
@@ -147,6 +154,8 @@ def parse(content: object, where: str) -> dict[str | None, Track]:
         if track is not None:
             return {None: track}
         return _named(content.items(), where)
+    if isinstance(content, str):
+        return {None: _ordered("seconds", [(0.0, content)], where)}
     if isinstance(content, list) and content:
         if all(isinstance(one, Mapping) and _field(one, VIDEOS) is not None for one in content):
             return _listed(content, where)
@@ -229,9 +238,9 @@ def _track(value: object, where: str) -> Track | None:
         return None
     for times, texts in SPANS:
         if times in value and texts in value:
-            return _spans(value[times], value[texts], where)
+            return _spans(value[times], value[texts], "frames" if times == "frames" else "seconds", where)
     for name in SEGMENTS:
-        if isinstance(value.get(name), list) and value[name]:
+        if isinstance(value.get(name), list | dict) and value[name]:
             return _track(value[name], where)
     if _field(value, TEXTS) is not None:
         return _records([value], where)
@@ -277,17 +286,18 @@ def _records(value: Sequence[Mapping[str, object]], where: str) -> Track | None:
     return _ordered(clocks.pop(), items, where)
 
 
-def _spans(times: object, texts: object, where: str) -> Track:
+def _spans(times: object, texts: object, clock: Clock, where: str) -> Track:
     if isinstance(texts, str):
         texts = [texts]
     if not isinstance(times, list) or not isinstance(texts, list) or len(times) != len(texts):
         raise ScoresError(f"{where}: there are not as many times as sentences", "correct the file")
     items = []
-    for span, text in zip(times, texts, strict=True):
-        if not isinstance(span, list) or len(span) != 2 or not isinstance(text, str):
+    for time, text in zip(times, texts, strict=True):
+        span = time if isinstance(time, list) else [time]
+        if len(span) not in (1, 2) or not isinstance(text, str):
             raise ScoresError(f"{where}: {str(span)[:40]} is not [start, end] of a sentence", "correct the file")
-        items.append((min(_time(time, where) for time in span), text))  # some lists have the end first
-    return _ordered("seconds", items, where)
+        items.append((min(_time(one, where) for one in span), text))  # some lists have the end first
+    return _ordered(clock, items, where)
 
 
 def _time(value: object, where: str) -> float:
@@ -318,16 +328,26 @@ def _field(record: Mapping[str, object], names: Sequence[str]) -> object:
     return next((lower[name] for name in names if lower.get(name) is not None), None)
 
 
-def parse_subtitles(data: bytes, where: str) -> Track:
+def parse_text(data: bytes, suffix: str, where: str) -> dict[str | None, Track]:
+    """Tracks of a file that is not JSON, as of :func:`parse`.
+
+    Parameters
+    ----------
+    suffix
+        ``.srt``, ``.vtt``, ``.csv``, ``.tsv`` or ``.txt``.
+    """
+    text = decoded(data, where)
+    if suffix in SUBTITLES:
+        return {None: _subtitles(text, where)}
+    if suffix == ".txt":
+        return parse(read_lines(text), where)
+    return parse(read_table(text, where, lambda names: _field(dict.fromkeys(names, ""), TEXTS) is not None), where)
+
+
+def _subtitles(text: str, where: str) -> Track:
     """Captions of a SubRip or WebVTT file."""
     import pysubs2
 
-    try:
-        text = data.decode(encoding_of(data))
-    except UnicodeDecodeError:
-        logger.warning("%s is not UTF-8; it is read as Windows-1252", where)
-        text = data.decode("cp1252", "replace")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = re.sub(r"<\d+(:\d+)+\.\d+>", "", text)  # of single words, in WebVTT
     blocks = re.split(r"\n[ \t]*\n", text)
     # the library reads a comment or style of WebVTT as a line of the caption before it

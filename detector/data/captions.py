@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from kgvad.console import count_of
-from kgvad.detector.data.caption_formats import FORMS, SUBTITLES, Track, parse, parse_subtitles
+from kgvad.detector.data import caption_tables
+from kgvad.detector.data.caption_formats import FORMS, SUBTITLES, Track, parse, parse_text
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError, UsageError
 from kgvad.files import parse_json, read_data
@@ -17,7 +19,8 @@ from kgvad.video.video_ids import VideoNames, tail_ids, video_id, without_suffix
 
 logger = logging.getLogger(__name__)
 Captions = list[tuple[int, str]]  # (frame, caption), ordered by frame
-SUFFIXES = (".json", ".jsonl", *SUBTITLES, ".gz")
+SUFFIXES = tuple(f"{suffix}{gz}" for suffix in (".json", ".jsonl", *SUBTITLES) for gz in ("", ".gz"))
+JSON_START = re.compile(rb"\s*[\[{]\s*[\"\[{]")
 LANGUAGE_SAMPLE = 200  # captions whose language is looked at
 SENTENCE_WORDS = 6  # a caption; shorter ones, such as "car crash at night", have too few small words to tell
 
@@ -48,7 +51,7 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
     Parameters
     ----------
     path
-        JSON, SubRip or WebVTT, also gzipped, or a folder with one such file for each video.
+        JSON, SubRip, WebVTT, a table or plain text, also gzipped, or a folder with one such file for each video.
     video
         The video's name; its folder and suffix do not matter. Not needed where the file holds one video.
     """
@@ -107,8 +110,9 @@ def caption_tracks(path: str | os.PathLike[str]) -> dict[str | None, Track]:
     if not path.is_file():
         raise UsageError(f"caption file {path} does not exist", FORMS)
     data = read_data(path, ScoresError, FORMS)
-    if path.name.lower().removesuffix(".gz").endswith(SUBTITLES):
-        return {None: parse_subtitles(data, str(path))}
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if suffix in (*SUBTITLES, *caption_tables.SUFFIXES) and not JSON_START.match(data):
+        return parse_text(data, suffix, str(path))
     first, _, rest = data.strip().partition(b"\n")
     if first.startswith(b"{") and first.rstrip().endswith(b"}") and rest.strip():  # JSON lines
         lines = [line for line in data.splitlines() if line.strip()]
@@ -125,13 +129,16 @@ def texts_of_videos(path: str | Path) -> dict[str, list[str]]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Files of captions below ``folder`` by the identifier of the video that each is named after."""
-    files = [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".") and file.is_file()
-    ]
-    names = tail_ids([without_suffix(file.relative_to(folder).as_posix(), SUFFIXES) for file in files])
+    """Files of captions below ``folder`` by the identifier of the video that each is named after.
+
+    Tables and plain texts only where there is nothing else: beside other files they are lists and notes.
+    """
+    named = [(file, file.name.lower()) for file in sorted(folder.rglob("*")) if not file.name.startswith(".")]
+    for suffixes in (SUFFIXES, tuple(f"{suffix}{gz}" for suffix in caption_tables.SUFFIXES for gz in ("", ".gz"))):
+        files = [file for file, name in named if name.endswith(suffixes) and file.is_file()]
+        if files:
+            break
+    names = tail_ids([without_suffix(file.relative_to(folder).as_posix(), suffixes) for file in files])
     found: dict[str, Path] = {}
     for video, file in zip(names, files, strict=True):
         other = found.setdefault(video, file)

@@ -53,6 +53,10 @@ ONE_VIDEO = {
     "frames": [{"start_frame": frame, "end_frame": frame + 9, "text": text} for frame, text in EXPECTED],
     "timestamps, sentences": {"duration": 4.0, "timestamps": SPANS, "sentences": TEXTS},
     "the end first": {"timestamps": [span[::-1] for span in SPANS], "sentences": TEXTS},
+    "starts and texts": {"timestamps": TIMES, "captions": TEXTS},
+    "frames and texts": {"frames": [frame for frame, _ in EXPECTED], "captions": TEXTS},
+    "captions by frame": {"captions": {str(frame): text for frame, text in EXPECTED}},
+    "list of frames": {"frames": [{"frame": frame, "caption": text} for frame, text in EXPECTED]},
     "events, events_summary": {"n_frames": 100, "fps": 25.0, "events": SPANS, "events_summary": TEXTS},
 }
 
@@ -71,6 +75,53 @@ def test_every_form_alone_under_a_name_and_in_a_list(tmp_path, name):
     if isinstance(value, dict) and not name.endswith(": text"):
         listed = save(tmp_path / "c.json", [{"video": "clip.mp4", **value}, {"video": "other.mp4", **value}])
         assert read_captions(listed, "clip", CLOCK) == EXPECTED
+
+
+TABLES = {
+    "clip.csv": "start,end,text\n"
+    + "".join(f'{at},{at + 1},"{text}"\n' for at, text in zip(TIMES, TEXTS, strict=True)),
+    "clip.tsv": "Frame\tCaption\r\n" + "".join(f"{frame}\t{text}\r\n" for frame, text in EXPECTED),
+    "several.csv": "video;start;description\nother;0;a dog\n"
+    + "".join(f"Assault/clip.mp4;0:0{at};{text}\n" for at, text in zip(TIMES, TEXTS, strict=True)),
+    "uca.txt": "other 0.0 2.5 ##A dog.\n"
+    + "".join(f"clip {at} 9.9 ##{t}\n" for at, t in zip(TIMES, TEXTS, strict=True)),
+    "json.txt": json.dumps(RECORDS),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_and_text_lists(tmp_path, name):
+    assert read_captions(save(tmp_path / name, TABLES[name]), "clip.mp4", CLOCK) == EXPECTED
+
+
+def test_plain_text_has_one_text_a_line_or_one_in_all(tmp_path):
+    lines = save(tmp_path / "clip.txt", "A man walks.\n\nHe falls.\nHe rises.\n")
+    assert read_captions(lines, "clip", CLOCK) == [(0, "A man walks."), (50, "He falls."), (75, "He rises.")]
+    assert read_captions(tmp_path, "clip", CLOCK) == read_captions(lines, "clip", CLOCK)
+    (tmp_path / "clip.csv").write_text("caption\nA man\nwalks\nand\nfalls\n")
+    assert len(read_captions(tmp_path / "clip.csv", "clip", CLOCK)) == 4
+    save(tmp_path / "clip.srt", SRT)  # beside it the text is a note
+    assert read_captions(tmp_path, "clip", CLOCK) == EXPECTED
+    assert read_captions(save(tmp_path / "one.txt", "[street] A man walks."), None, CLOCK) == [
+        (0, "[street] A man walks.")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,a man walks\n", "the first line names no column of captions, but 0, a man walks; name the columns start"),
+        ("start,text\n0,a man walks, then runs\n", "row 1 has 3 values for 2 columns; put captions with commas"),
+        ("start,text\nsoon,a man walks\n", "'soon' is not a time"),
+        ("start,text\n", "empty list"),
+        ("id,text\n1,a man\n2,a dog\n", "which is no form of captions"),
+        ("", "the first line names no column of captions"),
+        ("start,text\n0," + 200_000 * "a", "is not a table"),
+    ],
+)
+def test_tables_without_captions_are_refused(tmp_path, text, message):
+    with pytest.raises(ScoresError, match=message):
+        caption_tracks(save(tmp_path / "clip.csv", text))
 
 
 @pytest.mark.parametrize(("name", "text"), [("clip.srt", SRT), ("clip.vtt", VTT)])
