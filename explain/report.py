@@ -20,8 +20,8 @@ from kgvad.explain.parts import GraphStep, ReportPart, Seconds, Share
 from kgvad.files import reading
 from kgvad.types import Fields
 
-Version = Literal["1.0", "1.1", "1.2", "1.3"]  # of files that can be read
-SCHEMA_VERSION: Version = "1.3"
+Version = Literal["1.0", "1.1", "1.2", "1.3", "1.4"]  # of files that can be read
+SCHEMA_VERSION: Version = "1.4"
 
 SHIPPED = "kgvad:"  # before the name of a run that comes with kgvad
 
@@ -253,6 +253,7 @@ LimitationKey = Literal[
     "misses",
     "not_probabilities",
     "captions_only",
+    "captions_not_english",
     "scores_unknown",
     "built_in_thresholds",
     "all_abnormal",

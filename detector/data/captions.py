@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from kgvad.console import count_of
@@ -14,15 +13,13 @@ from kgvad.detector.data.caption_formats import FORMS, SUBTITLES, Track, parse, 
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import ScoresError, UsageError
 from kgvad.files import parse_json, read_data
-from kgvad.text_language import language_of
+from kgvad.text_language import may_be_english
 from kgvad.video.video_ids import VideoNames, tail_ids, video_id, without_suffix
 
 logger = logging.getLogger(__name__)
 Captions = list[tuple[int, str]]  # (frame, caption), ordered by frame
 SUFFIXES = tuple(f"{suffix}{gz}" for suffix in (".json", ".jsonl", *SUBTITLES) for gz in ("", ".gz"))
 JSON_START = re.compile(rb"\s*[\[{]\s*[\"\[{]")
-LANGUAGE_SAMPLE = 200  # captions whose language is looked at
-SENTENCE_WORDS = 6  # a caption; shorter ones, such as "car crash at night", have too few small words to tell
 
 
 def read_captions(path: str | Path, video: str | None = None, clock: VideoClock | None = None) -> Captions:
@@ -76,22 +73,13 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
         )
     clock = {"order": "one text a second, snippet or frame"}.get(track.clock, track.clock)
     logger.info("%s: %s, clock: %s", path, count_of(len(track.items), "caption"), clock)
-    if not _may_be_english([text for _, text in track.items[:LANGUAGE_SAMPLE]]):
+    if not may_be_english([text for _, text in track.items]):
         logger.warning(
             "%s: the captions do not read as English, the language of the anchors: scores and categories may mean "
             "nothing (translate them, or caption the video in English)",
             path,
         )
     return track
-
-
-def _may_be_english(texts: Sequence[str]) -> bool:
-    """Whether captions are English as far as one can tell; a few words each do not tell."""
-    text = " ".join(texts)
-    letters = [letter for letter in text if letter.isalpha()]
-    if 2 * sum(not letter.isascii() for letter in letters) > len(letters):
-        return False
-    return len(text.split()) < SENTENCE_WORDS * len(texts) or language_of(text) == "en"
 
 
 def caption_tracks(path: str | os.PathLike[str]) -> dict[str | None, Track]:

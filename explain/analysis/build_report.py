@@ -37,6 +37,7 @@ from kgvad.explain.report import (
 )
 from kgvad.explain.scorers.base import ScoredVideo
 from kgvad.explain.text import plain
+from kgvad.text_language import may_be_english
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
@@ -249,15 +250,9 @@ def _category_curves(scores: Scores) -> CategoryCurves | None:
 def _limitations(
     scored: ScoredVideo, analysis: Analysis, facts: ReportFacts, duration: float
 ) -> tuple[LimitationKey, ...]:
-    """What the reader must know, most important first. Remarks about categories only where there are events."""
-    found: list[LimitationKey] = []
-    origin, has_events = scored.scores.origin, bool(analysis.events)
-    if origin.names_categories == "no":
-        found.append("pixels_only" if origin.scorer == "training-free" else "no_alignment")
-    elif has_events:
-        found += ["hint_only", "closed_list"] if origin.names_categories == "hint" else ["closed_list"]
-    if origin.trained and has_events and scored.scores.concept_alignment is not None and scored.bank is not None:
-        found.append("concepts_not_causal")
+    """What the reader must know, most important first."""
+    found = _limits_of_words(scored, has_events=bool(analysis.events))
+    origin = scored.scores.origin
     if origin.scorer == "unknown":
         found.append("scores_unknown")
     if not origin.trained:
@@ -275,6 +270,21 @@ def _limitations(
     if facts.faces_blurred:
         found.append("faces_blurred")
     return (*found, "no_sound", "not_a_judgement")
+
+
+def _limits_of_words(scored: ScoredVideo, *, has_events: bool) -> list[LimitationKey]:
+    """Limits of captions, categories and concepts. Remarks about categories only where there are events."""
+    found: list[LimitationKey] = []
+    origin = scored.scores.origin
+    if scored.captions and not may_be_english([text for _, text in scored.captions]):
+        found.append("captions_not_english")
+    if origin.names_categories == "no":
+        found.append("pixels_only" if origin.scorer == "training-free" else "no_alignment")
+    elif has_events:
+        found += ["hint_only", "closed_list"] if origin.names_categories == "hint" else ["closed_list"]
+    if origin.trained and has_events and scored.scores.concept_alignment is not None and scored.bank is not None:
+        found.append("concepts_not_causal")
+    return found
 
 
 def _seconds(value: float) -> float:

@@ -19,6 +19,7 @@ LIMITATION_FIELDS: dict[LimitationKey, dict[str, str]] = {
     },
     "not_probabilities": {"trained": "/method/trained"},
     "captions_only": {"file": "/method/captions_file"},
+    "captions_not_english": {"file": "/method/captions_file"},
     "scores_unknown": {"scorer": "/method/scorer"},
     "built_in_thresholds": {"onset": "/method/detection/onset"},
     "all_abnormal": {"share": "/summary/abnormal_share"},

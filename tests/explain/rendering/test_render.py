@@ -34,6 +34,9 @@ TEXTS = {"RoadAccidents": "road accident", "Robbery": "robbery", "Arson": "arson
 LANGUAGES = ["en", "de"]
 
 
+GERMAN = "Ein Auto fährt auf der Straße und stößt mit einem Motorrad zusammen."
+
+
 def everything():
     """A report of every kind that there is, by name."""
     size = VideoInfo(Path("video.mp4"), 30.0, 180 * 16, 320, 240, 96.0)
@@ -54,7 +57,7 @@ def everything():
     return {
         "named": named,
         "one": report_on(scores(names="yes", trained=True, events=((60, 80, 0.9),)), **known),
-        "hint": report_on(scores(names="hint"), bank=bank(), captions_file="captions.json"),
+        "hint": report_on(scores(names="hint"), bank=bank(), captions=[(1100, GERMAN)], captions_file="captions.json"),
         "unclear": report_on(unclear(trained), **known),
         "unclear hint": report_on(unclear(scores(names="hint"))),
         "measured": report_on(
