@@ -53,12 +53,16 @@ class VideoTruth(BaseModel):
 
 
 class Truth(BaseModel):
-    """Videos of a dataset with their labels, in the order of its lists."""
+    """Videos of a dataset with their labels, in the order of its lists.
+
+    ``folder`` is the absolute path of a folder dataset, whose sub-folders are the labels.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1] = 1
     dataset: str
+    folder: str | None = None
     normal: str = "Normal"
     categories: tuple[str, ...]  # with Normal
     videos: dict[str, VideoTruth]

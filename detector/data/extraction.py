@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgvad.detector.data.annotations import FILE, Truth, read_truth
-from kgvad.detector.data.folder_dataset import folder_truth
+from kgvad.detector.data.folder_dataset import folder_truth, refuse_other_folder
 from kgvad.detector.data.video_names import match_videos
 from kgvad.errors import FeatureError, KgvadError, UsageError
 from kgvad.kg.datasets import DatasetRef, folder_name
@@ -77,16 +77,19 @@ def destination(
     if dataset is None:
         own = _from_folders(source, folder_name(source)) if source.is_dir() and lists is None else None
         if own is not None:
+            refuse_other_folder(root_of(own.dataset), source)
             return Destination(own.dataset, root_of(own.dataset), own)
         dataset = DatasetRef(default, "bundled")
-    return Destination(dataset.name, root_of(dataset.name), _labels(source, dataset, lists))
+    root = root_of(dataset.name)
+    if dataset.kind == "folder" and dataset.path is not None and lists is None:
+        refuse_other_folder(root, dataset.path)
+        return Destination(dataset.name, root, folder_truth(dataset.path, dataset.name))
+    return Destination(dataset.name, root, _labels(source, dataset, lists))
 
 
 def _labels(source: Path, dataset: DatasetRef, lists: Path | None) -> Truth | None:
     if lists is not None:
         return read_truth(dataset.name, lists)
-    if dataset.kind == "folder" and dataset.path is not None:
-        return folder_truth(dataset.path, dataset.name)
     if not source.is_dir():
         return None
     try:
@@ -94,7 +97,10 @@ def _labels(source: Path, dataset: DatasetRef, lists: Path | None) -> Truth | No
     except (FeatureError, UsageError):
         pass
     truth = _from_folders(source, dataset.name)
-    if truth is None or dataset.kind not in ("bundled", "table"):
+    if truth is None:
+        return None
+    truth = truth.model_copy(update={"folder": None})  # the dataset may have others
+    if dataset.kind not in ("bundled", "table"):
         return truth
     return _with_categories(truth, load_table(dataset.path or dataset.name))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgvad.console import count_of
+from kgvad.detector.data.annotations import FILE as TRUTH
 from kgvad.detector.data.annotations import Truth, VideoTruth
 from kgvad.detector.data.category_folders import folder_labels
 from kgvad.detector.data.folder_annotations import FILE as ANNOTATIONS
@@ -152,7 +153,41 @@ def folder_truth(folder: Path, name: str) -> Truth:
             "a detector is trained on both: add ordinary footage of the same cameras as Normal. Without any, "
             "kgvad explain VIDEO uses the run that comes with kgvad",
         )
-    return Truth(dataset=name, normal=NORMAL, categories=(NORMAL, *categories), videos=videos)
+    return Truth(
+        dataset=name, folder=str(folder.resolve()), normal=NORMAL, categories=(NORMAL, *categories), videos=videos
+    )
+
+
+def refuse_other_folder(root: Path, folder: Path) -> None:
+    """Refuse features in ``root`` of another folder than ``folder``: folders of one name have one default place.
+
+    Raises
+    ------
+    FeatureError
+        The other folder is still there.
+    """
+    if not (root / TRUTH).is_file():
+        return
+    other = Truth.load(root).folder
+    if other is not None and Path(other).is_dir() and Path(other) != folder.resolve():
+        raise FeatureError(
+            f"{root} has the features of another folder, {other}",
+            "rename one of the folders, or name another place (--features, for kgvad extract --output)",
+        )
+
+
+def with_present_events(truth: Truth) -> Truth:
+    """``truth`` with the events that ``annotations.csv`` has now, which may be more than when it was trained on."""
+    if truth.folder is None or not (Path(truth.folder) / ANNOTATIONS).is_file():
+        return truth
+    folder = Path(truth.folder)
+    paths = {name: folder / video.file for name, video in truth.videos.items() if video.file is not None}
+    annotated = event_frames(folder, {name: path for name, path in paths.items() if path.is_file()})
+    videos = {
+        name: video.model_copy(update={"intervals": annotated[name]}) if video.labels and name in annotated else video
+        for name, video in truth.videos.items()
+    }
+    return truth.model_copy(update={"videos": videos})
 
 
 def hold_out_test(videos: dict[str, VideoTruth]) -> dict[str, VideoTruth]:

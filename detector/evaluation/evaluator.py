@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.folder_dataset import with_present_events
 from kgvad.detector.data.frame_labels import read_frame_labels, unlabelled, with_frame_labels
 from kgvad.detector.data.inputs import load_truth, open_store
 from kgvad.detector.data.video_names import match_videos
@@ -145,7 +146,7 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
     dataset = _dataset_of(runs, options.dataset)
     root = options.features or load_settings().features_root(dataset)
     entries = _entries(root, runs)
-    truth = match_videos(load_truth(dataset, root, options.lists), entries)
+    truth = match_videos(with_present_events(load_truth(dataset, root, options.lists)), entries)
     if options.annotations is not None:
         truth = _with_annotations(truth, entries, options.annotations)
     methods, results, measured = [], [], set()
@@ -240,14 +241,19 @@ def _warn_left_out(name: str, scored: ScoredMethod, truth: Truth) -> None:
         )
 
 
-def _warn_trained_on(name: str, scored: ScoredMethod) -> None:
-    """A split by hash moves as videos are added, and lists of others overlap."""
-    videos = scored.videos[0]
+def _warn_trained_on(name: str, scored: ScoredMethod, truth: Truth) -> None:
+    """A split by hash moves as videos are added, lists of others overlap, and two datasets may have one name."""
+    videos, train = scored.videos[0], truth.split("train")
     both = sorted(scored.trained_on.intersection(video.video for video in videos))
     if both:
         logger.warning(
             f"{name} was trained on {len(both)} of the {len(videos)} test videos ({names_of(both)}), so its "
             "figures are too good; train it again on the current training videos"
+        )
+    elif scored.trained_on and train and scored.trained_on.isdisjoint(train):
+        logger.warning(
+            f"{name} was trained on none of the {len(train)} training videos of {truth.dataset}: these may be the "
+            "features of another dataset (--features names those of the run)"
         )
 
 
@@ -256,7 +262,7 @@ def _measured(
 ) -> tuple[Method, BootstrapResult]:
     """Measure what one method scored."""
     _warn_left_out(name, scored, truth)
-    _warn_trained_on(name, scored)
+    _warn_trained_on(name, scored, truth)
     tables = [BootstrapTable(one, scored.categories, scored.normal) for one in scored.videos]
     result = bootstrap(tables, resamples=options.resamples)
     method = Method(

@@ -21,6 +21,7 @@ from kgvad.detector.data.folder_dataset import (
     extracted_encoder,
     folder_table,
     folder_truth,
+    refuse_other_folder,
 )
 from kgvad.detector.data.inputs import load_truth
 from kgvad.detector.data.labels import ANOMALY
@@ -132,6 +133,7 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
     """
     bank = None
     if dataset.kind == "folder" and dataset.path is not None and not _names_features(dataset.path, sources):
+        refuse_other_folder(sources.features, dataset.path)
         truth = folder_truth(dataset.path, dataset.name)
         held_out = len(truth.split("test"))
         logger.info(f"{held_out} of {len(truth.videos)} videos are for kgvad evaluate and not trained on")

@@ -126,6 +126,7 @@ def evaluate(
     must_exist(text, FeatureError, "make it with: kgvad features import CAPTIONS --to STORE")
     must_exist(annotations, UsageError, "name a table of events, or a folder of 0/1 arrays")
 
+    from kgvad.detector.data.folder_dataset import refuse_other_folder
     from kgvad.detector.evaluation.evaluator import EvaluationOptions, evaluate_runs
     from kgvad.detector.evaluation.given_scores import are_scores
     from kgvad.detector.evaluation.plots import draw_plots
@@ -134,6 +135,8 @@ def evaluate(
     from kgvad.session import Session
 
     session = Session(device=device, dataset=dataset)
+    if session.dataset_ref.kind == "folder" and session.dataset_ref.path is not None:
+        refuse_other_folder(features or session.features_root, session.dataset_ref.path)
     chosen = runs or [session.run_folder]
     must_exist(chosen, RunError, "make one with: kgvad train")
     only_scores = all(are_scores(path) for path in chosen)  # runs know their dataset

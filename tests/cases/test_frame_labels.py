@@ -70,6 +70,10 @@ def test_test_videos_that_the_run_was_trained_on_are_named(shop, tmp_path, caplo
     (copy / "dataset.json").write_text(json.dumps(truth))
     kgvad("evaluate", shop / "run", "--features", copy, "--resamples", 0)
     assert "run was trained on 1 of the 5 test videos (shop1), so its figures are too good" in caplog.text
+    run = shutil.copytree(shop / "run", tmp_path / "run")
+    (run / "training_videos.json").write_text('{"version": 1, "videos": ["elsewhere"]}')
+    kgvad("evaluate", run, "--features", copy, "--resamples", 0)
+    assert "trained on none of the " in caplog.text and "features of another dataset" in caplog.text
 
 
 @pytest.mark.parametrize(("start", "end"), [(500, 700), (100, 700)])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,34 @@ def test_a_folder_dataset_is_found_by_training(extract, caplog):
     run = Path(kgvad(*TRAIN).strip())  # one dataset has features: no other needs to be named
     config = json.loads((run / "config.json").read_text())
     assert (config["dataset"], config["videos"], config["categories"]) == ("shop", 4, ["Normal", "Robbery"])
+
+
+def test_folders_of_one_name_are_not_mixed_up(extract):
+    """The test videos of the other one were measured, without a word."""
+    names = [f"{split}/{category}/{split}.mp4" for split in ("train", "test") for category in ("Robbery", "Normal")]
+    for home in ("a", "b"):
+        videos(Path(home, "shop"), names)
+    extract("a/shop")
+    for arguments in (["extract", "b/shop"], [*TRAIN, "--dataset", "b/shop"], ["evaluate", "x", "--dataset", "b/shop"]):
+        Path("x").mkdir(exist_ok=True)
+        with pytest.raises(FeatureError, match=r"has the features of another folder, .*a.shop; rename one of the fol"):
+            kgvad(*arguments)
+    shutil.rmtree("a")  # moved
+    extract("b/shop")
+    assert Truth.load(load_settings().features_root("shop")).folder == str(Path("b/shop").resolve())
+
+
+def test_evaluation_reads_the_annotations_that_the_folder_has_now(extract, tmp_path, caplog):
+    names = [f"{split}/{category}/{split}.mp4" for split in ("train", "test") for category in ("Robbery", "Normal")]
+    videos(Path("shop"), names)
+    extract("shop")
+    kgvad(*TRAIN, "--threshold-folds", 0, "--run", "run")
+    kgvad("evaluate", "run", "--resamples", 0, "--json", "before.json")
+    assert "1 abnormal test video" in caplog.text
+    Path("shop/annotations.csv").write_text("video,start_frame,end_frame\ntest/Robbery/test,0,17\n")
+    kgvad("evaluate", "run", "--resamples", 0, "--json", "after.json")
+    figures = [json.loads(Path(f"{name}.json").read_text())["methods"][0]["summary"] for name in ("before", "after")]
+    assert figures[0]["frame_auc"]["mean"] is None and figures[1]["frame_auc"]["mean"] is not None
 
 
 def test_extraction_on_a_cpu_starts_without_torch(extract):
