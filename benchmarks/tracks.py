@@ -3,7 +3,7 @@
     python benchmarks/tracks.py SHARED FOLDER --bank BANK [--train] [--docs docs/results.md]
 
 SHARED is the folder of research data. FOLDER keeps everything and resumes: ``stores`` (made on the first call),
-``tuned/TRACK`` (made by ``kgvad tune ... --features FOLDER/stores/TRACK --times FOLDER/stores/times.json --output
+``tuned/TRACK`` (made by ``kgvad tune ... --features FOLDER/stores/TRACK --annotations FOLDER/stores/times.json --output
 FOLDER/tuned/TRACK``), ``runs`` and ``results``. Without --train nothing is trained, and a method without runs has no
 row. BANK is made by ``kgvad build-anchors --dataset ucf --encoder minilm``.
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgvad.console import count_of
-from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask, runs
+from kgvad.detector.data.annotations import Split, Truth, VideoTruth, read_mask, runs
 from kgvad.detector.data.clock import seconds_of
 from kgvad.detector.data.labels import is_normal_name
 from kgvad.errors import FeatureError
-from kgvad.files import encoding_of, reading
+from kgvad.files import encoding_of, read_json, reading
 from kgvad.video.feature_sources import names_of
 from kgvad.video.frame_counts import NAMES
 from kgvad.video.video_ids import VIDEO_SUFFIXES, VideoNames, by_video_id, video_id
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 FRAMES = (("start_frame", "end_frame"), ("begin_frame", "end_frame"), ("start", "end"))
 SECONDS = (("start_s", "end_s"), ("start_sec", "end_sec"), ("start_seconds", "end_seconds"),
            ("start_time", "end_time"))  # fmt: skip
+SPLITS: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}  # in messages
 MASKS = (".npy", ".txt")
 CATEGORY = ("category", "label", "class", "event")
 NONE = ("", "-1", "-1.0", "nan", "na", "none", "null")  # for the start and end of a normal video
@@ -58,7 +59,7 @@ def read_frame_labels(path: Path) -> dict[str, Annotated]:
         A folder of arrays ``NAME.npy`` with one number a frame, 0 for normal. A CSV with a column ``video`` and an
         interval in seconds (``start_s``, ``end_s``) or frames (``start_frame``, ``end_frame``), and perhaps a
         ``category``. Or text, one video a line: name, perhaps frames and category, then starts and ends in frames, -1
-        for none.
+        for none. Or JSON, ``{video: [[start, end], ...]}`` in frames.
 
     Raises
     ------
@@ -82,6 +83,8 @@ def read_frame_labels(path: Path) -> dict[str, Annotated]:
         return {video: _of_mask(plain[name]) for video, name in by_video_id(plain, str(path)).items()}
     if path.suffix.lower() in (".npy", ".npz", ".mat"):
         raise FeatureError(f"{path} does not name its videos", "name a folder with an array NAME.npy for each video")
+    if path.suffix.lower() == ".json":
+        return _of_json(path)
     with reading(path, FeatureError, REMEDY):
         data = path.read_bytes()
         text = data.decode(encoding_of(data))
@@ -105,6 +108,22 @@ def _text_mask(file: Path) -> list[int]:
         if not words or not set(words) <= {"0", "1", "0.0", "1.0"}:
             raise ValueError("it does not hold one 0 or 1 for each frame")
         return [int(float(word)) for word in words]
+
+
+def _of_json(path: Path) -> dict[str, Annotated]:
+    remedy = "the form is {video: [[start, end], ...]} in frames, the end not included"
+    content = read_json(path, FeatureError, remedy)
+    try:
+        found = {video: [(int(start), int(end)) for start, end in spans] for video, spans in content.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise FeatureError(f"{path} holds no intervals of videos ({error})", remedy) from error
+    for video, spans in found.items():
+        if any(not 0 <= start < end for start, end in spans):
+            raise FeatureError(f"{path}: {video} has an interval that is not [start, end)", remedy)
+    return {
+        video: Annotated(tuple(Event(start, end) for start, end in found[name]))
+        for video, name in by_video_id(found, str(path)).items()
+    }
 
 
 def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
@@ -193,8 +212,10 @@ def _name_and_rest(text: str) -> tuple[str, str]:
     return name, rest
 
 
-def with_frame_labels(truth: Truth, labels: Mapping[str, Annotated], rates: Mapping[str, float], where: str) -> Truth:
-    """``truth`` with frame labels of its test videos.
+def with_frame_labels(
+    truth: Truth, labels: Mapping[str, Annotated], rates: Mapping[str, float], where: str, split: Split = "test"
+) -> Truth:
+    """``truth`` with frame labels of the videos of one split.
 
     Parameters
     ----------
@@ -208,21 +229,22 @@ def with_frame_labels(truth: Truth, labels: Mapping[str, Annotated], rates: Mapp
     Raises
     ------
     FeatureError
-        No test video has frame labels, or an event is of no category of the dataset.
+        None of these videos has frame labels, or an event is of no category of the dataset.
     """
-    matched = VideoNames(truth.split("test")).match(labels, where)
+    matched = VideoNames(truth.split(split)).match(labels, where)
     if not matched:
         raise FeatureError(
-            f"{where} names no test video of {truth.dataset}; its first is {next(iter(labels))}", "check its names"
+            f"{where} names no {SPLITS[split]} video of {truth.dataset}; its first is {next(iter(labels), 'nothing')}",
+            "name the videos as dataset.json beside the features does",
         )
-    _log_unmatched(truth, labels, matched, where)
+    _log_unmatched(truth, labels, matched, where, split)
     videos = dict(truth.videos)
     for name, named in matched.items():
         videos[name] = _labelled(truth, name, labels[named], rates.get(name), where)
     return truth.model_copy(update={"videos": videos})
 
 
-def _log_unmatched(truth: Truth, labels: Iterable[str], matched: Collection[str], where: str) -> None:
+def _log_unmatched(truth: Truth, labels: Iterable[str], matched: Collection[str], where: str, split: Split) -> None:
     """Warn about names that fit no video, and about videos whose frame labels are not from the file."""
     names = VideoNames(truth.videos)
     if unknown := [name for name in labels if names.find(name) is None]:
@@ -230,12 +252,11 @@ def _log_unmatched(truth: Truth, labels: Iterable[str], matched: Collection[str]
             f"{where}: {count_of(len(unknown), 'name')} of no video of {truth.dataset}, or of several "
             f"({names_of(unknown)}): these frame labels are not used"
         )
-    test = truth.split("test")
-    others = [name for name in test if name not in matched and truth.videos[name].labels]
+    others = [name for name in truth.split(split) if name not in matched and truth.videos[name].labels]
     if kept := [name for name in others if truth.videos[name].intervals is not None]:
         logger.warning(
-            f"{where} lacks {count_of(len(kept), 'abnormal test video')} ({names_of(kept)}): the frame labels beside "
-            "the features are used"
+            f"{where} lacks {count_of(len(kept), f'abnormal {SPLITS[split]} video')} ({names_of(kept)}): the frame "
+            "labels beside the features are used"
         )
 
 

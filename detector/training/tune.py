@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kgvad.console import track
 from kgvad.detector.data.annotations import VideoTruth
+from kgvad.detector.data.frame_labels import read_frame_labels, with_frame_labels
 from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
 from kgvad.detector.evaluation.frame_metrics import measure
@@ -29,9 +30,8 @@ from kgvad.detector.training.inputs import TrainingData
 from kgvad.detector.training.process_pool import run_in_parallel
 from kgvad.detector.training.seeds import Training, prepare, train_part
 from kgvad.detector.training.thresholds import assign_folds
-from kgvad.errors import FeatureError, RunError, UsageError
+from kgvad.errors import FeatureError, RunError
 from kgvad.files import read_json, write_json
-from kgvad.video.video_ids import VideoNames
 
 logger = logging.getLogger(__name__)
 
@@ -264,23 +264,15 @@ def _spent(search: Search) -> bool:
     return sum(_read_trial(search, trial).cpu_s for trial in search.trials) >= search.budget_s
 
 
-def read_times(path: Path, videos: Iterable[str]) -> dict[str, list[tuple[int, int]]]:
-    """Abnormal frames of ``videos`` from a JSON file ``{video: [[start, end], ...]}``, end exclusive.
+def read_times(path: Path, data: TrainingData) -> Times:
+    """Abnormal frames of training videos from a file of frame labels (:func:`.read_frame_labels`).
 
     Raises
     ------
-    UsageError
-        The file has another format, or names none of ``videos``.
+    FeatureError
+        The file has another format, or names no training video.
     """
-    remedy = "the format is {video: [[start, end], ...]} in frames"
-    content = read_json(path, UsageError, remedy)
-    try:
-        found = {video: [(int(start), int(end)) for start, end in spans] for video, spans in content.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is not a table of times: {error}", remedy) from error
-    if any(not 0 <= start < end for spans in found.values() for start, end in spans):
-        raise UsageError(f"{path} has an interval that is not [start, end)", remedy)
-    named = {own: found[name] for own, name in VideoNames(videos).match(found, str(path)).items()}
-    if not named:
-        raise UsageError(f"{path} names no training video", "name them as dataset.json beside the features does")
-    return named
+    rates = {video: entry.fps for video, entry in data.store.manifest.videos.items()}
+    truth = with_frame_labels(data.truth, read_frame_labels(path), rates, str(path), split="train")
+    train = {video: truth.videos[video] for video in truth.split("train")}
+    return {video: one.intervals for video, one in train.items() if one.labels and one.intervals}

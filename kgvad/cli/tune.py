@@ -35,12 +35,12 @@ Output = Annotated[
     Path,
     typer.Option("--output", "-o", help="Folder of the results; the same folder resumes.", rich_help_panel=OUTPUTS),
 ]
-Times = Annotated[
+Annotations = Annotated[
     Path | None,
     typer.Option(
-        "--times",
-        help="Abnormal frames of training videos (JSON: {video: [[start, end], ...]}), to read the frame AUC of "
-        "held-out videos. They are not used for training.",
+        "--annotations",
+        help="Abnormal times of training videos, in any form that kgvad evaluate --annotations reads: they give the "
+        "frame AUC of held-out videos. They are not used for training.",
         rich_help_panel=INPUTS,
     ),
 ]
@@ -89,7 +89,7 @@ def tune(
     caption_texts: CaptionTexts = None,
     lists: Lists = None,
     text_encoder: PromptEncoder = None,
-    times: Times = None,
+    annotations: Annotations = None,
     config: ConfigFile = None,
     preset: Preset = None,
     grid: Grid = None,
@@ -103,7 +103,7 @@ def tune(
     """Choose the configuration of detectors by cross-validation on the training videos.
 
     Every detector has a grid of its own and the same rule: the highest video AUC of held-out videos, or its mean with
-    frame AUC where --times gives frame labels. Test videos are never read. The chosen configuration is written to
+    frame AUC where --annotations gives frame labels. Test videos are never read. The chosen configuration is written to
     OUTPUT/DETECTOR.json, which kgvad train --config takes, and all that was tried to OUTPUT/DETECTOR.tried.json and
     DETECTOR.md.
     """
@@ -113,7 +113,7 @@ def tune(
     from kgvad.errors import UsageError
     from kgvad.given import must_exist
 
-    must_exist(times, UsageError, "name a file {video: [[start, end], ...]}")
+    must_exist(annotations, UsageError, "name a table of events, or a folder of 0/1 arrays")
     must_exist(grid, UsageError, "name a TOML file")
 
     from kgvad.cli.evaluate import show
@@ -132,7 +132,7 @@ def tune(
             base = load_train_config(config, {"detector": name, "seed": seed}, preset)
             trials = tuple(make_trials(base, read_grid(name, grid)))
             data = inputs.load(session, base)
-            known = {} if times is None else read_times(times, data.truth.split("train"))
+            known = {} if annotations is None else read_times(annotations, data)
             training = Training(base, data, output, session.device, threshold_folds=0)
             search = Search(training, trials, output, folds, seeds, None if budget is None else 60 * budget, known)
             report = write_report(search, tune(search, jobs), output)

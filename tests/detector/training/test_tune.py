@@ -196,19 +196,22 @@ def test_times_give_frame_metrics_of_held_out_videos(tune, features, tmp_path, m
     truth = Truth.load(features)
     times = {video: [[16, 48]] for video in truth.split("train") if truth.videos[video].labels}
     (tmp_path / "times.json").write_text(json.dumps(times))
-    tune("--times", tmp_path / "times.json")
+    tune("--annotations", tmp_path / "times.json")
     trial = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())["trials"][0]
     means = [np.mean([fold[name] for fold in trial["folds"]]) for name in ("video_auc", "frame_auc")]
     assert trial["criterion"] == pytest.approx(np.mean(means))
     (tmp_path / "times.json").write_text('{"a": [[5, 2]]}')
-    with pytest.raises(UsageError, match="has an interval that is not"):
-        tune("--times", tmp_path / "times.json")
+    with pytest.raises(FeatureError, match="has an interval that is not"):
+        tune("--annotations", tmp_path / "times.json")
     (tmp_path / "times.json").write_text('{"strange": [[2, 5]]}')
-    with pytest.raises(UsageError, match=r"times.json names no training video"):
-        tune("--times", tmp_path / "times.json")
+    with pytest.raises(FeatureError, match=r"times.json names no training video"):
+        tune("--annotations", tmp_path / "times.json")
     (tmp_path / "times.json").write_text(json.dumps({f"v/{video}.mp4": spans for video, spans in times.items()}))
     monkeypatch.setattr("kgvad.detector.training.tune.train_part", None)  # the same times: nothing is measured anew
-    tune("--times", tmp_path / "times.json")
+    tune("--annotations", tmp_path / "times.json")
+    rows = [f"{video},{start},{end}" for video, spans in times.items() for start, end in spans]
+    (tmp_path / "times.csv").write_text("\n".join(["video,start_frame,end_frame", *rows]))
+    tune("--annotations", tmp_path / "times.csv")
 
 
 def test_the_budget_ends_the_search_and_says_so(tune, tmp_path):
