@@ -21,7 +21,7 @@ from kgvad.detector.data.caption_features import embed_captions
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.evaluation.evaluator import EvaluationOptions, evaluate_runs
 from kgvad.detector.evaluation.frame_metrics import Metrics, measure, roc_auc
-from kgvad.detector.evaluation.report import COMPARED, METRIC_TITLES, EvaluationReport, MetricDifference, MetricSummary
+from kgvad.detector.evaluation.report import COMPARED, METRIC_TITLES, EvaluationReport, MetricSummary
 from kgvad.detector.evaluation.scored_method import match_all, score_split
 from kgvad.detector.evaluation.tables import ResultTable
 from kgvad.detector.run import MODEL, Run
@@ -75,12 +75,10 @@ def report_tables(report: EvaluationReport, names: Mapping[str, str]) -> list[Re
             tables.append(ResultTable("", header, rows))
     if report.differences:
         baseline = names[report.differences[0].baseline]
-        title = f"Difference from `{baseline}` in points, with 95 % interval and p value"
+        title = f"Difference from `{baseline}` in points, with 95 % interval and adjusted p value"
         for columns in (COMPARED[:2], COMPARED[2:]):
-            rows = [
-                [names[one.method], *(_difference(one.metrics[column]) for column in columns)]
-                for one in report.differences
-            ]
+            cells = zip(*(report.difference_cells(column, ", ") for column in columns), strict=True)
+            rows = [[names[one.method], *own] for one, own in zip(report.differences, cells, strict=True)]
             tables.append(ResultTable(title, ["method", *(METRIC_TITLES[column] for column in columns)], rows))
             title = ""
     return tables
@@ -91,12 +89,6 @@ def _summary(one: MetricSummary) -> str:
         return "n/a"
     interval = "" if one.low is None or one.high is None else f" [{100 * one.low:.0f}, {100 * one.high:.0f}]"
     return f"{100 * one.mean:.1f} ± {100 * one.std:.1f}{interval}"
-
-
-def _difference(one: MetricDifference) -> str:
-    if one.mean is None or one.low is None or one.high is None:
-        return "n/a"
-    return f"{100 * one.mean:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}], p {one.p:.3f}"
 
 
 def configurations(runs: Runs, track: Track, methods: Sequence[Method]) -> str:

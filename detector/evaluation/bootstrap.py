@@ -139,6 +139,16 @@ class Difference:
     p: float
 
 
+def holm(values: Sequence[float | None]) -> list[float]:
+    """P values adjusted for their number by the step-down method of Holm (1979), in the same order; ``None``: NaN."""
+    known = sorted((value, index) for index, value in enumerate(values) if value is not None)
+    adjusted, least = [float("nan")] * len(values), 0.0
+    for rank, (value, index) in enumerate(known):
+        least = max(least, min(1.0, (len(known) - rank) * value))
+        adjusted[index] = least
+    return adjusted
+
+
 @dataclass(frozen=True, eq=False)
 class BootstrapResult:
     """Metrics of a method as observed and on every resample.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from kgvad.detector.evaluation.bootstrap import ConfidenceInterval, Difference
+from kgvad.detector.evaluation.bootstrap import ConfidenceInterval, Difference, holm
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
 from kgvad.detector.evaluation.frame_metrics import Metrics, length_only_baseline
 from kgvad.detector.evaluation.tables import ResultTable
@@ -147,7 +147,7 @@ class MetricSummary(BaseModel):
 
 
 class MetricDifference(BaseModel):
-    """Difference of one metric between two methods, its confidence interval and p value."""
+    """Difference of one metric between two methods, its confidence interval, and its own p value, not adjusted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -249,10 +249,19 @@ class EvaluationReport(BaseModel):
         titles = [METRIC_TITLES[name] for name in self._shown()]
         tables = [ResultTable("", ["run", "seeds", *titles], self.rows())]
         if self.differences:
-            rows = [[one.method, *(_difference(one.metrics[name]) for name in COMPARED)] for one in self.differences]
+            columns = [self.difference_cells(name, "\n") for name in COMPARED]
+            rows = [[one.method, *cells] for one, *cells in zip(self.differences, *columns, strict=True)]
             title = f"Difference from {self.differences[0].baseline}, in percentage points"
+            if len(rows) > 1:
+                title += f"; p values are adjusted for {len(rows)} comparisons (Holm)"
             tables.append(ResultTable(title, ["run", *(METRIC_TITLES[name] for name in COMPARED)], rows))
         return tables
+
+    def difference_cells(self, name: str, separator: str) -> list[str]:
+        """The differences of one metric, with intervals and the p values adjusted for their number (:func:`.holm`)."""
+        found = [one.metrics[name] for one in self.differences]
+        adjusted = holm([one.p for one in found])
+        return [_difference(one, separator, p) for one, p in zip(found, adjusted, strict=True)]
 
     def as_markdown(self) -> str:
         """Notes and tables for a document."""
@@ -277,10 +286,10 @@ def _summary(method: MethodResults, name: str) -> str:
     return text
 
 
-def _difference(found: MetricDifference) -> str:
+def _difference(found: MetricDifference, separator: str, p: float) -> str:
     if found.mean is None or found.low is None or found.high is None:
         return "n/a"
-    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]\np {found.p:.3f}"
+    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]{separator}p {p:.3f}"
 
 
 def _percent(value: float | None) -> str:

@@ -5,7 +5,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from kgvad.detector.evaluation.bootstrap import NAMES, BootstrapTable, bootstrap
+from kgvad.detector.evaluation.bootstrap import NAMES, BootstrapTable, bootstrap, holm
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
 from kgvad.detector.evaluation.frame_metrics import measure
 from kgvad.errors import UsageError
@@ -85,3 +85,13 @@ def test_different_videos_are_not_compared():
         bootstrap([table(1.0, 0), table(1.0, 0, 30)])
     with pytest.raises(UsageError, match="40 and 30 different test videos"):
         bootstrap([table(1.0, 0)]).difference_from(bootstrap([table(1.0, 0, 30)]))
+
+
+def test_p_values_are_adjusted_by_holm():
+    """The example of Holm's method in its usual form: the least times three, the next times two, never falling."""
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == pytest.approx([1.0, 1.0])
+    assert holm([0.2]) == [0.2]
+    adjusted = holm([0.02, None])
+    assert adjusted[0] == 0.02 and np.isnan(adjusted[1])
+    assert holm([]) == []
