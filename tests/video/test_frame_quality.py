@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from av import VideoFrame
 from brightness import Brightness
 from PIL import Image, ImageDraw
 
@@ -141,3 +142,19 @@ def test_real_footage(shared, name):
         expected[start:end] = True
     assert (blank == expected).mean() > 0.99
     assert found.cuts() == cuts
+
+
+def test_large_frames_are_measured_like_their_smaller_copies():
+    """Not all of their pixels are averaged."""
+    pictures = [*walker(1, 6), *[card(0)] * 6, *[card(200)] * 6, *walker(2, 6)]
+    found = []
+    for size in (SIZE, (1280, 960)):
+        meter = FrameMeter()
+        for i, picture in enumerate(pictures):
+            scaled = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+            meter(VideoFrame.from_ndarray(scaled, "rgb24"), i / FPS)
+        found.append(meter.facts())
+    small, large = found
+    assert list(large.kinds) == list(small.kinds) and {"ok", "cut", "flat"} <= set(large.kinds)
+    np.testing.assert_allclose(large.luma, small.luma, atol=1)
+    np.testing.assert_allclose(large.change, small.change, atol=1.5)
