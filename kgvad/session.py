@@ -103,8 +103,19 @@ class Session:
 
     @property
     def run_folder(self) -> Path:
-        """The configured run, else the default place of the dataset's."""
-        return self.settings.run or self.settings.run_folder(self.dataset_ref.name)
+        """The configured run, else the default place of the dataset's.
+
+        Raises
+        ------
+        FeatureError
+            That place belongs to another folder of videos of the same name.
+        """
+        ref = self.dataset_ref
+        if self.settings.run is None and ref.kind == "folder" and ref.path is not None:
+            from kgvad.detector.data.folder_dataset import refuse_other_folder
+
+            refuse_other_folder(self.features_root, ref.path)
+        return self.settings.run or self.settings.run_folder(ref.name)
 
     @cached_property
     def device(self) -> str:

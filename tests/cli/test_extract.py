@@ -59,7 +59,8 @@ def test_folders_of_one_name_are_not_mixed_up(extract):
     for home in ("a", "b"):
         videos(Path(home, "shop"), names)
     extract("a/shop")
-    for arguments in (["extract", "b/shop"], [*TRAIN, "--dataset", "b/shop"], ["evaluate", "x", "--dataset", "b/shop"]):
+    for arguments in (["extract", "b/shop"], [*TRAIN, "--dataset", "b/shop"], ["evaluate", "x", "--dataset", "b/shop"],
+                      ["explain", "b/shop/test/Normal/test.mp4", "--dataset", "b/shop"]):  # fmt: skip
         Path("x").mkdir(exist_ok=True)
         with pytest.raises(FeatureError, match=r"has the features of another folder, .*a.shop; rename one of the fol"):
             kgvad(*arguments)
