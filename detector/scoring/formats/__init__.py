@@ -30,12 +30,19 @@ class Codec(Protocol):
         """
         ...
 
+    def read_videos(self, path: Path) -> dict[str, Fields]:
+        """Fields of each video of the file; empty where it has those of one."""
+        ...
+
     def write(self, path: Path, fields: Fields) -> None:
         """Write the fields; arrays are NumPy arrays, the rest is ready for JSON."""
         ...
 
 
-CODECS: dict[str, Codec] = {".npz": npz_format, ".csv": csv_format, ".json": json_format, ".npy": npy_format}
+CODECS: dict[str, Codec] = {
+    ".npz": npz_format, ".csv": csv_format, ".tsv": csv_format, ".json": json_format, ".jsonl": json_format,
+    ".npy": npy_format,
+}  # fmt: skip
 
 
 def codec_for(path: Path) -> Codec:
@@ -70,6 +77,4 @@ def read_videos(path: Path) -> dict[str, Fields]:
     ScoresError
         The file is damaged.
     """
-    codec_for(path)  # a known suffix
-    reader = {".csv": csv_format.read_videos, ".json": json_format.read_videos}.get(format_of(path) or "")
-    return {} if reader is None else reader(path)
+    return codec_for(path).read_videos(path)

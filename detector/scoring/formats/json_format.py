@@ -1,12 +1,13 @@
 """Scores as one JSON object.
 
 Files of other programs may be ``{frame: score}``, ``{video: {frame: score}}``, a list of scores, or of records with the
-names of columns of a CSV table. Keys that are whole
+names of columns of a CSV table; records may also be JSON lines, and have all ``scores`` of a video. Keys that are whole
 numbers are frames; with a decimal point they are seconds.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -16,15 +17,17 @@ import numpy as np
 
 from kgvad.detector.scoring.formats.tables import fields_by_video, fields_of, has_clock, of_video, plain
 from kgvad.errors import ScoresError
-from kgvad.files import read_json, write_json
+from kgvad.files import parse_json, read_data, read_json, write_json, write_text
 from kgvad.types import Fields
+from kgvad.video.frame_counts import NAMES
 
+LINES = ".jsonl"
 REMEDY = "score the video again, or write the file again"
 
 
 def read(path: Path, video: str | None) -> Fields:
     """Fields of the file."""
-    content = read_json(path, ScoresError, REMEDY)
+    content = _content(path)
     if isinstance(content, list):
         return _of_records(content, video) or {"scores": content}
     fields = as_object(content)
@@ -33,12 +36,35 @@ def read(path: Path, video: str | None) -> Fields:
 
 def read_videos(path: Path) -> dict[str, Fields]:
     """Fields of each video of the file; empty where it has those of one."""
-    content = read_json(path, ScoresError, REMEDY)
+    content = _content(path)
     if isinstance(content, list):
         table = _table(content)
         return {} if table is None else fields_by_video(*table)
     fields = as_object(content)
     return {video: _of_one(own) for video, own in fields.items()} if _of_several(fields) else {}
+
+
+def _content(path: Path) -> Any:
+    """The JSON value of the file, or the records of its lines; records of whole videos by the names of these."""
+    if path.suffix.lower() == LINES:
+        lines = enumerate(read_data(path, ScoresError, REMEDY).splitlines(), 1)
+        content = [parse_json(line, f"{path}, line {number}", ScoresError, REMEDY) for number, line in lines if line]
+    else:
+        content = read_json(path, ScoresError, REMEDY)
+    if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
+        return content
+    if not content or not all(isinstance(one.get("scores"), list) for one in content):
+        return content
+    if len(content) == 1 and not set(NAMES).intersection(content[0]):
+        return content[0]
+    found: dict[str, Fields] = {}
+    for number, one in enumerate(content, 1):
+        video = next((str(one[name]) for name in NAMES if name in one), None)
+        if video is None or video in found:
+            wrong = "names no video" if video is None else f"is a second one of {video!r}"
+            raise ScoresError(f"record {number} {wrong}", "give each record the name of its video")
+        found[video] = {name: value for name, value in one.items() if name not in NAMES}
+    return found
 
 
 def _of_several(fields: Fields) -> bool:
@@ -89,9 +115,11 @@ def _by_time(content: Fields) -> Fields | None:
 
 def write(path: Path, fields: Fields) -> None:
     """Write the fields; arrays become lists."""
-    write_json(
-        path, {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
-    )
+    content = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
+    if path.suffix.lower() == LINES:
+        write_text(path, json.dumps(content, allow_nan=False) + "\n")
+    else:
+        write_json(path, content)
 
 
 def as_object(value: object) -> Fields:

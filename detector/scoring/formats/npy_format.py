@@ -20,11 +20,27 @@ def read(path: Path, video: str | None) -> Fields:
         with path.open("rb") as file:
             check_claim(file, path.stat().st_size)
         array: AnyArray = np.load(path, allow_pickle=False)
+    return {"scores": flat(array)}
+
+
+def flat(array: AnyArray) -> AnyArray:
+    """``array`` as one row of scores.
+
+    Raises
+    ------
+    ScoresError
+        It has more than one row and more than one column.
+    """
     if array.ndim == 2 and 1 in array.shape:
         array = array.reshape(-1)
     if array.ndim != 1:
         raise ScoresError(f"the array has the shape {list(array.shape)}, not [scores]", REMEDY)
-    return {"scores": array}
+    return array
+
+
+def read_videos(path: Path) -> dict[str, Fields]:
+    """Nothing: an array does not name videos."""
+    return {}
 
 
 def write(path: Path, fields: Fields) -> None:

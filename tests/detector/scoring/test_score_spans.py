@@ -30,6 +30,11 @@ def array(path, values):
     return path
 
 
+def archive(path, arrays):
+    np.savez(path, **{name: np.asarray(values) for name, values in arrays.items()})
+    return path
+
+
 def lines(header, rows):
     return "\n".join([header, *rows]) + "\n"
 
@@ -54,6 +59,16 @@ FILES = {
     "json of several videos": lambda p: text(
         p / "a.json", json.dumps({"other": {"0": 0.5}, "dir/clip": dict(KEYED)})
     ),
+    "tsv": lambda p: text(p / "a.tsv", lines("frame\tscore", [f"{f}\t{s}" for f, s in PAIRS])),
+    "json lines": lambda p: text(p / "a.jsonl", lines('{"video": "other", "frame": 0, "score": 0.5}', [
+        json.dumps({"video": "clip.mp4", "frame": f, "score": s}) for f, s in PAIRS])),
+    "json lines of whole videos": lambda p: text(p / "a.jsonl", lines('{"video": "other", "scores": [0.5]}', [
+        json.dumps({"video": "clip", "scores": SNIPPETS})])),
+    "records of whole videos": lambda p: text(
+        p / "a.json", json.dumps([{"name": "clip", "scores": SNIPPETS}, {"name": "b", "scores": [0.5]}])
+    ),
+    "npz of several videos": lambda p: archive(p / "a.npz", {"dir/clip": EXPECTED[:, None], "other": [0.5]}),
+    "npz without a name": lambda p: archive(p / "a.npz", {"arr_0": SNIPPETS}),
     "npy of snippets": lambda p: array(p / "a.npy", SNIPPETS),
     "npy of frames": lambda p: array(p / "a.npy", EXPECTED),
     "npy column of frames": lambda p: array(p / "a.npy", EXPECTED[:, None]),
@@ -119,3 +134,27 @@ def test_a_pickled_array_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{}], object))
     with pytest.raises(ScoresError, match="Python objects"):
         load(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.jsonl",
+            '{"video": "a", "scores": [0.1]}\n{"video": "a", "scores": [0.2]}\n',
+            "record 2 is a second one of 'a'",
+        ),
+        ("a.jsonl", '{"video": "a", "scores": [0.1]}\n{"scores": [0.2]}\n', "record 2 names no video"),
+        ("a.jsonl", '{"frame": 0, "score": 0.1}\n{"frame": 16\n', r"a\.jsonl, line 2 is not valid JSON"),
+        ("a.jsonl", "", r"a\.jsonl"),
+    ],
+)
+def test_wrong_json_lines_are_named(tmp_path, name, content, message):
+    with pytest.raises(ScoresError, match=message):
+        load(text(tmp_path / name, content))
+
+
+def test_scores_are_kept_as_json_lines_too(tmp_path):
+    scores = load(FILES["npy of snippets"](tmp_path))
+    scores.save(tmp_path / "kept.jsonl")
+    np.testing.assert_array_equal(load(tmp_path / "kept.jsonl").per_frame(), EXPECTED)

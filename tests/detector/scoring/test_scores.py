@@ -137,7 +137,7 @@ def test_a_cut_file_and_a_missing_one(tmp_path):
         Scores.load(tmp_path / "cut.npz")
     with pytest.raises(ScoresError, match="missing"):
         Scores.load(tmp_path / "none.npz")
-    with pytest.raises(UsageError, match=r"\.npz, \.csv, \.json"):
+    with pytest.raises(UsageError, match=r"\.npz, \.csv, \.tsv, \.json"):
         Scores.load(tmp_path / "scores.txt")
 
 
