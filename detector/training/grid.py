@@ -23,6 +23,7 @@ else:
     import tomli as tomllib
 
 REMEDY = "see detector/training/grids.toml for the format"
+FIXED = {"detector", "seed", "data_seed"}  # the same in all trials: a search is for one detector, not for a lucky seed
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def read_grid(detector: str, file: Path | None = None) -> list[Fields]:
     Raises
     ------
     UsageError
-        The file cannot be read, or has no entry for the detector.
+        The file cannot be read, or names nothing to try for the detector.
     """
     where = file or "the bundled grid"
     try:
@@ -63,7 +64,10 @@ def read_grid(detector: str, file: Path | None = None) -> list[Fields]:
     entries = grids.get(detector)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UsageError(f"{where} has no tables [[{detector}]]", REMEDY)
-    return [choice for entry in entries for choice in combinations(entry)]
+    changes = [choice for entry in entries for choice in combinations(entry)]
+    if not changes:
+        raise UsageError(f"{where} has no configuration of {detector}: a list of choices is empty", REMEDY)
+    return changes
 
 
 def combinations(entry: Mapping[str, object]) -> Iterator[Fields]:
@@ -91,6 +95,8 @@ def make_trials(base: TrainConfig, changes: Sequence[Mapping[str, object]]) -> l
     found: dict[str, Trial] = {}
     for change in changes:
         words = tuple(f"{'.'.join(names)}={value}" for names, value in _leaves(change))
+        if FIXED.intersection(change):
+            raise UsageError(f"the grid entry {', '.join(words)}: only options and recipe are chosen", REMEDY)
         try:
             config = TrainConfig.model_validate(merged(start, change))
         except ValidationError as error:
@@ -98,6 +104,8 @@ def make_trials(base: TrainConfig, changes: Sequence[Mapping[str, object]]) -> l
             field = ".".join(map(str, first["loc"]))
             what = f"unknown field {field!r}" if first["type"] == "extra_forbidden" else first["msg"]
             raise UsageError(f"the grid entry {', '.join(words)}: {what}", REMEDY) from error
+        except UsageError as error:
+            raise UsageError(f"the grid entry {', '.join(words)}: {error.message}", error.remedy) from error
         found.setdefault(config.model_dump_json(), Trial(words, config))
     return list(found.values())
 

@@ -253,3 +253,15 @@ def test_a_grid_without_the_detector_is_refused(tmp_path):
     (tmp_path / "grid.toml").write_text("[[sultani]")
     with pytest.raises(UsageError, match="is not valid TOML"):
         read_grid("sultani", tmp_path / "grid.toml")
+    (tmp_path / "grid.toml").write_text("[[sultani]]\nrecipe = { epochs = [] }")
+    with pytest.raises(UsageError, match="has no configuration of sultani: a list of choices is empty"):
+        read_grid("sultani", tmp_path / "grid.toml")
+
+
+def test_a_grid_chooses_options_and_recipe_and_a_wrong_entry_is_named():
+    base = TrainConfig(detector="sultani")
+    for change in ({"detector": "rtfm"}, {"seed": 3}):
+        with pytest.raises(UsageError, match=r"the grid entry (detector=rtfm|seed=3): only options and recipe are"):
+            make_trials(base, [change])
+    with pytest.raises(UsageError, match=r"the grid entry options.widht=3: sultani: unknown option 'widht'; its opt"):
+        make_trials(base, [{"options": {"widht": 3}}])
