@@ -32,6 +32,7 @@ from kgvad.detector.training.seeds import Training, prepare, train_part
 from kgvad.detector.training.thresholds import assign_folds
 from kgvad.errors import FeatureError, RunError
 from kgvad.files import read_json, write_json
+from kgvad.locks import hold_run
 
 logger = logging.getLogger(__name__)
 
@@ -120,8 +121,26 @@ def tune(search: Search, jobs: int = 1) -> list[TrialResult]:
     UsageError, FeatureError
         An option is wrong, the features cannot train the detector, or there are too few videos for folds.
     """
-    if len(search.trials) < MINIMUM:
-        logger.warning(f"only {len(search.trials)} configurations are tried; a search should have {MINIMUM} or more")
+    count, name = len(search.trials), search.training.config.detector
+    if count < MINIMUM:
+        only = "1 configuration is" if count == 1 else f"{count} configurations are"
+        logger.warning(f"only {only} tried; a search should have {MINIMUM} or more")
+    taken = RunError(f"another process tunes {name} in {search.folder}", "wait for it, or choose another --output")
+    with hold_run(search.folder / "trials" / name, taken):
+        search = _search(search, jobs)
+    results = [_read_trial(search, trial) for trial in search.trials]
+    unfinished = sum(not result.complete for result in results)
+    if unfinished == count:
+        raise RunError(
+            "the budget ended before the folds of any configuration were finished", "raise --budget, or lower --folds"
+        )
+    if unfinished:
+        logger.warning(f"the budget ended before {unfinished} of {count} configurations were finished")
+    return results
+
+
+def _search(search: Search, jobs: int) -> Search:
+    """Try what has no result, while the budget lasts; the search with the fingerprint of its data."""
     samples, config = prepare(search.training)
     search = replace(search, data_fingerprint=config.data_fingerprint)
     numbers = range(len(search.trials))
@@ -132,15 +151,12 @@ def tune(search: Search, jobs: int = 1) -> list[TrialResult]:
     else:
         prepared = samples, fold_assignment(samples, search.training.data.normal, search.folds)
         for number, trial in enumerate(search.trials):
+            if _spent(search):
+                break
             words = ", ".join(trial.changes) or "as given"
             logger.info(f"configuration {number + 1} of {len(search.trials)}: {words}")
             _try(search, number, prepared)
-    results = [_read_trial(search, trial) for trial in search.trials]
-    if not any(result.complete for result in results):
-        raise RunError(
-            "the budget ended before the folds of any configuration were finished", "raise --budget, or lower --folds"
-        )
-    return results
+    return search
 
 
 def choose(results: Sequence[TrialResult]) -> TrialResult:

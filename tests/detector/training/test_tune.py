@@ -16,6 +16,7 @@ from kgvad.detector.run import TrainConfig, read_config
 from kgvad.detector.training.grid import combinations, make_trials, read_grid
 from kgvad.detector.training.tune import MINIMUM, FoldResult, TrialResult, choose, fold_assignment
 from kgvad.errors import FeatureError, RunError, UsageError
+from kgvad.locks import hold_run
 
 GRID = """
 [[sultani]]
@@ -214,7 +215,14 @@ def test_times_give_frame_metrics_of_held_out_videos(tune, features, tmp_path, m
     tune("--annotations", tmp_path / "times.csv")
 
 
-def test_the_budget_ends_the_search_and_says_so(tune, tmp_path):
+def test_two_searches_at_once_do_not_share_a_folder(tune, tmp_path):
+    said = r"another process tunes sultani in .*tuned; wait for it, or choose another --output"
+    with hold_run(tmp_path / "tuned/trials/sultani", None), pytest.raises(RunError, match=said):
+        tune()
+    assert not list((tmp_path / "tuned/trials").iterdir())
+
+
+def test_the_budget_ends_the_search_and_says_so(tune, tmp_path, caplog):
     tune("--budget", 60)
     paths = sorted((tmp_path / "tuned/trials").glob("*/fold-0.json"))
     tried = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())["trials"]
@@ -222,7 +230,11 @@ def test_the_budget_ends_the_search_and_says_so(tune, tmp_path):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"cpu_s": 90.0}))
         if json.loads(path.read_text())["video_auc"] != tried[0]["folds"][0]["video_auc"]:
             (path.parent / "fold-1.json").unlink()
+    caplog.clear()
     tune("--budget", 1)
+    unfinished = sum(not (path.parent / "fold-1.json").is_file() for path in paths)
+    assert f"the budget ended before {unfinished} of 3 configurations were finished" in caplog.text
+    assert "configuration 1 of 3" not in caplog.text  # it was not tried
     again = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())["trials"]
     assert {trial["complete"] for trial in again} == {True, False}
     assert "not finished" in (tmp_path / "tuned/sultani.md").read_text()
