@@ -188,10 +188,23 @@ def test_a_sentence_changes_with_the_numbers_that_it_says(name):
 def test_the_method_does_not_say_that_an_event_starts_at_the_onset_threshold():
     """It starts where the score reached the offset threshold on its way up."""
     english, german = (render(REPORTS["named"], "md", language=language) for language in LANGUAGES)
-    assert "reported where the score reaches 0.50; it extends in both directions while the score is at least 0.35." in (
+    assert "reported where the score reaches 0.5; it extends in both directions while the score is at least 0.35." in (
         english
     )
-    assert "wo der Wert 0,50 erreicht; es reicht in beide Richtungen so weit, wie der Wert mindestens 0,35" in german
+    assert "wo der Wert 0,5 erreicht; es reicht in beide Richtungen so weit, wie der Wert mindestens 0,35" in german
+
+
+def test_thresholds_have_as_many_digits_in_a_sentence_as_in_the_table():
+    low = given_thresholds(REPORTS["named"], onset=0.01, offset=0.007)
+    english, german = (render(low, "md", language=language) for language in LANGUAGES)
+    assert "score reaches 0.01; it extends in both directions while the score is at least 0.007." in english
+    assert "`0.01 / 0.007 (" in english and "`0,01 / 0,007 (" in german
+    assert "wo der Wert 0,01 erreicht; es reicht in beide Richtungen so weit, wie der Wert mindestens 0,007" in german
+
+
+def given_thresholds(report, **thresholds):
+    detection = report.method.detection.model_copy(update=thresholds)
+    return report.model_copy(update={"method": report.method.model_copy(update={"detection": detection})})
 
 
 def test_the_date_of_the_facts_is_said_to_be_that_of_the_newest():
