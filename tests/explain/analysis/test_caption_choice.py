@@ -35,6 +35,15 @@ def test_a_report_quotes_it_with_its_time_and_asks_for_the_category():
     assert f"lautet: „{FIRE}“ Raub?" in " ".join(Renderer("de").render(report, "md").split())
 
 
+def test_a_quoted_caption_ends_the_sentence():
+    """Captioning models leave out the full stop, and the next sentence follows."""
+    bare = FIRE.rstrip(".")
+    report = report_on(scores(names="hint", events=((60, 80, 0.9),)), captions=[(1100, bare)])
+    english, german = (" ".join(Renderer(language).render(report, "md").split()) for language in ("en", "de"))
+    assert f"reads: “{bare}”. Robbery?" in english
+    assert f"lautet: „{bare}“. Raub?" in german
+
+
 def test_without_a_caption_in_the_event_none_is_quoted():
     report = report_on(scores(names="hint", events=((60, 80, 0.9),)), captions=[(0, FIRE)])
     assert report.events[0].caption is None and report.events[0].caption_s is None
