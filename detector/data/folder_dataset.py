@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # extraction reads labels here and makes no bank: it starts w
 logger = logging.getLogger(__name__)
 
 DEFAULT_ENCODER = "i3d"
+OF_TEXT = "-text"  # ends the name of a store of caption embeddings
 ENOUGH, TEST_SHARE = 10, 5  # videos of a category from which one in five is held out for testing
 
 
@@ -56,17 +57,23 @@ class FolderTools:
 
 def extracted_encoder(root: Path) -> str:
     """Encoder of the visual features in ``root`` where there is only one, else the default one."""
-    found = [path.parent.name for path in root.glob("*/manifest.json") if not path.parent.name.endswith("-text")]
+    found = [path.parent.name for path in root.glob("*/manifest.json") if not path.parent.name.endswith(OF_TEXT)]
     return found[0] if len(found) == 1 else DEFAULT_ENCODER
 
 
 def extract_missing(folder: Path, truth: Truth, root: Path, encoder: str, tools: FolderTools) -> FeatureStore:
-    """The features of the videos in ``folder``; those that ``root`` lacks, or has of other files, are extracted."""
-    missing = set(truth.videos)
+    """The features of the videos in ``folder``; those that ``root`` lacks, or has of other files, are extracted.
+
+    Embeddings of captions and features of another program cannot be: videos without them are left out.
+    """
+    missing, can_extract = set(truth.videos), True
     if (root / encoder / "manifest.json").is_file():
         store = FeatureStore.open(root, encoder)
         missing = {name for name, video in truth.videos.items() if not _has_features(store, name, folder, video)}
-    if missing:
+        can_extract = store.manifest.weights is not None and not encoder.endswith(OF_TEXT)
+    if missing and not can_extract:
+        logger.info(f"{count_of(len(missing), 'video')} without {encoder} features in {root} are left out")
+    elif missing:
         logger.info(f"extracting {encoder} features of {len(missing)} videos into {root}")
         extract_folder(folder, root, tools.visual_encoder(encoder))
     truth.save(root)

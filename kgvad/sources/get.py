@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 RECORD = "source.json"  # beside the features or videos: where they come from
 STORED = 0.5  # bytes kept of a byte of float32 features
 NEVER_SCORES = (
-    "a run trained on these features cannot score video here: another program made them. It scores features of the "
-    "same program; to score video, extract features with kgvad extract and train on them"
+    "a run trained on these features cannot score video here: kgvad extract does not make them. It scores features of "
+    "the same kind; to score video, extract features with kgvad extract and train on them"
 )
 
 

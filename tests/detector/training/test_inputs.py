@@ -11,6 +11,7 @@ from kgvad.detector.run import TrainConfig
 from kgvad.detector.training.inputs import Sources, find_training_data
 from kgvad.errors import FeatureError
 from kgvad.kg.datasets import resolve_dataset
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 from kgvad.video.write import write_video
 
 WITHOUT_ANCHORS = TrainConfig(detector="sultani")
@@ -40,6 +41,21 @@ def test_only_missing_features_are_extracted(shop, tmp_path):
     found = Sources(root, root, tmp_path / "bank.safetensors")  # the only features there are
     assert find_training_data(shop, found, WITHOUT_ANCHORS, FolderTools(unused, unused, unused)).store.ids()
     assert (root / "dataset.json").is_file()
+
+
+def test_videos_without_captions_are_left_out_where_captions_are_the_features(shop, tmp_path, caplog):
+    """Embeddings of captions cannot be extracted: it ended with "unknown visual encoder 'words-text'"."""
+    words = FeatureStore.create(tmp_path, Manifest(encoder="words-text", dim=4, weights="w", temporal="mean"))
+    entry = VideoEntry(frame_count=32, fps=25, rows=2, source_bytes=1)
+    path = shop.path / "Normal/b.mp4"
+    entry = entry.model_copy(
+        update={"source_bytes": path.stat().st_size, "source_mtime_ns": path.stat().st_mtime_ns, "source": path.name}
+    )
+    words.add("Normal/b", np.ones((2, 4)), entry)
+    sources = Sources(tmp_path, tmp_path, tmp_path / "bank.safetensors", encoder="words-text")
+    data = find_training_data(shop, sources, WITHOUT_ANCHORS, FolderTools(unused, unused, unused))
+    assert data.store.ids() == ["Normal/b"]
+    assert f"2 videos without words-text features in {tmp_path} are left out" in caplog.text
 
 
 def test_a_replaced_video_is_extracted_again(shop, tmp_path):
