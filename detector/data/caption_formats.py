@@ -125,15 +125,16 @@ class Track:
         if self.clock == "seconds":
             return clock.frames(starts)
         count, total = self.count, clock.frame_count
-        if total is None or abs(count - total / clock.fps) <= 1:
+        if total is None:
             return clock.frames(starts)
-        for length in (SNIPPET_FRAMES, 1):
-            if abs(count - total / length) <= 1:
-                return (starts * length).astype(np.int64)
-        raise ScoresError(
-            f"{where}: {count} texts fit {total} frames neither as one a second, nor a snippet, nor a frame",
-            "say when each starts: [{start, text}]",
-        )
+        lengths = (clock.fps, SNIPPET_FRAMES, 1)  # frames of a second, a snippet and a frame
+        fitting = min(lengths, key=lambda length: abs(count - total / length))
+        if abs(count - total / fitting) > 1:
+            raise ScoresError(
+                f"{where}: {count} texts fit {total} frames neither as one a second, nor a snippet, nor a frame",
+                "say when each starts: [{start, text}]",
+            )
+        return clock.frames(starts) if fitting == clock.fps else (starts * fitting).astype(np.int64)
 
 
 def parse(content: object, where: str) -> dict[str | None, Track]:
@@ -210,10 +211,13 @@ def _named(entries: Iterable[tuple[str, object]], where: str) -> dict[str | None
 
 
 def _has_no_text(value: object) -> bool:
-    """Whether an entry of a video has a place for texts and none in it."""
+    """Whether an entry of a video has a place for texts and none in it, or blank ones."""
     if isinstance(value, Mapping):
-        return any(names[1] in value and not value[names[1]] for names in SPANS)
-    return value is None or value in ([], "")
+        own = next((value[texts] for _, texts in SPANS if texts in value), _field(value, TEXTS))
+        value = list(value.values()) if own is None else own
+    if isinstance(value, list):
+        return all(_has_no_text(one) for one in value)
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _listed(entries: Sequence[Mapping[str, object]], where: str) -> dict[str | None, Track]:

@@ -209,10 +209,12 @@ def test_subtitles_of_other_programs(tmp_path, caplog):
 
 def test_a_video_without_sentences_does_not_stop_the_others(tmp_path, caplog):
     content = {"a": {"timestamps": [], "sentences": []}, "b": {"timestamps": [[0, 1]], "sentences": ["x"]}, "c": None}
+    content |= {"d": {}, "e": {"0": "", "16": " "}, "f": [{"start": 0, "text": ""}], "g": {"timestamps": [[0, 1]]}}
+    content["g"]["sentences"] = [""]
     (tmp_path / "c.json").write_text(json.dumps(content))
     with caplog.at_level(logging.WARNING):
         assert set(caption_tracks(tmp_path / "c.json")) == {"b"}
-    assert "2 videos have no captions, the first is a" in caplog.text
+    assert "6 videos have no captions, the first is a" in caplog.text
     (tmp_path / "c.json").write_text(json.dumps({"a": content["a"], "c": None}))
     with pytest.raises(ScoresError, match="no video has captions"):
         caption_tracks(tmp_path / "c.json")

@@ -147,6 +147,12 @@ def test_a_list_of_texts_is_one_a_second_a_snippet_or_a_frame(tmp_path):
         read_captions(save(tmp_path / "a.json", ["x"] * 30), "clip", CLOCK)
 
 
+def test_the_length_that_fits_best_is_that_of_a_text(tmp_path):
+    """Five texts of six seconds at twelve frames a second are one a snippet: it has four and a half of them."""
+    path = save(tmp_path / "a.json", list("abcde"))
+    assert [frame for frame, _ in read_captions(path, "clip", VideoClock(12.0, 72))] == [0, 16, 32, 48, 64]
+
+
 def test_several_texts_of_one_frame_and_one_text_of_a_video(tmp_path):
     several = save(tmp_path / "a.json", {"clip": {"0": ["A man walks.", "A man stands."], "16": ["He runs."]}})
     assert read_captions(several, "clip") == [(0, "A man walks."), (0, "A man stands."), (16, "He runs.")]
