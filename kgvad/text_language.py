@@ -32,8 +32,8 @@ def language_of(text: str) -> Language | None:
 
 
 def may_be_english(texts: Sequence[str]) -> bool:
-    """Whether captions of one author are English as far as their beginning tells; a few words each do not tell."""
-    sample = texts[:SAMPLE]
+    """Whether captions of one author are English as far as some of them tell; a few words each do not tell."""
+    sample = texts[:: 1 + len(texts) // SAMPLE]
     text = " ".join(sample)
     letters = [letter for letter in text if letter.isalpha()]
     if 2 * sum(not letter.isascii() for letter in letters) > len(letters):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.anchors.text_encoders import TextEncoder
-from kgvad.console import track
-from kgvad.detector.data.captions import Captions, caption_tracks
+from kgvad.console import count_of, track
+from kgvad.detector.data.captions import Captions, caption_tracks, describe_tracks
 from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import FeatureError
 from kgvad.vectors import unit
@@ -74,6 +74,7 @@ def import_captions(
     captioned = {video: tracks[name] for video, name in named.items()}
     if not captioned:
         raise FeatureError(f"{path} has no captions of any video of {features.root}", "use captions of these videos")
+    describe_tracks(Path(path), list(captioned.values()))
     framed = {
         video: own.frames(VideoClock(features.info(video).fps, features.info(video).frame_count), f"{path}: {video}")
         for video, own in captioned.items()
@@ -85,7 +86,9 @@ def import_captions(
         for video, captions in track(framed.items(), "embedding captions"):
             entry = features.info(video)
             store.add(video, embed_captions(captions, entry.spans(), encoder), entry)
-    missing = len(features.ids()) - len(captioned)
+    missing = set(features.ids()).difference(captioned)
     if missing:
-        logger.info(f"{missing} videos of {features.root} have no captions in {path}")
+        logger.info(f"{count_of(len(missing), 'video')} of {features.root} without captions in {path}")
+    if kept := missing.intersection(store.ids()):
+        logger.warning(f"{store.root} keeps older captions of {len(kept)} of them; to have none, delete it first")
     return store

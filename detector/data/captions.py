@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from kgvad.console import count_of
@@ -71,15 +72,22 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
             f"{path} has no captions of {wanted!r}",
             f"it has captions of {count_of(len(tracks), 'video')}, the first is {next(iter(tracks))!r}",
         )
-    clock = {"order": "one text a second, snippet or frame"}.get(track.clock, track.clock)
-    logger.info("%s: %s, clock: %s", path, count_of(len(track.items), "caption"), clock)
-    if not may_be_english([text for _, text in track.items]):
+    describe_tracks(path, [track])
+    return track
+
+
+def describe_tracks(path: Path, tracks: Sequence[Track]) -> None:
+    """Log how many captions were read and by which clock; warn where they do not read as English."""
+    texts = [text for track in tracks for _, text in track.items]
+    names = {"order": "one text a second, snippet or frame"}
+    clocks = dict.fromkeys(names.get(track.clock, track.clock) for track in tracks)
+    logger.info("%s: %s, clock: %s", path, count_of(len(texts), "caption"), " and ".join(clocks))
+    if not may_be_english(texts):
         logger.warning(
             "%s: the captions do not read as English, the language of the anchors: scores and categories may mean "
             "nothing (translate them, or caption the video in English)",
             path,
         )
-    return track
 
 
 def caption_tracks(path: str | os.PathLike[str]) -> dict[str | None, Track]:

@@ -77,6 +77,19 @@ def test_from_a_file_of_captions_to_a_report(captioned, tmp_path, weights, capsy
     np.testing.assert_allclose(json.loads(report.read_text("utf-8"))["curve"]["score"], stored, atol=1e-3)
 
 
+def test_an_import_says_its_clock_and_what_it_keeps(captioned, tmp_path, weights, caplog):
+    weights("minilm-l6")
+    features, captions = captioned / "features", json.loads((captioned / "captions.json").read_text())
+    command = ["features", "import", tmp_path / "c.json", "--to", features, "--text-encoder", "minilm", "-o", tmp_path]
+    (tmp_path / "c.json").write_text(json.dumps(captions))
+    kgvad(*command)
+    assert "34 captions, clock: frames" in caplog.text and "1 video of" in caplog.text
+    assert "keeps older captions" not in caplog.text
+    (tmp_path / "c.json").write_text(json.dumps(dict(list(captions.items())[:3])))
+    kgvad(*command)
+    assert "minilm-text keeps older captions of 14 of them; to have none, delete it first" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
