@@ -148,7 +148,7 @@ def _event(report: Report, index: int) -> list[PlannedSentence]:
             [] if event.number == report.summary.top_event else _caption(event, at)
         ),  # the summary quotes that of the top
         _label(event, at, f"event/{event.number}/category", "category"),
-        _label(event, at, f"subtitle/{event.number}", "subtitle"),
+        _label(event, at, f"subtitle/{event.number}", "subtitle", is_stretch=is_unusual_only(report)),
         *_evidence(event, at, is_hint),
         *_contributions(event, at),
         *_similar(event, at),
@@ -195,12 +195,12 @@ def _caption(event: Event, at: str) -> list[PlannedSentence]:
     return [PlannedSentence(f"event/{event.number}", "event_caption", _pick(at, ("caption", "caption_s")))]
 
 
-def _label(event: Event, at: str, place: str, kind: str) -> PlannedSentence:
+def _label(event: Event, at: str, place: str, kind: str, *, is_stretch: bool = False) -> PlannedSentence:
     """The category in a few words, for tables and (``kind`` "subtitle") subtitles: named, unclear or unknown."""
     fields = {"number": f"{at}/number"} if kind == "subtitle" else {}
     fields |= {"names_categories": "/method/names_categories"}
     if not event.categories:
-        return PlannedSentence(place, f"{kind}_unknown", fields)
+        return PlannedSentence(place, f"{kind}_stretch" if is_stretch else f"{kind}_unknown", fields)
     if event.category_clear:
         return PlannedSentence(place, f"{kind}_named", fields | _first(at))
     return PlannedSentence(place, f"{kind}_unclear", fields | _first_two(at))

@@ -631,6 +631,15 @@ def test_subtitles_follow_their_formats():
     assert re.fullmatch(rf"WEBVTT\n\n(event-\d+\n{cue.format('[.]')}\n[^\n]+\n\n){{2}}", vtt)
 
 
+def test_a_subtitle_calls_a_stretch_unusual_only_where_the_report_does():
+    """Scores of a trained detector without categories give abnormal events, as the headline says."""
+    events = report_on(scores(names="no", trained=True, scorer="sultani"))
+    assert "abnormal event" in render(events, "md") and "\nEvent 1: unknown category\n" in render(events, "srt")
+    assert "\nEreignis 1: unbekannte Kategorie\n" in render(events, "srt", language="de")
+    stretches = report_on(scores(names="no", scorer="training-free"))
+    assert "unusual stretch" in render(stretches, "md") and "\nUnusual stretch 1\n" in render(stretches, "srt")
+
+
 def test_the_csv_has_a_line_per_event():
     import csv
 
