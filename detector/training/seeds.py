@@ -126,6 +126,8 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
     config, data = training.config, training.data
     truth, captions = data.truth, data.captions
     _check_captions(config.detector, captions is not None)
+    if data.caption_texts is not None and config.class_prompt_options is None:
+        logger.warning(f"{config.detector} makes no class prompts of words here: --caption-texts changes nothing")
     train = truth.split("train")
     resampled = None if captions is None else resample_captions(captions, data.store, train, skip_mismatched=True)
     samples = load_samples(data.store, truth, data.categories, data.normal, captions=resampled)

@@ -134,6 +134,12 @@ def test_class_prompts_are_made_of_the_words_of_the_captions(features, semvad, t
         semvad(text, "none", "--set", "semantic_weight=1")
 
 
+def test_texts_of_captions_that_no_class_prompt_needs_are_said_to_be_unused(features, tmp_path, caplog):
+    (tmp_path / "captions.json").write_text('{"Arson000_x264": {"0": "a house is on fire"}}')
+    train(features, tmp_path / "run", "--caption-texts", tmp_path / "captions.json")
+    assert "anchor-aligned makes no class prompts of words here: --caption-texts changes nothing" in caplog.text
+
+
 class ToyWords:
     """A text encoder of five dimensions, by letters."""
 
