@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kgvad.kg.datasets import DatasetRef
     from kgvad.kg.sources.wikidata import WikidataClient
     from kgvad.kg.store.cache import GraphStore
-    from kgvad.kg.tables import CategoryTable
+    from kgvad.kg.tables import Category, CategoryTable
     from kgvad.video.captioners.base import Captioner, CaptionerOptions
     from kgvad.video.encoders.base import VisualEncoder
     from kgvad.video.redaction import FaceFinder
@@ -171,6 +171,25 @@ class Session:
         from kgvad.detector.data.folder_dataset import folder_table, folder_truth
 
         return folder_table(Truth.load(self.features_root) if ref.path is None else folder_truth(ref.path, ref.name))
+
+    def category(self, name: str) -> Category:
+        """A category of the dataset; where the user named no dataset and this one lacks it, of the default one.
+
+        Raises
+        ------
+        UsageError
+            No category has that name.
+        """
+        from kgvad.kg.tables import load_table
+
+        try:
+            return self.table().category(name)
+        except UsageError:
+            if self.settings.dataset:
+                raise
+        found = load_table(DEFAULT_DATASET).category(name)
+        logger.info("%s is a category of %s", found.name, DEFAULT_DATASET)
+        return found
 
     def load_bank(self, argument: str | Path | None = None) -> AnchorBank:
         """The anchor bank that an argument names: a dataset, or a file; ``None``: of the session's dataset.

@@ -122,7 +122,7 @@ def show(
     from kgvad.session import Session
 
     with Session(dataset=dataset, store=store) as session:
-        chosen = session.table().category(category)
+        chosen = session.category(category)
         _refuse_sources(session, "--svg", svg)
         if concepts:
             for one in graph.category_concepts(session.graph, chosen):
@@ -238,7 +238,7 @@ def export_(
         _refuse_sources(session, "--output", output)
         part = None
         if category is not None:
-            part = graph.category_graph(session.graph, session.table().category(category))
+            part = graph.category_graph(session.graph, session.category(category))
         if output is not None:
             rdf.export(session.graph, output, form, part)
             print(output)

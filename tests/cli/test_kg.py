@@ -43,6 +43,21 @@ def test_show_prints_a_tree(kg):
     assert "hazard" not in out and "hazard (Q1132455)" in kg("show", "Explosion", "--abstract")[1]
 
 
+def test_features_of_a_dataset_of_ones_own_do_not_hide_the_bundled_categories(kg, tmp_path, monkeypatch):
+    """The README names this command after a training on rendered videos."""
+    monkeypatch.setenv("KGVAD_HOME", str(tmp_path))
+    (tmp_path / "features/mine").mkdir(parents=True)
+    videos = {"a": {"split": "train", "labels": ["Fire"]}, "b": {"split": "train", "labels": []}}
+    truth = {"version": 1, "dataset": "mine", "normal": "Normal", "categories": ["Normal", "Fire"], "videos": videos}
+    (tmp_path / "features/mine/dataset.json").write_text(json.dumps(truth))
+    assert kg("show", "fire")[1].startswith("fire\n")
+    code, out, err = kg("show", "robbery")
+    assert code == 0 and out.startswith("robbery\n") and "Robbery is a category of ucf" in err
+    assert kg("export", "--category", "Robbery", "--format", "json")[0] == 0
+    code, _, err = kg("show", "robbery", "--dataset", "mine")
+    assert code == 2 and "mine has no category 'robbery'; its categories are Normal, Fire" in err
+
+
 def test_show_concepts_with_reasons(kg):
     code, out, _ = kg("show", "robbery", "--concepts")
     assert code == 0 and re.search(r"^0\.56 theft \[superclass\] robbery is a kind of theft$", out, re.MULTILINE)
