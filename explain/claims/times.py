@@ -24,7 +24,8 @@ _AT = re.compile(
     re.IGNORECASE,
 )
 _LENGTH = re.compile(
-    rf"\b(?:for|lasts?|lasting|during|within|dauert|lang)\s+(?:about\s+|etwa\s+)?{_POINT}", re.IGNORECASE
+    rf"\b(?:for|lasts?|lasting|during|within|dauert|lang)\s+(?:about\s+|etwa\s+)?{_POINT}|{_POINT}[\s-]+(?:long|lang)\b",
+    re.IGNORECASE,
 )
 _VIDEO = r"(?:\s+(?:of|in|des|im|der)\s+(?:the\s+|dem\s+)?(?:video|clip|footage|recording|Videos?|Clips?|Aufnahme))?"
 _WHOLE = r"(?:the|der|die|dem|den)?\s*"
@@ -72,7 +73,7 @@ class TimeWords:
 
 
 def time_words(sentence: str, duration_s: float) -> TimeWords | None:
-    """The first time that ``sentence`` names; lengths ("for 5 seconds") are none."""
+    """The first time that ``sentence`` names; lengths ("for 5 seconds", "5 seconds long") are none."""
     length = _LENGTH.search(sentence)
     blanked = sentence
     if length is not None:

@@ -54,7 +54,10 @@ def test_times_of_sentences(sentence, start, end):
 
 @pytest.mark.parametrize(
     "sentence",
-    ["He waits for 5 seconds.", "He waits for 2 hours.", "Two men walk.", "The second 18-wheeler stops.", ""],
+    [
+        *("He waits for 5 seconds.", "He waits for 2 hours.", "The fight is 20 seconds long.", "a 5-minute-long fight"),
+        *("Er wartet 5 Sekunden lang.", "Two men walk.", "The second 18-wheeler stops.", ""),
+    ],
 )
 def test_lengths_and_numbers_are_no_times(sentence):
     assert time_words(sentence, 100.0) is None
