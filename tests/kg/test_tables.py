@@ -83,7 +83,7 @@ def test_names_and_aliases_of_the_datasets_lists():
     ucf, xd = load_table("ucf"), load_table("XD")
     assert ucf.category("road_accidents").name == ucf.category("Road Accidents").name == "RoadAccidents"
     assert ucf.category("Normal_Videos_event").normal and ucf.category("Testing_Normal_Videos_Anomaly").normal
-    codes = {"A": "Normal", "B1": "Fighting", "B2": "Shooting", "B4": "Riot", "B5": "Abuse", "B6": "Car accident"}
+    codes = {"A": "Normal", "B1": "Fighting", "B2": "Shooting", "B4": "Riot", "B5": "Abuse", "B6": "CarAccident"}
     assert {code: xd.category(code).name for code in codes} == codes
     assert xd.category("g").name == "Explosion"
     with pytest.raises(UsageError, match="ucf has no category 'Parade'; its categories are Abuse, Arrest"):

@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kgvad.detector.data.annotations import Truth, VideoTruth, read_truth, runs
+from kgvad.detector.data.annotations import XD_CATEGORIES, Truth, VideoTruth, read_truth, runs
 from kgvad.detector.data.labels import xd_labels
 from kgvad.detector.data.samples import Sampler, checked, collate, load_samples, shortened
 from kgvad.errors import FeatureError, UsageError
+from kgvad.kg.tables import load_table
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 
@@ -136,6 +137,7 @@ def test_runs():
 def test_xd_codes():
     assert xd_labels("G-B2-B6") == ("Explosion", "Shooting", "CarAccident")
     assert xd_labels("A") == ()
+    assert set(XD_CATEGORIES) == set(load_table("xd").names)  # else no anchor bank has the labels
     with pytest.raises(FeatureError, match="'B3'"):
         xd_labels("B3-0-0")
 
