@@ -216,7 +216,9 @@ class EvaluationReport(BaseModel):
             "All results in percent. Top-1 and top-3: over abnormal videos. mAP: mean over IoU 0.1 to 0.5, corrected."
         )
         if any(_known(m, "calibration") for m in self.methods):
-            found.append("ECE: calibration error of the category; ECE, T: with the temperature of the run.")
+            scaled = any(_known(m, "calibration_with_temperature") for m in self.methods)
+            after = "; ECE, T: with the temperature of the run" if scaled else ""
+            found.append(f"ECE: calibration error of the category{after}.")
         if (self.class_rule, self.temperature) != ("softmax", 1.0):
             found.append(f"mAP of class probabilities by {self.class_rule} with temperature {self.temperature:g}.")
         if any(len(method.seeds) > 1 for method in self.methods):

@@ -39,7 +39,7 @@ def test_evaluate_shows_the_error_before_and_after_the_temperature_of_the_run(tm
     thresholds = tmp_path / "run" / "thresholds.json"
     thresholds.unlink(missing_ok=True)
     shown = kgvad("evaluate", tmp_path / "run", *options)
-    assert "ECE" in shown and "ECE, T" not in shown.splitlines()[1]
+    assert "ECE: calibration error of the category." in shown and "ECE, T" not in shown
     (method,) = json.loads((tmp_path / "e.json").read_text())["methods"]
     before = method["runs"][0]["calibration"]
     assert before["temperature"] is None and before["error_with_temperature"] is None
@@ -50,4 +50,4 @@ def test_evaluate_shows_the_error_before_and_after_the_temperature_of_the_run(tm
     after = method["runs"][0]["calibration"]
     assert after["error"] == before["error"] and after["error_with_temperature"] != before["error"]
     assert method["summary"]["calibration_with_temperature"]["mean"] == after["error_with_temperature"]
-    assert f"{100 * after['error_with_temperature']:.1f}" in shown and "ECE, T" in shown
+    assert f"{100 * after['error_with_temperature']:.1f}" in shown and "; ECE, T: with the" in shown
