@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class ClipExplainer:
             The clip cannot be read, or the report cannot be written.
         """
         explanation = self.explainer.explain(clip)
-        base = self.folder / safe_name(camera or "clips") / safe_name(name)
+        base = self.folder / safe_name(camera or "clips") / _file_name(name)
         targets = [(base.with_name(f"{base.name}.{form}"), form) for form in FORMS]
         report = with_sentences(write_views(explanation, targets, self.renderer), self.renderer.phrases)
         text, category = said(report)
@@ -177,7 +178,7 @@ def explain_reviews(
     """Fetch the clip of each review, explain it, and write the result to its detections in Frigate."""
     clock = clock or SystemClock()
     for review in found:
-        clip = explainer.folder / safe_name(review.camera) / f"{safe_name(review.id)}.mp4"
+        clip = explainer.folder / safe_name(review.camera) / f"{_file_name(review.id)}.mp4"
         try:
             frigate.fetch_clip(review, clip)
             result = explainer.explain(clip, review.id, review.camera, clock.now())
@@ -190,6 +191,12 @@ def explain_reviews(
             if explainer.explainer.face_finder is not None:
                 clip.unlink(missing_ok=True)
         done.add(review.id, review.end_time or review.start_time)
+
+
+def _file_name(name: str) -> str:
+    """``name`` as a part of a file name, with a hash where two names would be one (``door/1`` and ``door_1``)."""
+    safe = safe_name(name)
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def explain_clips(

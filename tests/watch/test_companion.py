@@ -236,6 +236,26 @@ def test_a_folder_of_clips_works_the_same(clip, tmp_path):
     assert result.id == "door-17" and result.category == "Robbery" and (out / result.report).is_file()
 
 
+def test_clips_whose_names_differ_in_a_separator_have_reports_of_their_own(clip, tmp_path):
+    """The report of door/1.mp4 was overwritten by that of door_1.mp4."""
+    for name in ("door/1.mp4", "door_1.mp4", "door 1.mp4"):
+        (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / name).write_bytes(clip.read_bytes())
+    out, results = tmp_path / "out", []
+    explain_clips(
+        tmp_path / "clips",
+        clip_explainer(out),
+        Done(out / "done" / "companion"),
+        results.append,
+        stop=threading.Event(),
+        once=True,
+        clock=FakeClock(),
+    )
+    reports = {result.id: result.report for result in results}
+    assert set(reports) == {"door/1", "door_1", "door 1"} and reports["door_1"] == "clips/door_1.html"
+    assert len(set(reports.values())) == 3 and all((out / report).is_file() for report in reports.values())
+
+
 def test_a_clip_that_is_being_written_waits(clip, tmp_path):
     class Passing(FakeClock):
         """As many polls as it takes for the file to have been left alone."""
