@@ -329,6 +329,26 @@ def test_the_calibration_of_a_camera_is_given_in_hours():
     assert "(--calibrate)" not in german
 
 
+def test_a_rate_of_zero_proves_nothing_and_is_not_said_to():
+    """It read 'that does not mean that nothing happened: 0% of 9 abnormal videos went unnoticed'."""
+    flawless = MEASURED.model_copy(update={"miss_rate": 0.0, "false_alarm_rate": 0.0})
+    report = report_on(scores(events=(), names="yes", trained=True, thresholds=flawless))
+    english, german = (" ".join(render(report, "md", language=language).split()) for language in LANGUAGES)
+    assert f"nothing happened, although none of {MEASURED.abnormal_videos} abnormal videos" in english
+    assert "Events may be missed and normal activity may raise alarms: of" in english and "went unnoticed." in english
+    assert f"nichts geschah, obwohl keines von {MEASURED.abnormal_videos} anomalen Videos" in german
+    assert "Ereignisse können übersehen werden, und Alltägliches kann Alarm auslösen: Von" in german
+
+
+def test_one_abnormal_category_is_singular():
+    known = REPORTS["named"].method.knowledge.model_copy(update={"categories": 1})
+    report = REPORTS["named"].model_copy(
+        update={"method": REPORTS["named"].method.model_copy(update={"knowledge": known})}
+    )
+    assert "”: 1 abnormal category with" in render(report, "md")
+    assert "“: 1 anomale Kategorie mit" in render(report, "md", language="de")
+
+
 def test_pixels_alone_name_nothing_and_the_report_says_how_to_get_categories():
     text = render(REPORTS["pixels"], "md")
     assert "| unknown |" in text
