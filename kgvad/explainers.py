@@ -286,6 +286,11 @@ def _run_scorer(session: Session, request: ExplainRequest, folder: Path) -> Scor
     from kgvad.explain.scorers.stored_features import StoredFeatureScorer
 
     config = read_config(folder)
+    if request.encoder not in (None, config.encoder):
+        raise UsageError(
+            f"the run {folder} reads {config.encoder} features, and --encoder {request.encoder} scores without a run",
+            "leave out --encoder or --run",
+        )
     if config.caption_dim is not None and request.captions is None:
         raise RunError(f"the run {folder} reads captions beside features", "give them with --captions FILE")
     if request.features is not None:

@@ -55,6 +55,14 @@ def test_a_named_run_must_fit(c3d):
     assert scored.info is None and len(scored.scores.scores) == len(scored.features)
 
 
+def test_an_encoder_that_the_user_named_is_not_replaced_by_that_of_a_run(c3d):
+    with Session(dataset="ucf", run=c3d / "run") as session:
+        with pytest.raises(UsageError, match=r"reads imported features, and --encoder i3d scores without a run; leave"):
+            choose_scorer(session, ExplainRequest(encoder="i3d", features=c3d / "features"))
+        given = ExplainRequest(encoder="imported", features=c3d / "features")
+        assert isinstance(choose_scorer(session, given), StoredFeatureScorer)
+
+
 def test_a_default_run_that_does_not_fit_is_passed_over_with_the_reason(weights, default_run, capsys):
     weights("i3d-k400")
     with Session(dataset="ucf", device="cpu") as session:
