@@ -27,7 +27,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
     encoder: str | None = None,
     dataset: str | None = None,
     anchors: PathLike | None = None,
-    categories: Sequence[str] = (),
+    categories: str | Sequence[str] = (),
     thresholds: Thresholds | None = None,
     actions: bool = True,
     images: bool = True,
@@ -56,7 +56,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
     anchors
         Anchor bank. Default: that of the dataset, built if it is missing.
     categories
-        Further categories to look for: words, or items of the knowledge graph such as ``Q4654740``.
+        Further categories to look for, one or several: words, or items of the knowledge graph such as ``Q4654740``.
     thresholds
         Scores and durations that define an event. Default: those of the scorer.
     actions
@@ -95,7 +95,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
         captions=_path(captions),
         features=_path(features),
         encoder=encoder,
-        queries=tuple(categories),
+        queries=(categories,) if isinstance(categories, str) else tuple(categories),
         actions=actions,
         images=images,
         language=language,

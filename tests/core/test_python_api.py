@@ -39,6 +39,21 @@ def test_strings_and_paths_give_the_same(clip, result):
     assert again.report.events == result.report.events and not again.pictures
 
 
+def test_one_category_is_not_taken_letter_by_letter(clip, monkeypatch):
+    """``categories="dog"`` added the categories d, o and g."""
+    asked = []
+
+    def build(session, request, thresholds):
+        asked.append(request.queries)
+        raise kgvad.KgvadError("stop")
+
+    monkeypatch.setattr("kgvad.explainers.build_explainer", build)
+    for given in ("dog", ["dog"]):
+        with pytest.raises(kgvad.KgvadError, match="stop"):
+            kgvad.explain_video(clip, categories=given)
+    assert asked == [("dog",), ("dog",)]
+
+
 def test_save_takes_the_format_from_the_suffix(result, tmp_path):
     assert result.save(str(tmp_path / "r.html")) == tmp_path / "r.html"
     assert "data:image/jpeg;base64," in (tmp_path / "r.html").read_text("utf-8")
