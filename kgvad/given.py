@@ -33,7 +33,8 @@ def must_exist(paths: Path | Iterable[Path] | None, kind: type[KgvadError], reme
         if path.exists():
             continue
         if address := address_like(path):
-            raise kind(f"{address} is no file here; only videos and feature stores are read from addresses", "copy it")
+            known = "only videos and feature stores are read from afar, and only from object stores such as s3://"
+            raise kind(f"{address} is no file here; {known}", "download it")
         raise kind(f"{path} does not exist", remedy)
 
 
