@@ -67,11 +67,12 @@ class Collection:
     run
         In its causal form; rows of another run are refused.
     is_continued
-        Whether the rows of an earlier call count. Those of clips, which would be read again, do not.
+        Whether the rows of an earlier call count. Those of clips, which would be read again, do not; they have a file
+        of their own, so that the days of a live camera of this name stay.
     """
 
     def __init__(self, folder: Path, camera: str, run: Run, *, is_continued: bool = True) -> None:
-        self.path = folder / f"{safe_name(camera)}.rows.csv"
+        self.path = folder / f"{safe_name(camera)}.{'rows' if is_continued else 'clips'}.csv"
         self.rows: list[CollectedRow] = []
         self._fingerprint = run.fingerprint
         if not is_continued:

@@ -108,6 +108,9 @@ def test_footage_is_collected_and_goes_on_after_an_interruption(tmp_path):
     again.add(kept.rows[-1])
     again = Collection(tmp_path, "yard", models().run)
     assert len(again.rows) == len(kept.rows) + 1 and again.rows[3].score == pytest.approx(kept.rows[3].score, abs=1e-5)
+    clips = Collection(tmp_path, "yard", models().run, is_continued=False)
+    clips.add(kept.rows[0])
+    assert len(Collection(tmp_path, "yard", models().run).rows) == len(kept.rows) + 1, "those of the live camera stay"
     assert Collection(tmp_path, "yard", models().run, is_continued=False).rows == []
 
 
