@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kgvad.device import resolve_device
-from kgvad.errors import UsageError, WeightsError
+from kgvad.errors import KgvadError, RunError, UsageError, WeightsError
+from kgvad.files import read_json
 from kgvad.settings import DEFAULT_DATASET, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Session:
 
     def __init__(self, settings: Settings | None = None, *, explaining: bool = False, **typed: Any) -> None:
         self.settings = settings or load_settings(**typed)
-        self._explaining = explaining and self.settings.run is None
+        self._explaining = explaining
         self._text_encoders: dict[str | None, TextEncoder] = {}
         self._visual_encoders: dict[tuple[object, ...], VisualEncoder] = {}
         self._banks: dict[tuple[str, str | None], AnchorBank] = {}
@@ -73,16 +74,35 @@ class Session:
         """The dataset as the user wrote it: a name, or the path of a category table or of a folder of videos.
 
         Default: the dataset with features in the home folder where there is only one, else ``ucf``. To explain videos,
-        the one with a run.
+        that of the named run where its categories are known here, or the one with a run.
         """
         if self.settings.dataset:
             return self.settings.dataset
-        kind = "runs" if self._explaining else "features"
+        if of_run := self._dataset_of_run():
+            return of_run
+        kind = "runs" if self._explaining and self.settings.run is None else "features"
         found = [path.name for path in (self.settings.home / kind).glob("*") if path.is_dir()]
         if len(found) != 1 or found[0] == DEFAULT_DATASET:
             return DEFAULT_DATASET
-        logger.info("dataset: %s, the only one with %s", found[0], "a run" if self._explaining else "features")
+        logger.info("dataset: %s, the only one with %s", found[0], "a run" if kind == "runs" else "features")
         return found[0]
+
+    def _dataset_of_run(self) -> str | None:
+        """The dataset of the run that is named to explain videos, if bundled, or with labels in the home folder."""
+        from kgvad.detector.data.annotations import FILE
+        from kgvad.kg.tables import bundled_tables, is_dataset_name
+
+        run = self.settings.run
+        if run is None or not self._explaining:
+            return None
+        try:
+            name = read_json(run / "config.json", RunError, "name another run")["dataset"]
+        except (KgvadError, LookupError, TypeError):
+            return None  # whoever reads the run says what is wrong with it
+        if not isinstance(name, str) or not is_dataset_name(name):
+            return None
+        is_known = name in bundled_tables() or (self.settings.features_root(name) / FILE).is_file()
+        return name if is_known else None
 
     @cached_property
     def dataset_ref(self) -> DatasetRef:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,22 @@ def test_features_without_a_run_choose_no_dataset_for_explaining(tmp_path):
     assert Session(home=tmp_path, explaining=True, run=tmp_path / "r").dataset == "shop"  # the names of its categories
     (tmp_path / "runs" / "shop").mkdir(parents=True)
     assert Session(home=tmp_path, explaining=True).dataset == "shop"
+
+
+def test_a_named_run_is_explained_in_the_words_of_its_own_dataset(tmp_path):
+    """Features of another dataset in the home folder named the categories: "most likely Robbery" of ucf's robbery."""
+    for name in ("shop", "other"):
+        (tmp_path / "features" / name).mkdir(parents=True)
+        (tmp_path / "features" / name / "dataset.json").touch()
+    run = tmp_path / "run"
+    run.mkdir()
+    for name, found in (("xd", "xd"), ("other", "other"), ("unknown", "ucf"), ("../x", "ucf"), (3, "ucf")):
+        (run / "config.json").write_text(json.dumps({"dataset": name}))
+        assert Session(home=tmp_path, explaining=True, run=run).dataset == found
+        assert Session(home=tmp_path, explaining=True, run=run, dataset="shop").dataset == "shop"
+        assert Session(home=tmp_path, run=run).dataset == "ucf", "a training does not take the dataset of an old run"
+    (run / "config.json").write_text("[]")
+    assert Session(home=tmp_path, explaining=True, run=run).dataset == "ucf"
 
 
 def test_configured_places_win(tmp_path):
