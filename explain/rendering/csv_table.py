@@ -26,10 +26,13 @@ def events_csv(report: Report) -> str:
     for event in report.events:
         first = event.categories[0] if event.categories else None
         second = event.categories[1] if len(event.categories) > 1 else None
+        is_known = event.outside_score is not None or event.confidence.scale == "probability"
+        confidence = event.confidence if is_known else None
         values = [
             report.video.name, event.number, event.start_s, event.end_s, event.duration_s, event.onset_s, event.peak_s,
-            event.peak_score, event.mean_score, event.outside_score, event.confidence.scale, event.confidence.value,
-            event.confidence.level, _category(event), first and first.name, first and first.probability,
+            event.peak_score, event.mean_score, event.outside_score, event.confidence.scale,
+            confidence and confidence.value, confidence and confidence.level, _category(event),
+            first and first.name, first and first.probability,
             second and second.name, second and second.probability, report.method.names_categories,
             event.severity and event.severity.level,
             "; ".join(f"{e.concept} ({e.qid})" if e.qid else e.concept for e in event.evidence),

@@ -668,6 +668,22 @@ def test_the_csv_has_a_line_per_event():
     assert float(rows[0]["start_s"]) == 32.0
 
 
+def test_a_confidence_that_is_unknown_is_empty_in_the_csv():
+    """The events fill the video: the other formats say unknown, and the CSV said level 1, slightly above the rest."""
+    import csv
+
+    (event, *_) = REPORTS["named"].events
+    alone = event.model_copy(
+        update={"outside_score": None, "confidence": event.confidence.model_copy(update={"scale": "margin"})}
+    )
+    (row,) = csv.DictReader(
+        render(REPORTS["named"].model_copy(update={"events": (alone,)}), "csv").splitlines(),
+    )
+    assert (row["outside_score"], row["confidence_value"], row["confidence_level"]) == ("", "", "")
+    for row in csv.DictReader(render(REPORTS["named"], "csv").splitlines()):
+        assert float(row["confidence_value"]) > 0 and row["confidence_level"] in "1234"
+
+
 def test_only_a_broader_term_of_the_category_itself_is_what_it_is_a_kind_of():
     phrases = Renderer("en").phrases
     cue = {"concept": "a masked person with a crowbar", "relation": "cue", "path_text": "written for kgvad"}
