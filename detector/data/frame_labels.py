@@ -233,8 +233,10 @@ def with_frame_labels(
     """
     matched = VideoNames(truth.split(split)).match(labels, where)
     if not matched:
+        first = next(iter(labels), None)
         raise FeatureError(
-            f"{where} names no {SPLITS[split]} video of {truth.dataset}; its first is {next(iter(labels), 'nothing')}",
+            f"{where} names no {SPLITS[split]} video of {truth.dataset}"
+            f"{'' if first is None else f'; its first is {first}'}",
             "name the videos as dataset.json beside the features does",
         )
     _log_unmatched(truth, labels, matched, where, split)
