@@ -174,6 +174,8 @@ def _own(videos: Mapping[str, object], where: str) -> dict[str | None, Track]:
         if track is None:
             raise ScoresError(f"{where}: {video[:60]!r} is {_shape(value)}, not captions", "caption the videos again")
         found[video] = track
+    if not found:
+        raise ScoresError(f"{where}: no video has captions", "caption the videos again")
     return found
 
 

@@ -215,9 +215,10 @@ def test_a_video_without_sentences_does_not_stop_the_others(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         assert set(caption_tracks(tmp_path / "c.json")) == {"b"}
     assert "6 videos have no captions, the first is a" in caplog.text
-    (tmp_path / "c.json").write_text(json.dumps({"a": content["a"], "c": None}))
-    with pytest.raises(ScoresError, match="no video has captions"):
-        caption_tracks(tmp_path / "c.json")
+    for nobody in ({"a": content["a"], "c": None}, {"format": "kgvad captions", "version": 1, "videos": {}}):
+        (tmp_path / "c.json").write_text(json.dumps(nobody))
+        with pytest.raises(ScoresError, match="no video has captions"):
+            caption_tracks(tmp_path / "c.json")
 
 
 def test_scores_of_an_array_with_nan_name_the_snippet(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.console import count_of
 from kgvad.detector.data.clock import seconds_of
 from kgvad.errors import ScoresError
 from kgvad.types import Fields
@@ -102,7 +103,7 @@ def of_video(content: Mapping[str, Any], video: str | None) -> Any:
         wanted = None if video is None else video_id(video)
         raise ScoresError(
             "it has scores of several videos" if wanted is None else f"there are no scores of {wanted!r}",
-            f"the file has {len(content)} videos, first {next(iter(content))!r}",
+            f"the file has {count_of(len(content), 'video')}, first {next(iter(content))!r}",
         )
     return content[names[found]]
 

@@ -86,7 +86,7 @@ def test_gzipped_json_of_several_videos(tmp_path):
     path = tmp_path / "all.json.gz"
     path.write_bytes(gzip.compress(json.dumps({"clip": dict(KEYED)}).encode()))
     np.testing.assert_array_equal(load(path).per_frame(), EXPECTED)
-    with pytest.raises(ScoresError, match="there are no scores of 'new'; the file has 1 videos, first 'clip'"):
+    with pytest.raises(ScoresError, match="there are no scores of 'new'; the file has 1 video, first 'clip'"):
         Scores.load(path, video="new.mp4", fps=25.0, frame_count=100)
 
 
