@@ -111,13 +111,13 @@ def tune(
     inputs.check()
 
     from kgvad.errors import UsageError
-    from kgvad.given import must_exist
+    from kgvad.given import must_be_folder, must_exist
 
+    must_be_folder(output, "--output")
     must_exist(annotations, UsageError, "name a table of events, or a folder of 0/1 arrays")
     must_exist(grid, UsageError, "name a TOML file")
 
     from kgvad.cli.evaluate import show
-    from kgvad.detector.registry import detector_class
     from kgvad.detector.training.config import load_train_config
     from kgvad.detector.training.grid import make_trials, read_grid
     from kgvad.detector.training.seeds import Training
@@ -125,19 +125,18 @@ def tune(
     from kgvad.detector.training.tune_report import write_report
     from kgvad.session import Session
 
-    for name in detectors:
-        detector_class(name)
+    # the mistakes of all detectors before the first search, which may take hours
+    bases = [load_train_config(config, {"detector": name, "seed": seed}, preset) for name in detectors]
+    grids = [tuple(make_trials(base, read_grid(base.detector, grid))) for base in bases]
     with Session(dataset=dataset, features=features, anchors=anchors, device=device) as session:
-        for name in detectors:
-            base = load_train_config(config, {"detector": name, "seed": seed}, preset)
-            trials = tuple(make_trials(base, read_grid(name, grid)))
+        for base, trials in zip(bases, grids, strict=True):
             data = inputs.load(session, base)
             known = {} if annotations is None else read_times(annotations, data)
             training = Training(base, data, output, session.device, threshold_folds=0)
             search = Search(training, trials, output, folds, seeds, None if budget is None else 60 * budget, known)
             report = write_report(search, tune(search, jobs), output)
             show([report.as_rich()])
-            print(output / f"{name}.json")
+            print(output / f"{base.detector}.json")
 
 
 def register(app: typer.Typer) -> None:

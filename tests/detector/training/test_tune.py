@@ -270,6 +270,15 @@ def test_a_grid_without_the_detector_is_refused(tmp_path):
         read_grid("sultani", tmp_path / "grid.toml")
 
 
+def test_mistakes_of_a_later_detector_and_of_the_output_come_before_the_first_search(tune, tmp_path, monkeypatch):
+    monkeypatch.setattr("kgvad.detector.training.tune.train_part", None)  # nothing is trained
+    with pytest.raises(UsageError, match=r"grid.toml has no tables \[\[rtfm\]\]"):
+        tune("rtfm")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"--output .*file is not a folder; give a folder"):
+        tune("--output", tmp_path / "file")
+
+
 def test_a_grid_chooses_options_and_recipe_and_a_wrong_entry_is_named():
     base = TrainConfig(detector="sultani")
     for change in ({"detector": "rtfm"}, {"seed": 3}):
