@@ -260,7 +260,9 @@ def read_config(folder: Path) -> RunConfig:
     path = folder / CONFIG
     try:
         if not path.exists():
-            raise RunError(f"{folder} is not a run: it has no {CONFIG}", "make one with: kgvad train")
+            inside = sorted(found.parent for found in folder.glob(f"*/{CONFIG}"))
+            remedy = f"name one in it, such as {inside[0]}" if inside else "make one with: kgvad train"
+            raise RunError(f"{folder} is not a run: it has no {CONFIG}", remedy)
         data = read_json(path, RunError, "restore the file, or train again")
         check_version(data, path, VERSION, RunError, "train again with this kgvad")
         detector = data.get("detector")

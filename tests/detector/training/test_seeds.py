@@ -57,6 +57,12 @@ def test_several_seeds_are_not_trained_into_a_run(features, tmp_path):
         train(features, tmp_path / "run", "--threshold-folds", 0, "--seeds", 2)
 
 
+def test_a_folder_of_seeds_is_no_run_and_the_remedy_names_one(features, tmp_path):
+    train(features, tmp_path / "runs", "--threshold-folds", 0, "--seeds", 2)
+    with pytest.raises(RunError, match=r"it has no config.json; name one in it, such as .*seed-0$"):
+        read_config(tmp_path / "runs")
+
+
 def test_thresholds_that_are_kept_are_said(features, tmp_path, caplog):
     train(features, tmp_path / "run", "--threshold-folds", 2)
     assert "are kept" not in caplog.text
