@@ -103,7 +103,7 @@ def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
         try:
             return _published("blip", device)
         except WeightsError:
-            logger.info("BLIP is not available: the anchors are encoded with MiniLM, which compares text only")
+            logger.info("BLIP is not available: anchors and captions are encoded with MiniLM, which compares text only")
             name = "minilm"
     if name in PUBLISHED:
         return _published(name, device)
