@@ -39,6 +39,7 @@ from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import RunError, UsageError
 from kgvad.files import DAMAGED, check_version, read_json, sha256
 from kgvad.types import Fields
+from kgvad.video.store_folders import OF_TEXT
 
 if TYPE_CHECKING:
     from kgvad.anchors.transformers_encoder import TransformersEncoder
@@ -297,7 +298,7 @@ def make_problem(
         )
     from kgvad.anchors.learnable_prompts import category_texts
 
-    spaces, width = (bank.encoder.joint, f"{bank.encoder.name}-text"), bank.anchors.shape[1]
+    spaces, width = (bank.encoder.joint, f"{bank.encoder.name}{OF_TEXT}"), bank.anchors.shape[1]
     return Problem(
         dim=config.dim,
         categories=config.categories,

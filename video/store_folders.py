@@ -8,11 +8,12 @@ from kgvad.errors import FeatureError
 from kgvad.files import read_json
 from kgvad.video.store_staging import MANIFEST
 
+OF_TEXT = "-text"  # ends the name of the encoder of a store of caption embeddings
 REMEDY = "make features with 'kgvad extract' or 'kgvad features import'"
 
 
 def store_folder(root: Path, encoder: str | None = None) -> Path:
-    """The folder of the store in ``root``: itself, or its only sub-folder that is one.
+    """The folder of the store in ``root``: itself, or its only sub-folder that is one, those of captions left out.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ def store_folder(root: Path, encoder: str | None = None) -> Path:
     there = [root] if (root / MANIFEST).is_file() else sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
     if not there:
         raise FeatureError(f"{root} holds no {MANIFEST}", REMEDY)
-    found = there
+    found = [path for path in there if not path.name.endswith(OF_TEXT)] or there
     if encoder is not None:
         found = [path for path in there if path.name == encoder] or [
             path for path in there if _encoder_of(path) == encoder

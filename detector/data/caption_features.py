@@ -16,6 +16,7 @@ from kgvad.detector.data.clock import VideoClock
 from kgvad.errors import FeatureError
 from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore, Manifest
+from kgvad.video.store_folders import OF_TEXT
 from kgvad.video.video_ids import VideoNames
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def import_captions(
         for video, own in captioned.items()
     }
     manifest = Manifest(
-        encoder=f"{encoder.name}-text", dim=encoder.dim, weights=encoder.fingerprint, temporal="mean of captions"
+        encoder=f"{encoder.name}{OF_TEXT}", dim=encoder.dim, weights=encoder.fingerprint, temporal="mean of captions"
     )
     with FeatureStore.create(output, manifest).adding() as store:
         for video, captions in track(framed.items(), "embedding captions"):

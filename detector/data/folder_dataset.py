@@ -23,6 +23,7 @@ from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.extract import find_videos
 from kgvad.video.extract_folder import extract_folder, is_current
 from kgvad.video.feature_store import FeatureStore
+from kgvad.video.store_folders import OF_TEXT
 
 if TYPE_CHECKING:  # extraction reads labels here and makes no bank: it starts without the knowledge graph's libraries
     from kgvad.anchors.bank import AnchorBank
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # extraction reads labels here and makes no bank: it starts w
 logger = logging.getLogger(__name__)
 
 DEFAULT_ENCODER = "i3d"
-OF_TEXT = "-text"  # ends the name of a store of caption embeddings
 ENOUGH, TEST_SHARE = 10, 5  # videos of a category from which one in five is held out for testing
 
 

@@ -11,6 +11,7 @@ from kgvad.detector.data.captions import Captions
 from kgvad.detector.run import Run
 from kgvad.errors import RunError
 from kgvad.video.feature_store import VideoEntry
+from kgvad.video.store_folders import OF_TEXT
 
 
 def caption_input(run: Run, captions: Captions | None, entry: VideoEntry, device: str) -> NDArray[np.float32] | None:
@@ -26,7 +27,7 @@ def caption_input(run: Run, captions: Captions | None, entry: VideoEntry, device
         return None
     if captions is None:
         raise RunError(f"the run {run.folder} reads captions beside features", "name them with --captions FILE")
-    name = (config.caption_encoder or "").removesuffix("-text")
+    name = (config.caption_encoder or "").removesuffix(OF_TEXT)
     if run.bank is None or name != run.bank.encoder.name:
         raise RunError(
             f"the run {run.folder} was trained on captions of {config.caption_encoder}, not of its anchors' encoder",

@@ -16,11 +16,11 @@ from kgvad.detector.data.class_prompts import PromptOptions, WordEncoder, class_
 from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.run import RunConfig
 from kgvad.errors import UsageError
+from kgvad.video.store_folders import OF_TEXT
 from kgvad.video.video_ids import VideoNames
 
 logger = logging.getLogger(__name__)
 
-SUFFIX = "-text"  # of the encoder's name in a store of caption embeddings
 UNLIMITED = 1_000_000
 
 
@@ -59,7 +59,7 @@ def prompt_vectors(config: RunConfig, bank: AnchorBank | None, device: str) -> T
 
 def caption_encoder(config: RunConfig, bank: AnchorBank | None, device: str = "cpu") -> TextEncoder:
     """The text encoder that made the captions of a run: the bank's where the names agree, else by its name."""
-    name = (config.caption_encoder or "").removesuffix(SUFFIX)
+    name = (config.caption_encoder or "").removesuffix(OF_TEXT)
     source = bank.encoder.source if bank is not None and bank.encoder.name == name else name
     return load_text_encoder(source, device)
 

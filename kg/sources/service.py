@@ -243,8 +243,9 @@ def _log_retry(state: RetryCallState, address: str) -> None:
 
 def _give_up(state: RetryCallState, address: str) -> NoReturn:
     failure = _failure(state)
+    tries = "1 try" if state.attempt_number == 1 else f"{state.attempt_number} tries"
     raise FetchError(
-        f"{address} {failure.reason} ({state.attempt_number} tries)",
+        f"{address} {failure.reason} ({tries})",
         f"try again after {_clock_time(state.upcoming_sleep)}",
     ) from failure
 

@@ -50,7 +50,10 @@ Source = Annotated[
 Hours = Annotated[
     float,
     typer.Option(
-        "--hours", min=0, help="Footage to collect. Interrupted, it goes on where it stopped.", rich_help_panel=EVENTS
+        "--hours",
+        min=0.001,
+        help="Footage to collect. Interrupted, it goes on where it stopped.",
+        rich_help_panel=EVENTS,
     ),
 ]
 AcceptedRate = Annotated[

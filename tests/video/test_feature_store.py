@@ -170,7 +170,10 @@ def test_opening_nothing_and_several(tmp_path):
         FeatureStore.open(tmp_path / "none")
     with pytest.raises(FeatureError, match=r"holds no manifest\.json"):
         FeatureStore.open(tmp_path)
+    FeatureStore.create(tmp_path, manifest(encoder="minilm-text"))
+    assert FeatureStore.open(tmp_path).manifest.encoder == "minilm-text"
     FeatureStore.create(tmp_path, manifest())
+    assert FeatureStore.open(tmp_path).manifest.encoder == "toy"  # captions lie beside features
     FeatureStore.create(tmp_path, manifest(encoder="other"))
     with pytest.raises(FeatureError, match=r"several encoders \(other, toy\)"):
         FeatureStore.open(tmp_path)
