@@ -113,17 +113,16 @@ def _text_mask(file: Path) -> list[int]:
 def _of_json(path: Path) -> dict[str, Annotated]:
     remedy = "the form is {video: [[start, end], ...]} in frames, the end not included"
     content = read_json(path, FeatureError, remedy)
-    try:
-        found = {video: [(int(start), int(end)) for start, end in spans] for video, spans in content.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise FeatureError(f"{path} holds no intervals of videos ({error})", remedy) from error
-    for video, spans in found.items():
-        if any(not 0 <= start < end for start, end in spans):
-            raise FeatureError(f"{path}: {video} has an interval that is not [start, end)", remedy)
-    return {
-        video: Annotated(tuple(Event(start, end) for start, end in found[name]))
-        for video, name in by_video_id(found, str(path)).items()
-    }
+    if not isinstance(content, dict) or not all(isinstance(spans, list) for spans in content.values()):
+        raise FeatureError(f"{path} holds no intervals of videos", remedy)
+    found = {}
+    for video, name in by_video_id(content, str(path)).items():
+        for span in content[name]:
+            pair = span if isinstance(span, list) and len(span) == 2 else [None, None]
+            if not all(type(one) is int for one in pair) or not 0 <= pair[0] < pair[1]:
+                raise FeatureError(f"{path}: {name}: {str(span)[:40]} is not [start, end) in whole frames", remedy)
+        found[video] = Annotated(tuple(Event(start, end) for start, end in content[name]))
+    return found
 
 
 def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:

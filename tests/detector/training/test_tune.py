@@ -201,8 +201,12 @@ def test_times_give_frame_metrics_of_held_out_videos(tune, features, tmp_path, m
     trial = json.loads((tmp_path / "tuned/sultani.tried.json").read_text())["trials"][0]
     means = [np.mean([fold[name] for fold in trial["folds"]]) for name in ("video_auc", "frame_auc")]
     assert trial["criterion"] == pytest.approx(np.mean(means))
-    (tmp_path / "times.json").write_text('{"a": [[5, 2]]}')
-    with pytest.raises(FeatureError, match="has an interval that is not"):
+    for wrong in ("[[5, 2]]", "[[1.5, 2.5]]", "[3, 4]", "[[true, 2]]"):
+        (tmp_path / "times.json").write_text(f'{{"a": {wrong}}}')
+        with pytest.raises(FeatureError, match=r"a: .* is not \[start, end\) in whole frames"):
+            tune("--annotations", tmp_path / "times.json")
+    (tmp_path / "times.json").write_text("[1, 2]")
+    with pytest.raises(FeatureError, match="holds no intervals of videos"):
         tune("--annotations", tmp_path / "times.json")
     (tmp_path / "times.json").write_text('{"strange": [[2, 5]]}')
     with pytest.raises(FeatureError, match=r"times.json names no training video"):
