@@ -77,7 +77,7 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="File to write. Default: the place of the dataset's bank in the home folder.",
+        help="File to write. Default: the dataset's bank in the home folder.",
         dir_okay=False,
         rich_help_panel=OUTPUTS,
     ),
@@ -207,7 +207,7 @@ def export(
 
 PlotOutput = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="SVG or PNG file to write. Default: an SVG file beside the bank."),
+    typer.Option("--output", "-o", help="SVG or PNG file to write. Default: an SVG file next to the bank."),
 ]
 
 

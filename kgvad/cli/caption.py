@@ -44,18 +44,20 @@ CaptionerName = Annotated[
         rich_help_panel=CAPTIONER,
     ),
 ]
-Model = Annotated[str | None, typer.Option("--model", help="Model of the service.", rich_help_panel=CAPTIONER)]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Name of the model on the service.", rich_help_panel=CAPTIONER)
+]
 Prompt = Annotated[
     Path | None,
-    typer.Option("--prompt", help="Text file with the prompt, for models that chat.", rich_help_panel=CAPTIONER),
+    typer.Option("--prompt", help="Text file with the prompt, for chat models.", rich_help_panel=CAPTIONER),
 ]
-Every = Annotated[float, typer.Option("--every", min=0.1, help="Seconds of a caption.", rich_help_panel=CAPTIONER)]
+Every = Annotated[float, typer.Option("--every", min=0.1, help="Seconds per caption.", rich_help_panel=CAPTIONER)]
 TrustRemoteCode = Annotated[
     str | None,
     typer.Option(
         "--trust-remote-code",
         metavar="MODEL",
-        help="Execute the own code of this model. Only for a model that you trust.",
+        help="Execute this model's own code. Only for a model that you trust.",
         rich_help_panel=CAPTIONER,
     ),
 ]
@@ -76,9 +78,9 @@ def caption(
     gpus: Gpus = None,
     workers: Workers = None,
 ) -> None:
-    """Caption videos, and print the file. Run it again to resume.
+    """Caption videos, and print the path of the file. Run it again to resume.
 
-    The file is read by every --captions option.
+    Every --captions option reads this file.
     """
     from kgvad.console import count_of
     from kgvad.errors import UsageError

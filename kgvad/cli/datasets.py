@@ -41,7 +41,7 @@ def show(
 ) -> None:
     """Show the categories of a dataset with their Wikidata items, and where its anchors, features and run are.
 
-    Of a published source it shows origin, licence and size.
+    For a published source, it shows origin, licence and size.
     """
     from kgvad.inventory import dataset_page
     from kgvad.session import Session
@@ -74,7 +74,7 @@ def init(
     offline: Offline = False,
     tries: Tries = 6,
 ) -> None:
-    """Write a first category table for your own dataset, filled from the bundled tables and the knowledge graph."""
+    """Write a starter category table for your own dataset, filled from the bundled tables and the knowledge graph."""
     from kgvad.errors import UsageError
     from kgvad.files import refuse_inputs, write_text
     from kgvad.session import Session
@@ -98,10 +98,10 @@ def init(
 
 GetName = Annotated[
     str | None,
-    typer.Argument(metavar="SOURCE", help="A source, or a dataset for its first one. Default: list the sources."),
+    typer.Argument(metavar="SOURCE", help="A source, or a dataset (its first source). Default: list the sources."),
 ]
 Videos = Annotated[
-    bool, typer.Option("--videos", help="The videos of the dataset instead of features.", rich_help_panel=INPUTS)
+    bool, typer.Option("--videos", help="Get the videos of the dataset instead of features.", rich_help_panel=INPUTS)
 ]
 Frames = Annotated[
     list[Path] | None,
@@ -128,8 +128,8 @@ def get(
 ) -> None:
     """Download published features or videos, check and import them, and print where they are.
 
-    The same command continues an interrupted download. A source that no program may fetch prints its page and what to
-    save where, and exits with 1.
+    The same command continues an interrupted download. For a source that no program may fetch, it prints the page and
+    what to save where, and exits with 1.
     """
     from kgvad.console import print_table
     from kgvad.errors import UsageError

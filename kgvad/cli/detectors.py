@@ -12,7 +12,7 @@ from kgvad.cli.options import LOOK, example
 def detectors(
     name: Annotated[str | None, typer.Argument(metavar="DETECTOR", help="Show every option of this detector.")] = None,
 ) -> None:
-    """List the detectors with paper, requirements and default options, or the options of one of them.
+    """List the detectors with paper, requirements and default options, or show the options of one.
 
     Options are set with kgvad train --set NAME=VALUE.
     """

@@ -27,14 +27,16 @@ Runs = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="RUN...",
-        help="Runs, folders with one run per seed, or scores of any program: a file of several videos, or a folder "
-        "with one file for each. The first is the baseline of the comparison. Default: where kgvad train writes the "
-        "run.",
+        help="Runs, folders with one run per seed, or scores from any program: one file for several videos, or a "
+        "folder with one file per video. The first is the baseline of the comparison. Default: where kgvad train "
+        "writes the run.",
     ),
 ]
 ScoredDataset = Annotated[
     str | None,
-    typer.Option("--dataset", "-d", help="Dataset of scores without a run, such as ucf.", rich_help_panel=INPUTS),
+    typer.Option(
+        "--dataset", "-d", help="Dataset of the scores if no run is given, such as ucf.", rich_help_panel=INPUTS
+    ),
 ]
 Text = Annotated[
     Path | None,
@@ -47,7 +49,7 @@ Annotations = Annotated[
     typer.Option(
         "--annotations",
         help="Frame labels of your own test videos: CSV with video, start_s, end_s (or start_frame, end_frame) and "
-        "category, text in the form of UCF-Crime, or folder of 0/1 arrays.",
+        "category, text in the format of UCF-Crime, or folder of 0/1 arrays.",
         rich_help_panel=INPUTS,
     ),
 ]
@@ -114,7 +116,7 @@ def evaluate(
     videos: Videos = None,
     device: Device = None,
 ) -> None:
-    """Evaluate runs, or scores of any program, on the test videos of a dataset, and compare them with the first."""
+    """Evaluate runs, or scores from any program, on the test videos of a dataset, and compare them with the first."""
     from kgvad.errors import FeatureError, RunError, UsageError
     from kgvad.given import must_exist
 
@@ -169,7 +171,7 @@ Evaluations = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="EVALUATION...",
-        help="Files of kgvad evaluate --json. Default: the evaluations of this version of kgvad.",
+        help="Files written by kgvad evaluate --json. Default: the evaluations that come with kgvad.",
     ),
 ]
 Dataset = Annotated[
@@ -185,7 +187,7 @@ JsonFile = Annotated[
     Path | None,
     typer.Option(
         "--json",
-        help="Write the evaluations as one file, which this command reads again.",
+        help="Write the evaluations to one file, which this command can read.",
         rich_help_panel=OUTPUTS,
     ),
 ]
@@ -197,7 +199,7 @@ def results(
     json_file: JsonFile = None,
     markdown: Markdown = None,
 ) -> None:
-    """Show published results and, in tables of their own, results measured with kgvad."""
+    """Show published results and, in separate tables, results measured with kgvad."""
     from kgvad.detector.evaluation.published import (
         PUBLISHED_METRICS,
         as_markdown,

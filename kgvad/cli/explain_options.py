@@ -72,8 +72,8 @@ Features = Annotated[
     typer.Option(
         "--features",
         callback=read_here,
-        help="Feature store. With --run it is scored, and VIDEO may be a name in it. With --scores, features of "
-        "blip or clip add categories.",
+        help="Feature store. With --run, it is scored, and VIDEO may be a name in it. With --scores, blip or clip "
+        "features add categories.",
         rich_help_panel=INPUTS,
     ),
 ]
@@ -81,7 +81,7 @@ ScoreFile = Annotated[
     Path | None,
     typer.Option(
         "--scores",
-        help="Scores of any program (npz, CSV or JSON), or a folder with one file per video.",
+        help="Scores from any program (npz, CSV or JSON), or a folder with one file per video.",
         rich_help_panel=SCORING,
     ),
 ]
@@ -106,7 +106,7 @@ Stride = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Frames per score. Use 1 for footage that keeps one frame of sixteen.",
+        help="Frames per score. Use 1 for footage that keeps one frame in sixteen.",
         rich_help_panel=SCORING,
     ),
 ]
@@ -175,7 +175,7 @@ Redact = Annotated[
     bool | None,
     typer.Option(
         "--redact/--no-redact",
-        help="Blur faces in key frames and clips (kgvad[redact]); some are missed. Default: `redact` of the settings.",
+        help="Blur faces in key frames and clips (kgvad[redact]); some are missed. Default: the setting `redact`.",
         rich_help_panel=REPORT,
     ),
 ]
@@ -192,8 +192,8 @@ Narrate = Annotated[
     typer.Option(
         "--narrate",
         metavar="URL|FOLDER",
-        help="Add a text by a language model, every sentence checked: OpenAI-compatible service (key: KGVAD_API_KEY), "
-        "or model folder. A service gets the report, no picture.",
+        help="Add a text by a language model, with every sentence checked: OpenAI-compatible service (key: "
+        "KGVAD_API_KEY), or model folder. A service gets the report, but no pictures.",
         rich_help_panel=NARRATION,
     ),
 ]
@@ -205,7 +205,7 @@ NarrateGraph = Annotated[
     bool,
     typer.Option(
         "--narrate-graph/--no-narrate-graph",
-        help="Give the model the paths of the knowledge graph.",
+        help="Give the model the knowledge graph paths.",
         rich_help_panel=NARRATION,
     ),
 ]

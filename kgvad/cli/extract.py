@@ -57,7 +57,7 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="VIDEOS",
-        help="Folder of videos, searched with its sub-folders, one video, a glob in quotes, a list (.txt, one path a "
+        help="Folder of videos, searched with its sub-folders, one video, a glob in quotes, a list (.txt, one path per "
         "line), a file, folder or glob at s3:// or gs://, a stream (rtsp://, http://), or - for standard input. A "
         "video may be a folder of images.",
     ),
@@ -71,7 +71,7 @@ Strict = Annotated[
 Seconds = Annotated[
     float | None,
     typer.Option(
-        min=1, help="Longest recording of an address, seconds. Default: until the stream ends.", rich_help_panel=INPUTS
+        min=1, help="Longest recording of a stream, in seconds. Default: until the stream ends.", rich_help_panel=INPUTS
     ),
 ]
 Encoder = Annotated[
@@ -79,15 +79,15 @@ Encoder = Annotated[
     typer.Option(
         "--encoder",
         "-e",
-        help="Visual encoder: i3d, i3d-actions, efficientnet-lite0, clip, blip, that of an installed package, or "
-        "the folder of a CLIP, BLIP or SigLIP model.",
+        help="Visual encoder: i3d, i3d-actions, efficientnet-lite0, clip, blip, a plugin's, or the folder "
+        "of a CLIP, BLIP or SigLIP model.",
         rich_help_panel=INPUTS,
     ),
 ]
 ExtractCrop = Annotated[
     Crop,
     typer.Option(
-        help="Part of the frame: that of the encoder, the centre, or five or ten crops.", rich_help_panel=SAMPLING
+        help="Part of the frame: the encoder's own, the centre, or five or ten crops.", rich_help_panel=SAMPLING
     ),
 ]
 ExtractTemporal = Annotated[
@@ -116,16 +116,16 @@ Output = Annotated[
         "--output",
         "-o",
         callback=write_there,
-        help="Root of the feature stores, or its address (s3://bucket/features). Default: the place of the dataset's "
-        "features in the home folder, where kgvad train looks for them.",
+        help="Root of the feature stores, or its address (s3://bucket/features). Default: in the home folder, "
+        "where kgvad train looks for the features of the dataset.",
         rich_help_panel=OUTPUTS,
     ),
 ]
 Precision = Annotated[
     Arithmetic,
     typer.Option(
-        help="Arithmetic of the encoder. bf16 is for GPUs; of CPUs that have bf16 instructions it speeds up I3D alone. "
-        "Its features are not mixed with those of fp32.",
+        help="Arithmetic of the encoder. bf16 is for GPUs; on CPUs with bf16 instructions it speeds up only I3D. "
+        "bf16 and fp32 features are never mixed.",
         rich_help_panel=PERFORMANCE,
     ),
 ]
@@ -133,8 +133,8 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Parallel processes. Default: one per core on a CPU, one on a GPU. With --engine ray: most copies of the "
-        "encoder.",
+        help="Parallel processes. Default: one per core on a CPU, one on a GPU. With --engine ray: maximum copies of "
+        "the encoder.",
         rich_help_panel=PERFORMANCE,
     ),
 ]
@@ -162,7 +162,7 @@ def extract(
 ) -> None:
     """Extract snippet features from videos, and print the folder of the store. Run it again to resume.
 
-    A folder with one sub-folder of videos per category is a dataset of its own, called by the name of the folder.
+    A folder with one sub-folder of videos per category is a dataset of its own, named after the folder.
     """
     from kgvad.errors import UsageError
     from kgvad.given import must_exist, videos_here, videos_must_exist

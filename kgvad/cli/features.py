@@ -26,13 +26,13 @@ Sources = Annotated[
     list[Path],
     typer.Argument(
         metavar="SOURCE...",
-        help="Lists (.csv, .list, .txt), folders of arrays, npz archives. Beside lists, folders hold their files. "
+        help="Lists (.csv, .list, .txt), folders of arrays, npz archives. With lists, folders hold their files. "
         "With --to, captions.",
     ),
 ]
 To = Annotated[
     Path | None,
-    typer.Option("--to", metavar="STORE", help="SOURCE is captions of this store.", rich_help_panel=INPUTS),
+    typer.Option("--to", metavar="STORE", help="Import SOURCE as captions for this store.", rich_help_panel=INPUTS),
 ]
 Dataset = Annotated[
     str | None,
@@ -40,18 +40,18 @@ Dataset = Annotated[
 ]
 Lists = Annotated[Path | None, typer.Option("--lists", help="Folder of the official lists.", rich_help_panel=INPUTS)]
 Listing = Annotated[
-    list[Path] | None, typer.Option("--list", help="One more SOURCE that is a list.", rich_help_panel=INPUTS)
+    list[Path] | None, typer.Option("--list", help="Another list, in addition to SOURCE.", rich_help_panel=INPUTS)
 ]
 SkipMissing = Annotated[
     bool, typer.Option("--skip-missing", help="Leave out videos without files.", rich_help_panel=INPUTS)
 ]
 TextEncoder = Annotated[
     str | None,
-    typer.Option("--text-encoder", help="For --to: that of the anchor bank.", rich_help_panel=INPUTS),
+    typer.Option("--text-encoder", help="For --to: the encoder of the anchor bank.", rich_help_panel=INPUTS),
 ]
 Label = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="A=B", help="What a label means: 0=Normal.", rich_help_panel=READING),
+    typer.Option("--label", metavar="A=B", help="Meaning of a label: 0=Normal.", rich_help_panel=READING),
 ]
 Frames = Annotated[
     list[Path] | None,
@@ -66,7 +66,7 @@ Spans = Annotated[
 ]
 Axes = Annotated[str | None, typer.Option("--axes", help="TD, DT, TCD or CTD (C: crops).", rich_help_panel=READING)]
 Crops = Annotated[
-    int | None, typer.Option("--crops", min=1, help="1: NAME_0 is a name, no crop.", rich_help_panel=READING)
+    int | None, typer.Option("--crops", min=1, help="1: NAME_0 is a name, not a crop.", rich_help_panel=READING)
 ]
 Stream = Annotated[str | None, typer.Option("--stream", help="rgb, flow, audio or both.", rich_help_panel=READING)]
 Encoder = Annotated[
@@ -100,7 +100,7 @@ def import_(
     output: Output = None,
     device: Device = None,
 ) -> None:
-    """Import features or captions of another program, and print the folder of the store."""
+    """Import features or captions from another program, and print the folder of the store."""
     from kgvad.errors import FeatureError, UsageError
     from kgvad.given import must_exist
     from kgvad.session import Session
@@ -262,7 +262,7 @@ Form = Annotated[
     str,
     typer.Option(
         "--format",
-        help="npy: a file a video and lists. hdf5: one file. segments: an npz archive of 32 means a video.",
+        help="npy: one file per video, and lists. hdf5: one file. segments: an npz archive, 32 means per video.",
         rich_help_panel=OUTPUTS,
     ),
 ]

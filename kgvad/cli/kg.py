@@ -69,7 +69,7 @@ def fetch(
     offline: Offline = False,
     tries: Tries = 6,
 ) -> None:
-    """Fetch the subgraphs around the categories of a dataset from Wikidata; of every bundled one if none is named."""
+    """Fetch the subgraphs around the categories of a dataset from Wikidata, or of every bundled dataset."""
     from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, check_labels, require
     from kgvad.kg.tables import bundled_tables, load_table
     from kgvad.session import Session
@@ -189,7 +189,7 @@ def resolve(
     offline: Offline = False,
     tries: Tries = 6,
 ) -> None:
-    """List the items that have a name: QID, label, type and description."""
+    """List the items with a given name: QID, label, type and description."""
     from kgvad.errors import KnowledgeGraphError
     from kgvad.kg import draw
     from kgvad.kg.sources import resolve as names
@@ -256,7 +256,7 @@ def import_(
     files: Files,
     store: StoreUrl = None,
 ) -> None:
-    """Import facts into the cache; of a file, all or nothing."""
+    """Import facts into the cache; each file completely or not at all."""
     from kgvad.errors import UsageError
     from kgvad.given import must_exist
     from kgvad.session import Session

@@ -66,7 +66,7 @@ FeatureEncoder = Annotated[
     typer.Option(
         "--encoder",
         "-e",
-        help="Visual encoder, also of a folder of videos.",
+        help="Visual encoder, also for a folder of videos.",
         rich_help_panel=INPUTS,
     ),
 ]
@@ -90,8 +90,8 @@ PromptEncoder = Annotated[
     str | None,
     typer.Option(
         "--text-encoder",
-        help="Name or folder of the bank's text encoder, for learn=context and learn=adapters. Default: as the "
-        "bank records it.",
+        help="Name or folder of the bank's text encoder, for learn=context and learn=adapters. Default: the "
+        "one recorded in the bank.",
         rich_help_panel=INPUTS,
     ),
 ]
@@ -99,9 +99,9 @@ Start = Annotated[
     Path | None,
     typer.Option(
         "--from",
-        help="Run to start from: its weights take the place of the prior, under the same ridge, with its detector, "
-        "options and encoder. 'shipped' names the run that comes with kgvad. The gain on held-out videos is "
-        "measured.",
+        help="Run to start from: its weights replace the prior, with the same ridge penalty, and its detector, "
+        "options and encoder are used. 'shipped' is the run that comes with kgvad. The gain on held-out videos "
+        "is measured.",
         rich_help_panel=INPUTS,
     ),
 ]
@@ -109,7 +109,7 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="Training configuration (TOML or JSON): detector, options, recipe, seed. Options of the command line "
+        help="Training configuration (TOML or JSON): detector, options, recipe, seed. Command-line options "
         "take precedence.",
         rich_help_panel=TRAINING,
     ),
@@ -154,7 +154,7 @@ Gpus = Annotated[
     typer.Option(
         "--gpus",
         min=0,
-        help="GPUs of each model on the Ray cluster, such as 0.25. Default: 1 where there are any.",
+        help="GPUs for each copy of the model on the Ray cluster, such as 0.25. Default: 1 if there are any.",
         rich_help_panel=CLUSTER,
     ),
 ]
@@ -163,7 +163,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=1,
-        help="Most copies of the model on the Ray cluster. Default: as many as it has room for.",
+        help="Maximum copies of the model on the Ray cluster. Default: as many as fit.",
         rich_help_panel=CLUSTER,
     ),
 ]
@@ -172,7 +172,7 @@ ImageRate = Annotated[
     typer.Option(
         "--fps",
         min=0.1,
-        help="Frames per second of videos that come as folders or zip archives of images. Default: 25.",
+        help="Frames per second of videos given as folders or zip archives of images. Default: 25.",
         rich_help_panel=INPUTS,
     ),
 ]
@@ -206,9 +206,7 @@ Contact = Annotated[
 ]
 Offline = Annotated[
     bool,
-    typer.Option(
-        "--offline", help="Send no request; fail where something is not in the cache.", rich_help_panel=SERVICE
-    ),
+    typer.Option("--offline", help="Send no request; fail if something is not in the cache.", rich_help_panel=SERVICE),
 ]
 Tries = Annotated[
     int, typer.Option("--tries", min=1, help="Attempts per request before giving up.", rich_help_panel=SERVICE)

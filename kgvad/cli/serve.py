@@ -17,7 +17,7 @@ SERVER = "Server"
 
 Folders = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="FOLDER...", help="Folders of videos; new files in them are explained as they come."),
+    typer.Argument(metavar="FOLDER...", help="Folders of videos; new files in them are explained as they arrive."),
 ]
 InboxFolder = Annotated[
     Path | None,
@@ -29,21 +29,21 @@ InboxFolder = Annotated[
 ]
 Host = Annotated[
     str,
-    typer.Option("--host", help="Address to serve on; others than this machine need a token.", rich_help_panel=SERVER),
+    typer.Option("--host", help="Address to serve on; any but the local one requires a token.", rich_help_panel=SERVER),
 ]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.", rich_help_panel=SERVER)]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free port.", rich_help_panel=SERVER)]
 Token = Annotated[
     str | None,
     typer.Option(
         "--token",
         envvar="KGVAD_TOKEN",
-        help="What visitors must know. Default: made up and printed, where one is needed.",
+        help="Access token for visitors. Default: generated and printed if one is needed.",
         rich_help_panel=SERVER,
     ),
 ]
 AllowHost = Annotated[
     list[str] | None,
-    typer.Option("--allow-host", help="Further name of this server, for one behind a proxy.", rich_help_panel=SERVER),
+    typer.Option("--allow-host", help="Another name of this server, if it is behind a proxy.", rich_help_panel=SERVER),
 ]
 MaxUpload = Annotated[
     str, typer.Option("--max-upload", help="Largest upload, such as 500MB or 4GB.", rich_help_panel=SERVER)

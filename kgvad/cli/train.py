@@ -62,7 +62,7 @@ Batch = Annotated[
     typer.Option(
         "--batch",
         min=1,
-        help="Normal videos in a step, and abnormal ones in equal number.",
+        help="Normal videos per step, with the same number of abnormal ones.",
         rich_help_panel=TRAINING,
     ),
 ]
@@ -81,7 +81,7 @@ SigmaGreedy = Annotated[
         min=0.0,
         max=1.0,
         metavar="DECAY",
-        help="Select the snippets of abnormal videos by distance from normal ones at first (SemVAD: 0.99). "
+        help="At first, select the snippets of abnormal videos by distance from normal ones (SemVAD: 0.99). "
         "Default: 0, never.",
         rich_help_panel=TRAINING,
     ),
@@ -111,17 +111,17 @@ DataSeed = Annotated[
     typer.Option(
         "--data-seed",
         min=0,
-        help="Seed of the order of the training videos, the same for all seeds. Default: the value of --seed.",
+        help="Seed for the order of the training videos, shared by all seeds. Default: the value of --seed.",
         rich_help_panel=TRAINING,
     ),
 ]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds to train.", rich_help_panel=TRAINING)]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a run with other settings.", rich_help_panel=OUTPUTS)
+    bool, typer.Option("--overwrite", help="Replace an existing run that has other settings.", rich_help_panel=OUTPUTS)
 ]
 Tensorboard = Annotated[
     bool,
-    typer.Option("--tensorboard", help="Log the metrics for TensorBoard, in the run.", rich_help_panel=OUTPUTS),
+    typer.Option("--tensorboard", help="Log the metrics for TensorBoard in the run folder.", rich_help_panel=OUTPUTS),
 ]
 Jobs = Annotated[
     int,
@@ -145,16 +145,14 @@ ThresholdFolds = Annotated[
     typer.Option(
         "--threshold-folds",
         min=0,
-        help="Folds of training videos held out in turn to measure the onset threshold; each is one more training. "
+        help="Folds of training videos held out in turn to measure the onset threshold; each adds one training run. "
         "0: none. Default: 4 for up to 300 videos, else 0.",
         rich_help_panel=TRAINING,
     ),
 ]
 Fetch = Annotated[
     bool,
-    typer.Option(
-        "--fetch", help="Where a dataset has no features yet, download published ones.", rich_help_panel=INPUTS
-    ),
+    typer.Option("--fetch", help="If a dataset has no features yet, download published ones.", rich_help_panel=INPUTS),
 ]
 
 
@@ -194,7 +192,7 @@ def train(
 ) -> None:
     """Train a detector on videos with video-level labels.
 
-    The same command resumes an interrupted training.
+    The same command resumes interrupted training.
     """
     inputs = TrainingInputs(dataset, features, encoder, anchors, captions, caption_texts, lists, text_encoder, config)
     inputs.check()

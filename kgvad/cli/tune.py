@@ -33,14 +33,16 @@ Detectors = Annotated[
 ]
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", help="Folder of the results; the same folder resumes.", rich_help_panel=OUTPUTS),
+    typer.Option(
+        "--output", "-o", help="Folder for the results; the same folder resumes the search.", rich_help_panel=OUTPUTS
+    ),
 ]
 Annotations = Annotated[
     Path | None,
     typer.Option(
         "--annotations",
-        help="Abnormal times of training videos, in any form that kgvad evaluate --annotations reads: they give the "
-        "frame AUC of held-out videos. They are not used for training.",
+        help="Abnormal times of training videos, in any format that kgvad evaluate --annotations reads, for the "
+        "frame-level AUC of held-out videos. They are not used for training.",
         rich_help_panel=INPUTS,
     ),
 ]
@@ -61,14 +63,14 @@ Budget = Annotated[
     ),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, help="Seed of every training, or the first.", rich_help_panel=TRAINING)
+    int, typer.Option("--seed", min=0, help="Seed of every training run, or of the first.", rich_help_panel=TRAINING)
 ]
 Seeds = Annotated[
     int,
     typer.Option(
         "--seeds",
         min=1,
-        help="Trainings on every fold, with successive seeds: several where results vary with the seed.",
+        help="Training runs per fold, with successive seeds; use several if results vary with the seed.",
         rich_help_panel=TRAINING,
     ),
 ]
@@ -102,10 +104,10 @@ def tune(
 ) -> None:
     """Choose the configuration of detectors by cross-validation on the training videos.
 
-    Every detector has a grid of its own and the same rule: the highest video AUC of held-out videos, or its mean with
-    frame AUC where --annotations gives frame labels. Test videos are never read. The chosen configuration is written to
-    OUTPUT/DETECTOR.json, which kgvad train --config takes, and all that was tried to OUTPUT/DETECTOR.tried.json and
-    DETECTOR.md.
+    Every detector has its own grid and the same rule: the highest video-level AUC on held-out videos, or its mean with
+    frame-level AUC if --annotations gives frame labels. Test videos are never read. The chosen configuration is written
+    to OUTPUT/DETECTOR.json, which kgvad train --config reads, and everything that was tried to
+    OUTPUT/DETECTOR.tried.json and DETECTOR.md.
     """
     inputs = TrainingInputs(dataset, features, encoder, anchors, captions, caption_texts, lists, text_encoder, config)
     inputs.check()

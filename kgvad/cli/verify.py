@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 def verify(
     report: Annotated[
-        Path, typer.Argument(metavar="REPORT", help="Report with a manifest beside it, or the manifest itself.")
+        Path, typer.Argument(metavar="REPORT", help="Report with a manifest next to it, or the manifest itself.")
     ],
 ) -> None:
-    """Say which files of a report are as they were: video, inputs, reports, pictures, clips."""
+    """Check which files of a report are unchanged: video, inputs, reports, pictures, clips."""
     from kgvad.errors import ReportError
     from kgvad.explain import manifest
     from kgvad.given import must_exist
@@ -38,7 +38,7 @@ def prune(
         bool, typer.Option("--dry-run", help="Print what would be deleted, and delete nothing.")
     ] = False,
 ) -> None:
-    """Delete old reports and clips, as far as manifests prove that kgvad wrote them; print what is deleted."""
+    """Delete old reports and clips that kgvad wrote according to their manifests; print what is deleted."""
     from kgvad.errors import UsageError
     from kgvad.explain.manifest import age, expired
 

@@ -34,13 +34,13 @@ SinkTexts = Annotated[
     typer.Option(
         "--sink",
         metavar="KIND:TARGET",
-        help="Where messages go beside stdout: jsonl:FILE, webhook:URL, mqtt:mqtt://HOST, email:smtp://HOST/TO; "
-        "repeatable. Default: `sinks` of the settings.",
+        help="Where messages go, besides stdout: jsonl:FILE, webhook:URL, mqtt:mqtt://HOST, email:smtp://HOST/TO; "
+        "repeatable. Default: the setting `sinks`.",
         rich_help_panel=OUTPUTS,
     ),
 ]
 Once = Annotated[
-    bool, typer.Option("--once", help="End when the clips of the folders are done.", rich_help_panel=INPUTS)
+    bool, typer.Option("--once", help="End when the clips in the folders are done.", rich_help_panel=INPUTS)
 ]
 
 Source = Annotated[
@@ -52,7 +52,7 @@ Hours = Annotated[
     typer.Option(
         "--hours",
         min=0.001,
-        help="Footage to collect. Interrupted, it goes on where it stopped.",
+        help="Footage to collect. If interrupted, it resumes where it stopped.",
         rich_help_panel=EVENTS,
     ),
 ]
@@ -72,7 +72,7 @@ Watched = Annotated[
 CompanionOut = Annotated[Path, typer.Option("--out", help="Folder for the reports.", rich_help_panel=OUTPUTS)]
 Broker = Annotated[
     str | None,
-    typer.Option("--broker", help="Broker of Frigate, mqtt://HOST[:PORT].", rich_help_panel=INPUTS),
+    typer.Option("--broker", help="Frigate's broker, mqtt://HOST[:PORT].", rich_help_panel=INPUTS),
 ]
 Topic = Annotated[str, typer.Option("--topic", help="Topic of Frigate's reviews.", rich_help_panel=INPUTS)]
 
@@ -122,7 +122,7 @@ def calibrate(
     run: RunFolder = None,
     device: Device = None,
 ) -> None:
-    """Learn the thresholds of a camera from ordinary footage, and say how sure they are."""
+    """Learn the thresholds of a camera from ordinary footage, and say how certain they are."""
     from signal import SIGINT
     from threading import Event
 
@@ -167,7 +167,7 @@ def companion(
     language: Language = None,
     device: Device = None,
 ) -> None:
-    """Explain what another system detected: the reviews of Frigate, or the clips of a folder."""
+    """Explain what another system detected: Frigate's reviews, or the clips in a folder."""
     from threading import Event
 
     from kgvad.errors import UsageError
