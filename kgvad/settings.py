@@ -58,10 +58,10 @@ class Settings(BaseSettings):
     captioner: str = Field(
         "blip", description="Captioner: `blip`, a model on the hub, a folder, or the address of a service."
     )
-    caption_model: str = Field("", description="Model of the service that `captioner` is the address of.")
+    caption_model: str = Field("", description="Name of the model, if `captioner` is the address of a service.")
     language: Literal["en", "de"] = Field("en", description="Language of reports.")
     cameras: Path | None = Field(
-        None, description="Folder of what is known about cameras: zones and times to ignore, thresholds."
+        None, description="Folder for camera data: zones and times to ignore, thresholds."
     )
     sinks: tuple[str, ...] = Field(
         (), description='Where `kgvad watch` sends messages: a list such as `["webhook:https://example.org/alarms"]`.'
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     )
     cache: Path = Field(
         default_factory=lambda: user_cache_path("kgvad"),
-        description="Folder of what can be fetched again: knowledge graph, pretrained weights.",
+        description="Folder for data that can be fetched again: knowledge graph, pretrained weights.",
     )
     weights: Path | None = Field(None, description="Folder that holds pretrained weights; searched before the cache.")
     redact: bool = Field(

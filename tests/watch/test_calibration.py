@@ -131,7 +131,7 @@ def test_thresholds_are_kept_and_used(tmp_path):
         assert {message.threshold for message in messages if message.kind == "open"} == {round(onset, 4)}
     messages = watch(cameras, archive(tmp_path / "out"), once=True, calibrated=found)
     report = (tmp_path / "out" / messages[-1].report).read_text("utf-8")
-    assert "calibrated on 72.00 hours of ordinary footage of this camera" in report
+    assert "calibrated on 72.00 hours of ordinary footage from this camera" in report
     thresholds_path(tmp_path, "yard").write_text('{"version": 1}')
     with pytest.raises(UsageError, match="repeat kgvad calibrate"):
         read_thresholds(tmp_path, "yard")

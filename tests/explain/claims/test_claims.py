@@ -219,4 +219,4 @@ def test_json_states_what_the_other_forms_say():
     count = next(claim for claim in data["sentences"][0]["claims"] if claim["kind"] == "count")
     assert (count["verdict"], count["reason"], count["found"]) == ("contradicted", "count_other", "2")
     assert count["frames"] == [350, 650] and count["captions"][0]["text"] == CAPTIONS[2]
-    assert "Captions count 2." in Renderer("en").check(found, "md")
+    assert "Captions give 2." in Renderer("en").check(found, "md")

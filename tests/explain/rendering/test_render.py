@@ -319,7 +319,7 @@ def test_a_run_with_a_measured_threshold_claims_no_probability_of_an_event():
 
 
 def test_the_calibration_of_a_camera_is_given_in_hours():
-    assert "on 72.00 hours of ordinary footage of this camera, accepting 1 false alarm per day." in render(
+    assert "on 72.00 hours of ordinary footage from this camera, accepting 1 false alarm per day." in render(
         REPORTS["camera"], "md"
     )
     german = render(REPORTS["camera"], "md", language="de")
@@ -495,7 +495,7 @@ def test_the_summary_names_the_concepts_behind_the_terms_for_the_category():
     cited = [c for c in REPORTS["resembles"].events[0].contributions if c.concept]
     assert cited and all(c.value > 0 for c in cited)
     lead = render(REPORTS["resembles"], "md").split("|")[0]
-    assert f"What speaks for burglary most resembles “{cited[0].concept}”" in lead
+    assert f"The evidence for burglary most resembles “{cited[0].concept}”" in lead
     assert "most resembles" not in render(REPORTS["terms"], "md"), "its terms are those of another category"
 
 
