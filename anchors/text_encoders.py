@@ -97,7 +97,7 @@ def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
     WeightsError
         The weights are missing, damaged or of another kind.
     KgvadError
-        The package that registers the encoder cannot be imported, or what it gives is not a text encoder.
+        The package that registers the encoder cannot be imported, or what it returns is not a text encoder.
     """
     if name is None:
         try:

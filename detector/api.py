@@ -214,9 +214,9 @@ class Detector(nn.Module, ABC):
     source
         Paper, for tables.
     needs_anchors
-        Whether it cannot do without an anchor bank.
+        Whether it requires an anchor bank.
     reads_captions
-        Whether it takes caption embeddings beside the features.
+        Whether it takes caption embeddings in addition to features.
     reads_columns
         Whether it relates the names of the feature columns to the anchors (:attr:`Problem.column_vectors`).
     names_categories
@@ -269,8 +269,8 @@ class Detector(nn.Module, ABC):
     def fit_input(self, kind: Literal["features", "captions"], videos: Sequence[Tensor]) -> list[Tensor]:
         """Estimate the mean and the standard deviation of the training videos; return the videos standardised.
 
-        One standard deviation serves all dimensions, so that directions keep their proportions. Features of another
-        origin than a paper's come to the scale that its initial weights and margins were made for.
+        One standard deviation serves all dimensions, so that directions keep their proportions. Features other
+        than a paper's are brought to the scale for which its initial weights and margins were chosen.
 
         Parameters
         ----------
@@ -331,7 +331,7 @@ class Detector(nn.Module, ABC):
         Raises
         ------
         UsageError
-            The logits are no such sum (:meth:`contributions`).
+            The logits are not such a sum (:meth:`contributions`).
         """
         raise UsageError(f"the logits of {self.name} are not sums over feature columns", "name a run of additive")
 

@@ -40,7 +40,7 @@ class Explanation:
     face_finder
         Finds the faces that are blurred in clips; ``None``: none is blurred.
     inputs
-        Files and folders that were read beside the video; :meth:`save` does not replace them.
+        Files and folders that were read in addition to the video; :meth:`save` does not replace them.
     """
 
     report: Report

@@ -286,7 +286,7 @@ class Report(ReportPart):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Report:
-        """Read a JSON report from ``path``; errors as of :meth:`from_json`."""
+        """Read a JSON report from ``path``; raises what :meth:`from_json` raises."""
         path = Path(path)
         with reading(path, ReportError, "give a report in JSON format"):
             text = path.read_text("utf-8-sig")

@@ -33,8 +33,8 @@ def must_exist(paths: Path | Iterable[Path] | None, kind: type[KgvadError], reme
         if path.exists():
             continue
         if address := address_like(path):
-            known = "only videos and feature stores are read from afar, and only from object stores such as s3://"
-            raise kind(f"{address} is no file here; {known}", "download it")
+            known = "only videos and feature stores are read from addresses, and only in object stores such as s3://"
+            raise kind(f"{address} is not a local file; {known}", "download it")
         raise kind(f"{path} does not exist", remedy)
 
 

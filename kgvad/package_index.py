@@ -155,7 +155,9 @@ def fetch_file(project: str, filename: str, sha256: str, folder: Path, options: 
             if isinstance(found, Path):
                 return found
             reasons.append(f"{_without_password(place)}: {found}")
-    raise WeightsError("; ".join(reasons) or "pip is told to use no index", "check the network and `pip config list`")
+    raise WeightsError(
+        "; ".join(reasons) or "pip is configured to use no index", "check the network and `pip config list`"
+    )
 
 
 def _client(options: IndexOptions) -> PyPIClient:

@@ -42,7 +42,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
     video
         The video. May be left out if ``scores`` is given.
     scores
-        File of scores of any program (npz, JSON or CSV), used instead of a detector.
+        Score file from any program (npz, JSON or CSV), used instead of a detector.
     run
         Folder of a trained run. Default: the run of the dataset, if there is one that fits.
     features

@@ -60,9 +60,7 @@ class Settings(BaseSettings):
     )
     caption_model: str = Field("", description="Name of the model, if `captioner` is the address of a service.")
     language: Literal["en", "de"] = Field("en", description="Language of reports.")
-    cameras: Path | None = Field(
-        None, description="Folder for camera data: zones and times to ignore, thresholds."
-    )
+    cameras: Path | None = Field(None, description="Folder for camera data: zones and times to ignore, thresholds.")
     sinks: tuple[str, ...] = Field(
         (), description='Where `kgvad watch` sends messages: a list such as `["webhook:https://example.org/alarms"]`.'
     )

@@ -174,7 +174,7 @@ def finish_clip(recorded: Path, target: Path, face_finder: FaceFinder | None = N
                 else:
                     _encode(source, pictures, clip, face_finder)
     except (av.FFmpegError, IndexError, ValueError) as error:
-        raise VideoError(f"{recorded} is no clip that can be finished ({error})", "delete it") from error
+        raise VideoError(f"{recorded} is not a clip that can be finished ({error})", "delete it") from error
     recorded.unlink(missing_ok=True)
 
 

@@ -176,7 +176,7 @@ class VideoReader:
     size
         (width, height) to scale to, in libswscale while the colours are converted; ``None`` keeps the video's own.
     decoding
-        Decoder threads, hardware, and what happens at damage.
+        Decoder threads, hardware, and how damage is handled.
     observe
         Called with every decoded frame (of PyAV) and its time in seconds, also with those that become no picture.
 

@@ -76,7 +76,7 @@ def extract_video(
     encoder
         From :func:`~kgvad.video.encoders.base.load_visual_encoder`.
     decoding
-        Decoder threads, hardware, and what happens at damage.
+        Decoder threads, hardware, and how damage is handled.
     advance
         Called with the number of finished rows.
 
@@ -85,7 +85,7 @@ def extract_video(
     VideoError
         The video cannot be read, or it is shorter than one snippet and the encoder needs whole snippets.
     FeatureError
-        The encoder gave values that are not finite, or features of another shape than it says.
+        The encoder returned values that are not finite, or features of a different shape than it declares.
     """
     (made,) = extract_videos([path], encoder, decoding=decoding, advance=advance)
     if isinstance(made, Exception):

@@ -187,7 +187,7 @@ def _without_missing(sources: list[Source], missing: list[Line], skip: bool) -> 
     if not skip:
         raise FeatureError(
             f"{count_of(len(missing), 'listed file')} neither at the path nor below the folder of the list: {names}",
-            "name the folder of the files beside the list, take the lines out, or add --skip-missing",
+            "pass the folder of the files along with the list, remove the lines, or add --skip-missing",
         )
     lost = {name.video for name in feature_names([line.path for line in missing])}
     logger.warning(f"left out {count_of(len(lost), 'video')} with missing files: {names_of(sorted(lost))}")
@@ -198,7 +198,7 @@ def _without_missing(sources: list[Source], missing: list[Line], skip: bool) -> 
         if pieces:
             kept.append(Source(source.path, source.kind, tuple(pieces)))
     if not kept:
-        raise FeatureError("all listed files are missing", "name the folder of the files beside the list")
+        raise FeatureError("all listed files are missing", "pass the folder of the files along with the list")
     return kept
 
 
@@ -362,5 +362,5 @@ def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
 def _tie(line: Line, files: Sequence[Path]) -> FeatureError:
     return FeatureError(
         f"{line.where}: {line.path!r} may be {' or '.join(str(file) for file in files[:2])}",
-        "name the folder of the right files beside the list",
+        "pass the folder of the right files along with the list",
     )

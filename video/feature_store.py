@@ -66,7 +66,7 @@ class VideoEntry(BaseModel):
     quality
         What each row shows (a scene, a title card, ...), where measured: see :mod:`kgvad.video.frame_quality`.
     assumed
-        Which of ``fps`` and ``frame_count`` nothing told: features of other programs.
+        Which of ``fps`` and ``frame_count`` were assumed (features from other programs).
     source, source_bytes, source_mtime_ns
         The file that the features were made from, to notice when it changes.
     """

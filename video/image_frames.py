@@ -237,7 +237,7 @@ def _opened(picture: _Picture) -> tuple[Image.Image, bytes]:
             try:
                 image = Image.open(io.BytesIO(data))
             except UnidentifiedImageError:
-                raise ValueError("it is no image") from None
+                raise ValueError("it is not an image") from None
             if image.format != "JPEG":
                 image.load()
         except Image.DecompressionBombError as error:

@@ -163,7 +163,7 @@ def parse(content: object, where: str) -> dict[str | None, Track]:
         track = _track(content, where)
         if track is not None:
             return {None: track}
-    raise ScoresError(f"{where} holds {_shape(content)}, which is no form of captions", FORMS)
+    raise ScoresError(f"{where} holds {_shape(content)}, which is not a known caption format", FORMS)
 
 
 def _own(videos: Mapping[str, object], where: str) -> dict[str | None, Track]:
@@ -203,7 +203,7 @@ def _named(entries: Iterable[tuple[str, object]], where: str) -> dict[str | None
         track = _track(values[name], f"{where}: {name[:60]}")
         if track is None:
             form = _shape(values[name])
-            raise ScoresError(f"{where}: {name[:60]!r} is {form}, which is no form of captions", FORMS)
+            raise ScoresError(f"{where}: {name[:60]!r} is {form}, which is not a known caption format", FORMS)
         found[video] = track
     if silent:
         logger.warning("%s: %d videos have no captions, the first is %s", where, len(silent), silent[0])

@@ -61,7 +61,7 @@ def score_features(
     Raises
     ------
     FeatureError
-        The features are of another encoder or width than the run's, or not finite.
+        The features have another encoder or width than the run's, or are not finite.
     """
     if not isinstance(run, Run):
         run = Run.load(run, device)

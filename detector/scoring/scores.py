@@ -127,7 +127,7 @@ class Scores:
         frame_count: int | None = None,
         frame_times: NDArray[np.float64] | None = None,
     ) -> Scores:
-        """Read what :meth:`save` wrote, or the scores of another program.
+        """Read what :meth:`save` wrote, or the scores from another program.
 
         Parameters
         ----------

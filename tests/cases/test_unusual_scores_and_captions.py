@@ -188,7 +188,7 @@ def test_records_under_captions(tmp_path, wrap):
 
 def test_a_start_of_another_unit_is_no_start_at_zero(tmp_path):
     (tmp_path / "c.json").write_text(json.dumps([{"start_ms": 5000, "text": "x"}]))
-    with pytest.raises(ScoresError, match=r"start_ms, text.*is no form of captions"):
+    with pytest.raises(ScoresError, match=r"start_ms, text.*is not a known caption format"):
         captions(tmp_path / "c.json")
 
 

@@ -89,7 +89,7 @@ def test_what_is_wrong_with_an_image_is_named(tmp_path, capsys):
     ):
         as_videos(folder, tmp_path / "cache", 10)
     (folder / "13.png").write_bytes(b"no image")
-    with pytest.raises(VideoError, match=r"13\.png cannot be read: it is no image; take it out"):
+    with pytest.raises(VideoError, match=r"13\.png cannot be read: it is not an image; take it out"):
         as_videos(folder, tmp_path / "cache", 10)
     (tmp_path / "clip.mp4").write_bytes(b"")
     with pytest.raises(UsageError, match="--fps is for folders of images"):
@@ -102,7 +102,7 @@ def test_a_damaged_image_costs_its_video_only(tmp_path, capsys):
     (tmp_path / "in/a/13.png").write_bytes(b"no image")
     found = find_videos(as_videos(tmp_path / "in", tmp_path / "cache", 10))
     assert sorted(found) == ["a", "b"] and probe(found["b"]).width == 64
-    assert "13.png cannot be read: it is no image" in capsys.readouterr().err
+    assert "13.png cannot be read: it is not an image" in capsys.readouterr().err
     with pytest.raises(VideoError, match="is empty"):
         probe(found["a"])
     (tmp_path / "in/a/13.png").write_bytes((tmp_path / "in/a/12.png").read_bytes())

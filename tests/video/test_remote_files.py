@@ -130,6 +130,6 @@ def test_outputs_and_other_inputs_are_files(tmp_path, monkeypatch):
     write_video(tmp_path / "v.mp4", 48)
     with pytest.raises(UsageError, match="ftp://b/x is an address of a kind that nothing is written to; write"):
         kgvad("extract", "v.mp4", "--encoder", "efficientnet-lite0", "--output", "ftp://b/x")
-    with pytest.raises(FeatureError, match="ftp://b/i3d is no file here; only videos and feature stores are read"):
+    with pytest.raises(FeatureError, match="ftp://b/i3d is not a local file; only videos and feature stores are read"):
         kgvad("features", "check", "ftp://b/i3d")
     assert address_of("C:/videos") is None and address_of("s3:/b/v.mp4") == "s3://b/v.mp4"

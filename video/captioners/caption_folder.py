@@ -82,7 +82,7 @@ def caption_folder(
         No video there; the file is not ours, or was made by another captioner; another process writes it.
     """
     if not output.name.lower().endswith(SUFFIXES):
-        raise UsageError(f"--output {output} is no file of captions", "give a name that ends in .json or .json.gz")
+        raise UsageError(f"--output {output} is not a caption file", "give a name that ends in .json or .json.gz")
     videos = find_videos(source)
     refuse_inputs({"--output": output}, [source, *videos.values()])
     origin = Origin(captioner.name, captioner.fingerprint, every_s)

@@ -157,7 +157,7 @@ def load_visual_encoder(
     WeightsError
         The weights of a named encoder are missing or damaged.
     KgvadError
-        The package that registers the encoder cannot be imported, or what it gives is not a visual encoder.
+        The package that registers the encoder cannot be imported, or what it returns is not a visual encoder.
     """
     device = _checked(device)
     options = EncoderOptions(crop, temporal, stride, step_s, precision)

@@ -111,7 +111,7 @@ def connect(target: str) -> tuple[str, Any]:
     """
     parts = urlsplit(target)
     if parts.scheme not in PORTS or not parts.hostname:
-        raise UsageError(f"{target[:60]} is no address of a broker", "give mqtt://HOST[:PORT][/PREFIX]")
+        raise UsageError(f"{target[:60]} is not the address of a broker", "give mqtt://HOST[:PORT][/PREFIX]")
     client: Any = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.host, client.port = parts.hostname, parts.port or PORTS[parts.scheme]
     if parts.scheme == "mqtts":

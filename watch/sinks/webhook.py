@@ -33,7 +33,7 @@ class Webhook:
 
     def __init__(self, target: str, folder: Path | None) -> None:
         if urlsplit(target).scheme not in ("http", "https") or not urlsplit(target).hostname:
-            raise UsageError(f"--sink webhook:{target[:60]} is no HTTP address", "give webhook:https://HOST/PATH")
+            raise UsageError(f"--sink webhook:{target[:60]} is not an HTTP address", "give webhook:https://HOST/PATH")
         self._url, self._secret = target, os.environ.get(SECRET, "").encode()
         if not self._secret:
             logger.warning("the webhook is not signed; set %s", SECRET)

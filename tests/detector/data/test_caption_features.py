@@ -95,9 +95,13 @@ def test_an_import_says_its_clock_and_what_it_keeps(captioned, tmp_path, weights
     [
         (None, UsageError, "does not exist"),
         ("{", ScoresError, "is not valid JSON"),
-        ("{}", ScoresError, "holds an empty dict, which is no form of captions"),
+        ("{}", ScoresError, "holds an empty dict, which is not a known caption format"),
         ('{"other": {"0": "a"}}', FeatureError, "no captions of any video of"),
-        ('{"Arson000_x264": {"first": "a"}}', ScoresError, "'Arson000_x264' is {first: str}, which is no form"),
+        (
+            '{"Arson000_x264": {"first": "a"}}',
+            ScoresError,
+            "'Arson000_x264' is {first: str}, which is not a known caption format",
+        ),
         ('{"Arson000_x264": ["a"]}', ScoresError, "1 texts fit 135 frames neither as one a second"),
     ],
 )

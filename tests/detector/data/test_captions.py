@@ -114,7 +114,7 @@ def test_plain_text_has_one_text_a_line_or_one_in_all(tmp_path):
         ("start,text\n0,a man walks, then runs\n", "row 1 has 3 values for 2 columns; put captions with commas"),
         ("start,text\nsoon,a man walks\n", "'soon' is not a time"),
         ("start,text\n", "empty list"),
-        ("id,text\n1,a man\n2,a dog\n", "which is no form of captions"),
+        ("id,text\n1,a man\n2,a dog\n", "which is not a known caption format"),
         ("", "the first line names no column of captions"),
         ("start,text\n0," + 200_000 * "a", "is not a table"),
     ],
@@ -197,9 +197,12 @@ def test_the_clock_is_said(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"clip": {"label": "Abuse", "n": 3}}, r"'clip' is \{label, n\}, which is no form of captions; known forms"),
-        ([[1, 2], [3, 4]], r"holds \[\[int\]\], which is no form"),
-        (5, "holds int, which is no form"),
+        (
+            {"clip": {"label": "Abuse", "n": 3}},
+            r"'clip' is \{label, n\}, which is not a known caption format; known forms",
+        ),
+        ([[1, 2], [3, 4]], r"holds \[\[int\]\], which is not a known caption format"),
+        (5, "holds int, which is not a known caption format"),
         ({"timestamps": [[0, 1]], "sentences": ["a", "b"]}, "not as many times as sentences"),
         ([{"start": "soon", "text": "a"}], "'soon' is not a time"),
         ([{"start": 0, "text": "a"}, {"frame": 3, "text": "b"}], "some captions start at frames, others at seconds"),
