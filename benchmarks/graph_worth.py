@@ -40,18 +40,21 @@ def graph_table(runs: Runs, track: Track, methods: Sequence[Method]) -> str:
 
     Every source sees the same draws of training videos. A category that was left out is chosen among those left out.
     """
-    rows = []
+    header = ["anchors", *(f"{100 * share:.0f} %" for share in SHARES), "left out"]
+    tables = []
     for method in methods:
         config = runs.config(track, method)
         if config is None or not config.uses_anchors:
             continue
+        rows = []
         for source in SOURCES:
             cells = [_learned(runs, track, method, source, share) for share in SHARES]
             cells.append(_left_out(runs, track, method, source))
             if any(cells):
-                rows.append([method.name, source, *(cell or "n/a" for cell in cells)])
-    header = ["method", "anchors", *(f"{100 * share:.0f} %" for share in SHARES), "left out"]
-    return ResultTable("", header, rows, text_columns=2).as_markdown().strip() if rows else ""
+                rows.append([source, *(cell or "n/a" for cell in cells)])
+        if rows:
+            tables.append(ResultTable(f"`{method.name}`", header, rows).as_markdown().strip())
+    return "\n\n".join(tables)
 
 
 def _learned(runs: Runs, track: Track, method: Method, source: str, share: float) -> str:
