@@ -49,23 +49,24 @@ def confusion(
 def category_calibration(
     videos: Sequence[EvaluatedVideo], categories: Sequence[str], normal: int | None, temperature: float = 1.0
 ) -> float:
-    """Expected calibration error of the category of abnormal videos (Guo et al. 2017, equation 3); NaN without any.
+    """Expected calibration error of the category of abnormal videos (Guo et al. 2017, equation 3).
 
     The probability of a category is the softmax, without Normal, of the category scores of the video divided by
     ``temperature``. Videos are sorted by the probability of their first category into :data:`CALIBRATION_BINS` bins of
-    equal width; the error is the mean over videos of the gap between probability and accuracy of their bin.
+    equal width; the error is the mean over videos of the gap between probability and accuracy of their bin. NaN
+    without such videos, and with one abnormal category alone, whose probability is always 1.
     """
+    named = [index for index in range(len(categories)) if index != normal]
     confidence, correct = [], []
     for video in videos:
         scores = video.video_category_scores()
         if scores is None or not video.abnormal:
             continue
-        named = [index for index in range(len(categories)) if index != normal]
         share = softmax(scores[named] / temperature)
         best = int(share.argmax())
         confidence.append(float(share[best]))
         correct.append(categories[named[best]] in video.labels)
-    if not confidence:
+    if not confidence or len(named) < 2:
         return float("nan")
     bins = np.minimum((np.array(confidence) * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = np.bincount(bins, np.array(correct, float) - np.array(confidence), CALIBRATION_BINS)  # sums

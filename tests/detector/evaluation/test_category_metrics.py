@@ -32,6 +32,11 @@ def test_a_temperature_corrects_too_much_confidence():
     assert category_calibration(videos, CATEGORIES, 0, temperature=2.0) == pytest.approx(0, abs=1e-9)
 
 
+def test_one_abnormal_category_has_no_error():
+    single = EvaluatedVideo("v", ("Anomaly",), np.ones(1), np.array([0, 16]), (), np.zeros((1, 2)))
+    assert np.isnan(category_calibration([single], ("Normal", "Anomaly"), 0))
+
+
 def test_evaluate_shows_the_error_before_and_after_the_temperature_of_the_run(tmp_path):
     kgvad("features", "import", make_archive(tmp_path), "--dataset", "ucf", "--output", tmp_path / "features")
     train(tmp_path / "features", tmp_path / "run")
