@@ -145,7 +145,7 @@ def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
     UsageError
         The dataset has no reader.
     FeatureError
-        A file is missing or a line in it is wrong; the message names file and line.
+        ``folder`` is a file, or a file in it is missing or has a wrong line; the message names file and line.
     """
     from kgvad.detector.data.published import readers as published
 
@@ -160,6 +160,8 @@ def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
     }
     if dataset not in readers:
         raise UsageError(f"unknown dataset {dataset!r}", f"its lists can be read for: {', '.join(readers)}")
+    if Path(folder).is_file():
+        raise FeatureError(f"{folder} is a file", "name the folder of the dataset's official lists")
     return readers[dataset](Path(folder))
 
 

@@ -245,3 +245,9 @@ def test_both_names_of_a_violent_video_of_xd_are_one(tmp_path):
     write(tmp_path / "annotations.txt", "v=a__#1_label_G-0-0 10 20\nv=b__#1_label_B1-0-0.mp4 30 40\n")
     truth = read_truth("xd", tmp_path)
     assert truth.videos["v=b__#1_label_B1-0-0"].intervals == ((30, 40),)
+
+
+@pytest.mark.parametrize("dataset", ["ucf", "msad", "ped2"])
+def test_one_of_the_lists_in_place_of_their_folder_is_named(dataset, tmp_path):
+    with pytest.raises(FeatureError, match=r"train\.txt is a file; name the folder of the dataset's official lists"):
+        read_truth(dataset, write(tmp_path / "train.txt", "Abuse001\n"))
