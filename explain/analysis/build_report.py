@@ -251,7 +251,7 @@ def _limitations(
     scored: ScoredVideo, analysis: Analysis, facts: ReportFacts, duration: float
 ) -> tuple[LimitationKey, ...]:
     """What the reader must know, most important first."""
-    found = _limits_of_words(scored, has_events=bool(analysis.events))
+    found = _limits_of_words(scored, analysis)
     origin = scored.scores.origin
     if origin.scorer == "unknown":
         found.append("scores_unknown")
@@ -272,17 +272,17 @@ def _limitations(
     return (*found, "no_sound", "not_a_judgement")
 
 
-def _limits_of_words(scored: ScoredVideo, *, has_events: bool) -> list[LimitationKey]:
-    """Limits of captions, categories and concepts. Remarks about categories only where there are events."""
+def _limits_of_words(scored: ScoredVideo, analysis: Analysis) -> list[LimitationKey]:
+    """Limits of captions, categories and concepts. Remarks on categories and concepts only where events have them."""
     found: list[LimitationKey] = []
     origin = scored.scores.origin
     if scored.captions and not may_be_english([text for _, text in scored.captions]):
         found.append("captions_not_english")
     if origin.names_categories == "no":
         found.append("pixels_only" if origin.scorer == "training-free" else "no_alignment")
-    elif has_events:
+    elif analysis.events:
         found += ["hint_only", "closed_list"] if origin.names_categories == "hint" else ["closed_list"]
-    if origin.trained and has_events and scored.scores.concept_alignment is not None and scored.bank is not None:
+    if origin.trained and any(event.evidence for event in analysis.events):
         found.append("concepts_not_causal")
     return found
 

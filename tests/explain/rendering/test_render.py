@@ -28,7 +28,10 @@ from kgvad.explain.rendering.sentence_plan import LIMITATION_FIELDS, plan_senten
 from kgvad.explain.rendering.sentences import resolve, with_sentences
 from kgvad.explain.report import Action, LimitationKey, Report, json_schema
 from kgvad.explain.scorers.base import ConceptTerms
+from kgvad.kg.tables import bundled_tables, load_table
 from kgvad.video.decode import VideoInfo
+from kgvad.video.feature_layout import assumptions
+from kgvad.video.feature_store import VideoEntry
 
 TEXTS = {"RoadAccidents": "road accident", "Robbery": "robbery", "Arson": "arson", "Burglary": "burglary"}
 LANGUAGES = ["en", "de"]
@@ -244,6 +247,18 @@ def test_the_languages_have_the_same_sentences_and_labels():
     assert keys(german.relations) == keys(english.relations)
     assert keys(german.properties) == keys(english.properties)
     assert len(german.severities) == len(english.severities)
+
+
+def test_what_is_said_of_cited_concepts_needs_a_cited_concept():
+    uncited = replace(scores(names="yes", trained=True), concept_alignment=np.zeros((180, 15), np.float32))
+    assert "concepts_not_causal" in REPORTS["named"].limitations
+    assert "concepts_not_causal" not in report_on(uncited, bank=bank(), texts=TEXTS).limitations
+
+
+@pytest.mark.parametrize("dataset", bundled_tables())
+def test_the_categories_of_the_bundled_tables_have_german_names(dataset):
+    german = RENDERERS["de"].phrases.categories
+    assert [name for name in load_table(dataset).names if name not in german] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -721,6 +736,9 @@ def test_every_note_of_our_scorers_is_translated():
     said = re.findall(r'"((?:The|Categories)[^"]+\.)"', source)
     assert len(said) >= 4
     assert all(german.sentence("note", {"note": note}) != note for note in said if "{" not in note), said
+    rate, frames = assumptions(VideoEntry(rows=4, frame_count=64, fps=29.97, assumed=("fps", "frame_count")))
+    assert "29.97 Bilder pro Sekunde" in german.sentence("note", {"note": rate})
+    assert "bekannt; 16 je Merkmalszeile" in german.sentence("note", {"note": frames})
 
 
 def test_similar_training_moments_are_listed_with_their_times():
