@@ -7,7 +7,7 @@ and one burns. Everything is drawn here with Pillow and labelled as rendered in 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from kgvad.console import track
-from kgvad.video.write import write_video
+from kgvad.errors import UsageError
+from kgvad.video.write import comment_of, write_video
 
 WIDTH, HEIGHT = 480, 272  # pixels
 FPS = 25
@@ -26,6 +27,7 @@ FIRE_OUT_S = 27.0
 _BURSTS_S = (0.0, 1.9, 4.3, 6.2)  # flashes after the collision
 CRASH_X, ROAD_Y = 250.0, 214.0  # where the cars meet, pixels
 CAPTION = "RENDERED SCENE - not real footage"
+COMMENT = "rendered by kgvad"  # in the metadata of the video
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,25 @@ def render(path: str | Path) -> Path:
     Raises
     ------
     KgvadError
-        The file cannot be written.
+        The file cannot be written, or is one that was not rendered here.
     """
-    return write_video(path, track(frames(), "rendering the example scene", int(DURATION_S * FPS)), FPS)
+    refuse_footage([Path(path)])
+    return write_rendered(path, track(frames(), "rendering the example scene", int(DURATION_S * FPS)), FPS)
+
+
+def write_rendered(path: str | Path, pictures: Iterable[NDArray[np.uint8]], fps: float) -> Path:
+    """Write a video that :func:`refuse_footage` knows as rendered here."""
+    return write_video(path, pictures, fps, comment=COMMENT)
+
+
+def refuse_footage(paths: Iterable[Path]) -> None:
+    """Check that what would be replaced was rendered here.
+
+    Raises
+    ------
+    UsageError
+        A file of that name is something else.
+    """
+    for path in paths:
+        if path.is_file() and comment_of(path) != COMMENT:
+            raise UsageError(f"{path} already exists and was not rendered by kgvad demo", "choose another name")

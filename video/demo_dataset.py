@@ -18,9 +18,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from kgvad.console import track
+from kgvad.errors import UsageError
 from kgvad.files import write_text
-from kgvad.video.demo import ROAD_Y, WIDTH, Walker, background, draw_car, draw_walker, with_noise
-from kgvad.video.write import write_video
+from kgvad.video.demo import (
+    ROAD_Y,
+    WIDTH,
+    Walker,
+    background,
+    draw_car,
+    draw_walker,
+    refuse_footage,
+    with_noise,
+    write_rendered,
+)
 
 FPS = 12
 DURATION_S = 6.0
@@ -61,25 +71,28 @@ def render_dataset(folder: str | Path) -> Path:
     """Render the dataset into ``folder`` and return it.
 
     Writes ``train/CATEGORY/*.mp4``, ``test/CATEGORY/*.mp4`` and ``annotations.csv`` (video, category, start and end of
-    the event in seconds, for the abnormal test clips). Existing files of these names are replaced.
+    the event in seconds, for the abnormal test clips). What was rendered before is replaced.
 
     Raises
     ------
     KgvadError
-        A file cannot be written.
+        A file cannot be written, or one of that name was not rendered here.
     """
     root = Path(folder)
+    refuse_footage(root / clip.path for clip in clips())
+    if (table := root / ANNOTATIONS).exists() and not (root / clips()[0].path).exists():  # it is written last
+        raise UsageError(f"{table} already exists and is not of a rendered dataset", "choose another folder")
     rows = []
     for clip in track(clips(), "rendering the example dataset"):
         scene = _Scene(clip)
-        write_video(root / clip.path, scene.frames(), FPS)
+        write_rendered(root / clip.path, scene.frames(), FPS)
         if clip.split == "test" and clip.category != "Normal":
             rows.append((clip.name, clip.category, f"{scene.start_s:.2f}", f"{scene.end_s:.2f}"))
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("video", "category", "start_s", "end_s"))
     writer.writerows(rows)
-    write_text(root / ANNOTATIONS, table.getvalue())
+    write_text(table, text.getvalue())
     return root
 
 

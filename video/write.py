@@ -83,6 +83,7 @@ def write_video(
     *,
     times_s: Sequence[float] | None = None,
     crf: int = 21,
+    comment: str | None = None,
 ) -> Path:
     """Write RGB pictures as a video.
 
@@ -98,6 +99,8 @@ def write_video(
         When each picture is shown, seconds, rising; default: evenly by ``fps``.
     crf
         Quality of H.264: 0 is lossless, 51 the worst.
+    comment
+        Of the metadata of the file.
 
     Returns
     -------
@@ -117,6 +120,8 @@ def write_video(
     stream = None
     try:
         with replacing(path) as temporary, av.open(str(temporary), "w") as container:
+            if comment is not None:
+                container.metadata["comment"] = comment
             for picture in pictures:
                 if stream is None:
                     height, width = picture.shape[:2]
@@ -130,3 +135,12 @@ def write_video(
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"{path} cannot be written as a video ({error})", "use the suffix .mp4 or .mkv") from error
     return Path(path)
+
+
+def comment_of(path: Path) -> str | None:
+    """The comment in the metadata of a video; ``None`` for any other file."""
+    try:
+        with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
+            return container.metadata.get("comment")
+    except (av.FFmpegError, OSError, ValueError):
+        return None

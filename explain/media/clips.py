@@ -17,7 +17,7 @@ from kgvad.files import refuse_inputs, replacing
 from kgvad.video.decode import probe
 from kgvad.video.frame_clock import FrameClock
 from kgvad.video.redaction import FaceFinder, FrameSink, RedactedStream
-from kgvad.video.write import TIME_BASE, H264Stream, even_size
+from kgvad.video.write import TIME_BASE, H264Stream, comment_of, even_size
 
 MARGIN_S = 1.0  # kept before and after an event, so that its beginning is seen
 QUALITY = 20  # constant rate factor of H.264: visually close to the source
@@ -45,7 +45,7 @@ def cut_clips(video: Path, report: Report, folder: Path, face_finder: FaceFinder
     targets = {event.number: folder / f"{stem}-event-{event.number}.mp4" for event in report.events}
     refuse_inputs({"--clips": list(targets.values())}, [video])
     for target in targets.values():
-        if target.exists() and _comment(target) != comment:
+        if target.exists() and comment_of(target) != comment:
             raise UsageError(
                 f"--clips {target} already exists and is not a clip of {video.name}", "choose another folder"
             )
@@ -83,15 +83,6 @@ def cut_clip(video: Path, target: Path, between_s: tuple[float, float], face_fin
 def safe_name(name: str) -> str:
     """``name`` as a part of a file name that every system accepts: no separators, no leading dot, not empty."""
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[:100] or "video"
-
-
-def _comment(path: Path) -> str | None:
-    """The comment in the metadata of a video; ``None`` for any other file."""
-    try:
-        with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
-            return container.metadata.get("comment")
-    except (av.FFmpegError, OSError, ValueError):
-        return None
 
 
 def _cut(

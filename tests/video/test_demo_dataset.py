@@ -3,7 +3,9 @@
 import csv
 
 import numpy as np
+import pytest
 
+from kgvad.errors import UsageError
 from kgvad.video.decode import probe
 from kgvad.video.demo_dataset import CATEGORIES, DURATION_S, FPS, clips, render_dataset
 from kgvad.video.seek import read_frames
@@ -27,6 +29,17 @@ def test_it_has_both_splits_and_times_for_the_abnormal_test_clips(tmp_path, monk
     path = root / f"test/Explosion/{explosion['video']}.mp4"
     frames = np.stack(list(read_frames(path, [start - 2, start + 1]).values())).astype(float)
     assert frames[1].mean() > frames[0].mean() + 20  # the flash
+    render_dataset(root)  # what was rendered is replaced
+
+
+@pytest.mark.parametrize("name", ["train/Fighting/Fighting001.mp4", "annotations.csv"])
+def test_files_of_the_user_stay(tmp_path, name):
+    own = tmp_path / name
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text("mine")
+    with pytest.raises(UsageError, match=f"{name} already exists"):
+        render_dataset(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [own] and own.read_text() == "mine"
 
 
 def test_names_are_unique_across_splits():
