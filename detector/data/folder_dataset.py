@@ -16,7 +16,7 @@ from kgvad.detector.data.annotations import Truth, VideoTruth
 from kgvad.detector.data.category_folders import folder_labels
 from kgvad.detector.data.folder_annotations import FILE as ANNOTATIONS
 from kgvad.detector.data.folder_annotations import event_frames
-from kgvad.detector.data.labels import NORMAL, read_labels
+from kgvad.detector.data.labels import NORMAL, is_normal_name, read_labels
 from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
 from kgvad.video.encoders.base import VisualEncoder
@@ -133,6 +133,10 @@ def folder_truth(folder: Path, name: str) -> Truth:
     try:
         meanings = read_labels((label for _, label in placed.values()), name)
     except FeatureError as error:
+        if any(is_normal_name(label) for _, label in placed.values()):
+            raise UsageError(
+                f"{folder}: {error.message}", "rename the sub-folder to the words of its category"
+            ) from error
         raise UsageError(
             f"{folder} has no sub-folder for {NORMAL} ({error.message})",
             f"rename the folder of normal videos to {NORMAL}",
@@ -154,11 +158,15 @@ def folder_truth(folder: Path, name: str) -> Truth:
         videos = hold_out_test(videos)
     categories = sorted({label for video in videos.values() for label in video.labels})
     if not categories or len({bool(video.labels) for video in videos.values()}) < 2:
-        missing = "an abnormal category" if not categories else NORMAL
+        missing, add = (
+            (NORMAL, f"ordinary footage of the same cameras as {NORMAL}")
+            if categories
+            else ("an abnormal category", "videos of one")
+        )
         raise UsageError(
             f"{folder} has no sub-folder for {missing}",
-            "a detector is trained on both: add ordinary footage of the same cameras as Normal. Without any, "
-            "kgvad explain VIDEO uses the run that comes with kgvad",
+            f"a detector is trained on both: add {add}. Without any, kgvad explain VIDEO uses the run that comes with "
+            "kgvad",
         )
     return Truth(
         dataset=name, folder=str(folder.resolve()), normal=NORMAL, categories=(NORMAL, *categories), videos=videos

@@ -195,6 +195,23 @@ def test_folder_datasets(tmp_path):
         folder_truth(tmp_path / "shop", "shop")
 
 
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        (["Fighting"], "no sub-folder for Normal; .* add ordinary footage"),
+        (["Normal"], "no sub-folder for an abnormal category; .* add videos of one"),
+        (["Fighting", "112", "Normal"], "shop: the label 112 of shop is a number.*; rename the sub-folder"),
+        (["Fighting", "112"], "no sub-folder for Normal .*; rename the folder of normal videos"),
+    ],
+)
+def test_what_a_folder_lacks_is_what_the_remedy_adds(tmp_path, categories, message):
+    for category in categories:
+        (tmp_path / "shop" / category).mkdir(parents=True)
+        (tmp_path / "shop" / category / "a.mp4").touch()
+    with pytest.raises(UsageError, match=message):
+        folder_truth(tmp_path / "shop", "shop")
+
+
 def test_a_folder_without_a_test_folder_holds_out_a_fifth_of_each_category(tmp_path):
     for category, count in (("Fighting", 10), ("Normal", 15)):
         (tmp_path / "own" / category).mkdir(parents=True)
