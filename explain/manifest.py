@@ -16,7 +16,9 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from kgvad.detector.run import CONFIG
 from kgvad.errors import ReportError, UsageError
+from kgvad.explain.analysis.build_report import run_name
 from kgvad.explain.parts import ReportPart
 from kgvad.explain.report import Report
 from kgvad.files import reading, sha256, write_text
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".manifest.json"
 MOST_FILES = 200  # of one folder of inputs, such as a run; larger ones are left out
+BANK = ".safetensors"  # suffix of anchor banks
 WRITTEN = ("report", "clip")  # roles of files that kgvad wrote
 _PICTURE = re.compile(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)")
 _AGE = re.compile(r"(\d{1,6})\s*([dhw])")
@@ -97,12 +100,13 @@ def write_manifest(
     video
         The video; ``None`` where only scores were given.
     inputs
-        Scores, captions, run, anchor bank: files and folders.
+        Scores, captions, run, anchor bank: files and folders. A run or bank that the report was not made with, such as
+        a default one that does not fit, is left out.
     reports, clips
         Files that were written.
     """
     roles: list[tuple[Role, Path]] = [] if video is None else [("video", video)]
-    roles += [("input", file) for one in inputs for file in _files(one)]
+    roles += [("input", file) for one in inputs if _made_with(one, report) for file in _files(one)]
     roles += [("report", file) for file in reports] + [("clip", file) for file in clips]
     manifest = Manifest(
         kgvad_version=version("kgvad"),
@@ -116,6 +120,16 @@ def write_manifest(
     )
     write_text(path, manifest.model_dump_json(indent=2) + "\n")
     logger.info("%s: keep its SHA-256 elsewhere: %s", path, sha256(path))
+
+
+def _made_with(path: Path, report: Report) -> bool:
+    """Whether a report was made with an input; only runs and banks can be inputs by default."""
+    method = report.method
+    if (path / CONFIG).is_file():
+        return method.run == run_name(str(path))
+    if path.suffix == BANK:
+        return method.knowledge is not None and (method.run is None or method.scores_file is not None)
+    return True
 
 
 def manifest_of(path: Path) -> Path:

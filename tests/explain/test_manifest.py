@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from explain_samples import bank, report_on, scores
@@ -45,6 +46,21 @@ def test_everything_matches_until_something_changes(folder):
     found = states(folder)
     assert found["input", "../scores.csv"] == "changed" and found["report", "r.json"] == "missing"
     assert found["report", "r.html"] == "changed" and "missing" in {v for (k, _), v in found.items() if k == "picture"}
+
+
+@pytest.mark.parametrize(("run", "listed"), [("runs/mine", {"runs/mine/config.json"}), (None, {"bank.safetensors"})])
+def test_only_the_run_or_the_bank_that_the_report_was_made_with_is_an_input(tmp_path, monkeypatch, run, listed):
+    monkeypatch.chdir(tmp_path)
+    inputs = [Path("runs/mine"), Path("runs/other"), Path("bank.safetensors")]
+    for place in inputs[:2]:
+        place.mkdir(parents=True)
+        (place / "config.json").write_text("{}")
+    inputs[2].write_bytes(b"x")
+    made = scores(names="yes", trained=run is not None, run=run)
+    Outputs([Path("r.json"), Path("r.manifest.json")], None).write(
+        Explanation(report_on(made, bank=bank()), made), None, inputs
+    )
+    assert {one.path for one in Manifest.read(Path("r.manifest.json")).files if one.role == "input"} == listed
 
 
 def test_the_command_says_it_and_fails(folder):
