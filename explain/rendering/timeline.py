@@ -25,6 +25,7 @@ LABEL_SHARE = 0.18  # of the height of the plot on a phone, that a label takes
 MAX_POINTS = 500  # of the curve
 MAX_BINS = 160  # of the category strips
 MAX_STRIPS = 6  # categories shown
+NUMBER_SHARES = {"close": 0.03, "close-narrow": 0.08}  # width of an event's number on wide and on narrow pages
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 
 
@@ -112,7 +113,7 @@ def _timeline(report: Report, labels: Fields, rules: list[str]) -> Markup:
     ends = [("top", 1), ("bottom", 0)]  # a label of the axis that the threshold's would cover is left out
     parts = [
         Markup('<div class="plot with-bands">' if report.events else '<div class="plot">'),
-        *(_band(report, index, duration, rules, labels) for index in range(len(report.events))),
+        *(_band(report, index, duration, rules, labels, kind) for index, kind in enumerate(_number_classes(report))),
         Markup(
             '<svg viewBox="0 0 {w} {h}" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
             '<path class="area" d="{line}V{h}H0Z"/><path class="line" d="{line}"/>'
@@ -127,14 +128,25 @@ def _timeline(report: Report, labels: Fields, rules: list[str]) -> Markup:
     return Markup("").join(parts)
 
 
-def _band(report: Report, index: int, duration: float, rules: list[str], labels: Fields) -> Markup:
+def _number_classes(report: Report) -> list[str]:
+    """For each event, the classes that hide its number where that of an earlier event would cover it."""
+    last, found = dict.fromkeys(NUMBER_SHARES, -1.0), []
+    for event in report.events:
+        middle = (event.start_s + event.duration_s / 2) / report.video.duration_s
+        hidden = [kind for kind, share in NUMBER_SHARES.items() if middle - last[kind] < share]
+        last |= {kind: middle for kind in NUMBER_SHARES if kind not in hidden}
+        found.append("".join(f" {kind}" for kind in hidden))
+    return found
+
+
+def _band(report: Report, index: int, duration: float, rules: list[str], labels: Fields, kind: str) -> Markup:
     event = report.events[index]
     left, width = 100 * event.start_s / duration, 100 * event.duration_s / duration
     rules.append(f".b{event.number}{{left:{left:.3f}%;width:{max(width, 0.2):.3f}%}}")
     title = f"{labels['event']} {event.number}: {clock(event.start_s)} {labels['to']} {clock(event.end_s)}"
     return Markup(
-        '<a class="band b{n}" href="#event-{n}" data-start="{s}" title="{t}" aria-label="{t}"><span>{n}</span></a>'
-    ).format(n=event.number, s=f"{event.start_s:g}", t=title)
+        '<a class="band b{n}{k}" href="#event-{n}" data-start="{s}" title="{t}" aria-label="{t}"><span>{n}</span></a>'
+    ).format(n=event.number, k=kind, s=f"{event.start_s:g}", t=title)
 
 
 def _ticks(duration: float, rules: list[str]) -> Markup:

@@ -26,6 +26,7 @@ from kgvad.explain.rendering.csv_table import method_details
 from kgvad.explain.rendering.render import FORMATS, Renderer, template_names
 from kgvad.explain.rendering.sentence_plan import LIMITATION_FIELDS, plan_sentences
 from kgvad.explain.rendering.sentences import resolve, with_sentences
+from kgvad.explain.rendering.timeline import NUMBER_SHARES, _number_classes
 from kgvad.explain.report import Action, LimitationKey, Report, json_schema
 from kgvad.explain.scorers.base import ConceptTerms
 from kgvad.kg.tables import bundled_tables, load_table
@@ -247,6 +248,19 @@ def test_the_languages_have_the_same_sentences_and_labels():
     assert keys(german.relations) == keys(english.relations)
     assert keys(german.properties) == keys(english.properties)
     assert len(german.severities) == len(english.severities)
+
+
+def test_numbers_of_events_on_the_timeline_do_not_cover_each_other():
+    report = report_on(scores(events=((10, 12, 0.9), (22, 24, 0.9), (100, 102, 0.9))))
+    page = render(report, "html")
+    bands = re.findall(r'<a class="band b(\d+)([^"]*)"', page)
+    assert [(number, hidden.split()) for number, hidden in bands] == [("1", []), ("2", ["close-narrow"]), ("3", [])]
+    crowded = SimpleNamespace(
+        events=[SimpleNamespace(start_s=start, duration_s=1) for start in (0, 2, 4, 9)],
+        video=SimpleNamespace(duration_s=100),
+    )
+    assert _number_classes(crowded) == ["", " close close-narrow", " close-narrow", ""]
+    assert all(f".{kind} span" in page for kind in NUMBER_SHARES)
 
 
 def test_what_is_said_of_cited_concepts_needs_a_cited_concept():
