@@ -13,7 +13,7 @@ from pathlib import Path
 from kgvad.console import count_of
 from kgvad.detector.data.annotations import Split, Truth, VideoTruth, read_mask, runs
 from kgvad.detector.data.clock import seconds_of
-from kgvad.detector.data.labels import is_normal_name
+from kgvad.detector.data.labels import find_category, is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import encoding_of, read_json, reading
 from kgvad.video.feature_sources import names_of
@@ -263,7 +263,6 @@ def _log_unmatched(truth: Truth, labels: Iterable[str], matched: Collection[str]
 
 def _labelled(truth: Truth, name: str, found: Annotated, fps: float | None, where: str) -> VideoTruth:
     spans, events = [], []
-    names = {category.casefold(): category for category in truth.categories}
     for event in found.events:
         start, end = event.start, event.end
         if event.in_seconds:
@@ -272,11 +271,13 @@ def _labelled(truth: Truth, name: str, found: Annotated, fps: float | None, wher
             start, end = math.floor(start * fps), max(math.ceil(end * fps), math.floor(start * fps) + 1)
         spans.append((int(start), int(end)))
         if event.category is not None:
-            if event.category.casefold() not in names:
+            category = find_category(event.category, truth.dataset, truth.categories)
+            if category is None:
                 raise FeatureError(
-                    f"{where}: {name} has an event of {event.category!r}", f"categories: {names_of(truth.categories)}"
+                    f"{where}: {name} has an event of {event.category!r}, which is not a category of {truth.dataset}",
+                    f"use one of {', '.join(truth.categories)}",
                 )
-            events.append((names[event.category.casefold()], int(start), int(end)))
+            events.append((category, int(start), int(end)))
     one = truth.videos[name]
     if spans and not one.labels:
         raise FeatureError(f"{where}: the normal video {name} has an event", "correct its label or its events")

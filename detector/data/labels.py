@@ -112,7 +112,7 @@ def _meaning(label: str, labels: Sequence[str], dataset: str, categories: Sequen
     if _NUMBER.fullmatch(label):
         return _of_number(label, labels, dataset, categories)
     rest = denied(label)
-    if rest is not None and not rest.startswith(NORMAL.casefold()):
+    if rest is not None and not rest.startswith(NORMAL.casefold()) and not find_category(label, dataset, categories):
         others = {"".join(words_of(other)) for other in labels if other != label}
         if any(_same_stem(rest, other) for other in others):
             return ()
@@ -143,17 +143,22 @@ def _of_number(label: str, labels: Sequence[str], dataset: str, categories: Sequ
     )
 
 
-def _of_dataset(label: str, dataset: str, categories: Sequence[str] | None) -> tuple[str, ...]:
-    if categories is None:
-        return (label,)
-    by_key = {_key(name): name for name in categories}
+def find_category(label: str, dataset: str, categories: Sequence[str] | None) -> str | None:
+    """The one of ``categories`` that a label means, by its name or an alias of a bundled table; ``None``: none does."""
+    by_key = {_key(name): name for name in categories or ()}
     names = [label]
     try:
         if dataset in bundled_tables():
             names.append(load_table(dataset).category(label).name)
     except KgvadError:
         pass
-    chosen = next((by_key[_key(name)] for name in names if _key(name) in by_key), None)
+    return next((by_key[_key(name)] for name in names if _key(name) in by_key), None)
+
+
+def _of_dataset(label: str, dataset: str, categories: Sequence[str] | None) -> tuple[str, ...]:
+    if categories is None:
+        return (label,)
+    chosen = find_category(label, dataset, categories)
     if chosen is None:
         raise FeatureError(
             f"{label!r} is not a category of {dataset}",

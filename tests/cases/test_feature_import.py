@@ -13,8 +13,9 @@ from detector_samples import kgvad
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.category_folders import folder_labels
 from kgvad.detector.data.frame_labels import read_frame_labels, with_frame_labels
-from kgvad.detector.data.labels import read_labels
+from kgvad.detector.data.labels import find_category, read_labels
 from kgvad.errors import FeatureError, KgvadError, UsageError
+from kgvad.kg.tables import bundled_tables, load_table
 from kgvad.video.feature_store import FeatureStore
 from kgvad.video.video_ids import VideoNames, tail_ids
 from kgvad.video.write import write_video
@@ -403,6 +404,17 @@ def test_the_split_is_a_word_of_the_name_of_a_list(tmp_path, name, split):
 
 def test_spellings_of_a_label_are_one_category():
     assert read_labels(["Normal", "Fight", "fight"], "mine") == {"Normal": (), "Fight": ("Fight",), "fight": ("Fight",)}
+
+
+@pytest.mark.parametrize("dataset", bundled_tables())
+def test_labels_and_annotations_may_use_the_aliases_of_a_bundled_table(dataset):
+    table = load_table(dataset)
+    for category in table.categories:
+        for name in (category.name, *category.aliases):
+            assert find_category(name, dataset, table.names) == category.name
+            if not name.isdigit():
+                meant = () if category.normal else (category.name,)
+                assert read_labels([name, "Normal"], dataset, table.names)[name] == meant
 
 
 def test_categories_may_be_in_any_script():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from detector_samples import kgvad
 
-from kgvad.detector.data.annotations import Truth, read_truth
-from kgvad.detector.data.frame_labels import read_frame_labels
+from kgvad.detector.data.annotations import XD_CATEGORIES, Truth, VideoTruth, read_truth
+from kgvad.detector.data.frame_labels import Annotated, Event, read_frame_labels, with_frame_labels
 from kgvad.errors import FeatureError
 from kgvad.video.feature_store import FeatureStore
 
@@ -183,6 +183,15 @@ def test_damaged_frame_labels_are_one_line(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(FeatureError, match=message):
         read_frame_labels(tmp_path / name)
+
+
+def test_events_may_be_of_an_alias_of_the_category():
+    truth = Truth(
+        dataset="xd", categories=XD_CATEGORIES, videos={"a": VideoTruth(split="test", labels=("CarAccident",))}
+    )
+    labels = {"a": Annotated((Event(3, 9, "Car accident"), Event(20, 30, "B6")))}
+    found = with_frame_labels(truth, labels, {}, "x.csv")
+    assert found.videos["a"].events == (("CarAccident", 3, 9), ("CarAccident", 20, 30))
 
 
 def test_frames_before_the_category_may_have_a_decimal_point(tmp_path):

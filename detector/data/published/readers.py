@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.data.annotations import Truth, VideoTruth, runs
-from kgvad.detector.data.labels import ANOMALY, is_normal_name
+from kgvad.detector.data.labels import ANOMALY, find_category, is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import reading
 from kgvad.types import AnyArray
@@ -103,11 +103,10 @@ def read_msad(folder: Path) -> Truth:
 
 
 def _msad_labels(video: str, line: str) -> tuple[str, ...]:
-    """The category in the name: ``Traffic_accident_12`` and ``MSAD_normal_testing_3``."""
-    word = re.sub(r"[\W\d_]+", " ", video).strip().casefold()
-    known = {name.casefold(): name for name in MSAD_CATEGORIES[1:]}
-    if word in known:
-        return (known[word],)
+    """The category in the name: ``Traffic_accident_12``, ``MSAD_fire_2`` and ``MSAD_normal_testing_3``."""
+    category = find_category(re.sub(r"[\W\d_]+", " ", video), "msad", MSAD_CATEGORIES[1:])
+    if category is not None:
+        return (category,)
     if is_normal_name(video) or is_normal_name(re.sub(r"[\\/]+", " ", line)):
         return ()
     raise FeatureError(

@@ -69,6 +69,17 @@ def test_msad_counts_frames_from_one(tmp_path):
         read_truth("msad", tmp_path)
 
 
+def test_videos_of_msad_may_have_the_prefix_of_its_table(tmp_path):
+    write(
+        tmp_path / "anomaly_annotation.csv",
+        "name,total frames,starting frame of anomaly,ending frame of anomaly\nMSAD_object_falling_2,90,11,20\n",
+    )
+    write(tmp_path / "train.list", "MSAD_fire_1\nMSAD_normal_training_3\n")
+    write(tmp_path / "test.list", "MSAD_object_falling_2\n")
+    labels = {name: one.labels for name, one in read_truth("msad", tmp_path).videos.items()}
+    assert list(labels.values()) == [("Fire",), (), ("Object falling",)]
+
+
 def test_the_categories_of_msad_are_those_of_its_table():
     from kgvad.detector.data.published.readers import MSAD_CATEGORIES
     from kgvad.kg.tables import load_table
