@@ -154,7 +154,7 @@ def test_own_frame_labels_in_every_form_give_the_same_metrics(shop, tmp_path, fo
         ("video,start,end\nshop5,00:00:01,00:00:03\n", "not whole frames; call the columns of seconds start_s"),
         ("video,begin\nshop5,9\n", "no columns of start and end"),
         ("elsewhere 10 20\n", "names no test video of shop; its first is elsewhere"),
-        ("video,start_s,end_s\n", "names no test video of shop; check its names"),
+        ("video,start_s,end_s\n", "names no test video of shop; name the videos as"),
         ("shop4 10 20\n", "the normal video shop4 has an event"),
         ("video,start,end,label\nshop5,1,20,Fire\n", "shop5 has an event of 'Fire'"),
         ("shop5 10 900\n", "shop5 is annotated to frame 900, and its features end at 160; .*--frames"),
