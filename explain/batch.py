@@ -106,7 +106,7 @@ def explain_folder(
     forms
         Formats in addition to HTML and JSON.
     sources
-        Files and folders, other than the videos, that a report must not overwrite.
+        Files and folders, other than the videos, that a report must not overwrite and a manifest names.
     remote
         Explains the videos instead of ``explainer``, which then only says what the reports are made with.
 
@@ -137,7 +137,7 @@ def explain_folder(
         if entry is not None and exists and entry.sha256 and entry.sha256 == _digest(path):
             outcome.reused.append(name)
         else:
-            jobs.append(Job(name, path, output, pages[name], views))
+            jobs.append(Job(name, path, output, pages[name], views, _inputs(explainer, sources, path)))
     made = remote(jobs) if remote is not None else (explain_job(job, explainer, renderer) for job in jobs)
     for entry in track(made, "explaining videos", len(jobs)):
         kept[entry.video] = entry
@@ -168,6 +168,8 @@ class Job:
         Path of its reports in that folder, without suffix.
     views
         Formats to write.
+    inputs
+        Files and folders that a manifest names beside the video.
     """
 
     name: str
@@ -175,6 +177,7 @@ class Job:
     output: Path
     page: str
     views: tuple[str, ...]
+    inputs: tuple[Path, ...] = ()
 
 
 Remote = Callable[[Sequence[Job]], Iterator[Entry]]
@@ -187,7 +190,7 @@ def explain_job(job: Job, explainer: Explainer, renderer: Renderer) -> Entry:
     try:
         check_name(name)
         targets = [(job.output / f"{job.page}{file_suffix(form)}", form) for form in job.views]
-        report = write_views(explainer.explain(path), targets, renderer)
+        report = write_views(explainer.explain(path), targets, renderer, inputs=job.inputs)
     except KgvadError as error:
         reason = " ".join(str(error).split())
     except Exception as error:  # an unexpected error in one video must not stop the others
@@ -233,6 +236,13 @@ def _score_files(explainer: Explainer, videos: Mapping[str, Path]) -> list[Path]
     if not isinstance(scorer, ScoreFileScorer) or scorer.videos is None:
         return []
     return [path for video in videos.values() for path in score_files(scorer.path, video.relative_to(scorer.videos))]
+
+
+def _inputs(explainer: Explainer, sources: Sequence[Path | None], video: Path) -> tuple[Path, ...]:
+    """What one video is explained from: of a folder of scores its own files alone."""
+    own = _score_files(explainer, {"": video})
+    read = (one for one in sources if one is not None and not (own and one in own[0].parents))
+    return tuple(one for one in (*read, *own) if one.exists())
 
 
 def index_entry(name: str, page: str, digest: str, report: Report) -> Entry:

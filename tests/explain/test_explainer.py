@@ -202,6 +202,14 @@ def test_a_folder_gets_an_index_and_one_bad_file_does_not_stop_the_rest(kgvad, f
     assert not (out / "broken.html").exists()
 
 
+def test_the_manifests_of_a_folder_name_what_each_video_was_explained_from(kgvad, folder, tmp_path):
+    videos, scores = folder
+    kgvad(videos, "--scores", scores, "-o", tmp_path / "out", "--no-images", "--format", "manifest")
+    for name, inputs in (("a", ["../scores/a.json"]), ("sub/c", ["../../scores/sub/c.json"])):
+        files = json.loads((tmp_path / f"out/{name}.manifest.json").read_text())["files"]
+        assert [one["path"] for one in files if one["role"] == "input"] == inputs
+
+
 def test_a_second_call_reuses_reports_and_a_changed_video_is_done_again(kgvad, folder, tmp_path):
     videos, scores = folder
     (videos / "broken.mp4").unlink()
