@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 def run_folder(run: Path | None) -> Path | None:
     """The folder of a run on the command line: ``shipped`` is the run that comes with kgvad."""
+    if run != Path("shipped") or run.exists():
+        return run
     from kgvad.detector.shipped import UCF_ACTIONS
 
-    return UCF_ACTIONS if run == Path("shipped") and not run.exists() else run
+    return UCF_ACTIONS
 
 
 def must_exist(paths: Path | Iterable[Path] | None, kind: type[KgvadError], remedy: str) -> None:

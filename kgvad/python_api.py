@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgvad.errors import UsageError
+from kgvad.given import run_folder
 
 if TYPE_CHECKING:
     from kgvad.explain.analysis.events import Thresholds
@@ -44,7 +45,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
     scores
         Score file from any program (npz, JSON or CSV), used instead of a detector.
     run
-        Folder of a trained run. Default: the run of the dataset, if there is one that fits.
+        Folder of a trained run, or ``shipped``. Default: the run of the dataset, if there is one that fits.
     features
         Feature store. With ``run``: scored instead of the video. With ``scores``: compared with the anchor bank.
     captions
@@ -101,7 +102,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
         language=language,
     )
     with Session(
-        run=_path(run),
+        run=run_folder(_path(run)),
         anchors=_path(anchors),
         dataset=dataset,
         device=device,

@@ -288,9 +288,7 @@ def explain_eval(
     """Measure explanations: text quality, faithfulness to the detector, robustness to compression."""
     from kgvad.errors import UsageError
     from kgvad.explain.quality.tables import deletion_table, text_table
-    from kgvad.given import run_folder
 
-    run = run_folder(run)
     has_text, has_run = bool(reports), run is not None and features is not None
     if (
         has_text != (references is not None)

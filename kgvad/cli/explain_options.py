@@ -9,6 +9,7 @@ import typer
 
 from kgvad.cli.addresses import read_here, write_there
 from kgvad.cli.options import EVENTS, INPUTS, OUTPUTS, REPORT
+from kgvad.given import run_folder
 
 SCORING = "Scoring"
 NARRATION = "Narration"
@@ -230,6 +231,7 @@ EvaluatedRun = Annotated[
     typer.Option(
         "--run",
         "-r",
+        callback=run_folder,
         help="Trained run whose cited evidence is removed. Needs --features.",
         rich_help_panel=INPUTS,
     ),

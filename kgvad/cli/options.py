@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kgvad.cli.addresses import read_here
+from kgvad.given import run_folder
 
 if TYPE_CHECKING:
     from kgvad.ray_cluster import RayOptions
@@ -48,7 +49,16 @@ FeatureRoot = Annotated[
     ),
 ]
 Anchors = Annotated[Path | None, typer.Option("--anchors", help="Anchor bank.", rich_help_panel=INPUTS)]
-RunFolder = Annotated[Path | None, typer.Option("--run", "-r", help="Folder of the run.", rich_help_panel=INPUTS)]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        "-r",
+        callback=run_folder,
+        help="Folder of the run; 'shipped' is the one that comes with kgvad.",
+        rich_help_panel=INPUTS,
+    ),
+]
 Lists = Annotated[
     Path | None, typer.Option("--lists", help="Folder of the dataset's official lists.", rich_help_panel=INPUTS)
 ]

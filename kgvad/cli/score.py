@@ -9,11 +9,12 @@ import typer
 
 from kgvad.cli.addresses import read_here, write_there
 from kgvad.cli.options import INPUTS, MEASURE, OUTPUTS, PERFORMANCE, Device, Temperature, example
+from kgvad.given import run_folder
 
 Features = Annotated[
     Path, typer.Argument(metavar="FEATURES", callback=read_here, help="Feature store, or its address.")
 ]
-Run = Annotated[Path, typer.Option("--run", "-r", help="Trained run.", rich_help_panel=INPUTS)]
+Run = Annotated[Path, typer.Option("--run", "-r", callback=run_folder, help="Trained run.", rich_help_panel=INPUTS)]
 Output = Annotated[
     Path,
     typer.Option(

@@ -20,10 +20,12 @@ from PIL import Image
 from square_video import FPS, FRAMES, write_video
 
 from kgvad.detector.scoring.scores import Scores
+from kgvad.errors import WeightsError
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.media.clips import MARGIN_S, cut_clips, safe_name
 from kgvad.explain.report import Report
 from kgvad.explain.scorers.score_files import ScoreFileScorer
+from kgvad.python_api import explain_video
 from kgvad.video.decode import probe
 
 
@@ -374,3 +376,11 @@ def test_faces_are_blurred_in_all_that_a_report_carries(kgvad, tmp_path):
     assert "<video" not in page and "Faces were blurred where they were found." in page
     page = made["--no-redact"][0]
     assert "<video" in page and "blurred" not in page
+
+
+def test_the_shipped_run_can_be_named(only_weights, video, kgvad):
+    only_weights("efficientnet-lite0")
+    with pytest.raises(WeightsError, match="i3d"):
+        explain_video(video, run="shipped")
+    done = kgvad(video, "--run", "shipped")
+    assert done.returncode == 1 and "i3d" in done.stderr
