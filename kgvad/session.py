@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
@@ -106,10 +107,15 @@ class Session:
 
     @cached_property
     def dataset_ref(self) -> DatasetRef:
-        """What :attr:`dataset` names."""
+        """What :attr:`dataset` names; a folder has another name where one of the same name is stored already."""
         from kgvad.kg.datasets import resolve_dataset
 
-        return resolve_dataset(self.dataset)
+        ref = resolve_dataset(self.dataset)
+        if ref.kind != "folder" or ref.path is None:
+            return ref
+        from kgvad.detector.data.folder_dataset import stored_name
+
+        return replace(ref, name=stored_name(ref.path, self.settings.features_root))
 
     @property
     def bank_path(self) -> Path:
@@ -123,19 +129,8 @@ class Session:
 
     @property
     def run_folder(self) -> Path:
-        """The configured run, else the default place of the dataset's.
-
-        Raises
-        ------
-        FeatureError
-            That place belongs to another folder of videos of the same name.
-        """
-        ref = self.dataset_ref
-        if self.settings.run is None and ref.kind == "folder" and ref.path is not None:
-            from kgvad.detector.data.folder_dataset import refuse_other_folder
-
-            refuse_other_folder(self.features_root, ref.path)
-        return self.settings.run or self.settings.run_folder(ref.name)
+        """The configured run, else the default place of the dataset's."""
+        return self.settings.run or self.settings.run_folder(self.dataset_ref.name)
 
     @cached_property
     def device(self) -> str:

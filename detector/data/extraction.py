@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgvad.detector.data.annotations import FILE, Truth, read_truth
-from kgvad.detector.data.folder_dataset import folder_truth, refuse_other_folder
+from kgvad.detector.data.folder_dataset import folder_truth, refuse_other_folder, stored_name
 from kgvad.detector.data.video_names import match_videos
 from kgvad.errors import FeatureError, KgvadError, UsageError
-from kgvad.kg.datasets import DatasetRef, folder_name
+from kgvad.kg.datasets import DatasetRef
 from kgvad.kg.tables import CategoryTable, load_table
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def destination(
         ``lists`` was named and is wrong.
     """
     if dataset is None:
-        own = _from_folders(source, folder_name(source)) if source.is_dir() and lists is None else None
+        own = _from_folders(source, stored_name(source, root_of)) if source.is_dir() and lists is None else None
         if own is not None:
             refuse_other_folder(root_of(own.dataset), source)
             return Destination(own.dataset, root_of(own.dataset), own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from kgvad.detector.data.folder_annotations import FILE as ANNOTATIONS
 from kgvad.detector.data.folder_annotations import event_frames
 from kgvad.detector.data.labels import NORMAL, is_normal_name, read_labels
 from kgvad.errors import FeatureError, UsageError
+from kgvad.kg.datasets import folder_name
 from kgvad.kg.tables import Category, CategoryTable, bundled_tables, load_table
 from kgvad.video.encoders.base import VisualEncoder
 from kgvad.video.extract import find_videos
@@ -173,22 +175,44 @@ def folder_truth(folder: Path, name: str) -> Truth:
     )
 
 
+def stored_name(folder: Path, root_of: Callable[[str], Path]) -> str:
+    """Name by which the dataset in ``folder`` is stored: its own, or with a hash where another folder has taken that.
+
+    Parameters
+    ----------
+    root_of
+        Root of the feature stores of a dataset.
+    """
+    name = folder_name(folder)
+    other = _other_folder(root_of(name), folder)
+    if other is None:
+        return name
+    own = f"{name[:56]}-{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:6]}"
+    logger.info(f"{folder} is stored as {own}: {other} is {name}")
+    return own
+
+
 def refuse_other_folder(root: Path, folder: Path) -> None:
-    """Refuse features in ``root`` of another folder than ``folder``: folders of one name have one default place.
+    """Refuse features in ``root`` of another folder than ``folder``.
 
     Raises
     ------
     FeatureError
         The other folder is still there.
     """
+    other = _other_folder(root, folder)
+    if other is not None:
+        raise FeatureError(f"{root} has the features of another folder, {other}", "name another place for these")
+
+
+def _other_folder(root: Path, folder: Path) -> Path | None:
+    """The folder, if it is still there and not ``folder``, whose labels are beside the features in ``root``."""
     if not (root / TRUTH).is_file():
-        return
-    other = Truth.load(root).folder
-    if other is not None and Path(other).is_dir() and Path(other) != folder.resolve():
-        raise FeatureError(
-            f"{root} has the features of another folder, {other}",
-            "rename one of the folders, or name another place (--features, for kgvad extract --output)",
-        )
+        return None
+    stored = Truth.load(root).folder
+    if stored is None or Path(stored) == folder.resolve() or not Path(stored).is_dir():
+        return None
+    return Path(stored)
 
 
 def with_present_events(truth: Truth) -> Truth:

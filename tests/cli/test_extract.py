@@ -58,15 +58,18 @@ def test_folders_of_one_name_are_not_mixed_up(extract):
     names = [f"{split}/{category}/{split}.mp4" for split in ("train", "test") for category in ("Robbery", "Normal")]
     for home in ("a", "b"):
         videos(Path(home, "shop"), names)
-    extract("a/shop")
-    for arguments in (["extract", "b/shop"], [*TRAIN, "--dataset", "b/shop"], ["evaluate", "x", "--dataset", "b/shop"],
-                      ["explain", "b/shop/test/Normal/test.mp4", "--dataset", "b/shop"]):  # fmt: skip
-        Path("x").mkdir(exist_ok=True)
-        with pytest.raises(FeatureError, match=r"has the features of another folder, .*a.shop; rename one of the fol"):
-            kgvad(*arguments)
+    first, second = extract("a/shop"), extract("b/shop")
+    assert first.parent == load_settings().features_root("shop") and second.parent.name.startswith("shop-")
+    kgvad(*TRAIN, "--dataset", "b/shop", "--threshold-folds", 0)
+    config = json.loads((load_settings().run_folder(second.parent.name) / "config.json").read_text())
+    assert config["dataset"] == second.parent.name
+    assert not load_settings().run_folder("shop").exists()
+    for arguments in ([*TRAIN], ["evaluate", "b"]):
+        with pytest.raises(FeatureError, match=r"has the features of another folder, .*a.shop; name another place"):
+            kgvad(*arguments, "--dataset", "b/shop", "--features", first.parent)
     shutil.rmtree("a")  # moved
-    extract("b/shop")
-    assert Truth.load(load_settings().features_root("shop")).folder == str(Path("b/shop").resolve())
+    assert extract("b/shop") == first
+    assert Truth.load(first.parent).folder == str(Path("b/shop").resolve())
 
 
 def test_evaluation_reads_the_annotations_that_the_folder_has_now(extract, tmp_path, caplog):
