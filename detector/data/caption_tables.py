@@ -60,7 +60,8 @@ def read_table(text: str, where: str, has_text: Callable[[Sequence[str]], bool])
             )
     if len(names) == 1:
         return [row[0] for row in rows]
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    records: list[Mapping[str, object]] = [dict(zip(names, row, strict=True)) for row in rows]
+    return records
 
 
 def read_lines(text: str) -> Content:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgvad.console import count_of
-from kgvad.detector.data.annotations import Split, Truth, VideoTruth, read_mask, runs
+from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask, runs
 from kgvad.detector.data.clock import seconds_of
 from kgvad.detector.data.labels import find_category, is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import encoding_of, read_json, reading
+from kgvad.video.feature_lists import Split
 from kgvad.video.feature_sources import names_of
 from kgvad.video.frame_counts import NAMES
 from kgvad.video.video_ids import VIDEO_SUFFIXES, VideoNames, by_video_id, video_id
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 FRAMES = (("start_frame", "end_frame"), ("begin_frame", "end_frame"), ("start", "end"))
 SECONDS = (("start_s", "end_s"), ("start_sec", "end_sec"), ("start_seconds", "end_seconds"),
            ("start_time", "end_time"))  # fmt: skip
-SPLITS: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}  # in messages
+SPLITS: dict[Split, str] = {"train": "training", "test": "test"}  # in messages
 MASKS = (".npy", ".txt")
 CATEGORY = ("category", "label", "class", "event")
 NONE = ("", "-1", "-1.0", "nan", "na", "none", "null")  # for the start and end of a normal video
@@ -118,8 +119,8 @@ def _of_json(path: Path) -> dict[str, Annotated]:
     found = {}
     for video, name in by_video_id(content, str(path)).items():
         for span in content[name]:
-            pair = span if isinstance(span, list) and len(span) == 2 else [None, None]
-            if not all(type(one) is int for one in pair) or not 0 <= pair[0] < pair[1]:
+            start, end = span if isinstance(span, list) and len(span) == 2 else (-1, -1)
+            if type(start) is not int or type(end) is not int or not 0 <= start < end:
                 raise FeatureError(f"{path}: {name}: {str(span)[:40]} is not [start, end) in whole frames", remedy)
         found[video] = Annotated(tuple(Event(start, end) for start, end in content[name]))
     return found
