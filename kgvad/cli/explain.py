@@ -184,6 +184,8 @@ def _check_inputs(
     if features is None:  # otherwise VIDEO may be a name in the store
         videos_must_exist(video, VideoError)
     must_exist(scores, ScoresError, "give a file of scores")
+    if scores is not None and run is not None:
+        raise UsageError("--scores are explained as they are, and --run would score anew", "leave out one of them")
     if captions == AUTO and video is None:
         raise UsageError("--captions auto needs the video", "give it, or a file of captions")
     must_exist(None if captions == AUTO else captions, UsageError, "give a JSON file {video: {frame: caption}}")

@@ -259,6 +259,7 @@ WRONG = {
     "bank that is none": (("{video}", "--scores", "{scores}", "--anchors", "{scores}"), 1, "build it again"),
     "captions missing": (("{video}", "--captions", "none.json"), 2, "none.json"),
     "open without words": (("{video}", "-e", "efficientnet-lite0", "--open", "a dog"), 2, "add --captions FILE"),
+    "run beside scores": (("{video}", "--scores", "{scores}", "--run", "shipped"), 2, "--run would score anew"),
     "open with scores": (("{video}", "--scores", "{scores}", "--open", "a dog"), 2, "leave out --open or --scores"),
 }
 
