@@ -6,7 +6,9 @@ import threading
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
+from detector_samples import kgvad
 from playwright import sync_api
+from square_video import write_video
 
 from kgvad.inbox.access import Access
 from kgvad.inbox.library import Mark
@@ -137,4 +139,19 @@ def test_pages_fit_and_are_accessible(inbox, address, page, width):
         found = axe.run(page).response["violations"]
         assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")] == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    assert page.errors == []
+
+
+def test_names_in_the_index_of_a_folder_are_sorted_by_their_numbers(tmp_path, page):
+    for folder in ("videos", "scores"):
+        (tmp_path / folder).mkdir()
+    for number in (1, 2, 10):
+        write_video(tmp_path / "videos" / f"cam {number}.mp4")
+        (tmp_path / "scores" / f"cam {number}.csv").write_text("frame,score\n0,0.1\n")
+    kgvad("explain", tmp_path / "videos", "--scores", tmp_path / "scores", "--no-actions", "--output", tmp_path / "out")
+    page.goto((tmp_path / "out" / "index.html").as_uri())
+    for expected in (["cam 1", "cam 2", "cam 10"], ["cam 10", "cam 2", "cam 1"]):
+        page.click("#reports thead button >> nth=0")
+        rows = page.query_selector_all("#reports tbody tr")
+        assert [row.inner_text().partition("\t")[0] for row in rows] == expected
     assert page.errors == []
