@@ -23,6 +23,18 @@ def run_folder(run: Path | None) -> Path | None:
     return UCF_ACTIONS
 
 
+def refuse_run_beside_scores(scores: Path | None, run: Path | None) -> None:
+    """Refuse a run that was named for scores that are given.
+
+    Raises
+    ------
+    UsageError
+        Both are given.
+    """
+    if scores is not None and run is not None:
+        raise UsageError("given scores are explained as they are, and a run would score anew", "leave out one of them")
+
+
 def must_exist(paths: Path | Iterable[Path] | None, kind: type[KgvadError], remedy: str) -> None:
     """Check that paths exist; ``None``: the option was not given.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgvad.errors import UsageError
-from kgvad.given import run_folder
+from kgvad.given import refuse_run_beside_scores, run_folder
 
 if TYPE_CHECKING:
     from kgvad.explain.analysis.events import Thresholds
@@ -91,6 +91,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
 
     if video is None and scores is None:
         raise UsageError("neither a video nor scores were given", "give a video, or scores=FILE")
+    refuse_run_beside_scores(_path(scores), _path(run))
     request = ExplainRequest(
         scores=_path(scores),
         captions=_path(captions),

@@ -107,10 +107,14 @@ class Session:
 
     @cached_property
     def dataset_ref(self) -> DatasetRef:
-        """What :attr:`dataset` names; a folder has another name where one of the same name is stored already."""
+        """What :attr:`dataset` names."""
+        return self._ref(self.dataset)
+
+    def _ref(self, argument: str | Path) -> DatasetRef:
+        """What an argument names; a folder has another name where one of the same name is stored already."""
         from kgvad.kg.datasets import resolve_dataset
 
-        ref = resolve_dataset(self.dataset)
+        ref = resolve_dataset(argument)
         if ref.kind != "folder" or ref.path is None:
             return ref
         from kgvad.detector.data.folder_dataset import stored_name
@@ -221,11 +225,10 @@ class Session:
     def bank_file(self, argument: str | Path | None = None) -> Path:
         """Path of the anchor bank that :meth:`load_bank` reads."""
         from kgvad.errors import AnchorError
-        from kgvad.kg.datasets import resolve_dataset
 
         if argument is not None and Path(argument).suffix == ".safetensors":
             return Path(argument).expanduser()
-        ref = self.dataset_ref if argument is None else resolve_dataset(argument)
+        ref = self.dataset_ref if argument is None else self._ref(argument)
         path = self.bank_path if argument is None else self.settings.bank_path(ref.name)
         if not path.is_file():
             raise AnchorError(f"{path} does not exist", f"make it with: kgvad build-anchors --dataset {ref.in_shell}")

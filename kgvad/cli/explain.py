@@ -176,7 +176,7 @@ def _check_inputs(
 ) -> None:
     """Report a missing file before anything heavy is imported."""
     from kgvad.errors import AnchorError, FeatureError, RunError, ScoresError, UsageError, VideoError
-    from kgvad.given import must_exist, videos_must_exist
+    from kgvad.given import must_exist, refuse_run_beside_scores, videos_must_exist
     from kgvad.video.inputs import LISTS
 
     if video is None and scores is None:
@@ -184,8 +184,7 @@ def _check_inputs(
     if features is None:  # otherwise VIDEO may be a name in the store
         videos_must_exist(video, VideoError)
     must_exist(scores, ScoresError, "give a file of scores")
-    if scores is not None and run is not None:
-        raise UsageError("--scores are explained as they are, and --run would score anew", "leave out one of them")
+    refuse_run_beside_scores(scores, run)
     if captions == AUTO and video is None:
         raise UsageError("--captions auto needs the video", "give it, or a file of captions")
     must_exist(None if captions == AUTO else captions, UsageError, "give a JSON file {video: {frame: caption}}")

@@ -20,7 +20,7 @@ from PIL import Image
 from square_video import FPS, FRAMES, write_video
 
 from kgvad.detector.scoring.scores import Scores
-from kgvad.errors import WeightsError
+from kgvad.errors import UsageError, WeightsError
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.media.clips import MARGIN_S, cut_clips, safe_name
 from kgvad.explain.report import Report
@@ -259,7 +259,7 @@ WRONG = {
     "bank that is none": (("{video}", "--scores", "{scores}", "--anchors", "{scores}"), 1, "build it again"),
     "captions missing": (("{video}", "--captions", "none.json"), 2, "none.json"),
     "open without words": (("{video}", "-e", "efficientnet-lite0", "--open", "a dog"), 2, "add --captions FILE"),
-    "run beside scores": (("{video}", "--scores", "{scores}", "--run", "shipped"), 2, "--run would score anew"),
+    "run beside scores": (("{video}", "--scores", "{scores}", "--run", "shipped"), 2, "a run would score anew"),
     "open with scores": (("{video}", "--scores", "{scores}", "--open", "a dog"), 2, "leave out --open or --scores"),
 }
 
@@ -377,6 +377,11 @@ def test_faces_are_blurred_in_all_that_a_report_carries(kgvad, tmp_path):
     assert "<video" not in page and "Faces were blurred where they were found." in page
     page = made["--no-redact"][0]
     assert "<video" in page and "blurred" not in page
+
+
+def test_a_run_beside_scores_is_refused_in_python_too(video, given):
+    with pytest.raises(UsageError, match="a run would score anew; leave out one of them"):
+        explain_video(video, scores=given, run="shipped")
 
 
 def test_the_shipped_run_can_be_named(only_weights, video, kgvad):

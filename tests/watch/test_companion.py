@@ -217,23 +217,23 @@ def test_other_messages_are_passed_over(payload):
     assert ended_review(payload) is None
 
 
+def explained_clips(folder, out):
+    """What one look at a folder of clips finds that was not explained before."""
+    results = []
+    done = Done(out / "done" / "companion")
+    explain_clips(
+        folder, clip_explainer(out), done, results.append, stop=threading.Event(), once=True, clock=FakeClock()
+    )
+    return results
+
+
 def test_a_folder_of_clips_works_the_same(clip, tmp_path):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "door-17.mp4").write_bytes(clip.read_bytes())
     (tmp_path / "clips" / "broken.mp4").write_bytes(b"x")
-    out, results = tmp_path / "out", []
-    for _ in range(2):
-        explain_clips(
-            tmp_path / "clips",
-            clip_explainer(out),
-            Done(out / "done" / "companion"),
-            results.append,
-            stop=threading.Event(),
-            once=True,
-            clock=FakeClock(),
-        )
-    (result,) = results
-    assert result.id == "door-17" and result.category == "Robbery" and (out / result.report).is_file()
+    (result,) = explained_clips(tmp_path / "clips", tmp_path / "out")
+    assert result.id == "door-17" and result.category == "Robbery" and (tmp_path / "out" / result.report).is_file()
+    assert explained_clips(tmp_path / "clips", tmp_path / "out") == []
 
 
 def test_clips_whose_names_differ_in_a_separator_have_reports_of_their_own(clip, tmp_path):
@@ -241,19 +241,9 @@ def test_clips_whose_names_differ_in_a_separator_have_reports_of_their_own(clip,
     for name in ("door/1.mp4", "door_1.mp4", "door 1.mp4"):
         (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "clips" / name).write_bytes(clip.read_bytes())
-    out, results = tmp_path / "out", []
-    explain_clips(
-        tmp_path / "clips",
-        clip_explainer(out),
-        Done(out / "done" / "companion"),
-        results.append,
-        stop=threading.Event(),
-        once=True,
-        clock=FakeClock(),
-    )
-    reports = {result.id: result.report for result in results}
+    reports = {result.id: result.report for result in explained_clips(tmp_path / "clips", tmp_path / "out")}
     assert set(reports) == {"door/1", "door_1", "door 1"} and reports["door_1"] == "clips/door_1.html"
-    assert len(set(reports.values())) == 3 and all((out / report).is_file() for report in reports.values())
+    assert len(set(reports.values())) == 3 and all((tmp_path / "out" / one).is_file() for one in reports.values())
 
 
 def test_a_clip_that_is_being_written_waits(clip, tmp_path):

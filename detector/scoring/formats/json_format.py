@@ -47,8 +47,9 @@ def read_videos(path: Path) -> dict[str, Fields]:
 def _content(path: Path) -> Any:
     """The JSON value of the file, or the records of its lines; records of whole videos by the names of these."""
     if path.suffix.lower() == LINES:
-        lines = enumerate(read_data(path, ScoresError, REMEDY).splitlines(), 1)
-        content = [parse_json(line, f"{path}, line {number}", ScoresError, REMEDY) for number, line in lines if line]
+        lines = [line.strip() for line in read_data(path, ScoresError, REMEDY).splitlines()]
+        named = [(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line]
+        content = [parse_json(line, where, ScoresError, REMEDY) for line, where in named]
     else:
         content = read_json(path, ScoresError, REMEDY)
     if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
