@@ -32,8 +32,6 @@ class EfficientNetEncoder(FrameEncoder):
         precision: Precision = "fp32",
     ) -> None:
         super().__init__(weights_hash, sampling, device, precision)
-        if device == "cpu":  # frame by frame, as ONNX Runtime takes them: no large copies come and go
-            self.chunk = 1
         self.runner = Runner(NETWORK, state, device, _scaled, precision)
 
     def embed_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:

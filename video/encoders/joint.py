@@ -24,7 +24,7 @@ from kgvad.files import read_json
 from kgvad.model_folder import digest, is_model_folder, loading, model_type
 from kgvad.types import Fields
 from kgvad.video.encoders.base import VisualEncoder
-from kgvad.video.encoders.torch_arithmetic import arithmetic
+from kgvad.video.encoders.torch_arithmetic import arithmetic, side_by_side
 from kgvad.video.encoders.views import FrameEncoder, shorter_side
 from kgvad.video.sampling import EncoderOptions, Precision, Sampling
 
@@ -96,7 +96,7 @@ KINDS = {  # by model type
 class JointEncoder(FrameEncoder):
     """The image encoder of a model of pictures and texts."""
 
-    chunk = 8  # on a CPU, larger ones leave the cache (32: twice the time and the memory)
+    cached = 8  # frames a CPU takes at once; more leave the cache (32: twice the time and the memory)
 
     def __init__(
         self,
@@ -124,11 +124,15 @@ class JointEncoder(FrameEncoder):
         return shorter_side(width, height, self.side) if self.name == "clip" else (self.side, self.side)
 
     def embed_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self._place).permute(0, 3, 1, 2).float()
-        with torch.inference_mode(), arithmetic(self._place, self.precision):
+        def compute(part: NDArray[np.uint8]) -> NDArray[np.float32]:
+            pixels = torch.from_numpy(np.ascontiguousarray(part)).to(self._place).permute(0, 3, 1, 2).float()
             embedded = self._kind.embed(self.network, (pixels / 255 - self._mean) / self._std)
-        rows: NDArray[np.float32] = embedded.float().cpu().numpy()
-        return rows
+            rows: NDArray[np.float32] = embedded.float().cpu().numpy()
+            return rows
+
+        size = self.cached if self._place.type == "cpu" else len(frames)
+        with torch.inference_mode(), arithmetic(self._place, self.precision):
+            return side_by_side(compute, [frames[i : i + size] for i in range(0, len(frames), size)])
 
 
 def _preprocessing(folder: Path) -> Fields:

@@ -4,7 +4,7 @@ The graphs in ``graphs/`` hold the operations and no weights (30 and 20 kB; ``ex
 takes the weights from the tensors of the torch network, which have the same names. Both runtimes compute in fp32 and
 agree to 1e-5 of the largest value, so which of them ran is not part of a fingerprint.
 
-ONNX Runtime takes the inputs of a batch one by one: the activations of one stay in the cache (16 frames of
+On a CPU both take the inputs of a batch one by one: the activations of one stay in the cache (16 frames of
 EfficientNet-Lite0 together cost a fifth more CPU time), memory does not grow with the batch, and results do not depend
 on it. Torch is imported where it computes, so that a process that extracts features on a CPU starts without it.
 """
@@ -101,14 +101,20 @@ class Runner:
     def _in_torch(self, pixels: NDArray[np.uint8], output: Output) -> NDArray[np.float32]:
         import torch
 
-        from kgvad.video.encoders.torch_arithmetic import arithmetic
+        from kgvad.video.encoders.torch_arithmetic import arithmetic, side_by_side
 
-        inputs = self._scaled(torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device).movedim(-1, 1).float())
-        with torch.inference_mode(), arithmetic(torch.device(self._device), self._precision):
-            features, logits = self.torch_network(inputs)
-        chosen = features if output == "features" else logits
-        result: NDArray[np.float32] = chosen.float().cpu().numpy()
-        return result
+        network = self.torch_network  # made once, before there are threads
+
+        def compute(part: NDArray[np.uint8]) -> NDArray[np.float32]:
+            inputs = self._scaled(torch.from_numpy(np.ascontiguousarray(part)).to(self._device).movedim(-1, 1).float())
+            features, logits = network(inputs)
+            result: NDArray[np.float32] = (features if output == "features" else logits).float().cpu().numpy()
+            return result
+
+        device = torch.device(self._device)
+        parts = list(pixels[:, None]) if device.type == "cpu" else [pixels]
+        with torch.inference_mode(), arithmetic(device, self._precision):
+            return side_by_side(compute, parts)
 
     @cached_property
     def torch_network(self) -> nn.Module:

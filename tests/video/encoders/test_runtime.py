@@ -3,6 +3,7 @@
 import builtins
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 
 import numpy as np
@@ -15,6 +16,7 @@ from kgvad.video.encoders.i3d import i3d_runner
 from kgvad.video.encoders.i3d_network import I3D
 from kgvad.video.encoders.pretrained import state_of
 from kgvad.video.encoders.runtime import Network, Runner
+from kgvad.video.encoders.torch_arithmetic import arithmetic, side_by_side
 from kgvad.video.sampling import Sampling
 
 TOLERANCE = 1e-5  # largest difference over largest value
@@ -194,3 +196,53 @@ def test_onnxruntime_contacts_nobody(tmp_path):
         pytest.skip("strace may not trace here")
     assert done.stdout.split() == ["onnxruntime", "1"], done.stderr
     assert "AF_INET" not in log.read_text()
+
+
+def test_torch_gives_the_same_bytes_with_any_batch_and_number_of_threads():
+    runner, frames = frames_runner("bf16"), pictures(5)
+    together = runner.run(frames, "features")
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert np.array_equal(runner.run(frames, "features"), together)
+        assert torch.get_num_threads() == 3  # as before, also for threads that start later
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(threads)
+    alone = [runner.run(frames[i : i + 1], "features") for i in range(5)]
+    assert np.array_equal(np.concatenate(alone), together)
+
+
+@pytest.mark.parametrize(("threads", "parts", "each"), [(2, 5, 1), (4, 2, 2), (1, 3, 1), (3, 1, 3)])
+def test_parts_share_the_threads_and_the_arithmetic(threads, parts, each):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with torch.inference_mode(), arithmetic(torch.device("cpu"), "bf16"):
+            seen = side_by_side(noted, [np.full(1, i, np.uint8) for i in range(parts)])
+    finally:
+        torch.set_num_threads(before)
+    assert seen.tolist() == [[i, each, 1, 1] for i in range(parts)]
+
+
+def noted(part):
+    """The part, and how torch computes it."""
+    return np.array(
+        [[*part, torch.get_num_threads(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")]]
+    )
+
+
+def test_an_error_in_one_part_is_raised_and_the_threads_are_as_before():
+    before = torch.get_num_threads()
+
+    def broken(part):
+        raise ValueError(f"part {part}")
+
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ValueError, match="part"):
+            side_by_side(broken, [np.zeros(1, np.uint8)] * 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
