@@ -32,9 +32,8 @@ class I3DActionsEncoder:
         self.sampling = sampling
         self.columns: tuple[str, ...] | None = action_labels()
         self.device = device
-        self.batch = (
-            (1 if precision == "fp32" else 4) if device == "cpu" else 16
-        )  # ONNX Runtime gains nothing from more
+        on_cpu = 1 if precision == "fp32" else 4  # ONNX Runtime gains nothing from more; torch takes several at once
+        self.batch = on_cpu if device == "cpu" else 16
         self.precision = precision
         self.runner = i3d.i3d_runner(state, device, precision)
 
