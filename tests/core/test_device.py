@@ -56,3 +56,14 @@ def test_one_thread_before_and_after_torch_is_imported():
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[1, 1, 2] 1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the OpenMP library of torch for Linux shows its settings")
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "PASSIVE"), ("active", "ACTIVE")])
+def test_threads_of_torch_wait_without_spinning_unless_the_user_says_otherwise(chosen, expected):
+    usual = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = usual | {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": chosen} if chosen else {})
+    done = subprocess.run(
+        [sys.executable, "-c", "import kgvad, torch"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert f"OMP_WAIT_POLICY = '{expected}'" in done.stderr
