@@ -69,8 +69,8 @@ def action_probabilities(
     for start, end in spans:
         chosen = window_frames(info, start, end, windows)
         frames = read_frames(path, sorted(set(chosen.ravel().tolist())), size=size, info=info)
-        logits = [encoder.encode(np.stack([frames[i] for i in window])[None])[0] for window in chosen]
-        results.append(softmax(np.asarray(logits, np.float64), axis=-1).mean(axis=0))
+        logits = encoder.encode(np.stack([[frames[i] for i in window] for window in chosen]))
+        results.append(softmax(logits.astype(np.float64), axis=-1).mean(axis=0))
     return np.stack(results)
 
 

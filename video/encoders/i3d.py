@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.device import cpu_threads
 from kgvad.errors import UsageError
 from kgvad.video.encoders.pretrained import State, converted
 from kgvad.video.encoders.runtime import Network, Runner
@@ -25,7 +26,6 @@ class I3DEncoder(SnippetEncoder):
     name = "i3d"
     dim = 1024
     side = SIZE
-    batch = 4  # clips: about 0.5 GB of activations
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class I3DEncoder(SnippetEncoder):
             raise UsageError(
                 f"I3D needs motion, and a snippet of {sampling.stride} frame(s) has none", "use another encoder"
             )
+        self.batch = clips_at_once(device)
         self.runner = i3d_runner(state, device, precision)
 
     def _plain_size(self, width: int, height: int) -> tuple[int, int]:
@@ -52,6 +53,11 @@ class I3DEncoder(SnippetEncoder):
 def decode_size(width: int, height: int) -> tuple[int, int]:
     """(width, height) of decoded frames: the shorter side is 256 pixels; the network takes the middle."""
     return shorter_side(width, height, 256)
+
+
+def clips_at_once(device: str) -> int:
+    """Clips of one call: on a CPU one for each thread."""
+    return cpu_threads() if device == "cpu" else 16
 
 
 def i3d_runner(state: State, device: str, precision: Precision = "fp32") -> Runner:

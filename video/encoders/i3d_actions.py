@@ -32,8 +32,7 @@ class I3DActionsEncoder:
         self.sampling = sampling
         self.columns: tuple[str, ...] | None = action_labels()
         self.device = device
-        on_cpu = 1 if precision == "fp32" else 4  # ONNX Runtime gains nothing from more; torch takes several at once
-        self.batch = on_cpu if device == "cpu" else 16
+        self.batch = i3d.clips_at_once(device)
         self.precision = precision
         self.runner = i3d.i3d_runner(state, device, precision)
 

@@ -24,10 +24,11 @@ from kgvad.files import read_json
 from kgvad.model_folder import digest, is_model_folder, loading, model_type
 from kgvad.types import Fields
 from kgvad.video.encoders.base import VisualEncoder
-from kgvad.video.encoders.torch_arithmetic import arithmetic, side_by_side
+from kgvad.video.encoders.torch_arithmetic import arithmetic, on_one_thread_each
 from kgvad.video.encoders.views import FrameEncoder, shorter_side
 from kgvad.video.sampling import EncoderOptions, Precision, Sampling
 
+CACHED = 8  # frames that a thread of a CPU takes at once; more leave the cache (32: twice the time and the memory)
 PUBLISHED = {"clip": "clip-vit-base-patch16", "blip": "blip-itm-base-coco"}
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP; BLIP took them over
 _HALF = (0.5, 0.5, 0.5)  # mean and standard deviation of SigLIP
@@ -96,8 +97,6 @@ KINDS = {  # by model type
 class JointEncoder(FrameEncoder):
     """The image encoder of a model of pictures and texts."""
 
-    cached = 8  # frames a CPU takes at once; more leave the cache (32: twice the time and the memory)
-
     def __init__(
         self,
         name: str,
@@ -130,9 +129,10 @@ class JointEncoder(FrameEncoder):
             rows: NDArray[np.float32] = embedded.float().cpu().numpy()
             return rows
 
-        size = self.cached if self._place.type == "cpu" else len(frames)
         with torch.inference_mode(), arithmetic(self._place, self.precision):
-            return side_by_side(compute, [frames[i : i + size] for i in range(0, len(frames), size)])
+            if self._place.type != "cpu":
+                return compute(frames)
+            return on_one_thread_each(compute, [frames[i : i + CACHED] for i in range(0, len(frames), CACHED)])
 
 
 def _preprocessing(folder: Path) -> Fields:

@@ -4,15 +4,17 @@ The graphs in ``graphs/`` hold the operations and no weights (30 and 20 kB; ``ex
 takes the weights from the tensors of the torch network, which have the same names. Both runtimes compute in fp32 and
 agree to 1e-5 of the largest value, so which of them ran is not part of a fingerprint.
 
-On a CPU both take the inputs of a batch one by one: the activations of one stay in the cache (16 frames of
-EfficientNet-Lite0 together cost a fifth more CPU time), memory does not grow with the batch, and results do not depend
-on it. Torch is imported where it computes, so that a process that extracts features on a CPU starts without it.
+On a CPU each thread computes one input of a batch (:func:`side_by_side`): its activations stay in the cache (16 frames
+of EfficientNet-Lite0 together cost a fifth more CPU time), threads do not wait for each other, and the results are the
+same bytes with any batch and number of threads. Torch is imported where it computes, so that a process that extracts
+features on a CPU starts without it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -92,16 +94,19 @@ class Runner:
         too_short = pixels.ndim == 5 and pixels.shape[1] < self._network.fewest_frames
         if self._opened is None or too_short:
             return self._in_torch(pixels, output)
-        rows = []
-        for one in pixels:
+        session = self._opened[0]
+
+        def compute(one: NDArray[np.uint8]) -> NDArray[np.float32]:
             inputs = self._scaled(np.ascontiguousarray(np.moveaxis(one, -1, 0), np.float32))
-            rows.append(self._opened[0].run([output], {"pixels": inputs[None]})[0])
-        return np.concatenate(rows)
+            result: NDArray[np.float32] = session.run([output], {"pixels": inputs[None]})[0]
+            return result
+
+        return side_by_side(compute, list(pixels))
 
     def _in_torch(self, pixels: NDArray[np.uint8], output: Output) -> NDArray[np.float32]:
         import torch
 
-        from kgvad.video.encoders.torch_arithmetic import arithmetic, side_by_side
+        from kgvad.video.encoders.torch_arithmetic import arithmetic, on_one_thread_each
 
         network = self.torch_network  # made once, before there are threads
 
@@ -112,9 +117,8 @@ class Runner:
             return result
 
         device = torch.device(self._device)
-        parts = list(pixels[:, None]) if device.type == "cpu" else [pixels]
         with torch.inference_mode(), arithmetic(device, self._precision):
-            return side_by_side(compute, parts)
+            return on_one_thread_each(compute, list(pixels[:, None])) if device.type == "cpu" else compute(pixels)
 
     @cached_property
     def torch_network(self) -> nn.Module:
@@ -128,10 +132,7 @@ class Runner:
 
     @cached_property
     def _opened(self) -> tuple[Any, list[Any]] | None:
-        """A session of ONNX Runtime and the weights that it reads where they lie, or ``None``.
-
-        It is made on first use: a worker has set its number of threads by then.
-        """
+        """A session of ONNX Runtime and the weights that it reads where they lie, or ``None``; made on first use."""
         if self._device != "cpu" or self._precision != "fp32":
             return None
         try:
@@ -142,14 +143,28 @@ class Runner:
             return None
 
 
+def side_by_side(
+    compute: Callable[[NDArray[np.uint8]], NDArray[np.float32]], parts: Sequence[NDArray[np.uint8]]
+) -> NDArray[np.float32]:
+    """What ``compute``, which uses one thread, gives for each part, concatenated; as many at once as there are threads.
+
+    Threads that share one operation wait for each other, also for one whose core the decoder has, and how an operation is
+    divided among them changes the rounding.
+    """
+    at_once = min(cpu_threads(), len(parts))
+    if at_once <= 1:
+        return np.concatenate([compute(part) for part in parts])
+    with ThreadPoolExecutor(at_once) as pool:
+        return np.concatenate(list(pool.map(compute, parts)))
+
+
 def open_session(state: State, graph: str) -> tuple[Any, list[Any]]:
     """A session of ONNX Runtime for a graph, and the weights, which have to live as long."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cpu_threads()
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3  # errors only
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the decoder needs the cores
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value)) for value in state.values()]
     options.add_external_initializers(list(state), values)
     data = files("kgvad.video.encoders").joinpath(f"graphs/{graph}.onnx").read_bytes()

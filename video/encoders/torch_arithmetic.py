@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kgvad.video.encoders.runtime import side_by_side
 from kgvad.video.sampling import Precision
 
 _CUDNN: Any = torch.backends.cudnn
@@ -36,29 +36,22 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
         setattr(place, name, before)
 
 
-def side_by_side(
+def on_one_thread_each(
     compute: Callable[[NDArray[np.uint8]], NDArray[np.float32]], parts: Sequence[NDArray[np.uint8]]
 ) -> NDArray[np.float32]:
-    """What ``compute`` gives for each part, concatenated; on a CPU, one thread takes a part.
+    """:func:`~kgvad.video.encoders.runtime.side_by_side` for what torch computes, without gradients.
 
-    Threads that share one operation wait for each other by spinning, and so take the cores from the decoder: beside it,
-    I3D takes several times as long with two threads for each operation as with two clips at once. Where there are fewer
-    parts than threads, each part gets its share of them. ``compute`` runs without gradients, and in bf16 where the
-    caller does.
+    ``compute`` runs in bf16 where the caller does.
     """
     threads = torch.get_num_threads()
-    at_once = min(threads, len(parts))
     cast = torch.is_autocast_enabled("cpu")
 
     def computed(part: NDArray[np.uint8]) -> NDArray[np.float32]:
-        torch.set_num_threads(threads // at_once)  # of this thread, and of threads that start later
+        torch.set_num_threads(1)  # of this thread, and of threads that start later
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=cast):
             return compute(part)
 
-    if at_once == 1:
-        return np.concatenate([compute(part) for part in parts])
     try:
-        with ThreadPoolExecutor(at_once) as pool:
-            return np.concatenate(list(pool.map(computed, parts)))
+        return side_by_side(computed, parts)
     finally:
         torch.set_num_threads(threads)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.device import cpu_threads
 from kgvad.errors import FeatureError
 from kgvad.video.sampling import SCALED, Precision, Sampling, cut
 
@@ -83,12 +84,9 @@ class SnippetEncoder(ABC):
 class FrameEncoder(SnippetEncoder):
     """An encoder of single frames; the features of a snippet's frames are averaged."""
 
-    chunk = 16  # frames per forward pass
-
     def __init__(self, weights_hash: str, sampling: Sampling, device: str, precision: Precision) -> None:
         super().__init__(weights_hash, sampling, device, precision)
-        if device != "cpu":
-            self.chunk = 128
+        self.chunk = max(16, 8 * cpu_threads()) if device == "cpu" else 128  # frames of one call
         self.batch = max(1, self.chunk // len(sampling.positions))
 
     def _embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -4,19 +4,21 @@ import builtins
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.resources import files
+from threading import Barrier
 
 import numpy as np
 import pytest
 import torch
 
-from kgvad.video.encoders import efficientnet
+from kgvad.video.encoders import efficientnet, runtime
 from kgvad.video.encoders.efficientnet_network import EfficientNetLite0
 from kgvad.video.encoders.i3d import i3d_runner
 from kgvad.video.encoders.i3d_network import I3D
 from kgvad.video.encoders.pretrained import state_of
-from kgvad.video.encoders.runtime import Network, Runner
-from kgvad.video.encoders.torch_arithmetic import arithmetic, side_by_side
+from kgvad.video.encoders.runtime import Network, Runner, side_by_side
+from kgvad.video.encoders.torch_arithmetic import arithmetic, on_one_thread_each
 from kgvad.video.sampling import Sampling
 
 TOLERANCE = 1e-5  # largest difference over largest value
@@ -67,7 +69,7 @@ def test_i3d_equals_torch(i3d, batch, frames, output):
 def test_clips_too_short_for_the_graph_run_on_torch(i3d):
     clips = pictures(1, 8)
     expected = by_torch(i3d, clips, lambda pixels: pixels / 127.5 - 1, "features")
-    assert np.array_equal(i3d.run(clips, "features"), expected)
+    assert difference(i3d.run(clips, "features"), expected) < TOLERANCE
 
 
 def test_bf16_runs_on_torch_and_is_close():
@@ -198,39 +200,52 @@ def test_onnxruntime_contacts_nobody(tmp_path):
     assert "AF_INET" not in log.read_text()
 
 
-def test_torch_gives_the_same_bytes_with_any_batch_and_number_of_threads():
-    runner, frames = frames_runner("bf16"), pictures(5)
-    together = runner.run(frames, "features")
-    threads = torch.get_num_threads()
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("network", ["efficientnet-lite0", "i3d"])
+def test_any_batch_and_number_of_threads_give_the_same_bytes(network, precision):
+    if network == "i3d":
+        state, inputs = state_of(filled(I3D())), pictures(2, 16)
+        made = partial(i3d_runner, state, "cpu", precision)
+    else:
+        made, inputs = partial(frames_runner, precision), pictures(5)
+    before, found = torch.get_num_threads(), []
     try:
-        torch.set_num_threads(3)
-        assert np.array_equal(runner.run(frames, "features"), together)
-        assert torch.get_num_threads() == 3  # as before, also for threads that start later
-        with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(torch.get_num_threads).result() == 3
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            runner = made()
+            found.append(runner.run(inputs, "features"))
+            found.append(np.concatenate([runner.run(one[None], "features") for one in inputs]))
+            assert torch.get_num_threads() == threads
+            with ThreadPoolExecutor(1) as pool:  # threads that start later have as many as before
+                assert pool.submit(torch.get_num_threads).result() == threads
     finally:
-        torch.set_num_threads(threads)
-    alone = [runner.run(frames[i : i + 1], "features") for i in range(5)]
-    assert np.array_equal(np.concatenate(alone), together)
+        torch.set_num_threads(before)
+    assert all(np.array_equal(one, found[0]) for one in found)
 
 
-@pytest.mark.parametrize(("threads", "parts", "each"), [(2, 5, 1), (4, 2, 2), (1, 3, 1), (3, 1, 3)])
-def test_parts_share_the_threads_and_the_arithmetic(threads, parts, each):
+@pytest.mark.parametrize(("threads", "parts"), [(2, 5), (4, 2), (1, 3), (3, 1)])
+def test_a_part_is_computed_by_one_thread_in_the_arithmetic_of_the_caller(threads, parts):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
         with torch.inference_mode(), arithmetic(torch.device("cpu"), "bf16"):
-            seen = side_by_side(noted, [np.full(1, i, np.uint8) for i in range(parts)])
+            seen = on_one_thread_each(noted, [np.full(1, i, np.uint8) for i in range(parts)])
+        assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert seen.tolist() == [[i, each, 1, 1] for i in range(parts)]
+    assert seen.tolist() == [[i, 1, 1, 1] for i in range(parts)]
 
 
 def noted(part):
     """The part, and how torch computes it."""
-    return np.array(
-        [[*part, torch.get_num_threads(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")]]
-    )
+    modes = torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
+    return np.array([[*part, torch.get_num_threads(), *modes]])
+
+
+def test_parts_are_computed_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(runtime, "cpu_threads", lambda: 3)
+    together = Barrier(3, timeout=20)
+    assert side_by_side(lambda part: np.array([together.wait()]), [np.zeros(1, np.uint8)] * 3).sum() == 0 + 1 + 2
 
 
 def test_an_error_in_one_part_is_raised_and_the_threads_are_as_before():
@@ -242,7 +257,7 @@ def test_an_error_in_one_part_is_raised_and_the_threads_are_as_before():
     try:
         torch.set_num_threads(2)
         with pytest.raises(ValueError, match="part"):
-            side_by_side(broken, [np.zeros(1, np.uint8)] * 2)
+            on_one_thread_each(broken, [np.zeros(1, np.uint8)] * 2)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
