@@ -148,8 +148,8 @@ def side_by_side(
 ) -> NDArray[np.float32]:
     """What ``compute``, which uses one thread, gives for each part, concatenated; as many at once as there are threads.
 
-    Threads that share one operation wait for each other, also for one whose core the decoder has, and how an operation is
-    divided among them changes the rounding.
+    Threads that share one operation wait for each other, also for one whose core the decoder has. How an operation is
+    divided among them also changes the rounding.
     """
     at_once = min(cpu_threads(), len(parts))
     if at_once <= 1:
