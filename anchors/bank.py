@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from kgvad.errors import AnchorError, UsageError
+from kgvad.errors import AnchorError, UsageError, first_fault
 from kgvad.files import check_version, parse_json, reading, replacing
 from kgvad.types import AnyArray
 
@@ -194,7 +194,5 @@ class AnchorBank:
                 tensors = {name: file.get_tensor(name) for name in TENSORS}
             header = BankHeader.model_validate(about)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise AnchorError(f"{path}: {place}: {first['msg']}", "build it again") from error
+            raise AnchorError(f"{path}: {first_fault(error)}", "build it again") from error
         return cls(header, tensors, str(path))

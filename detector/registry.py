@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ValidationError
 
 from kgvad import plugins
-from kgvad.errors import KgvadError, UsageError
+from kgvad.errors import KgvadError, UsageError, place_of
 
 if TYPE_CHECKING:
     from kgvad.detector.api import Detector, Problem
@@ -69,7 +69,7 @@ def check_options(name: str, options: Mapping[str, object] | None = None) -> Bas
         return config.model_validate(dict(options or {}))
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join(map(str, first["loc"]))
+        option = place_of(first["loc"])
         unknown = first["type"] == "extra_forbidden"
         raise UsageError(
             f"{name}: unknown option {option!r}" if unknown else f"{name}: option {option}: {first['msg']}",

@@ -36,7 +36,7 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.api import Detector, Problem, Recipe
 from kgvad.detector.registry import build, check_options, detector_class, detector_names
 from kgvad.detector.thresholds import RunThresholds
-from kgvad.errors import RunError, UsageError
+from kgvad.errors import RunError, UsageError, first_fault
 from kgvad.files import DAMAGED, check_version, read_json, sha256
 from kgvad.types import Fields
 from kgvad.video.store_folders import OF_TEXT
@@ -252,8 +252,7 @@ def read_thresholds(folder: Path, name: str = THRESHOLDS) -> RunThresholds | Non
     try:
         return RunThresholds.model_validate(read_json(path, RunError, remedy))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}", remedy) from error
+        raise RunError(f"{path}: {first_fault(error)}", remedy) from error
 
 
 def read_config(folder: Path) -> RunConfig:
@@ -273,9 +272,7 @@ def read_config(folder: Path) -> RunConfig:
     except UsageError as error:
         raise RunError(f"{path}: {error.message}", error.remedy) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise RunError(f"{path}: {where}: {first['msg']}", "restore the file, or train again") from error
+        raise RunError(f"{path}: {first_fault(error)}", "restore the file, or train again") from error
 
 
 def make_problem(

@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from kgvad.detector.run import CONFIG
-from kgvad.errors import ReportError, UsageError
+from kgvad.errors import ReportError, UsageError, first_fault
 from kgvad.explain.analysis.build_report import run_name
 from kgvad.explain.parts import ReportPart
 from kgvad.explain.report import Report
@@ -73,10 +73,7 @@ class Manifest(ReportPart):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "content"
-            raise ReportError(
-                f"{path} is not a manifest ({where}: {error.errors()[0]['msg']})", "write it again"
-            ) from error
+            raise ReportError(f"{path} is not a manifest ({first_fault(error)})", "write it again") from error
 
 
 def write_manifest(

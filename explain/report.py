@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from kgvad.detector.thresholds import RunThresholds
-from kgvad.errors import ReportError
+from kgvad.errors import ReportError, first_fault
 from kgvad.explain.checked_text import Narrative
 from kgvad.explain.parts import GraphStep, ReportPart, Seconds, Share
 from kgvad.files import reading
@@ -304,11 +304,8 @@ class Report(ReportPart):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "content"
-            raise ReportError(
-                f"{name}: {where}: {first['msg']}", "create the report again with: kgvad explain VIDEO -o FILE.json"
-            ) from error
+            remedy = "create the report again with: kgvad explain VIDEO -o FILE.json"
+            raise ReportError(f"{name}: {first_fault(error)}", remedy) from error
 
 
 def json_schema() -> Fields:

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from kgvad.errors import CategoryTableError, UsageError
+from kgvad.errors import CategoryTableError, UsageError, first_fault, place_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -218,7 +218,6 @@ def parse_table(text: str, where: str) -> CategoryTable:
         raise CategoryTableError(f"{where} is nested too deeply", "correct the file") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        message = _IN_WORDS.get(first.get("ctx", {}).get("pattern", ""), said)
-        raise CategoryTableError(f"{where}: {place + ': ' if place else ''}{message}", "correct the table") from error
+        known = _IN_WORDS.get(first.get("ctx", {}).get("pattern", ""))
+        fault = first_fault(error) if known is None else f"{place_of(first['loc'])}: {known}"
+        raise CategoryTableError(f"{where}: {fault}", "correct the table") from error

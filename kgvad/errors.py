@@ -23,6 +23,12 @@ An error is one line that names the file, option or item, and the remedy.
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic import ValidationError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, a quota, a limit on the size of files
 OUT_OF_MEMORY = ("not enough memory", "out of memory", "unable to allocate", "cannot allocate memory")
@@ -105,6 +111,17 @@ class ScoresError(KgvadError):
 
 class ReportError(KgvadError):
     pass
+
+
+def first_fault(error: ValidationError) -> str:
+    """Place and message of the first fault that Pydantic found, such as ``videos.a.rows: Field required``."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, (place_of(first["loc"]), first["msg"].removeprefix("Value error, "))))
+
+
+def place_of(keys: Iterable[int | str]) -> str:
+    """Where in a document a fault is: its keys, joined by dots."""
+    return ".".join(map(str, keys))
 
 
 def unexpected(error: BaseException) -> str:

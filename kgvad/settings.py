@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableValueError
 
-from kgvad.errors import SettingsError
+from kgvad.errors import SettingsError, place_of
 from kgvad.types import Fields
 
 if sys.version_info >= (3, 11):
@@ -185,7 +185,7 @@ def _checked(path: Path, values: Fields) -> Fields:
 
 def _wrong(error: ValidationError, where: str) -> SettingsError:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = place_of(first["loc"])
     if first["type"] == "extra_forbidden":
         known = ", ".join(sorted(Settings.model_fields))
         return SettingsError(f"{where}: unknown key {key!r}", f"known keys are {known}")

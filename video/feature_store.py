@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from kgvad.errors import FeatureError
+from kgvad.errors import FeatureError, first_fault
 from kgvad.files import check_version, read_json, write_text
 from kgvad.types import AnyArray
 from kgvad.video import SNIPPET_FRAMES
@@ -379,9 +379,7 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise FeatureError(f"{path}: {key}: {first['msg']}", "delete the folder and extract again") from error
+        raise FeatureError(f"{path}: {first_fault(error)}", "delete the folder and extract again") from error
 
 
 def _difference(old: Manifest, new: Manifest) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kgvad.errors import SettingsError, UsageError
+from kgvad.errors import SettingsError, UsageError, first_fault, place_of
 from kgvad.explain.analysis.calibration import parse_rate
 from kgvad.explain.analysis.events import Calibration, EventRule
 from kgvad.explain.media.clips import safe_name
@@ -186,9 +186,9 @@ def read_settings(folder: Path, camera: str) -> CameraSettings:
         raise SettingsError(f"{path} is not valid TOML: {error}", "correct the file") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        said = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{path}: {place}: {said}", "correct the file") from error
+        unknown = first["type"] == "extra_forbidden"
+        fault = f"{place_of(first['loc'])}: unknown key" if unknown else first_fault(error)
+        raise SettingsError(f"{path}: {fault}", "correct the file") from error
 
 
 def read_thresholds(folder: Path, camera: str) -> CameraThresholds | None:
@@ -207,8 +207,7 @@ def read_thresholds(folder: Path, camera: str) -> CameraThresholds | None:
     try:
         return CameraThresholds.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}", remedy) from error
+        raise UsageError(f"{path}: {first_fault(error)}", remedy) from error
 
 
 def write_thresholds(folder: Path, thresholds: CameraThresholds) -> Path:

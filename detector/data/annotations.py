@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from kgvad.detector.data.labels import XD_CODES, is_normal_name, xd_labels
-from kgvad.errors import FeatureError, UsageError
+from kgvad.errors import FeatureError, UsageError, first_fault
 from kgvad.files import check_version, encoding_of, read_json, reading, write_text
 from kgvad.types import AnyArray
 from kgvad.video.feature_lists import Split
@@ -99,11 +99,7 @@ class Truth(BaseModel):
             check_version(data, path, VERSION, FeatureError, "write it again with kgvad features import")
             return cls.model_validate(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise FeatureError(
-                f"{path}: {where}: {first['msg']}", "write it again with kgvad features import"
-            ) from error
+            raise FeatureError(f"{path}: {first_fault(error)}", "write it again with kgvad features import") from error
 
 
 @dataclass(frozen=True)

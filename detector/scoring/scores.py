@@ -21,7 +21,7 @@ from kgvad.detector.scoring.formats.json_format import REMEDY
 from kgvad.detector.scoring.score_checks import as_array, check
 from kgvad.detector.scoring.score_spans import CLOCKS, clock_in_words, spans_of
 from kgvad.detector.thresholds import RunThresholds
-from kgvad.errors import ScoresError
+from kgvad.errors import ScoresError, first_fault
 from kgvad.files import check_version, reading
 from kgvad.types import Fields
 
@@ -230,8 +230,7 @@ def _origin(fields: Fields) -> Origin:
     try:
         return Origin.model_validate(fields.get("origin") or {})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ScoresError(f"origin.{'.'.join(map(str, first['loc']))}: {first['msg']}", "correct the file") from None
+        raise ScoresError(f"origin.{first_fault(error)}", "correct the file") from None
 
 
 def _categories(fields: Fields) -> list[str] | None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from kgvad.detector.api import Recipe
 from kgvad.detector.run import TrainConfig
 from kgvad.detector.training.options import merged
-from kgvad.errors import UsageError
+from kgvad.errors import UsageError, first_fault, place_of
 from kgvad.files import read_json
 from kgvad.types import Fields
 
@@ -66,11 +66,10 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any], preset: s
 
 def _wrong(error: ValidationError, where: str) -> UsageError:
     first = error.errors()[0]
-    field = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         known = Recipe.model_fields if first["loc"][0] == "recipe" else TrainConfig.model_fields
-        return UsageError(f"{where}unknown field {field!r}", f"known are {', '.join(known)}")
-    return UsageError(f"{where}{field}: {first['msg']}", "choose another value")
+        return UsageError(f"{where}unknown field {place_of(first['loc'])!r}", f"known are {', '.join(known)}")
+    return UsageError(f"{where}{first_fault(error)}", "choose another value")
 
 
 def with_start(given: Mapping[str, Any], start: TrainConfig) -> Fields:

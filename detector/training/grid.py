@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from kgvad.detector.run import TrainConfig
 from kgvad.detector.training.options import merged
-from kgvad.errors import UsageError
+from kgvad.errors import UsageError, place_of
 from kgvad.types import Fields
 
 if sys.version_info >= (3, 11):
@@ -101,8 +101,7 @@ def make_trials(base: TrainConfig, changes: Sequence[Mapping[str, object]]) -> l
             config = TrainConfig.model_validate(merged(start, change))
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            what = f"unknown field {field!r}" if first["type"] == "extra_forbidden" else first["msg"]
+            what = f"unknown field {place_of(first['loc'])!r}" if first["type"] == "extra_forbidden" else first["msg"]
             raise UsageError(f"the grid entry {', '.join(words)}: {what}", REMEDY) from error
         except UsageError as error:
             raise UsageError(f"the grid entry {', '.join(words)}: {error.message}", error.remedy) from error
