@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +19,8 @@ from kgvad.detector.run import CONFIG, MODEL, TrainConfig
 from kgvad.detector.training.config import load_train_config
 from kgvad.detector.training.inputs import TrainingData
 from kgvad.detector.training.seeds import Training, train_seeds
+from kgvad.toml import tomllib
 from kgvad.video.feature_store import FeatureStore
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SHARES = (0.10, 0.25, 0.50, 1.0)  # of the training videos
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -18,11 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from kgvad.errors import CategoryTableError, UsageError, first_fault, place_of
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from kgvad.toml import tomllib
 
 VERSION = 1  # of the file format; a table without a version has this one
 QID = re.compile(r"Q[1-9][0-9]{0,18}")

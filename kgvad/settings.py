@@ -7,7 +7,6 @@ and the key in capitals. Commands pass what was typed, which wins over both.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +21,8 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableValueError
 
 from kgvad.errors import SettingsError, place_of
+from kgvad.toml import tomllib
 from kgvad.types import Fields
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SETTINGS_FILE = "kgvad.toml"
 PATHS = ("anchors", "features", "run", "cameras", "home", "cache", "weights")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime, time
 from pathlib import Path
@@ -18,11 +17,7 @@ from kgvad.explain.analysis.calibration import parse_rate
 from kgvad.explain.analysis.events import Calibration, EventRule
 from kgvad.explain.media.clips import safe_name
 from kgvad.files import check_version, read_json, write_text
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from kgvad.toml import tomllib
 
 VERSION = 1  # of a file of thresholds
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -15,11 +14,7 @@ from kgvad.detector.evaluation.report import EvaluationReport
 from kgvad.detector.evaluation.tables import ResultTable
 from kgvad.errors import UsageError
 from kgvad.files import check_version, read_json
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from kgvad.toml import tomllib
 
 TITLES = {"ucf": "UCF-Crime", "xd": "XD-Violence", "shanghaitech": "ShanghaiTech"}
 PUBLISHED_METRICS = {

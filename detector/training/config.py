@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -15,12 +14,8 @@ from kgvad.detector.run import TrainConfig
 from kgvad.detector.training.options import merged
 from kgvad.errors import UsageError, first_fault, place_of
 from kgvad.files import read_json
+from kgvad.toml import tomllib
 from kgvad.types import Fields
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 def presets() -> dict[str, Fields]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,12 +14,8 @@ from pydantic import ValidationError
 from kgvad.detector.run import TrainConfig
 from kgvad.detector.training.options import merged
 from kgvad.errors import UsageError, place_of
+from kgvad.toml import tomllib
 from kgvad.types import Fields
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 REMEDY = "see detector/training/grids.toml for the format"
 FIXED = {"detector", "seed", "data_seed"}  # the same in all trials: a search is for one detector, not for a lucky seed

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from functools import cache
 from importlib.resources import files
 
 from kgvad.kg.store import nquads
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from kgvad.toml import tomllib
 
 FACTS, SOURCES = "wikidata.nq", "sources.toml"
 

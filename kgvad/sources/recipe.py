@@ -6,7 +6,6 @@ Bundled recipes are the TOML files beside this module. A package adds its own th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -16,11 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from kgvad import plugins
 from kgvad.errors import DatasetError, UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from kgvad.toml import tomllib
 
 GROUP = "kgvad.datasets"
 Split = Literal["train", "test"]
