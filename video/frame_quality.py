@@ -20,6 +20,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, PlainSerializer
 
+from kgvad.masks import true_runs
 from kgvad.types import AnyArray
 
 Quality = Literal["ok", "black", "flat", "fade", "cut", "camera"]
@@ -176,7 +177,7 @@ class FrameMeter:
         times = np.asarray(self._times)
         kinds = np.full(len(times), "ok", "<U6")
         kinds[moves > 0] = "camera"
-        white = _runs(luma > WHITE_LUMA)
+        white = true_runs(luma > WHITE_LUMA)
         flash = np.zeros(len(times), bool)
         for start, end in white:
             flash[start:end] = times[end - 1] - times[start] < FLASH_S
@@ -241,12 +242,6 @@ def _smooth(picture: NDArray[np.int16]) -> float:
     return float((np.maximum(across, down) <= SMOOTH_CURVATURE).mean())
 
 
-def _runs(where: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """[start, end) of each stretch of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], where, [False])).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
-
-
 def _cuts(change: Floats, similarity: Floats, flash: NDArray[np.bool_]) -> NDArray[np.int64]:
     """First frames of new shots: another picture, between frames that hardly change; a flash is none."""
     found = []
@@ -259,7 +254,7 @@ def _cuts(change: Floats, similarity: Floats, flash: NDArray[np.bool_]) -> NDArr
 
 def _enclosed_cards(kinds: AnyArray, smooth: Floats, times: NDArray[np.float64]) -> None:
     """A short smooth stretch between black frames or cards is a card as well."""
-    for start, end in _runs(~np.isin(kinds, ("black", "flat"))):
+    for start, end in true_runs(~np.isin(kinds, ("black", "flat"))):
         enclosed = start > 0 and end < len(kinds)
         short = times[end - 1] - times[start] <= CARD_S
         if enclosed and short and np.median(smooth[start:end]) >= SMOOTH_SHARE:
@@ -268,7 +263,7 @@ def _enclosed_cards(kinds: AnyArray, smooth: Floats, times: NDArray[np.float64])
 
 def _fades(kinds: AnyArray, contrast: Floats, times: NDArray[np.float64]) -> None:
     """Frames next to black ones whose contrast rises step by step away from them."""
-    for start, end in _runs(kinds == "black"):
+    for start, end in true_runs(kinds == "black"):
         for edge, step in ((start - 1, -1), (end, 1)):
             last, i = 0.0, edge
             while (

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from kgvad.detector.data.labels import XD_CODES, is_normal_name, xd_labels
 from kgvad.errors import FeatureError, UsageError, first_fault
 from kgvad.files import check_version, encoding_of, read_json, reading, write_text
+from kgvad.masks import true_runs
 from kgvad.types import AnyArray
 from kgvad.video.feature_lists import Split
 from kgvad.video.frame_counts import read_frame_counts
@@ -319,7 +320,7 @@ def _read_shanghaitech(folder: Path) -> Truth:
                 if not mask.is_file():
                     raise FeatureError(f"{mask} is missing for the abnormal test video {video}", "copy the frame masks")
                 frames = read_mask(mask)
-                truth = VideoTruth(split="test", labels=labels, intervals=runs(frames), frame_count=len(frames))
+                truth = VideoTruth(split="test", labels=labels, intervals=true_runs(frames), frame_count=len(frames))
             elif len(fields) < 2 or not fields[1].isdigit():
                 raise _wrong(path, number, line, "VIDEO,0,FRAMES")
             else:
@@ -351,11 +352,3 @@ def read_mask(path: Path) -> AnyArray:
         if (wrong := mask[(mask < 0) | (mask != np.round(mask))]).size:
             raise ValueError(f"it holds {wrong[0]:g}, not 0 for a normal frame and a whole number above 0 for another")
     return mask
-
-
-def runs(mask: Sequence[int] | AnyArray) -> tuple[tuple[int, int], ...]:
-    """Maximal runs of non-zero entries as [start, end)."""
-    import numpy as np
-
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(mask) != 0, [0]]).astype(np.int8)))
-    return tuple((int(start), int(end)) for start, end in edges.reshape(-1, 2))

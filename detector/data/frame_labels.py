@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgvad.console import count_of
-from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask, runs
+from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask
 from kgvad.detector.data.clock import seconds_of
 from kgvad.detector.data.labels import find_category, is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import encoding_of, read_json, reading
+from kgvad.masks import true_runs
 from kgvad.video.feature_lists import Split
 from kgvad.video.feature_sources import names_of
 from kgvad.video.frame_counts import NAMES
@@ -99,7 +100,7 @@ def read_frame_labels(path: Path) -> dict[str, Annotated]:
 
 def _of_mask(file: Path) -> Annotated:
     mask = read_mask(file) if file.suffix.lower() == ".npy" else _text_mask(file)
-    return Annotated(tuple(Event(start, end) for start, end in runs(mask)), len(mask))
+    return Annotated(tuple(Event(start, end) for start, end in true_runs(mask)), len(mask))
 
 
 def _text_mask(file: Path) -> list[int]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import UsageError
+from kgvad.masks import true_runs
 from kgvad.video.decode import VideoInfo
 
 
@@ -227,7 +228,7 @@ def event_runs(scores: NDArray[np.floating], times: NDArray[np.float64], rule: E
         Thresholds and merge gap.
     """
     merged: list[tuple[int, int]] = []
-    for first, stop in runs_of(scores >= rule.offset):
+    for first, stop in true_runs(scores >= rule.offset):
         if scores[first:stop].max() < rule.onset:
             continue
         if merged and times[first, 0] - times[merged[-1][1] - 1, 1] <= rule.merge_gap_s + 1e-9:
@@ -243,12 +244,6 @@ def outside_events(scores: Scores, events: Iterable[EventSpan]) -> NDArray[np.bo
     for event in events:
         outside[slice(*event.snippets)] = False
     return outside
-
-
-def runs_of(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Runs of true values, ``[first, last + 1)``."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]
 
 
 def event_span(

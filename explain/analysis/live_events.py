@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from kgvad.explain.analysis.events import EventRule, EventSpan, event_runs, event_span, runs_of
+from kgvad.explain.analysis.events import EventRule, EventSpan, event_runs, event_span
+from kgvad.masks import true_runs
 
 LONGEST_S = 300.0  # an event that lasts longer is closed, and what follows is another event
 Reason = Literal["ended", "long", "lost", "stopped", "interrupted"]
@@ -102,7 +103,7 @@ class EventTracker:
 
     def _is_settled(self, run: tuple[int, int], scores: np.ndarray, times: np.ndarray) -> bool:
         """Whether no row to come can belong to the event."""
-        tail = runs_of(scores[run[1] :] >= self._rule.offset)
+        tail = true_runs(scores[run[1] :] >= self._rule.offset)
         waiting = tail[-1][0] + run[1] if tail and tail[-1][1] + run[1] == len(scores) else None
         next_start = times[-1, 1] if waiting is None else times[waiting, 0]
         return run[1] < len(scores) and bool(next_start - times[run[1] - 1, 1] > self._rule.merge_gap_s + 1e-9)
@@ -133,7 +134,7 @@ class EventTracker:
         if runs and not self._is_settled(runs[-1], scores, times):
             first = runs[-1][0]
         else:
-            tail = runs_of(scores >= self._rule.offset)
+            tail = true_runs(scores >= self._rule.offset)
             first = tail[-1][0] if tail and tail[-1][1] == len(scores) else len(scores)
             while first < len(scores) and times[-1, 1] - times[first, 0] > self._longest_s:
                 first += 1

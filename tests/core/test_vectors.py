@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kgvad.masks import true_runs
 from kgvad.vectors import unit
 
 
@@ -30,3 +31,8 @@ def test_nothing_else_divides_by_a_norm():
         if "/ np.linalg.norm" in (text := (root / name).read_text("utf-8")) or "np.maximum(np.linalg.norm" in text
     ]
     assert found == []
+
+
+def test_runs_of_true_entries():
+    assert true_runs([0, 1, 1, 0, 1]) == ((1, 3), (4, 5))
+    assert true_runs([]) == ()

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.detector.data.annotations import Truth, VideoTruth, runs
+from kgvad.detector.data.annotations import Truth, VideoTruth
 from kgvad.detector.data.labels import ANOMALY, find_category, is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import reading
+from kgvad.masks import true_runs
 from kgvad.types import AnyArray
 from kgvad.video.feature_lists import Split
 from kgvad.video.image_frames import SUFFIXES as IMAGES
@@ -66,7 +67,7 @@ def _ubnormal_spans(folder: Path, texts: Mapping[str, Path], video: str) -> Span
             f"{folder} has no {video}_tracks.txt of the abnormal test video {video}",
             "copy the annotation folders of the dataset beside the lists",
         )
-    return runs(_numbers(labels, "one number a frame").reshape(-1))
+    return true_runs(_numbers(labels, "one number a frame").reshape(-1))
 
 
 def read_msad(folder: Path) -> Truth:
@@ -167,7 +168,7 @@ def _mask_spans(folder: Path, name: str) -> Spans:
     for image in images:
         with reading(image, FeatureError, "copy the masks again"), Image.open(image) as mask:
             marked.append(bool(np.asarray(mask.convert("L")).any()))
-    return runs(np.array(marked))
+    return true_runs(np.array(marked))
 
 
 def read_avenue(folder: Path) -> Truth:
@@ -213,7 +214,7 @@ def _label_volume(path: Path) -> tuple[Spans, int]:
     if cells.dtype != object:
         raise FeatureError(f"{path}: volLabel is not a cell with one mask a frame", "copy it again")
     marked = np.array([bool(np.asarray(cell).any()) for cell in cells.reshape(-1)])
-    return runs(marked), len(marked)
+    return true_runs(marked), len(marked)
 
 
 def _mat_spans(path: Path) -> list[Spans]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kgvad.detector.data.annotations import XD_CATEGORIES, Truth, VideoTruth, read_truth, runs
+from kgvad.detector.data.annotations import XD_CATEGORIES, Truth, VideoTruth, read_truth
 from kgvad.detector.data.labels import xd_labels
 from kgvad.detector.data.samples import Sampler, checked, collate, load_samples, shortened
 from kgvad.errors import FeatureError, UsageError
@@ -127,11 +127,6 @@ def test_one_kind_alone_still_makes_batches():
     assert {len(b) for b in Sampler(targets(5), 0, 2, 2, 0).epoch(0)} == {2}
     with pytest.raises(FeatureError, match="no training video"):
         Sampler(targets(5), 0, 0, 2, 0)
-
-
-def test_runs():
-    assert runs([0, 1, 1, 0, 1]) == ((1, 3), (4, 5))
-    assert runs([]) == ()
 
 
 def test_xd_codes():
