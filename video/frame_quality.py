@@ -142,7 +142,6 @@ class FrameMeter:
         self._measured: list[tuple[float, ...]] = []
         self._times: list[float] = []
         self._smooth = self._moving = 0.0  # of the last frame where they were measured
-        self._window = np.outer(np.hanning(HEIGHT), np.hanning(WIDTH))
 
     def __call__(self, frame: Any, time_s: float) -> None:
         """Measure one PyAV frame that is shown at ``time_s``."""
@@ -165,7 +164,7 @@ class FrameMeter:
             self._recent.clear()
             self._recent.append((time_s, now))
         if len(self._times) % EVERY == 0:
-            self._smooth, self._moving = _smooth(now), self._moves(now, self._recent[0][1])
+            self._smooth, self._moving = _smooth(now), _moves(now, self._recent[0][1])
         luma, contrast = float(now.mean()), float(now.std())
         levels = _two_levels(thumbnail)
         self._measured.append((luma, contrast, change, similarity, levels, self._smooth, self._moving))
@@ -189,24 +188,32 @@ class FrameMeter:
         kinds[cuts[np.isin(kinds[cuts], ("ok", "camera"))]] = "cut"
         return FrameFacts(luma, contrast, change, kinds)
 
-    def _moves(self, now: NDArray[np.int16], before: NDArray[np.int16]) -> float:
-        """1 where the whole picture moved between two thumbnails, by phase correlation; otherwise 0."""
-        difference = float(np.abs(now - before).mean())
-        if difference < 1:
-            return 0.0
-        spectra = [np.fft.rfft2((one - one.mean()) * self._window) for one in (now, before)]
-        cross = spectra[0] * spectra[1].conj()
-        plane = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-3), s=now.shape)
-        down, right = divmod(int(plane.argmax()), WIDTH)
-        down, right = (down + HEIGHT // 2) % HEIGHT - HEIGHT // 2, (right + WIDTH // 2) % WIDTH - WIDTH // 2
-        if plane.max() < MOVE_PEAK or max(abs(down), abs(right)) < MOVE_PIXELS:
-            return 0.0
-        rest = np.abs(_overlap(now, down, right) - _overlap(before, -down, -right)).mean()
-        return float(rest < MOVE_REST * difference)
+
+def _moves(now: NDArray[np.int16], before: NDArray[np.int16]) -> float:
+    """1 where the whole picture moved between two thumbnails; otherwise 0."""
+    difference = float(np.abs(now - before).mean())
+    if difference < 1:
+        return 0.0
+    down, right, peak = shift_of(now, before)
+    if peak < MOVE_PEAK or max(abs(down), abs(right)) < MOVE_PIXELS:
+        return 0.0
+    rest = np.abs(overlap(now, down, right) - overlap(before, -down, -right)).mean()
+    return float(rest < MOVE_REST * difference)
 
 
-def _overlap(picture: NDArray[np.int16], down: int, right: int) -> NDArray[np.int16]:
-    """The part of a moved picture that the picture before it shows too."""
+def shift_of(picture: AnyArray, other: AnyArray) -> tuple[int, int, float]:
+    """Rows down and columns right by which a thumbnail lies from another, and the peak of their phase correlation."""
+    window = np.outer(np.hanning(HEIGHT), np.hanning(WIDTH))
+    spectra = [np.fft.rfft2((one - one.mean()) * window) for one in (picture, other)]
+    cross = spectra[0] * spectra[1].conj()
+    plane = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-3), s=picture.shape)
+    down, right = divmod(int(plane.argmax()), WIDTH)
+    down, right = (down + HEIGHT // 2) % HEIGHT - HEIGHT // 2, (right + WIDTH // 2) % WIDTH - WIDTH // 2
+    return down, right, float(plane.max())
+
+
+def overlap(picture: AnyArray, down: int, right: int) -> AnyArray:
+    """The part of a thumbnail that lies ``down`` and ``right`` of another which the other shows too."""
     rows = slice(max(0, down), HEIGHT + min(0, down))
     columns = slice(max(0, right), WIDTH + min(0, right))
     return picture[rows, columns]

@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.video.frame_quality import HEIGHT, WIDTH
+from kgvad.video.frame_quality import HEIGHT, WIDTH, overlap, shift_of
 from kgvad.watch.camera_settings import ScenePicture
 
 ROWS = 200  # averaged into one picture: five minutes of the shipped run, so that what passes by does not count
@@ -93,8 +93,8 @@ def compare(picture: Picture, scene: ScenePicture) -> str | None:
         return f"dark: the picture has {luma / max(scene.luma, 1):.0%} of the brightness at calibration"
     if similarity(picture, known) >= scene.similarity - SIMILARITY_DROP:
         return None
-    down, right = shift_of(picture, known)
-    undone = similarity(*_overlap(picture, known, down, right))
+    down, right, _ = shift_of(picture, known)
+    undone = similarity(overlap(picture, down, right), overlap(known, -down, -right))
     if max(abs(down), abs(right)) >= MOVED_PIXELS and undone >= scene.similarity - SIMILARITY_DROP:
         return f"moved: the picture lies {right / WIDTH:+.0%} across and {down / HEIGHT:+.0%} down of where it lay"
     return "scene: the camera shows another scene than at calibration"
@@ -105,22 +105,3 @@ def similarity(a: NDArray[np.floating] | NDArray[np.uint8], b: NDArray[np.floati
     x, y = np.asarray(a, np.float64) - np.mean(a), np.asarray(b, np.float64) - np.mean(b)
     scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / scale if scale > 1e-6 else 0.0
-
-
-def shift_of(picture: Picture, known: Picture) -> tuple[int, int]:
-    """Rows down and columns right by which ``picture`` lies from ``known``, by phase correlation."""
-    window = np.outer(np.hanning(HEIGHT), np.hanning(WIDTH))
-    spectra = [np.fft.rfft2((one - one.mean()) * window) for one in (picture, known)]
-    cross = spectra[0] * spectra[1].conj()
-    plane = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-3), s=known.shape)
-    down, right = divmod(int(plane.argmax()), WIDTH)
-    return (down + HEIGHT // 2) % HEIGHT - HEIGHT // 2, (right + WIDTH // 2) % WIDTH - WIDTH // 2
-
-
-def _overlap(picture: Picture, known: Picture, down: int, right: int) -> tuple[Picture, Picture]:
-    """The parts of both that show the same, once the shift is undone."""
-
-    def part(one: Picture, rows: int, columns: int) -> Picture:
-        return one[max(0, rows) : HEIGHT + min(0, rows), max(0, columns) : WIDTH + min(0, columns)]
-
-    return part(picture, down, right), part(known, -down, -right)
