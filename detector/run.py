@@ -36,7 +36,7 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.api import Detector, Problem, Recipe
 from kgvad.detector.registry import build, check_options, detector_class, detector_names
 from kgvad.detector.thresholds import RunThresholds
-from kgvad.errors import RunError, UsageError, first_fault
+from kgvad.errors import RunError, UsageError, first_fault, one_line
 from kgvad.files import DAMAGED, check_version, read_json, sha256
 from kgvad.types import Fields
 from kgvad.video.store_folders import OF_TEXT
@@ -198,7 +198,7 @@ class Run:
         try:
             detector.load_state_dict(load_file(folder / MODEL))
         except DAMAGED as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = one_line(error)[:160]
             raise RunError(f"{folder / MODEL} is damaged or of another detector: {reason}", "train again") from error
         fingerprint = sha256(folder / MODEL)[:16]
         return cls(folder, config, detector.eval().to(device), bank, fingerprint, read_thresholds(folder))

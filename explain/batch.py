@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kgvad.console import track
-from kgvad.errors import KgvadError, UsageError
+from kgvad.errors import UsageError, failure_of
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.rendering.sentences import with_sentences
@@ -191,14 +191,11 @@ def explain_job(job: Job, explainer: Explainer, renderer: Renderer) -> Entry:
         check_name(name)
         targets = [(job.output / f"{job.page}{file_suffix(form)}", form) for form in job.views]
         report = write_views(explainer.explain(path), targets, renderer, inputs=job.inputs)
-    except KgvadError as error:
-        reason = " ".join(str(error).split())
     except Exception as error:  # an unexpected error in one video must not stop the others
-        reason = f"{path} failed unexpectedly ({type(error).__name__}: {' '.join(str(error).split())})"
-    else:
-        return index_entry(name, job.page, digest, with_sentences(report, renderer.phrases))
-    logger.warning(reason)
-    return failed_entry(name, reason, digest)
+        reason = failure_of(path, error)
+        logger.warning(reason)
+        return failed_entry(name, reason, digest)
+    return index_entry(name, job.page, digest, with_sentences(report, renderer.phrases))
 
 
 def failed_entry(name: str, reason: str, digest: str = "") -> Entry:

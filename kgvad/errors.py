@@ -124,6 +124,23 @@ def place_of(keys: Iterable[int | str]) -> str:
     return ".".join(map(str, keys))
 
 
+def one_line(error: BaseException) -> str:
+    """What an exception says, on one line; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of what an exception says, where a library says a lot."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+
+
+def failure_of(what: object, error: Exception) -> str:
+    """Why one of many items failed, for work that goes on with the others."""
+    if isinstance(error, KgvadError):
+        return one_line(error)
+    return f"{what} failed unexpectedly ({type(error).__name__}: {one_line(error)})"
+
+
 def unexpected(error: BaseException) -> str:
     """One line about an exception that kgvad did not raise: a full disk, out of memory, or a bug, for example."""
     message = " ".join(str(error).split())[:300]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kgvad.checksums import digest_of
-from kgvad.errors import WeightsError, is_out_of_memory
+from kgvad.errors import WeightsError, first_line, is_out_of_memory
 from kgvad.files import read_json
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # the first that exists is loaded
@@ -75,8 +75,8 @@ def loading(folder: Path) -> Iterator[Any]:
     except Exception as error:  # transformers raises many unrelated types for a damaged folder
         if is_out_of_memory(error):
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise WeightsError(f"the model in {folder} cannot be loaded ({reason})", "copy the folder again") from error
+        said = first_line(error)
+        raise WeightsError(f"the model in {folder} cannot be loaded ({said})", "copy the folder again") from error
     finally:
         log.set_verbosity(verbosity)
         if bar:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgvad.console import transfer_progress
-from kgvad.errors import WeightsError
+from kgvad.errors import WeightsError, one_line
 
 if TYPE_CHECKING:
     from unearth import PackageFinder
@@ -199,7 +199,7 @@ def _try(action: Callable[[], Path | str]) -> Path | str:
         except HashMismatchError:
             return "the file there has another hash"
         except (UnpackError, ValueError, OSError, httpx2.InvalidURL) as error:
-            return " ".join(str(error).split()) or type(error).__name__
+            return one_line(error)
     return reason
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
-from kgvad.errors import KgvadError
+from kgvad.errors import KgvadError, one_line
 
 T = TypeVar("T")
 REMEDY = "repair its package"
@@ -94,5 +94,4 @@ def make(point: EntryPoint, kind: str, protocol: type[T], *arguments: object) ->
 
 
 def _not_loaded(point: EntryPoint, kind: str, error: Exception) -> KgvadError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return KgvadError(f"{kind} {point.name!r} ({point.value}) cannot be loaded: {reason}", REMEDY)
+    return KgvadError(f"{kind} {point.name!r} ({point.value}) cannot be loaded: {one_line(error)}", REMEDY)

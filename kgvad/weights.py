@@ -30,7 +30,7 @@ from typing import IO, Any
 import numpy as np
 
 from kgvad.checksums import check_file, check_folder, record, recorded
-from kgvad.errors import WeightsError
+from kgvad.errors import WeightsError, first_line
 from kgvad.files import replacing
 from kgvad.settings import cache_dir, load_settings
 
@@ -316,9 +316,8 @@ def _fetch_from_hub(weights: Weights, source: HubSource, target: Path) -> None:
             allow_patterns=list(source.patterns),
         )
     except Exception as error:  # the hub library raises many unrelated types for "cannot be reached"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
-            f"cannot fetch {weights.name} from the model hub ({reason[:160]})",
+            f"cannot fetch {weights.name} from the model hub ({first_line(error)})",
             f"check the network, or put {source.repository} at revision {source.revision[:12]} "
             f"into $KGVAD_WEIGHTS/{weights.name}",
         ) from error

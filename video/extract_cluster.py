@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kgvad.errors import KgvadError
+from kgvad.errors import KgvadError, failure_of, one_line
 from kgvad.ray_cluster import Model, RayCluster, Row, noted_warnings
 from kgvad.types import Fields
 from kgvad.video.container import Decoding
@@ -101,7 +101,7 @@ def _written(
         features = finished_features([parts[number] for number in sorted(parts)], path)
         write_array(store.path(video), features, video)
     except KgvadError as error:
-        return video, None, " ".join(str(error).split())
+        return video, None, one_line(error)
     return video, VideoEntry.model_validate_json(entry), ""
 
 
@@ -115,7 +115,7 @@ def _probed(todo: Mapping[str, Path], encoder: VisualEncoder) -> Iterator[tuple[
             info = probe(path)
             return video, path, encoder.decode_size(info.width, info.height), ""
         except KgvadError as error:
-            return video, path, (0, 0), " ".join(str(error).split())
+            return video, path, (0, 0), one_line(error)
 
     with ThreadPoolExecutor(PROBES) as pool:
         yield from pool.map(one, todo.items())
@@ -145,10 +145,8 @@ class ClipDecoder:
                 entry = entry_of(reader.info, rows, self.sampling.stride, edges, meter.facts())
             end = row_of(video, number, NO_ARRAY, entry=entry.model_dump_json())
             yield {**end, "warnings": "\n".join(warnings)}
-        except KgvadError as error:
-            yield row_of(video, -1, NO_ARRAY, reason=" ".join(str(error).split()))
         except Exception as error:  # a decoder bug met in one file must not cost the other thousand
-            yield row_of(video, -1, NO_ARRAY, reason=f"{path} failed unexpectedly ({type(error).__name__}: {error})")
+            yield row_of(video, -1, NO_ARRAY, reason=failure_of(path, error))
 
 
 class ClipEncoder:
@@ -169,11 +167,8 @@ class ClipEncoder:
             return row
         try:
             return row_of(str(row["video"]), int(row["number"]), encoded(self._encoder, array_of(row)))
-        except KgvadError as error:
-            reason = " ".join(str(error).split())
         except Exception as error:
-            reason = f"{row['video']} failed unexpectedly ({type(error).__name__}: {error})"
-        return row_of(str(row["video"]), -1, NO_ARRAY, reason=reason)
+            return row_of(str(row["video"]), -1, NO_ARRAY, reason=failure_of(row["video"], error))
 
 
 def row_of(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kgvad.console import count_of, progress
 from kgvad.device import cores, use_one_thread
-from kgvad.errors import FeatureError, KgvadError, VideoError
+from kgvad.errors import FeatureError, VideoError, failure_of, one_line
 from kgvad.files import refuse_inputs
 from kgvad.processes import serve_parent, worker_context, workers_end_with_errors
 from kgvad.ray_cluster import RayCluster
@@ -129,7 +129,7 @@ def _without_features(videos: Mapping[str, Path], result: Extraction) -> dict[st
         try:
             check_name(video)
         except FeatureError as error:
-            result.failed[video] = _one_line(error)
+            result.failed[video] = one_line(error)
             logger.warning(result.failed[video])
             continue
         if is_current(result.store, video, path):
@@ -212,14 +212,8 @@ def _outcome(video: str, path: Path, target: Path, result: ExtractedVideo | Exce
             raise result
         write_array(target, result.features, video)
         return video, result.entry, ""
-    except KgvadError as error:
-        return video, None, _one_line(error)
     except Exception as error:  # a decoder bug met in one file must not cost the other thousand
-        return video, None, f"{path} failed unexpectedly ({type(error).__name__}: {error})"
-
-
-def _one_line(error: KgvadError) -> str:
-    return " ".join(str(error).split())
+        return video, None, failure_of(path, error)
 
 
 def _one_by_one(

@@ -14,7 +14,7 @@ from torch import Tensor
 from kgvad.detector.api import Detector
 from kgvad.detector.run import RESUME, RunConfig
 from kgvad.detector.training.callbacks import Callback, TrainingState, from_lines, to_lines
-from kgvad.errors import RunError
+from kgvad.errors import RunError, one_line
 from kgvad.files import DAMAGED, replacing
 
 
@@ -69,8 +69,7 @@ def resume(folder: Path, config: RunConfig, state: TrainingState, optimiser: tor
         state.best = _with_prefix(tensors, "best.")
         state.history = from_lines(metadata["history"])
     except DAMAGED as error:
-        reason = " ".join(str(error).split())[:160]
-        raise RunError(f"{path} cannot be used: {reason}", "delete it to train this run anew") from error
+        raise RunError(f"{path} cannot be used: {one_line(error)[:160]}", "delete it to train this run anew") from error
 
 
 def parameters_of(detector: Detector) -> dict[str, Tensor]:

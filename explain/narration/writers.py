@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kgvad.chat_endpoint import ChatEndpoint, is_address
-from kgvad.errors import UsageError, WeightsError, is_out_of_memory
+from kgvad.errors import UsageError, WeightsError, first_line, is_out_of_memory
 from kgvad.explain.narration.narrate import Writer
 from kgvad.model_folder import is_model_folder, loading
 
@@ -93,6 +93,6 @@ class FolderWriter:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            raise WeightsError(f"the model in {self._folder} cannot write ({reason})", "use another model") from error
+            said = first_line(error)
+            raise WeightsError(f"the model in {self._folder} cannot write ({said})", "use another model") from error
         return str(tokenizer.decode(out[0, read["input_ids"].shape[1] :], skip_special_tokens=True))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kgvad.console import observed
-from kgvad.errors import KgvadError, unexpected
+from kgvad.errors import KgvadError, one_line, unexpected
 from kgvad.explain.batch import index_entry
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.rendering.render import Pictures, Renderer
@@ -116,7 +116,7 @@ class Worker:
             self.library.put_back()
         except KgvadError as error:
             logger.warning("%s", error)
-            self.library.fail(video.id, " ".join(str(error).split()))
+            self.library.fail(video.id, one_line(error))
         except Exception as error:  # one video must not end the inbox
             logger.exception("%s cannot be explained", video.name)
             self.library.fail(video.id, unexpected(error))

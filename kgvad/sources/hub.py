@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kgvad.errors import DatasetError, UsageError
+from kgvad.errors import DatasetError, UsageError, first_line
 from kgvad.settings import load_settings
 from kgvad.sources.recipe import Download
 
@@ -180,9 +180,8 @@ def _talking_to_hub(repository: str) -> Iterator[None]:
 
 
 def _unreachable(repository: str, error: Exception) -> DatasetError:
-    reason = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())[:160]
     return DatasetError(
-        f"cannot fetch {repository} from the hub ({reason})",
+        f"cannot fetch {repository} from the hub ({first_line(error)})",
         "check the network (and HF_ENDPOINT) and run the same command again; what was downloaded is kept",
     )
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from kgvad.console import progress
-from kgvad.errors import KgvadError
+from kgvad.errors import KgvadError, failure_of
 from kgvad.ray_cluster import Model, RayCluster, Row
 from kgvad.video.captioners.base import Captioner, CaptionerOptions, load_captioner
 from kgvad.video.captioners.caption_folder import Outcome
@@ -73,8 +73,5 @@ class VideoCaptioner:
         try:
             captions = json.dumps(asdict(caption_video(path, self._captioner, self._every_s)))
             return {"video": video, "captions": captions, "reason": ""}
-        except KgvadError as error:
-            reason = " ".join(str(error).split())
         except Exception as error:  # of a decoder or a model; it costs this video only
-            reason = f"{path} failed unexpectedly ({type(error).__name__}: {error})"
-        return {"video": video, "captions": "", "reason": reason}
+            return {"video": video, "captions": "", "reason": failure_of(path, error)}

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from kgvad.console import progress
-from kgvad.errors import FeatureError, KgvadError, UsageError
+from kgvad.errors import FeatureError, KgvadError, UsageError, one_line
 from kgvad.files import append_line, parse_json, read_data, refuse_inputs, write_bytes
 from kgvad.locks import hold
 from kgvad.video.captioners import FORMAT, VERSION
@@ -139,7 +139,7 @@ def _local(todo: Mapping[str, Path], captioner: Captioner, origin: Origin) -> It
             try:
                 yield video, caption_video(path, captioner, origin.every_s, advance=advance), ""
             except KgvadError as error:
-                yield video, None, " ".join(str(error).split())
+                yield video, None, one_line(error)
 
 
 def _entry(state: list[int], found: CaptionedVideo) -> Entry:

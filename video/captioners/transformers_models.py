@@ -14,7 +14,7 @@ from PIL import Image
 
 from kgvad import plugins, weights
 from kgvad.checksums import digest_of_all
-from kgvad.errors import UsageError, WeightsError
+from kgvad.errors import UsageError, WeightsError, first_line
 from kgvad.model_folder import is_model_folder, loading
 from kgvad.video.captioners.base import DEFAULT, GROUP, CaptionerOptions, Clip
 from kgvad.video.captioners.prompts import PROMPT, SYSTEM
@@ -128,7 +128,6 @@ def _from_hub(name: str) -> Path:
             logger.info("fetching %s from the model hub where it is not on this machine", name)
         return Path(snapshot_download(name, local_files_only=weights.offline()))
     except Exception as error:  # the hub library raises many unrelated types for "cannot be reached"
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise WeightsError(
-            f"cannot fetch {name} from the model hub ({reason})", "check name and network, or give a folder"
+            f"cannot fetch {name} from the model hub ({first_line(error)})", "check name and network, or give a folder"
         ) from error

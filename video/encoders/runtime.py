@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.device import cpu_threads
+from kgvad.errors import first_line
 from kgvad.video.encoders.pretrained import State
 from kgvad.video.sampling import Precision
 
@@ -138,8 +139,7 @@ class Runner:
         try:
             return open_session(self._state, self._network.graph)
         except Exception as error:  # not installed, or any of its own errors: torch computes the same
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            logger.debug(f"{self._network.graph} runs on torch, not on ONNX Runtime ({reason})")
+            logger.debug(f"{self._network.graph} runs on torch, not on ONNX Runtime ({first_line(error)})")
             return None
 
 
