@@ -16,7 +16,8 @@ from kgvad.anchors.pooling import DEFAULT_POOLING, pooling
 from kgvad.anchors.prompts import prompt
 from kgvad.anchors.text_encoders import TextEncoder
 from kgvad.errors import AnchorError, UsageError
-from kgvad.kg.graph.concepts import Concept, Hierarchy, category_concepts, explain_path
+from kgvad.kg.graph.concepts import Concept, category_concepts, explain_path
+from kgvad.kg.graph.traversal import Hierarchy
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.database import now
 from kgvad.kg.tables import Category, CategoryTable, ItemRef, is_qid

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kgvad.kg.graph.abstract_items import ABSTRACT
-from kgvad.kg.graph.traversal import Found, Reach, walk
+from kgvad.kg.graph.traversal import RELATED_REACH, Found, Reach, walk
 from kgvad.kg.properties import TABLE
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.tables import Category
@@ -34,7 +34,7 @@ def category_tree(store: GraphStore, category: Category, abstract: bool = False)
     root = Node(category.text, kind="category")
     without = {*category.exclude, *(() if abstract else ABSTRACT)}
     for item in category.items:
-        reach = Reach() if item.role == "primary" else Reach(up=1, down=0, aside=0)
+        reach = Reach() if item.role == "primary" else RELATED_REACH
         # An item that a related item shares with the category is drawn once, on the category's own branch.
         others = {other.qid for other in category.items} if item.role == "related" else set()
         found = walk(store, item.qid, reach, without | others)

@@ -85,7 +85,7 @@ def pieces(store: GraphStore, form: str, graph: nx.MultiDiGraph[str] | None = No
 
 
 def everything(store: GraphStore) -> nx.MultiDiGraph[str]:
-    """The whole cache as a graph; attributes as in :func:`kgvad.kg.graph.concepts.category_graph`."""
+    """The whole cache as a graph; attributes as in :func:`kgvad.kg.graph.traversal.category_graph`."""
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
     for batch in store.contents():
         for item in sorted({q for s in batch.statements for q in (s.subject, s.object)} | {t.qid for t in batch.terms}):

@@ -8,35 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kgvad.kg.graph.abstract_items import ABSTRACT
-from kgvad.kg.graph.traversal import (
-    Found,
-    Hierarchy,
-    Reach,
-    Step,
-    category_graph,
-    path_in_words,
-    related,
-    shortest_path,
-    superclasses,
-    walk,
-)
+from kgvad.kg.graph.traversal import RELATED_REACH, Found, Hierarchy, Reach, Step, path_in_words, walk
 from kgvad.kg.store.cache import GraphStore, label_of
 from kgvad.kg.store.schema import Term
 from kgvad.kg.tables import Category
-
-__all__ = [
-    "Concept",
-    "Hierarchy",
-    "Limits",
-    "Reach",
-    "category_concepts",
-    "category_graph",
-    "explain_path",
-    "path_in_words",
-    "related",
-    "shortest_path",
-    "superclasses",
-]
 
 TABLE_SOURCE = "category table"
 NAME, CUE, RELATED, ALIAS, DESCRIPTION = 1.0, 0.95, 0.70, 0.60, 0.55  # weights of concepts without a path
@@ -184,7 +159,7 @@ def _from_graph(
     reached: list[tuple[Found, float]] = []
     for item in category.items:
         primary = item.role == "primary"
-        reach = limits.reach if primary else Reach(up=1, down=0, aside=0)
+        reach = limits.reach if primary else RELATED_REACH
         for found in walk(store, item.qid, reach, {*ABSTRACT, *category.exclude}):
             if found.qid in own and not primary:
                 continue

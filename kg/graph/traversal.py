@@ -27,6 +27,9 @@ class Reach:
     degree: int = 60  # the subclasses of an item with more than this are left out
 
 
+RELATED_REACH = Reach(up=1, down=0, aside=0)  # around an item that a category is only related to
+
+
 class Hierarchy:
     """The ``is a kind of`` edges of the whole cache.
 
@@ -119,9 +122,7 @@ def _steps(store: GraphStore, frontier: Sequence[Found], direction: str, reach: 
                 yield here[fact.object], fact
 
 
-def category_graph(
-    store: GraphStore, category: Category, reach: Reach | None = None, languages: Sequence[str] = ("en", "mul")
-) -> nx.MultiDiGraph[str]:
+def category_graph(store: GraphStore, category: Category) -> nx.MultiDiGraph[str]:
     """The subgraph of a category.
 
     Returns
@@ -134,11 +135,11 @@ def category_graph(
     graph: nx.MultiDiGraph[str] = nx.MultiDiGraph(category=category.name)
     distance = {item.qid: 0 for item in category.items}
     for item in category.items:
-        own = reach or (Reach() if item.role == "primary" else Reach(up=1, down=0, aside=0))
-        for found in walk(store, item.qid, own, category.exclude):
+        reach = Reach() if item.role == "primary" else RELATED_REACH
+        for found in walk(store, item.qid, reach, category.exclude):
             distance[found.qid] = min(distance.get(found.qid, len(found.path)), len(found.path))
-    terms = store.terms(distance, languages)
-    labels = store.labels(distance, languages)
+    terms = store.terms(distance)
+    labels = store.labels(distance)
     roles = {item.qid: item.role for item in category.items}
     for qid in sorted(distance, key=qid_number):
         texts = [term.text for term in terms.get(qid, []) if term.kind == "description"]
@@ -161,28 +162,6 @@ def category_graph(
                 inferred=fact.inferred,
             )
     return graph
-
-
-def related(graph: nx.MultiDiGraph[str], qid: str, relation: str) -> list[str]:
-    """Items that are the ``relation`` of an item in a graph, sorted: "superclass", "cause", "effect", "use", ...
-
-    ``related(graph, "Q179057", "effect")`` covers both "explosion has the effect X" and "X has the cause explosion".
-    """
-    found = {o for _, o, pid in graph.out_edges(qid, keys=True) if TABLE[pid].relation == relation}
-    found |= {s for s, _, pid in graph.in_edges(qid, keys=True) if TABLE[pid].inverse == relation}
-    return sorted(found, key=qid_number)
-
-
-def superclasses(graph: nx.MultiDiGraph[str], qid: str) -> list[str]:
-    """All superclasses of an item in a graph, nearest first."""
-    found: list[str] = []
-    queue = deque([qid])
-    while queue:
-        for parent in related(graph, queue.popleft(), "superclass"):
-            if parent != qid and parent not in found:
-                found.append(parent)
-                queue.append(parent)
-    return found
 
 
 def shortest_path(store: GraphStore, start: str, end: str, longest: int = 6) -> tuple[Step, ...] | None:

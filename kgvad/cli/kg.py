@@ -118,15 +118,15 @@ def show(
     """Show the subgraph of a category as a tree."""
     from kgvad.files import write_text
     from kgvad.kg import draw
-    from kgvad.kg.graph import concepts as graph
+    from kgvad.kg.graph.concepts import category_concepts, explain_path
     from kgvad.session import Session
 
     with Session(dataset=dataset, store=store) as session:
         chosen = session.category(category)
         _refuse_sources(session, "--svg", svg)
         if concepts:
-            for one in graph.category_concepts(session.graph, chosen):
-                reason = graph.explain_path(session.graph, one)
+            for one in category_concepts(session.graph, chosen):
+                reason = explain_path(session.graph, one)
                 print(draw.visible(f"{one.weight:.2f}  {one.text}  [{one.relation}] {reason}"))
             return
         tree = draw.category_tree(session.graph, chosen, abstract)
@@ -149,7 +149,7 @@ def path(
     """Show the shortest path between two items, in words."""
     from kgvad.errors import KnowledgeGraphError
     from kgvad.kg import draw
-    from kgvad.kg.graph import concepts as graph
+    from kgvad.kg.graph.traversal import path_in_words, shortest_path
     from kgvad.kg.sources.resolve import resolve
     from kgvad.session import Session
 
@@ -160,12 +160,12 @@ def path(
             if not found:
                 raise KnowledgeGraphError(f"the cache has no item called {name!r}", "try kgvad kg resolve")
             ends.append(found[0].qid)
-        steps = graph.shortest_path(session.graph, ends[0], ends[1])
+        steps = shortest_path(session.graph, ends[0], ends[1])
         if steps is None:
             raise KnowledgeGraphError(
                 f"the cache has no path from {ends[0]} to {ends[1]}", "fetch more with: kgvad kg fetch"
             )
-        print(draw.visible(graph.path_in_words(session.graph, steps) or f"both are {ends[0]}"))
+        print(draw.visible(path_in_words(session.graph, steps) or f"both are {ends[0]}"))
 
 
 Name = Annotated[str, typer.Argument(help='A name, such as "oil spill".')]
@@ -231,14 +231,14 @@ def export_(
     """Export the cache (N-Quads with sources, Turtle), or a graph for a viewer (GraphML, node-link JSON)."""
     from kgvad.errors import UsageError
     from kgvad.kg import rdf
-    from kgvad.kg.graph import concepts as graph
+    from kgvad.kg.graph.traversal import category_graph
     from kgvad.session import Session
 
     with Session(dataset=dataset, store=store) as session:
         _refuse_sources(session, "--output", output)
         part = None
         if category is not None:
-            part = graph.category_graph(session.graph, session.category(category))
+            part = category_graph(session.graph, session.category(category))
         if output is not None:
             rdf.export(session.graph, output, form, part)
             print(output)

@@ -10,7 +10,7 @@ import rdflib
 
 from kgvad.errors import StoreError, UsageError
 from kgvad.kg import rdf
-from kgvad.kg.graph.concepts import category_graph
+from kgvad.kg.graph.traversal import category_graph
 from kgvad.kg.store import nquads
 from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.schema import Batch, Fetch, Statement, Term
