@@ -78,10 +78,10 @@ def build_bank(
     return assemble(header, vectors, owners, weights)
 
 
-def few_concepts(bank: AnchorBank, least: int = LEAST_CONCEPTS) -> list[tuple[str, int]]:
-    """Categories with fewer than ``least`` concepts, and how many they have."""
+def few_concepts(bank: AnchorBank) -> list[tuple[str, int]]:
+    """Categories with fewer than ``LEAST_CONCEPTS`` concepts, and how many they have."""
     counts = np.bincount(bank.concept_category, minlength=len(bank.categories))
-    return [(name, int(count)) for name, count in zip(bank.categories, counts, strict=True) if count < least]
+    return [(name, int(count)) for name, count in zip(bank.categories, counts, strict=True) if count < LEAST_CONCEPTS]
 
 
 def _header(table: CategoryTable, concepts: list[BankConcept], encoder: TextEncoder, pooling_name: str) -> BankHeader:

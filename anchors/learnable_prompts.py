@@ -74,12 +74,10 @@ class PromptLearner(nn.Module):
         The categories in words.
     layout
         Number and sharing of the context vectors.
-    init
-        Words whose embeddings initialise the prefix; the rest starts as N(0, 0.01 ** 2).
     unit
         Whether the output is scaled to unit length; VadCLIP does not.
     seed
-        Of the random initial context.
+        Of the initial context, N(0, 0.01 ** 2).
 
     Raises
     ------
@@ -96,7 +94,6 @@ class PromptLearner(nn.Module):
         encoder: TransformersEncoder,
         texts: Sequence[str],
         layout: ContextLayout | None = None,
-        init: str | None = None,
         unit: bool = True,
         seed: int = 0,
     ) -> None:
@@ -112,9 +109,6 @@ class PromptLearner(nn.Module):
         length = layout.table_size or layout.prefix + layout.postfix
         shape = (*([len(texts)] if layout.per_category else []), length, width)
         context = SPREAD * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        if init is not None:
-            words, first = encoder.word_ids(init)[: layout.prefix], 0 if layout.table_size is None else 1
-            context[..., first : first + len(words), :] = encoder.token_embeddings.weight[words].detach().float().cpu()
         self.context = nn.Parameter(context)  # [entries, width], or [C, entries, width] with a context per category
 
     def embeddings(self) -> Tensor:

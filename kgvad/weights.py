@@ -329,10 +329,10 @@ def _fetch_from_hub(weights: Weights, source: HubSource, target: Path) -> None:
     record(target, source.address)
 
 
-def knock(endpoint: str, timeout_s: float = 5.0) -> None:
+def knock(endpoint: str) -> None:
     """Raise immediately where the hub cannot be reached; its library would retry for half a minute."""
     with contextlib.suppress(urllib.error.HTTPError):  # an answer, whatever it says, means that the hub is there
-        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=timeout_s).close()
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=5.0).close()
 
 
 class _NumpyUnpickler(pickle.Unpickler):

@@ -153,7 +153,6 @@ def thresholds_from(
     rate: Rate,
     rule: EventRule,
     pictures: Sequence[tuple[datetime, Picture]] = (),
-    made: datetime | None = None,
 ) -> CameraThresholds:
     """Thresholds of a camera by hour of day, as far as the footage proves the rate for each part of the day.
 
@@ -176,7 +175,7 @@ def thresholds_from(
         blocks.append(_block(first, last, part, rate, rule))
     return CameraThresholds(
         camera=camera,
-        made=(made or datetime.now(timezone.utc)).isoformat(timespec="seconds"),
+        made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         run_fingerprint=run.fingerprint,
         rate=str(rate),
         footage_h=round(_hours(rows), 4),

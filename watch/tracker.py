@@ -19,8 +19,6 @@ from kgvad.watch.window_queue import Row, Segment
 KEPT_ROWS = 400  # of a camera: the longest event, what led to it, and what its scores were computed from
 LONGEST_SKIP_S = 10.0  # a row stands for the skipped ones before it, but for no more than this
 
-RuleAt = Callable[[datetime], EventRule]
-
 
 class CameraTracker:
     """Scores one camera's rows and finds its events.

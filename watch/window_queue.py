@@ -15,6 +15,7 @@ from kgvad.watch.messages import CameraState
 from kgvad.watch.scene import SceneFacts
 
 WAITING = 1  # windows of a camera that wait; a newer one replaces the oldest
+TAKE_S = 0.5  # how long the encoder waits for an item
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +131,10 @@ class WindowQueue:
             self._ended.add(camera)
             self._changed.notify_all()
 
-    def take(self, most: int, timeout_s: float = 0.5) -> list[tuple[str, Row | Notice]]:
+    def take(self, most: int) -> list[tuple[str, Row | Notice]]:
         """Up to ``most`` items of different cameras, in turn; empty where none came in time."""
         with self._changed:
-            self._changed.wait_for(lambda: any(self._items.values()) or len(self._ended) == len(self._live), timeout_s)
+            self._changed.wait_for(lambda: any(self._items.values()) or len(self._ended) == len(self._live), TAKE_S)
             found: list[tuple[str, Row | Notice]] = []
             for camera in list(self._order):
                 if len(found) == most:

@@ -20,6 +20,7 @@ from kgvad.detector.evaluation.frame_metrics import Metrics, category_rank, meas
 from kgvad.errors import UsageError
 
 RESAMPLES = 1000
+LEVEL = 0.95  # of the intervals
 NAMES = tuple(field.name for field in fields(Metrics))
 _CHUNK = 100  # resamples whose precision curves are in memory together
 
@@ -167,10 +168,10 @@ class BootstrapResult:
     observed: Floats
     resampled: Floats
 
-    def intervals(self, level: float = 0.95) -> dict[str, ConfidenceInterval]:
+    def intervals(self) -> dict[str, ConfidenceInterval]:
         """Interval of each metric, over the resamples in which it can be computed (with abnormal videos, say)."""
         columns = zip(NAMES, self.resampled.T, strict=True)
-        return {name: ConfidenceInterval(*_range(column, level)) for name, column in columns}
+        return {name: ConfidenceInterval(*_range(column)) for name, column in columns}
 
     def difference_from(self, other: BootstrapResult) -> dict[str, Difference]:
         """Difference of two methods on the same resamples of the same videos.
@@ -199,19 +200,19 @@ class BootstrapResult:
         return found
 
 
-def _range(column: Floats, level: float = 0.95) -> tuple[float, float]:
+def _range(column: Floats) -> tuple[float, float]:
     finite = column[np.isfinite(column)]
     if not len(finite):
         return float("nan"), float("nan")
-    tail = 50 * (1 - level)
+    tail = 50 * (1 - LEVEL)
     low, high = np.percentile(finite, [tail, 100 - tail])
     return float(low), float(high)
 
 
-def bootstrap(tables: Sequence[BootstrapTable], *, resamples: int = RESAMPLES, seed: int = 0) -> BootstrapResult:
+def bootstrap(tables: Sequence[BootstrapTable], *, resamples: int = RESAMPLES) -> BootstrapResult:
     """Metrics of one method, with one table per training seed, on resamples of videos and training seeds.
 
-    The same ``seed`` gives the same resamples of videos to all methods with the same number of videos.
+    All methods with the same number of videos get the same resamples of them.
 
     Raises
     ------
@@ -221,7 +222,7 @@ def bootstrap(tables: Sequence[BootstrapTable], *, resamples: int = RESAMPLES, s
     videos = tables[0].videos
     if any(table.videos != videos for table in tables):
         raise UsageError("the seeds of a method were measured on different test videos", "score the same videos")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     picks = random.integers(0, len(videos), (resamples, len(videos)))
     weights = np.zeros((resamples, len(videos)))
     np.add.at(weights, (np.arange(resamples)[:, None], picks), 1)

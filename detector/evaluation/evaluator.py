@@ -63,26 +63,24 @@ def detailed_metrics(
     return details
 
 
-def find_methods(paths: Sequence[Path], device: str = "cpu") -> list[tuple[Path, list[Run]]]:
+def find_methods(path: Path, device: str = "cpu") -> list[tuple[Path, list[Run]]]:
     """Runs by method: one run, or the runs of a folder that differ in the seed only.
 
     Every run of a folder with other differences is a method of its own.
     """
-    found: list[tuple[Path, list[Run]]] = []
-    for path in paths:
-        inside = [] if (path / CONFIG).is_file() else [config.parent for config in path.glob(f"*/{CONFIG}")]
-        if not inside and not (path / CONFIG).is_file():
-            raise RunError(
-                f"{path} holds neither a run nor scores",
-                f"name a folder of kgvad train, or of scores as {', '.join(CODECS)}",
-            )
-        folders = sorted(inside, key=lambda run: (len(run.name), run.name)) or [path]
-        runs = [Run.load(folder, device) for folder in folders]
-        if all(set(run.config.differences(runs[0].config)) <= {"seed"} for run in runs):
-            found.append((path, runs))
-        else:
-            found.extend((folder, [run]) for folder, run in zip(folders, runs, strict=True))
-    return found
+    if (path / CONFIG).is_file():
+        return [(path, [Run.load(path, device)])]
+    inside = [config.parent for config in path.glob(f"*/{CONFIG}")]
+    if not inside:
+        raise RunError(
+            f"{path} holds neither a run nor scores",
+            f"name a folder of kgvad train, or of scores as {', '.join(CODECS)}",
+        )
+    folders = sorted(inside, key=lambda run: (len(run.name), run.name))
+    runs = [Run.load(folder, device) for folder in folders]
+    if all(set(run.config.differences(runs[0].config)) <= {"seed"} for run in runs):
+        return [(path, runs)]
+    return [(folder, [run]) for folder, run in zip(folders, runs, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,7 @@ def _sources(paths: Sequence[Path], device: str) -> Iterator[tuple[Path, Sequenc
         if are_scores(path):
             yield path, GivenScores(path)
         else:
-            yield from find_methods([path], device)
+            yield from find_methods(path, device)
 
 
 def _dataset_of(runs: Sequence[Run], named: str | None) -> str:

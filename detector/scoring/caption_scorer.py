@@ -81,7 +81,6 @@ def score_captions(
     bank: AnchorBank,
     encoder: TextEncoder,
     frame_count: int,
-    rule: CaptionRule | None = None,
 ) -> CaptionScores:
     """Score a video by its captions.
 
@@ -95,8 +94,6 @@ def score_captions(
         Text encoder.
     frame_count
         Frames of the video; ``frame_count // 16`` snippets are scored (one at least).
-    rule
-        How similarities become scores.
 
     Raises
     ------
@@ -118,7 +115,7 @@ def score_captions(
     texts = list(dict.fromkeys(text for own in pieces.values() for text in own))
     caption_mean, snippet_mean = _means(list(pieces.values()), texts), _means(of_snippet, list(pieces))
     vectors = encoder.encode(texts)
-    return score_clauses(vectors, caption_mean, snippet_mean, bank, rule or CaptionRule())
+    return score_clauses(vectors, caption_mean, snippet_mean, bank, CaptionRule())
 
 
 def score_clauses(

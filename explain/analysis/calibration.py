@@ -64,9 +64,9 @@ def parse_rate(text: str) -> Rate:
     return Rate(float(found[1]), found[2])
 
 
-def upper_limit(alarms: int, hours: float, confidence: float = CONFIDENCE) -> float:
+def upper_limit(alarms: int, hours: float) -> float:
     """Upper limit of the rate, per hour, where so many alarms occurred in ``hours`` of footage (Poisson)."""
-    return float(gammaincinv(alarms + 1, confidence) / hours) if hours > 0 else float("inf")
+    return float(gammaincinv(alarms + 1, CONFIDENCE) / hours) if hours > 0 else float("inf")
 
 
 def provable_alarms(rate: Rate, hours: float) -> int | None:

@@ -149,18 +149,12 @@ def event_weights(scores: Scores, event: EventSpan) -> NDArray[np.float64]:
     return weights
 
 
-def evidence_for(
-    bank: AnchorBank,
-    change: ConceptRises,
-    category: str,
-    labels: dict[str, str],
-    most: int = MAX_EVIDENCE,
-) -> list[Evidence]:
+def evidence_for(bank: AnchorBank, change: ConceptRises, category: str, labels: dict[str, str]) -> list[Evidence]:
     """Concepts of ``category`` whose similarity rises, largest rise first, each text once.
 
     ``contribution`` is the share of a concept's rise in the sum of the cited rises.
     """
-    return evidence_at(bank, change, distinct(bank, change, category, most), labels)
+    return evidence_at(bank, change, distinct(bank, change, category, MAX_EVIDENCE), labels)
 
 
 def distinct(bank: AnchorBank, change: ConceptRises, category: str, most: int) -> list[int]:

@@ -79,9 +79,9 @@ def mentions(text: str, language: Language) -> Iterator[Mention]:
             yield Mention(name, match.start(), match.end(), match.group())
 
 
-def named(text: str, language: Language = "en") -> set[str]:
-    """Entities that ``text`` names, with all broader ones."""
-    return set(_with_broader(mention.entity for mention in mentions(text, language)))
+def named(text: str) -> set[str]:
+    """Entities that an English ``text`` names, with all broader ones."""
+    return set(_with_broader(mention.entity for mention in mentions(text, "en")))
 
 
 def rivals(name: str) -> set[str]:

@@ -9,6 +9,7 @@ from kgvad.explain.report import Event, Report
 
 MOST_EVENTS = 12  # in a prompt; those with the highest scores
 MOST_CATEGORIES = 3
+MOST_SENTENCES = 8  # of the answer
 MOST_CHARACTERS = 300  # of a caption
 LANGUAGES = {"en": "English", "de": "German"}
 
@@ -23,7 +24,7 @@ _WITH_GRAPH = (
 )
 
 
-def messages(report: Report, *, with_graph: bool, language: str, sentences: int = 8) -> list[dict[str, str]]:
+def messages(report: Report, *, with_graph: bool, language: str) -> list[dict[str, str]]:
     """The conversation that asks a language model for a text about the video of ``report``.
 
     Parameters
@@ -34,10 +35,8 @@ def messages(report: Report, *, with_graph: bool, language: str, sentences: int 
         Whether cited concepts and their paths are part of the facts.
     language
         ``en`` or ``de``.
-    sentences
-        Most sentences that are asked for.
     """
-    system = _SYSTEM.format(language=LANGUAGES.get(language, "English"), sentences=sentences)
+    system = _SYSTEM.format(language=LANGUAGES.get(language, "English"), sentences=MOST_SENTENCES)
     facts = json.dumps(report_facts(report, with_graph=with_graph), ensure_ascii=False, indent=1)
     return [
         {"role": "system", "content": system + (_WITH_GRAPH if with_graph else "")},

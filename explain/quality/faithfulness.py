@@ -35,6 +35,7 @@ from kgvad.video.feature_store import VideoEntry
 
 Score = Callable[[NDArray[np.float32]], Scores]
 DRAWS = 20  # random deletions per video
+NOISE = 0.05  # standard deviation as a share of the length of a feature vector, spread over its D values
 TOP_K_DIVISOR = 16  # the video's score is the mean of its top T / 16 + 1 snippets, as in training
 
 
@@ -86,7 +87,6 @@ def examine(
     video: str,
     rule: EventRule | None = None,
     *,
-    noise: float = 0.05,
     seed: int = 0,
 ) -> Faithfulness | None:
     """Examine the explanation of one video; ``None`` if it has no event.
@@ -105,8 +105,6 @@ def examine(
         Its name.
     rule
         How events are found; default: the run's.
-    noise
-        Standard deviation of the noise as a share of the length of a feature vector, spread over its D values.
     seed
         Of the random snippets, concepts and noise.
 
@@ -135,7 +133,7 @@ def examine(
         result = _concepts(run, snippets, base, events, outside, rng, result)
     result = _columns(run, score, snippets, base, events, rng, result)
     length = np.linalg.norm(snippets, axis=1, keepdims=True) / np.sqrt(snippets.shape[1])
-    noisy = score((snippets + noise * length * rng.standard_normal(snippets.shape)).astype(np.float32))
+    noisy = score((snippets + NOISE * length * rng.standard_normal(snippets.shape)).astype(np.float32))
     return _stability(base, noisy, events, rule, result)
 
 

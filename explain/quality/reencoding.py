@@ -58,7 +58,7 @@ class Robustness:
     same_category: bool | None
 
 
-def reencode(video: Path, target: Path, *, quality: int = QUALITY, shrink: int = SHRINK) -> None:
+def reencode(video: Path, target: Path) -> None:
     """Re-encode ``video`` to ``target`` as H.264, smaller and at lower quality, with the same frames and times.
 
     Raises
@@ -72,10 +72,10 @@ def reencode(video: Path, target: Path, *, quality: int = QUALITY, shrink: int =
             av.open(str(target), "w", format="mp4") as out,
         ):
             pictures = source.streams.video[0]
-            width, height = even_size(pictures.width, pictures.height, shrink)
+            width, height = even_size(pictures.width, pictures.height, SHRINK)
             base = pictures.time_base or TIME_BASE
             rate = Fraction(pictures.average_rate or 25)
-            stream = H264Stream(out, width, height, rate, crf=quality, time_base=base)
+            stream = H264Stream(out, width, height, rate, crf=QUALITY, time_base=base)
             for index, frame in enumerate(source.decode(pictures)):
                 stream.write(frame, float(index / rate) if frame.time is None else frame.time)
             stream.finish()

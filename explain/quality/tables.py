@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from kgvad.console import track
 from kgvad.errors import ReportError, UsageError
-from kgvad.explain.analysis.events import EventRule
 from kgvad.explain.quality.faithfulness import Faithfulness, examine
 from kgvad.explain.quality.text_quality import Figure, TextQuality, read_references, text_quality
 from kgvad.explain.report import Report
@@ -83,7 +82,7 @@ def quality_table(rows: dict[str, TextQuality]) -> str:
     return "\n".join([*lines, "", about]) + "\n"
 
 
-def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0, rule: EventRule | None = None) -> str:
+def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0) -> str:
     """Markdown table: drop of score and category when the cited evidence is removed, against random removal.
 
     Raises
@@ -102,7 +101,7 @@ def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0
         chosen = [video for video in chosen if video_id(video) in wanted]
     found: list[Faithfulness] = []
     for number, video in enumerate(track(chosen, "removing evidence")):
-        result = examine(loaded, store.load(video), store.info(video), video, rule, seed=seed + number)
+        result = examine(loaded, store.load(video), store.info(video), video, seed=seed + number)
         if result is not None:
             found.append(result)
     if not found:

@@ -155,7 +155,7 @@ class Service:
             stop=self._gives_up,
             before=lambda _: self._keep_budget(),
             before_sleep=lambda state: _log_retry(state, address),
-            sleep=self._wait,
+            sleep=self._sleep,
             retry_error_callback=lambda state: _give_up(state, address),
         )
         answer, seconds = retrying(once)
@@ -214,10 +214,7 @@ class Service:
                 self._spent.popleft()
             if sum(seconds for _, seconds in self._spent) < self.settings.budget_s:
                 return
-            self._wait(self._spent[0][0] + 60 - now + 0.01)
-
-    def _wait(self, seconds: float) -> None:
-        self._sleep(seconds)
+            self._sleep(self._spent[0][0] + 60 - now + 0.01)
 
 
 class _TemporaryError(Exception):

@@ -123,7 +123,7 @@ class WikidataClient:
 }}"""
         return self._batch("item", query, requested)
 
-    def incoming(self, qids: Iterable[str], cap: int = 60, properties: Sequence[str] = INCOMING) -> Batch:
+    def incoming(self, qids: Iterable[str], cap: int = 60) -> Batch:
         """Statements that point to items, such as their subclasses, causes and parts.
 
         More than ``cap`` an item (on average over the batch) count as a truncated answer; of a single item the
@@ -131,7 +131,7 @@ class WikidataClient:
         """
         requested = _checked(qids)
         items = " ".join(f"wd:{qid}" for qid in requested)
-        what = " ".join(f"wdt:{pid}" for pid in properties if pid in self.properties)
+        what = " ".join(f"wdt:{pid}" for pid in INCOMING if pid in self.properties)
         limit = cap * len(requested) + (len(requested) > 1)
         query = f"""SELECT ?item ?what ?value WHERE {{
   VALUES ?value {{ {items} }} VALUES ?what {{ {what} }}

@@ -83,14 +83,11 @@ class GraphStore:
         with self.database.write() as connection:
             _record(connection, batch)
 
-    def record_all(self, batches: Iterable[Batch]) -> int:
-        """Write the results of several fetches, all or none; returns their number."""
-        count = 0
+    def record_all(self, batches: Iterable[Batch]) -> None:
+        """Write the results of several fetches, all or none."""
         with self.database.write() as connection:
             for batch in batches:
                 _record(connection, batch)
-                count += 1
-        return count
 
     def load_bundled(self) -> None:
         """Load the facts that come with kgvad, unless this version of them is in already."""

@@ -31,7 +31,7 @@ DETAILS = "urn:kgvad:fetches"
 VOCABULARY = "urn:kgvad:vocabulary#"
 VERSION_IRI = VOCABULARY + "version"
 VERSION = 1  # of the graph DETAILS
-ABOUT, PART_OF = "http://schema.org/about", "http://schema.org/isPartOf"
+ABOUT = "http://schema.org/about"
 
 _SPECIAL = re.compile(r'["\\\x00-\x1f\x7f\x85\u2028\u2029]')
 

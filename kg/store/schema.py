@@ -8,15 +8,13 @@ from sqlalchemy import Boolean, Dialect, Float, ForeignKey, Index, Integer, Stri
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-TERM_KINDS = ("label", "alias", "description", "title")  # title: of the English Wikipedia article
-
 
 @dataclass(frozen=True, order=True)
 class Term:
     """A text about an item."""
 
     qid: str
-    kind: str  # one of TERM_KINDS
+    kind: str  # label, alias, description; title: of the English Wikipedia article
     language: str
     text: str
 

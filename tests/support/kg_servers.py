@@ -37,7 +37,7 @@ def as_wikidata(path):
             if isinstance(fact, Term) and fact.kind == "title":
                 page = nquads.iri("https://en.wikipedia.org/wiki/" + fact.text.replace(" ", "_"))
                 lines.append(f"{page} <{nquads.ABOUT}> <{nquads.ENTITY}{fact.qid}> .")
-                lines.append(f"{page} <{nquads.PART_OF}> <https://en.wikipedia.org/> .")
+                lines.append(f"{page} <http://schema.org/isPartOf> <https://en.wikipedia.org/> .")
                 lines.append(f"{page} <{nquads.TERM_IRIS['title']}> {nquads.literal(fact.text, 'en')} .")
             else:
                 line = nquads.term_line(fact, "g:") if isinstance(fact, Term) else nquads.statement_line(fact, "g:")

@@ -67,11 +67,6 @@ class Sink(Protocol):
         ...
 
 
-def sink_names() -> list[str]:
-    """Names of all sinks, those of kgvad first."""
-    return list(plugins.registered(GROUP, _OWN))
-
-
 def make_sink(text: str, folder: Path | None) -> Sink:
     """The sink that ``KIND:TARGET`` names.
 

@@ -128,7 +128,6 @@ def subscribe(target: str, topic: str, take: Callable[[bytes], None]) -> Callabl
     _, client = connect(target)
     client.on_connect = lambda one, *_: one.subscribe(topic, qos=1)
     client.on_message = lambda *given: take(given[2].payload)
-    client.reconnect_delay_set(1, 30)
     client.connect_async(client.host, client.port)
     client.loop_start()
 

@@ -69,7 +69,7 @@ def test_neither_the_order_of_options_nor_an_option_newer_than_the_file_makes_an
     newer = next(name for name, value in config["options"].items() if value == default[name])
     options = {name: value for name, value in reversed(config["options"].items()) if name != newer}
     path.write_text(json.dumps(config | {"options": options}))
-    ((found, seeds),) = find_methods([runs])
+    ((found, seeds),) = find_methods(runs)
     assert found == runs and len(seeds) == 2
 
 

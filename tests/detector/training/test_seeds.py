@@ -78,7 +78,7 @@ def test_a_run_without_a_fingerprint_of_its_data_is_kept(features, tmp_path):
     del config["data_fingerprint"]
     path.write_text(json.dumps(config))
     train(features, run, "--threshold-folds", 0, "--seeds", 2)
-    ((_, seeds),) = find_methods([run])
+    ((_, seeds),) = find_methods(run)
     assert len(seeds) == 2
 
 
