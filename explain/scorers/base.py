@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.scoring.scores import Scores
+from kgvad.errors import UsageError
 from kgvad.files import sha256
 from kgvad.video.decode import VideoInfo
 
@@ -149,3 +150,15 @@ def note_added_categories(scores: Scores, queries: Iterable[str]) -> Scores:
     names = ", ".join(f"“{name}”" for name in (scores.categories or [])[-count:])
     notes = [*scores.origin.notes, f"Added by the user, not learned from any video: {names}."]
     return replace(scores, origin=scores.origin.model_copy(update={"notes": notes}))
+
+
+def required(video: Path | None) -> Path:
+    """``video``, or an error that says that one is needed."""
+    if video is None:
+        raise UsageError("no video was given", "give a video, or --scores FILE")
+    return video
+
+
+def file_name(path: Path | None) -> str | None:
+    """Name of a file without its folder."""
+    return None if path is None else path.name

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.console import progress
-from kgvad.errors import UsageError
 from kgvad.explain.scorers.base import (
     NO_CONTINUITY,
     NO_SCENE,
@@ -19,8 +18,10 @@ from kgvad.explain.scorers.base import (
     ConceptTerms,
     ScoredVideo,
     exclude_snippets,
+    file_name,
     file_state,
     note_added_categories,
+    required,
 )
 from kgvad.video.decode import probe
 
@@ -228,15 +229,3 @@ def encode(video: Path, encoder: VisualEncoder) -> ExtractedVideo:
     total = encoder.sampling.expected_rows(probe(video))
     with progress(f"encoding {video.name} with {encoder.name}", total) as advance:
         return extract_video(video, encoder, advance=advance)
-
-
-def required(video: Path | None) -> Path:
-    """``video``, or an error that says that one is needed."""
-    if video is None:
-        raise UsageError("no video was given", "give a video, or --scores FILE")
-    return video
-
-
-def file_name(path: Path | None) -> str | None:
-    """Name of a file without its folder."""
-    return None if path is None else path.name

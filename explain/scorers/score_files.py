@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import AnchorError, UsageError
 from kgvad.explain.scorers.alignment import with_alignment
-from kgvad.explain.scorers.base import ScoredVideo, file_state
+from kgvad.explain.scorers.base import ScoredVideo, file_name, file_state
 from kgvad.video.decode import VideoInfo, probe
 from kgvad.video.feature_store import FeatureStore
 from kgvad.video.video_ids import video_id
@@ -80,7 +80,7 @@ class ScoreFileScorer:
             captions=captions,
             bank=bank,
             scores_file=path.name,
-            captions_file=None if self.captions is None else self.captions.name,
+            captions_file=file_name(self.captions),
         )
 
     def identity(self) -> str:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgvad.errors import FeatureError
-from kgvad.explain.scorers.base import ScoredVideo, file_state, note_added_categories
-from kgvad.explain.scorers.from_video import file_name, required
+from kgvad.explain.scorers.base import ScoredVideo, file_name, file_state, note_added_categories, required
 from kgvad.video.decode import VideoInfo, probe
 from kgvad.video.feature_layout import fitted_entry
 from kgvad.video.feature_store import FeatureStore, VideoEntry
