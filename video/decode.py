@@ -36,13 +36,8 @@ from kgvad.video.container import (
     rotation_of,
 )
 from kgvad.video.frame_clock import FrameClock, packet_clock, warn_of_breaks
-from kgvad.video.video_ids import VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
-
-
-SUFFIXES = VIDEO_SUFFIXES
-"""What counts as a video when a folder is searched; a file named outright may have any suffix."""
 
 
 @dataclass(frozen=True, eq=False)

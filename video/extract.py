@@ -21,12 +21,12 @@ from kgvad.console import Advance
 from kgvad.errors import FeatureError, UsageError
 from kgvad.plugins import REMEDY
 from kgvad.video.container import SOFTWARE, Decoding
-from kgvad.video.decode import SUFFIXES, VideoInfo, VideoReader
+from kgvad.video.decode import VideoInfo, VideoReader
 from kgvad.video.feature_arrays import check_finite
 from kgvad.video.feature_store import Manifest, VideoEntry, WindowRule
 from kgvad.video.frame_quality import FrameFacts, FrameMeter
 from kgvad.video.inputs import absolute_files, common_folder, files_below, is_list, is_pattern
-from kgvad.video.video_ids import video_id, without_suffix
+from kgvad.video.video_ids import VIDEO_SUFFIXES, video_id, without_suffix
 
 if TYPE_CHECKING:  # it imports torch, which tasks that only decode do without
     from kgvad.video.encoders.base import VisualEncoder
@@ -333,9 +333,9 @@ def find_videos(source: str | os.PathLike[str]) -> dict[str, Path]:
         raise UsageError(f"{source} does not exist", "name a video or a folder of videos")
     if not source.is_dir():
         return {video_id(source): source}
-    files = [path for path in files_below(source) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
+    files = [path for path in files_below(source) if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != "."]
     if not files:
-        raise UsageError(f"{source} holds no video", f"videos end in {' '.join(SUFFIXES)}")
+        raise UsageError(f"{source} holds no video", f"videos end in {' '.join(VIDEO_SUFFIXES)}")
     return _identified(files, source)
 
 

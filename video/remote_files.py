@@ -20,8 +20,8 @@ from typing import Any
 from kgvad.console import transfer_progress
 from kgvad.errors import KgvadError, UsageError, VideoError
 from kgvad.files import replacing, write_json
-from kgvad.video.decode import SUFFIXES
 from kgvad.video.feature_store import check_name
+from kgvad.video.video_ids import VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +63,9 @@ def fetch_videos(address: str, cache: Path, *, offline: bool = False) -> Path:
     VideoError
         The service refuses or fails, or the videos do not fit on the disk.
     """
-    copied = _fetched(address, cache, offline=offline, suffixes=SUFFIXES)
+    copied = _fetched(address, cache, offline=offline, suffixes=VIDEO_SUFFIXES)
     if copied is None:
-        raise UsageError(f"{address} holds no video", f"videos end in {' '.join(SUFFIXES)}")
+        raise UsageError(f"{address} holds no video", f"videos end in {' '.join(VIDEO_SUFFIXES)}")
     return copied
 
 

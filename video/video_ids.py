@@ -14,6 +14,8 @@ from kgvad.errors import FeatureError, KgvadError
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv",
 )  # fmt: skip
+"""What counts as a video when a folder is searched; a file named outright may have any suffix."""
+
 ARRAY_SUFFIXES = (".npy", ".npz", ".txt")  # of files that hold the features of one video
 STREAMS = ("rgb", "flow", "audio")  # of two-stream encoders; `audio` beside pictures
 
