@@ -13,14 +13,20 @@ from numpy.typing import NDArray
 from kgvad.console import track
 from kgvad.errors import ReportError, UsageError
 from kgvad.explain.quality.faithfulness import Faithfulness, examine
-from kgvad.explain.quality.text_quality import Figure, TextQuality, read_references, text_quality
+from kgvad.explain.quality.text_quality import (
+    Figure,
+    TextQuality,
+    mean_figure,
+    read_references,
+    resamples,
+    text_quality,
+)
 from kgvad.explain.report import Report
 from kgvad.video.video_ids import VideoNames, video_id
 
 logger = logging.getLogger(__name__)
 
 
-RESAMPLES = 1000
 SAID = (
     "summary_caption", "summary_category", "summary_category_hint", "summary_category_unclear",
     "summary_category_single", "summary_resembles",
@@ -112,22 +118,20 @@ def deletion_table(run: Path, features: Path, videos: Path | None, seed: int = 0
 
 def faithfulness_table(found: Sequence[Faithfulness], seed: int = 0) -> str:
     """Markdown table over the videos, with 95 % bootstrap intervals."""
+
+    def mean(figures: NDArray[np.float64]) -> Figure:
+        return mean_figure(figures, resamples(len(figures), seed))
+
     values = {f.name: [getattr(one, f.name) for one in found] for f in fields(Faithfulness)}
     lines = ["| drop of | n | cited | random | difference |", "|---|--:|---|---|---|"]
     for name, cited, random in PAIRS:
         pairs = [(a, b) for a, b in zip(values[cited], values[random], strict=True) if a is not None and b is not None]
         if pairs:
             a, b = np.array(pairs, float).T
-            lines.append(f"| {name} | {len(a)} | {_mean(a, seed)} | {_mean(b, seed)} | {_mean(a - b, seed)} |")
+            lines.append(f"| {name} | {len(a)} | {mean(a)} | {mean(b)} | {mean(a - b)} |")
     same = np.array([value for value in values["same_category"] if value is not None], float)
     overlap = np.array(values["overlap"], float)
-    lines.append(f"| events after noise: temporal IoU | {len(found)} | {_mean(overlap, seed)} | | |")
+    lines.append(f"| events after noise: temporal IoU | {len(found)} | {mean(overlap)} | | |")
     if len(same):
-        lines.append(f"| category unchanged after noise | {len(same)} | {_mean(same, seed)} | | |")
+        lines.append(f"| category unchanged after noise | {len(same)} | {mean(same)} | | |")
     return "\n".join(lines) + "\n"
-
-
-def _mean(values: NDArray[np.float64], seed: int) -> Figure:
-    draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
-    return Figure(float(values.mean()), float(low), float(high))

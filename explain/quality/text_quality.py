@@ -73,8 +73,7 @@ def text_quality(
     if not candidates or len(candidates) != len(references) or not all(references):
         raise ReportError("texts and references do not match", "give each text at least one reference")
     sacrebleu, meteor_score, stemmer = _packages()
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(0, len(candidates), (RESAMPLES, len(candidates)))
+    draws = resamples(len(candidates), seed)
     rouge = np.array([max(rouge_l(c, r) for r in refs) for c, refs in zip(candidates, references, strict=True)])
     meteor = np.array(
         [
@@ -96,9 +95,9 @@ def text_quality(
     return TextQuality(
         len(candidates),
         _bleu(sacrebleu, candidates, references, draws),
-        _figure(rouge, draws),
-        _figure(meteor, draws),
-        None if cosine is None else _figure(cosine, draws),
+        mean_figure(rouge, draws),
+        mean_figure(meteor, draws),
+        None if cosine is None else mean_figure(cosine, draws),
     )
 
 
@@ -137,7 +136,13 @@ def _bleu(
     return Figure(score(np.arange(len(candidates))), float(low), float(high))
 
 
-def _figure(values: NDArray[np.float64], draws: NDArray[np.int64]) -> Figure:
+def resamples(count: int, seed: int) -> NDArray[np.int64]:
+    """Indices of the texts in each resample, [R, N]."""
+    return np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+
+
+def mean_figure(values: NDArray[np.float64], draws: NDArray[np.int64]) -> Figure:
+    """The mean of ``values`` with its interval over :func:`resamples`."""
     low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
     return Figure(float(values.mean()), float(low), float(high))
 
