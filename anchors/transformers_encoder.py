@@ -178,17 +178,20 @@ class TransformersEncoder:
     @property
     def token_embeddings(self) -> nn.Embedding:
         """Embedding table of the tokens, without positions."""
-        tower = getattr(self._model, "text_encoder", getattr(self._model, "text_model", self._model))
-        tables = tower.embeddings  # get_input_embeddings of CLIP and SigLIP is missing in older releases
+        tables = self._tower.embeddings  # get_input_embeddings of CLIP and SigLIP is missing in older releases
         found: nn.Embedding = tables.token_embedding if hasattr(tables, "token_embedding") else tables.word_embeddings
         return found
 
     @property
     def layers(self) -> nn.ModuleList:
         """The layers of the text tower."""
-        tower = getattr(self._model, "text_encoder", getattr(self._model, "text_model", self._model))
-        found: nn.ModuleList = getattr(tower.encoder, "layer", None) or tower.encoder.layers
+        blocks = self._tower.encoder
+        found: nn.ModuleList = getattr(blocks, "layer", None) or blocks.layers
         return found
+
+    @property
+    def _tower(self) -> Any:
+        return getattr(self._model, "text_encoder", getattr(self._model, "text_model", self._model))
 
     def encode_embeddings(
         self, ids: Tensor, mask: Tensor, embeddings: Tensor, form: Literal["unit", "plain", "state"] = "unit"

@@ -102,7 +102,7 @@ class CategoryTable(_Record):
         for category in self.categories:
             if not category.items and not category.cues:
                 raise ValueError(f"{category.name} has neither items nor cues")
-            for name in {_key(name) for name in (category.name, *category.aliases)}:
+            for name in {name_key(name) for name in (category.name, *category.aliases)}:
                 if name in owner:
                     raise ValueError(f"{category.name} and {owner[name]} share the name {name!r}")
                 owner[name] = category.name
@@ -147,7 +147,7 @@ class CategoryTable(_Record):
             No category has that name.
         """
         for category in self.categories:
-            if _key(name) in {_key(known) for known in (category.name, *category.aliases)}:
+            if name_key(name) in {name_key(known) for known in (category.name, *category.aliases)}:
                 return category
         raise UsageError(f"{self.dataset} has no category {name!r}", f"its categories are {', '.join(self.names)}")
 
@@ -157,7 +157,8 @@ def qid_number(qid: str) -> int:
     return int(qid[1:])
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """``name`` without case, spaces, hyphens and underscores."""
     return re.sub(r"[\s_\-]+", "", name).casefold()
 
 

@@ -31,10 +31,10 @@ from kgvad.video.sampling import SamplingRule
 
 if TYPE_CHECKING:  # it imports torch, which tasks that only decode do without
     from kgvad.video.encoders.base import VisualEncoder
+    from kgvad.video.extract_folder import Outcome
 
 logger = logging.getLogger(__name__)
 
-Outcome = tuple[str, VideoEntry | None, str]  # identifier, entry or None, reason of failure
 PROBES = 16  # headers that are read at the same time
 NO_ARRAY = np.zeros(0, np.float32)
 

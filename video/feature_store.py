@@ -294,8 +294,7 @@ class FeatureStore:
         """
         entry = self.info(video)
         array = read_array(self.path(video))
-        manifest = self.manifest
-        expected = (entry.rows, manifest.dim) if manifest.crops == 1 else (manifest.crops, entry.rows, manifest.dim)
+        expected = self._shape(entry)
         if array.shape != expected:
             raise FeatureError(
                 f"{self.path(video)} has shape {list(array.shape)} instead of {list(expected)}",
@@ -321,12 +320,15 @@ class FeatureStore:
             NaN or infinity (also where float16 overflows), wrong shape, or an identifier that is no file name.
         """
         check_name(video)
-        manifest = self.manifest
-        expected = (entry.rows, manifest.dim) if manifest.crops == 1 else (manifest.crops, entry.rows, manifest.dim)
+        expected = self._shape(entry)
         if features.shape != expected:
             raise FeatureError(f"features of {video} have shape {list(features.shape)} instead of {list(expected)}")
         write_array((self._staging or self.root) / f"{video}.npy", features, video)
         self.enter({video: entry})
+
+    def _shape(self, entry: VideoEntry) -> tuple[int, ...]:
+        crops, dim = self.manifest.crops, self.manifest.dim
+        return (entry.rows, dim) if crops == 1 else (crops, entry.rows, dim)
 
     def enter(self, entries: Mapping[str, VideoEntry]) -> None:
         """Put videos, whose arrays are already in place, into the manifest."""

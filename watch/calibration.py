@@ -83,7 +83,7 @@ class Collection:
     @property
     def hours(self) -> float:
         """Hours of footage."""
-        return sum(row.end - row.start for row in self.rows) / 3600
+        return _hours(self.rows)
 
     def add(self, row: CollectedRow) -> None:
         """Keep a row; it is on disk when this returns."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from kgvad.errors import FeatureError, KgvadError
-from kgvad.kg.tables import bundled_tables, load_table
+from kgvad.kg.tables import bundled_tables, load_table, name_key
 
 NORMAL = "Normal"
 ANOMALY = "Anomaly"  # the category of labels 1
@@ -95,7 +95,7 @@ def read_labels(
             found[label] = tuple(name for part in parts for name in _meaning(part, open_, dataset, categories))
     spelled: dict[str, str] = {}  # Fight and fight are one category, spelled as it is met first
     for label, names in found.items():
-        found[label] = tuple(spelled.setdefault(_key(name), name) for name in names)
+        found[label] = tuple(spelled.setdefault(name_key(name), name) for name in names)
     if categories is None and len(known) > 1 and all(found.values()):
         raise FeatureError(
             f"none of the labels {', '.join(sorted(known)[:8])} means normal",
@@ -145,14 +145,14 @@ def _of_number(label: str, labels: Sequence[str], dataset: str, categories: Sequ
 
 def find_category(label: str, dataset: str, categories: Sequence[str] | None) -> str | None:
     """The one of ``categories`` that a label means, by its name or an alias of a bundled table; ``None``: none does."""
-    by_key = {_key(name): name for name in categories or ()}
+    by_key = {name_key(name): name for name in categories or ()}
     names = [label]
     try:
         if dataset in bundled_tables():
             names.append(load_table(dataset).category(label).name)
     except KgvadError:
         pass
-    return next((by_key[_key(name)] for name in names if _key(name) in by_key), None)
+    return next((by_key[name_key(name)] for name in names if name_key(name) in by_key), None)
 
 
 def _of_dataset(label: str, dataset: str, categories: Sequence[str] | None) -> tuple[str, ...]:
@@ -165,10 +165,6 @@ def _of_dataset(label: str, dataset: str, categories: Sequence[str] | None) -> t
             f"say which one it is with --label {label}=CATEGORY: {', '.join(categories)}",
         )
     return () if chosen == NORMAL else (chosen,)
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[\s_\-]+", "", name).casefold()
 
 
 def counted(labels: Iterable[tuple[str, ...]]) -> str:

@@ -35,9 +35,7 @@ class ClaimRule:
     time_gap: float = 0.1  # cosine by which another stretch must be more similar to contradict a time
     tolerance_s: float = 6.0  # a claimed time covers this much on both sides
     tolerance_share: float = 0.02  # the same as a share of the duration; the larger counts
-    statement: float = (
-        0.35  # cosine from which a sentence is supported: mean of the nearest caption's and all captions'
-    )
+    statement: float = 0.35  # cosine that supports a sentence: mean of the nearest caption's and of all captions'
 
 
 @dataclass(frozen=True)
@@ -165,10 +163,7 @@ class ClaimChecker:
     def _any_event(self, claim: FoundClaim, stretch: _Stretch) -> Claim:
         if self.evidence.report is None:
             return self._made(claim, "not_supported", "category_unknown", stretch)
-        events = self.evidence.events_in(stretch.start_s, stretch.end_s)
-        if events:
-            return self._made(claim, "supported", "time_event", stretch, event=events[0].number)
-        return self._made(claim, "contradicted", "time_no_event", stretch)
+        return self._time_by_events(claim, stretch)
 
     def _path(self, category: str, stretch: _Stretch, event: int | None) -> dict[str, object]:
         """The nearest concept in the captions, with its path; of an event of the report, the path that it cites."""

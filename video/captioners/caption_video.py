@@ -101,14 +101,13 @@ def _texts(captioner: Captioner, clips: list[Clip]) -> list[str]:
 def _clips(reader: VideoReader, pictures: int, every_s: float) -> Iterator[Clip]:
     """Clips with their neighbours; the last one may have fewer pictures."""
     parts = _parts(reader, pictures, every_s)
-    before = here = next(parts, None)
+    here = next(parts, None)
     if here is None:
         return
+    before = here
     for after in parts:
-        assert before is not None
         yield Clip(before, here, after)
         before, here = here, after
-    assert before is not None
     yield Clip(before, here, here)
 
 

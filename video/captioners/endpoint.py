@@ -15,12 +15,11 @@ from PIL import Image
 
 from kgvad.chat_endpoint import ChatEndpoint
 from kgvad.video.captioners.base import CaptionerOptions, Clip
-from kgvad.video.captioners.prompts import PROMPT, SYSTEM
+from kgvad.video.captioners.prompts import PARTS, PROMPT, SYSTEM
 
 logger = logging.getLogger(__name__)
 
 QUALITY = 85  # of the JPEG pictures
-PARTS = ("Before:", "Middle:", "After:")
 
 
 class EndpointCaptioner:

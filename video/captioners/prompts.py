@@ -7,3 +7,4 @@ SYSTEM = (
     "guess what cannot be seen."
 )
 PROMPT = "Describe what happens in the middle part. The parts before and after it are context only."
+PARTS = ("Before:", "Middle:", "After:")  # each stands before the pictures of its part

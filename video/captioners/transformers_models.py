@@ -17,7 +17,7 @@ from kgvad.checksums import digest_of_all
 from kgvad.errors import UsageError, WeightsError, first_line
 from kgvad.model_folder import is_model_folder, loading
 from kgvad.video.captioners.base import DEFAULT, GROUP, CaptionerOptions, Clip
-from kgvad.video.captioners.prompts import PROMPT, SYSTEM
+from kgvad.video.captioners.prompts import PARTS, PROMPT, SYSTEM
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class TransformersCaptioner:
 
     def _chat(self, clip: Clip) -> str:
         content: list[dict[str, Any]] = []
-        for part, pictures in (("Before:", clip.before), ("Middle:", clip.pictures), ("After:", clip.after)):
+        for part, pictures in zip(PARTS, (clip.before, clip.pictures, clip.after), strict=True):
             content.append({"type": "text", "text": part})
             content += [{"type": "image", "image": Image.fromarray(picture)} for picture in pictures]
         content.append({"type": "text", "text": self._prompt})
