@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,7 @@ class RowScorer:
     clip_start_s: float
     name: str
     history: Sequence[ScoredRow] = ()
-    exemplars: Exemplars | None = field(default=None)
+    exemplars: Exemplars | None = None
 
     def score(self, video: Path | None) -> ScoredVideo:
         """The rows that the clip shows, or all of them where ``video`` is ``None``."""

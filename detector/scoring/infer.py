@@ -15,7 +15,7 @@ from kgvad.detector.api import Detector
 from kgvad.detector.data.inputs import open_store
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import Features, checked
-from kgvad.detector.run import Run
+from kgvad.detector.run import ANCHORS, Run
 from kgvad.detector.scoring.class_probabilities import ClassRule
 from kgvad.detector.scoring.scores import FORMATS, Origin, Scores
 from kgvad.detector.scoring.streaming import Stream
@@ -120,7 +120,7 @@ def origin_of(run: Run, *, names_categories: bool, notes: Sequence[str] = ()) ->
         encoder_fingerprint=config.features_fingerprint,
         run=str(run.folder),
         run_fingerprint=run.fingerprint,
-        bank=None if run.bank is None else str(run.folder / "anchors.safetensors"),
+        bank=None if run.bank is None else str(run.folder / ANCHORS),
         bank_fingerprint=config.bank_fingerprint,
         thresholds=run.thresholds,
         notes=[*about_run, *notes],
@@ -218,7 +218,7 @@ def score_store(job: ScoreJob) -> Iterator[Path]:
     store = open_store(job.features, run.config.encoder)
     outputs = {video: job.output / f"{video}{suffix}" for video in job.videos or store.ids()}
     captions = None if job.text is None else resample_captions(FeatureStore.open(job.text), store, outputs)
-    bank = job.output / "anchors.safetensors" if job.queries else None
+    bank = job.output / ANCHORS if job.queries else None
     refuse_inputs(
         {"--output": [*outputs.values(), *([] if bank is None else [bank])]},
         [job.features, store.root, job.run, job.text],

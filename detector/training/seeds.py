@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -238,7 +237,7 @@ def _with_categories(start: Run, run: Run) -> Run:
     """``start`` as a run with the categories of ``run``, untrained: what starting from it gives before training."""
     detector = copy.deepcopy(run.detector)
     detector.start_from(start.detector)
-    return dataclasses.replace(run, detector=detector.eval())
+    return replace(run, detector=detector.eval())
 
 
 def _train_in_worker(task: tuple[Training, int, Path]) -> None:

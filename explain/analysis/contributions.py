@@ -76,7 +76,7 @@ def cited_concepts(
                 share=round(float(size[index]) / total, 4),
                 relation=plain(concept.relation),
                 qid=concept.qid,
-                path_text=None if concept.path_text is None else plain(concept.path_text),
+                path_text=plain(concept.path_text),
             )
         )
     return tuple(found)
@@ -117,7 +117,7 @@ def _contribution(
     named = {
         "concept": plain(concept.text),
         "qid": concept.qid,
-        "path_text": None if concept.path_text is None else plain(concept.path_text),
+        "path_text": plain(concept.path_text),
         "similarity": round(float(similarity.max()), 4),
     }
     return alone.model_copy(update=named)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
 FILES_ONLY = ("pdf", "manifest")  # formats that are no text for stdout
 FILE_FORMATS = (*FORMATS, *FILES_ONLY)
 SUFFIXES = {".markdown": "md", ".htm": "html", ".pdf": "pdf"} | {f".{form}": form for form in FORMATS}
-
-
-@dataclass(frozen=True)
-class Target:
-    """A file and the format to write it in."""
-
-    path: Path
-    form: str
 
 
 class Outputs:
@@ -58,8 +49,8 @@ class Outputs:
         if form in FILES_ONLY and not paths:
             raise UsageError(f"--format {form} needs a file", "add --output FILE")
         self.form = form or "md"
-        self.targets = [Target(path, _form_of(path, form, len(paths) == 1)) for path in paths]
-        forms = [target.form for target in self.targets]
+        self.targets = [(path, _form_of(path, form, len(paths) == 1)) for path in paths]
+        forms = [form for _, form in self.targets]
         if forms.count("manifest") > 1 or forms == ["manifest"]:
             raise UsageError("a manifest is of the files beside it", "give one report or more, and one manifest")
         if "pdf" in forms:
@@ -74,9 +65,8 @@ class Outputs:
         """
         if self.targets:
             video = None if explanation.info is None else explanation.info.path
-            refuse_inputs({"--output": [target.path for target in self.targets]}, [video, *inputs])
-            targets = [(target.path, target.form) for target in self.targets]
-            write_views(explanation, targets, self.renderer, clips, inputs)
+            refuse_inputs({"--output": [path for path, _ in self.targets]}, [video, *inputs])
+            write_views(explanation, self.targets, self.renderer, clips, inputs)
             return None
         report = _with_clips(explanation, clips) if clips is not None else explanation.report
         return self.renderer.render(report, self.form, pictures=explanation.pictures)

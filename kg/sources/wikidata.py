@@ -186,10 +186,10 @@ class WikidataClient:
         expected = set(requested)
         for row in rows:
             fact = _fact(row)
-            about = fact.object if kind == "incoming" and isinstance(fact, Statement) else getattr(fact, "qid", "")
-            if isinstance(fact, Statement) and (about or fact.subject) in expected:
-                batch.statements.append(fact)
-            elif isinstance(fact, Term) and about in expected:
+            if isinstance(fact, Statement):
+                if (fact.object if kind == "incoming" else fact.subject) in expected:
+                    batch.statements.append(fact)
+            elif isinstance(fact, Term) and fact.qid in expected:
                 batch.terms.append(fact)
         return batch
 
