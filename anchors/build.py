@@ -24,10 +24,7 @@ from kgvad.kg.tables import Category, CategoryTable, ItemRef, is_qid
 
 logger = logging.getLogger(__name__)
 
-
 LONGEST_QUERY = 300  # characters
-
-
 LEAST_CONCEPTS = 3  # of a category; fewer make an anchor of its name alone
 
 

@@ -334,9 +334,8 @@ class LearnedAnchors(nn.Module):
     def _refresh(self) -> None:
         if self.learned is None:
             return
-        now = list(
-            self.parameters()
-        )  # compared by value: the step of a fused optimiser does not change version numbers
+        now = list(self.parameters())
+        # Compared by value: the step of a fused optimiser does not change version numbers.
         if self._cached_for is None or not all(map(_same, self._cached_for, now)):
             with torch.inference_mode(False), torch.no_grad():  # an inference tensor could not be loaded into
                 self.vectors = self._mixed()

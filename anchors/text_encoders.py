@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
 GROUP = "kgvad.text_encoders"
 PUBLISHED = {  # name: weights
     "blip": "blip-itm-base-coco",

@@ -22,7 +22,6 @@ from kgvad.settings import cache_dir
 
 logger = logging.getLogger(__name__)
 
-
 FILE = "text-vectors-1.sqlite"  # the number is the version of the file format
 MOST_BYTES = 512 * 2**20  # about 300,000 vectors of 384 numbers; beyond, the oldest quarter is deleted
 BUSY_TIMEOUT_S = 30  # how long one process waits for another's chunk

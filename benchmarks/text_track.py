@@ -28,7 +28,6 @@ from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 logger = logging.getLogger(__name__)
 
-
 FPS = 30.0
 
 

@@ -26,15 +26,14 @@ from kgvad.video.feature_store import check_name
 
 logger = logging.getLogger(__name__)
 
-
 ALWAYS = ("html", "json")  # written whatever else is asked for: the index links to the pages
 INDEX, STATE = "index.html", "index.json"
-OF_ONE_VIDEO = (
+OF_ONE_VIDEO = (  # not on the index
     "limitation_all_abnormal",
     "limitation_short_video",
     "limitation_excluded",
     "limitation_captions_not_english",
-)  # not on the index
+)
 
 
 class Entry(BaseModel):

@@ -172,9 +172,7 @@ class Contribution(ReportPart):
     """A term of the sum that decided the category: a feature column with the concept it is closest to, or a concept."""
 
     name: str  # of the column, such as an action, or the text of the concept
-    value: (
-        float  # of a column: for or against the category, relative to the mean of all; of a concept: in the similarity
-    )
+    value: float  # of a column: for or against the category, against the mean of all; of a concept: in the similarity
     share: Share | None = None  # of a column: in all terms of its sign; of a concept: in the similarity to the category
     relation: str | None = None  # of a concept to the category
     concept: str | None = None

@@ -26,8 +26,8 @@ BEFORE_S = 30.0  # kept: what led to an event, and the time that its detection t
 MOST_BYTES = 64 << 20  # kept, whatever the bit rate is
 JUMP_S = 10.0  # by which the timestamps of packets jump where the camera's clock was set; what came before is no use
 COPIED = ("h264", "hevc", "av1", "vp9")  # an MP4 holds these, and browsers play them; other codecs are encoded anew
+QUALITY = 23  # constant rate factor of those
 KILL_SAFE = {"flush_packets": "1", "cluster_time_limit": "1000"}  # a second of a growing clip is lost at most
-QUALITY = 23  # constant rate factor of these
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,10 @@ from kgvad.errors import VideoError
 
 logger = logging.getLogger(__name__)
 
-
 _NUMBERED = {"avi"}  # containers that number frames and do not time them; what FFmpeg then guesses is wrong
 _NO_TIMESTAMPS = 0x80  # flag of FFmpeg for bare streams, such as .h264
 _NOT_VIDEO = {"tty", "image2", "png_pipe", "jpeg_pipe"}  # containers that make a "video" of a text or a picture
 _PLAYLISTS = {"concat", "hls", "dash", "sdp", "imf"}  # containers that name other files
-
-
 STRICT_REMEDY = "copy it again, or leave out --strict to use the frames before the damage"
 
 

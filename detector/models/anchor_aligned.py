@@ -261,9 +261,7 @@ class AnchorAligned(Detector):
             v = v + self.context * self.temporal(v, lengths)
         weights = logits.detach().masked_fill(~valid, -torch.inf).softmax(-1)
         current = self._current_anchors()
-        base = (
-            self.category_vectors if current is None else self.anchor_projection(current) + self.category_vectors
-        )  # [C, m]
+        base = self.category_vectors if current is None else self.anchor_projection(current) + self.category_vectors
         anchors = base + self._guide((weights[..., None] * v).sum(1))  # [B, C, m]
         root = math.sqrt(options.width)
         alignment = v @ anchors.transpose(1, 2) / root + self.snippet_bias

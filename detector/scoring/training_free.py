@@ -52,9 +52,7 @@ class TrainingFreeRule:
     own_baseline: float = 0.25  # weight of the lower quartile of the video against the typical level, in log space
     half_at: float = 3.5  # ratio to the baseline at which the score is 0.5
     text_weight: float = 2.0  # weight of the log-odds from text
-    margin_spread: float = (
-        3.0  # units of the image-text margin over which its log-odds rise by one, see joint_scorer.py
-    )
+    margin_spread: float = 3.0  # image-text margin over which its log-odds rise by one, see joint_scorer.py
 
 
 TYPICAL = {"efficientnet-lite0": 0.03}

@@ -353,18 +353,8 @@ def is_finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
         if differences == ["data_fingerprint"]:
             raise RunError(f"{folder} holds a run of training videos with other names, labels or features", remedy)
         raise RunError(f"{folder} holds a run with other settings ({', '.join(differences)})", remedy)
-    for name in (
-        MODEL,
-        RESUME,
-        HISTORY,
-        METRICS,
-        THRESHOLDS,
-        CAUSAL_THRESHOLDS,
-        START,
-        ANCHORS,
-        TRAINING_VIDEOS,
-        CONFIG,
-    ):  # the config last: a kill leaves a visible run
+    others = (MODEL, RESUME, HISTORY, METRICS, THRESHOLDS, CAUSAL_THRESHOLDS, START, ANCHORS, TRAINING_VIDEOS)
+    for name in (*others, CONFIG):  # the config last: a kill leaves a visible run
         (folder / name).unlink(missing_ok=True)
     return False
 

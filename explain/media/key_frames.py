@@ -19,7 +19,6 @@ from kgvad.video.seek import read_frames
 
 logger = logging.getLogger(__name__)
 
-
 WIDTH = 480  # pixels; four stand side by side in a report
 QUALITY = 80
 MAX_PICTURES = 40  # in one report, so that it stays small enough to send

@@ -26,7 +26,6 @@ from kgvad.video.video_ids import VideoNames, video_id
 
 logger = logging.getLogger(__name__)
 
-
 SAID = (
     "summary_caption", "summary_category", "summary_category_hint", "summary_category_unclear",
     "summary_category_single", "summary_resembles",

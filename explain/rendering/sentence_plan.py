@@ -144,9 +144,8 @@ def _event(report: Report, index: int) -> list[PlannedSentence]:
     return [
         *_timing_and_score(event, at),
         *_category(event, at, is_hint),
-        *(
-            [] if event.number == report.summary.top_event else _caption(event, at)
-        ),  # the summary quotes that of the top
+        # The summary quotes the caption of the top event.
+        *([] if event.number == report.summary.top_event else _caption(event, at)),
         _label(event, at, f"event/{event.number}/category", "category"),
         _label(event, at, f"subtitle/{event.number}", "subtitle", is_stretch=is_unusual_only(report)),
         *_evidence(event, at, is_hint),

@@ -41,7 +41,6 @@ from kgvad.errors import FetchError, UsageError
 
 logger = logging.getLogger(__name__)
 
-
 WIKIDATA = "https://query.wikidata.org/sparql"
 BAN_S = 24 * 3600  # how long the query service's ban lasts
 SHORTEST_WAIT_S = 1.0  # even where the service says Retry-After: 0

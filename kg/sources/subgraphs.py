@@ -23,7 +23,6 @@ from kgvad.kg.tables import CategoryTable, qid_number
 
 logger = logging.getLogger(__name__)
 
-
 UP = ("P279", "P31")
 SINGLE_TRIES = 3  # of a request for one item whose answer is truncated
 
