@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgvad.detector.evaluation.report import EvaluationReport
 from kgvad.detector.evaluation.tables import ResultTable
-from kgvad.errors import UsageError
+from kgvad.errors import UsageError, first_fault
 from kgvad.files import check_version, read_json
 from kgvad.toml import tomllib
 
@@ -104,9 +104,8 @@ def collect(paths: Sequence[Path]) -> Collection:
             kind = Collection if isinstance(data, dict) and "evaluations" in data else EvaluationReport
             read = kind.model_validate(data)
         except ValidationError as error:
-            reason = str(error).splitlines()[0]
             raise UsageError(
-                f"{path} is not an evaluation: {reason}", "name files written by kgvad evaluate --json"
+                f"{path} is not an evaluation: {first_fault(error)}", "name files written by kgvad evaluate --json"
             ) from None
         found.extend(read.evaluations if isinstance(read, Collection) else [read])
     return Collection(
