@@ -192,15 +192,13 @@ def offline() -> bool:
     return load_settings().offline
 
 
-def find(name: str, *, fetch: bool = True) -> Path:
+def find(name: str) -> Path:
     """Folder that holds the files of ``name``, fetched and hash-checked if need be.
 
     Parameters
     ----------
     name
         A key of :data:`TABLE`.
-    fetch
-        Whether the network may be used.
 
     Raises
     ------
@@ -211,7 +209,7 @@ def find(name: str, *, fetch: bool = True) -> Path:
     local = _local(weights)
     if local is not None:
         return local
-    if not fetch or offline():
+    if offline():
         raise WeightsError(
             f"the weights {name} ({weights.about}) are not on this machine",
             f"run: kgvad weights fetch {name}, or point KGVAD_WEIGHTS at a folder that holds them",

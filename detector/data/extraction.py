@@ -13,6 +13,7 @@ from kgvad.detector.data.video_names import match_videos
 from kgvad.errors import FeatureError, KgvadError, UsageError
 from kgvad.kg.datasets import DatasetRef
 from kgvad.kg.tables import CategoryTable, load_table
+from kgvad.settings import DEFAULT_DATASET
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Destination:
 
 
 def destination(
-    source: Path, dataset: DatasetRef | None, root_of: Callable[[str], Path], lists: Path | None, default: str = "ucf"
+    source: Path, dataset: DatasetRef | None, root_of: Callable[[str], Path], lists: Path | None
 ) -> Destination:
     """Decide which dataset the videos in ``source`` belong to, and read their labels.
 
@@ -61,13 +62,11 @@ def destination(
         Folder of videos, or one video.
     dataset
         The dataset that the user named. ``None``: the folder itself, where it has one sub-folder of videos per
-        category, else ``default``.
+        category, else :data:`DEFAULT_DATASET`.
     root_of
         Root of the feature stores of a dataset.
     lists
         Folder of the dataset's official lists. ``None``: ``source``, where they are there.
-    default
-        Dataset of videos that nothing is known about.
 
     Raises
     ------
@@ -79,7 +78,7 @@ def destination(
         if own is not None:
             refuse_other_folder(root_of(own.dataset), source)
             return Destination(own.dataset, root_of(own.dataset), own)
-        dataset = DatasetRef(default, "bundled")
+        dataset = DatasetRef(DEFAULT_DATASET, "bundled")
     root = root_of(dataset.name)
     if dataset.kind == "folder" and dataset.path is not None and lists is None:
         refuse_other_folder(root, dataset.path)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from kgvad.detector.api import Batch
 from kgvad.detector.data.annotations import Truth
 from kgvad.errors import FeatureError
-from kgvad.video.feature_lists import Split
 
 Features = NDArray[np.floating]
 FINGERPRINT_SNIPPETS = 8  # of each sample: enough to see that features are others, and soon read
@@ -73,10 +72,9 @@ def load_samples(
     truth: Truth,
     categories: Sequence[str],
     normal: int,
-    split: Split = "train",
     captions: Mapping[str, Features] | None = None,
 ) -> list[TrainingSample]:
-    """Samples of the videos of ``split`` that are in the store; each crop of a video is a sample.
+    """Samples of the training videos that are in the store; each crop of a video is a sample.
 
     Parameters
     ----------
@@ -92,14 +90,15 @@ def load_samples(
     Raises
     ------
     FeatureError
-        No video of the split has features, a label is not on the category axis, or features have the wrong shape, no
+        No training video has features, a label is not on the category axis, or features have the wrong shape, no
         snippets, NaN or infinite values.
     """
     position = {name: index for index, name in enumerate(categories)}
     present = set(store.ids())
     samples: list[TrainingSample] = []
     width: int | None = None
-    for video in truth.split(split):
+    videos = truth.split("train")
+    for video in videos:
         if video not in present or (captions is not None and video not in captions):
             continue
         target = np.zeros(len(categories), dtype=np.float32)
@@ -119,7 +118,7 @@ def load_samples(
             samples.append(TrainingSample(video, target, array, text, crop=crop))
     if not samples:
         raise FeatureError(
-            f"none of the {len(truth.split(split))} {split} videos of {truth.dataset} has features",
+            f"none of the {len(videos)} train videos of {truth.dataset} has features",
             "extract them with kgvad extract, or import them with kgvad features import",
         )
     return samples

@@ -78,8 +78,9 @@ def recall_at(videos: Sequence[EvaluatedVideo], rate: float) -> float:
     return float(recall[false_positive_rate <= rate].max())
 
 
-def calibration_error(videos: Sequence[EvaluatedVideo], bins: int = 10) -> float:
-    """Sum over bins of (share of frames) x |mean score - share of abnormal frames| (Guo et al. 2017, eq. 3)."""
+def calibration_error(videos: Sequence[EvaluatedVideo]) -> float:
+    """Sum over ten bins of (share of frames) x |mean score - share of abnormal frames| (Guo et al. 2017, eq. 3)."""
+    bins = 10
     pool = pool_snippets(videos)
     frames = pool.positives + pool.negatives
     place = np.minimum((pool.scores * bins).astype(np.int64), bins - 1)

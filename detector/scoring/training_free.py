@@ -197,10 +197,10 @@ def log_ratio(views: NDArray[np.float64], typical: float | None, rule: TrainingF
     )
 
 
-def _novelty(views: NDArray[np.float64], change: NDArray[np.float64], neighbours: int = 4) -> NDArray[np.float64]:
+def _novelty(views: NDArray[np.float64], change: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cosine distance of each snippet to its fourth nearest neighbour in the less active half of the video, [T]."""
     less_active = change <= np.median(change)
-    rank = min(neighbours, int(less_active.sum())) - 1
+    rank = min(4, int(less_active.sum())) - 1
     distances = [np.partition(1 - view @ view[less_active].T, rank, axis=1)[:, rank] for view in views]
     return np.asarray(np.mean(distances, axis=0))
 

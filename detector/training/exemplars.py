@@ -27,6 +27,7 @@ from kgvad.video.feature_store import FeatureStore
 
 EXEMPLARS = "exemplars.safetensors"
 REMEDY = "delete it; reports then show no similar events"
+NEAREST = 3  # exemplars that a report names for an event
 MOST = 40  # exemplars of one category, those with the highest scores
 
 
@@ -60,8 +61,8 @@ class Exemplars:
     seconds: NDArray[np.float32]
     vectors: NDArray[np.float16]
 
-    def nearest(self, features: Features, count: int = 3) -> list[Match]:
-        """The ``count`` exemplars most similar to ``features`` [T, D], best first; only positive similarities."""
+    def nearest(self, features: Features) -> list[Match]:
+        """The :data:`NEAREST` exemplars most similar to ``features`` [T, D], best first; only positive similarities."""
         centre = self.vectors.astype(np.float64).mean(axis=0)
         known = unit(self.vectors.astype(np.float64) - centre)
         similarity = known @ unit(pool(features) - centre)
@@ -73,7 +74,7 @@ class Exemplars:
                 float(self.seconds[index, 1]),
                 float(similarity[index]),
             )
-            for index in np.argsort(-similarity, kind="stable")[:count]
+            for index in np.argsort(-similarity, kind="stable")[:NEAREST]
             if similarity[index] > 0
         ]
 

@@ -55,9 +55,7 @@ class HeldOutVideo:
     causal: HeldOutVideo | None = None
 
 
-def measure_thresholds(
-    held_out: Sequence[HeldOutVideo], normal: int, false_alarm_rate: float = FALSE_ALARM_RATE
-) -> RunThresholds:
+def measure_thresholds(held_out: Sequence[HeldOutVideo], normal: int) -> RunThresholds:
     """Choose the thresholds of a run.
 
     Parameters
@@ -66,12 +64,10 @@ def measure_thresholds(
         Videos that were scored by runs that were not trained on them.
     normal
         Index of Normal.
-    false_alarm_rate
-        Share of the normal videos whose highest score may reach the onset threshold.
     """
     is_normal = np.array([bool(video.target[normal]) for video in held_out])
     highest = np.array([video.highest for video in held_out])
-    found = choose_threshold(highest[is_normal], highest[~is_normal], false_alarm_rate)
+    found = choose_threshold(highest[is_normal], highest[~is_normal], FALSE_ALARM_RATE)
     abnormal = [video for video in held_out if not video.target[normal]]
     logits = [video.category_logits for video in abnormal if video.category_logits is not None]
     if len(logits) < len(abnormal):

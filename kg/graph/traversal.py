@@ -14,6 +14,8 @@ from kgvad.kg.store.cache import GraphStore
 from kgvad.kg.store.schema import Fact
 from kgvad.kg.tables import Category, qid_number
 
+LONGEST_PATH = 6  # steps between two items
+
 Step = tuple[str, str, str]  # subject, property, object of a statement
 
 
@@ -164,14 +166,14 @@ def category_graph(store: GraphStore, category: Category) -> nx.MultiDiGraph[str
     return graph
 
 
-def shortest_path(store: GraphStore, start: str, end: str, longest: int = 6) -> tuple[Step, ...] | None:
-    """The shortest path between two items over the cached statements, at most ``longest`` steps; None without one.
+def shortest_path(store: GraphStore, start: str, end: str) -> tuple[Step, ...] | None:
+    """The shortest path between two items over the cached statements; None if it is longer than LONGEST_PATH.
 
     Of several, a path towards superclasses comes first, then the one whose ids sort first.
     """
     paths: dict[str, tuple[Step, ...]] = {start: ()}
     frontier = [start]
-    for _ in range(longest):
+    for _ in range(LONGEST_PATH):
         if end in paths:
             break
         following: dict[str, tuple[Step, ...]] = {}
