@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kgvad.errors import KgvadError, RunError, UsageError, WeightsError
 from kgvad.session import Session
+from kgvad.video import SNIPPET_FRAMES
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 JOINT = ("blip", "clip")  # visual encoders that share a space with texts
 DEFAULT_ENCODER = "efficientnet-lite0"
-SNIPPET = 16  # frames per score, unless the footage keeps fewer frames
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class ExplainRequest:
     features: Path | None = None
     encoder: str | None = None
     queries: tuple[str, ...] = ()
-    stride: int = SNIPPET
+    stride: int = SNIPPET_FRAMES
     videos: Path | None = None
     actions: bool = True
     images: bool = True
@@ -115,7 +115,7 @@ def build_explainer(session: Session, request: ExplainRequest, thresholds: Thres
 
     texts = category_texts(session)  # an unknown dataset is reported before any model is loaded
     recogniser = None
-    if request.actions and request.stride == SNIPPET:  # it needs every frame to see movement
+    if request.actions and request.stride == SNIPPET_FRAMES:  # it needs every frame to see movement
         recogniser = ActionRecogniser(session.device)
     return Explainer(
         scorer=choose_scorer(session, request),
@@ -243,7 +243,7 @@ def _shipped_run(session: Session, request: ExplainRequest) -> Scorer | None:
             session.dataset,
         )
         return None
-    if request.stride != SNIPPET:
+    if request.stride != SNIPPET_FRAMES:
         logger.info("footage with one frame per snippet shows no movement: unusual stretches only, by change of pixels")
         return None
     try:

@@ -24,7 +24,7 @@ from typing import Any, NoReturn, Union
 
 from safetensors import SafetensorError
 
-from kgvad.errors import KgvadError, UsageError
+from kgvad.errors import KgvadError, UsageError, one_line
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -360,7 +360,7 @@ def parse_json(data: bytes | str, name: object, kind: type[KgvadError], remedy: 
         if re.search(r"\\u[dD][89a-fA-F]", text):  # escapes of surrogates: halves of them cannot be written again
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:160]
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(error)[:160]
         raise kind(f"{name} is not valid JSON: {reason}", remedy) from error
     return value
 
