@@ -24,19 +24,17 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.transformers_encoder import TransformersEncoder
 from kgvad.errors import UsageError
 
-SPREAD = 0.01  # standard deviation of the initial context where no words are given
+SPREAD = 0.01  # standard deviation of the initial context
 
 
 @dataclass(frozen=True)
 class ContextLayout:
-    """Number and sharing of the learned context vectors of a prompt.
+    """Number and places of the learned context vectors of a prompt, which all categories share.
 
     Attributes
     ----------
     prefix, postfix
         Number of vectors before and after the words of a category (VadCLIP: 10 each).
-    per_category
-        Each category has its own context; otherwise all share one.
     table_size
         ``None``: every category has the same ``prefix + postfix`` vectors. A number: the context is a table of that
         length, and each position of the sequence takes the entry of its index, so the postfix of a category depends on
@@ -45,7 +43,6 @@ class ContextLayout:
 
     prefix: int = 10
     postfix: int = 10
-    per_category: bool = False
     table_size: int | None = None
 
     def entries(self, words: int) -> list[int]:
@@ -73,11 +70,11 @@ class PromptLearner(nn.Module):
     texts
         The categories in words.
     layout
-        Number and sharing of the context vectors.
+        Number and places of the context vectors.
     unit
         Whether the output is scaled to unit length; VadCLIP does not.
     seed
-        Of the initial context, N(0, 0.01 ** 2).
+        Of the initial context.
 
     Raises
     ------
@@ -107,16 +104,15 @@ class PromptLearner(nn.Module):
         self.register_buffer("slot", slot, persistent=False)
         width = encoder.token_embeddings.weight.shape[1]
         length = layout.table_size or layout.prefix + layout.postfix
-        shape = (*([len(texts)] if layout.per_category else []), length, width)
-        context = SPREAD * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        self.context = nn.Parameter(context)  # [entries, width], or [C, entries, width] with a context per category
+        context = SPREAD * torch.randn(length, width, generator=torch.Generator().manual_seed(seed))
+        self.context = nn.Parameter(context)  # [entries, width]
 
     def embeddings(self) -> Tensor:
         """Token embeddings with the context inserted, float32 [C, L, width]."""
         device = self._encoder.device
         ids, slot = self.ids.to(device), self.slot.to(device)
         words: Tensor = self._encoder.token_embeddings(ids).detach()
-        if self.context.shape[-2] == 0:
+        if not len(self.context):
             return words
         context = self.context.to(device).expand(len(ids), -1, -1)
         at = slot.clamp(min=0)[..., None].expand(-1, -1, context.shape[-1])

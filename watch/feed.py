@@ -187,7 +187,7 @@ class CameraFeed(Thread):
             segment = self._follow_clock(segment, pace, window)
             if self._mask is not None:
                 window = LiveWindow(self._mask(window.frames), window.start_s, window.end_s)
-            self._put(Row(segment, window, meter.take(), self._clock.monotonic()))
+            self._put(Row(segment, window, meter.take()))
             rows += 1
         reason: Reason = "ended" if self.camera.kind in ("file", "folder") else "lost"
         self._put(Notice("ended", "", ends=(segment, reason)))

@@ -56,14 +56,11 @@ class Row:
         Frames.
     scene
         Measurements of the frames that the row stands for.
-    complete_s
-        Monotonic time at which its last frame was decoded.
     """
 
     segment: Segment
     window: LiveWindow
     scene: SceneFacts
-    complete_s: float
 
 
 @dataclass(frozen=True, eq=False)

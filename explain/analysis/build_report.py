@@ -66,8 +66,6 @@ class ReportFacts:
         Name of the action recogniser, where one was applied.
     faces_blurred
         Whether faces are blurred in its pictures and clips.
-    created
-        Time of the report; default: now.
     """
 
     sha256: str | None = None
@@ -75,7 +73,6 @@ class ReportFacts:
     actions: Mapping[int, tuple[Action, ...]] | None = None
     action_recogniser: str | None = None
     faces_blurred: bool = False
-    created: datetime | None = None
 
 
 def build_report(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts | None = None) -> Report:
@@ -90,7 +87,7 @@ def build_report(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts | N
     )
     return Report(
         kgvad_version=version("kgvad"),
-        created=(facts.created or datetime.now(timezone.utc)).isoformat(timespec="seconds"),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         video=VideoFacts(
             name=plain(scores.video),
             fps=round(scores.fps, 4),

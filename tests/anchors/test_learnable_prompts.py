@@ -69,8 +69,8 @@ def test_a_context_table_is_indexed_by_position(encoder):
 
 def test_only_the_context_is_trained(encoder):
     before = {name: p.clone() for name, p in encoder._model.named_parameters()}
-    learner = PromptLearner(encoder, TEXTS, ContextLayout(2, 2, per_category=True))
-    assert [name for name, _ in learner.named_parameters()] == ["context"] and learner.context.shape[0] == 3
+    learner = PromptLearner(encoder, TEXTS, ContextLayout(2, 2))
+    assert [name for name, _ in learner.named_parameters()] == ["context"] and learner.context.shape == (4, 32)
     target = torch.nn.functional.normalize(torch.randn(3, encoder.dim, generator=torch.Generator().manual_seed(1)))
     optimiser = torch.optim.Adam(learner.parameters(), lr=0.05)
     first = float((learner() * target).sum().detach())

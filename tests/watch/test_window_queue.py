@@ -10,7 +10,7 @@ from kgvad.watch.window_queue import Notice, Row, WindowQueue
 
 
 def row(number):
-    return Row(SimpleNamespace(), LiveWindow(np.zeros((1, 1, 1, 3), np.uint8), number, number + 1), None, 0.0)
+    return Row(SimpleNamespace(), LiveWindow(np.zeros((1, 1, 1, 3), np.uint8), number, number + 1), None)
 
 
 def never():
