@@ -157,6 +157,11 @@ class Manifest(BaseModel):
     note: str | None = None  # where features of other programs come from
     videos: dict[str, VideoEntry] = {}
 
+    @property
+    def is_own(self) -> bool:
+        """Whether kgvad made the features, and not another program."""
+        return self.weights != "unknown"
+
     @field_validator("encoder")
     @classmethod
     def _encoder_is_a_folder_name(cls, value: str) -> str:

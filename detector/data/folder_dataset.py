@@ -72,7 +72,7 @@ def extract_missing(folder: Path, truth: Truth, root: Path, encoder: str, tools:
     if (root / encoder / "manifest.json").is_file():
         store = FeatureStore.open(root, encoder)
         missing = {name for name, video in truth.videos.items() if not _has_features(store, name, folder, video)}
-        can_extract = store.manifest.weights is not None and not encoder.endswith(OF_TEXT)
+        can_extract = store.manifest.is_own and not encoder.endswith(OF_TEXT)
     if missing and not can_extract:
         logger.info(f"{count_of(len(missing), 'video')} without {encoder} features in {root} are left out")
     elif missing:

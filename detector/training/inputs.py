@@ -219,4 +219,4 @@ def _labels(truth: Truth) -> set[str]:
 
 def can_score_video(store: FeatureStore) -> bool:
     """Whether kgvad made the features of ``store``, and so can make them of another video."""
-    return store.manifest.weights is not None and store.manifest.encoder in visual_encoder_names()
+    return store.manifest.is_own and store.manifest.encoder in visual_encoder_names()

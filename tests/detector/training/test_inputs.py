@@ -8,7 +8,7 @@ from toy_bank import toy_bank
 
 from kgvad.detector.data.folder_dataset import FolderTools
 from kgvad.detector.run import TrainConfig
-from kgvad.detector.training.inputs import Sources, find_training_data
+from kgvad.detector.training.inputs import Sources, can_score_video, find_training_data
 from kgvad.errors import FeatureError
 from kgvad.kg.datasets import resolve_dataset
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
@@ -56,6 +56,15 @@ def test_videos_without_captions_are_left_out_where_captions_are_the_features(sh
     data = find_training_data(shop, sources, WITHOUT_ANCHORS, FolderTools(unused, unused, unused))
     assert data.store.ids() == ["Normal/b"]
     assert f"2 videos without words-text features in {tmp_path} are left out" in caplog.text
+
+
+def test_videos_without_features_of_another_program_are_left_out(shop, tmp_path, caplog):
+    store = FeatureStore.create(tmp_path, Manifest(encoder="i3d", dim=4))
+    store.add("Normal/b", np.ones((2, 4)), VideoEntry(frame_count=32, fps=25, rows=2))
+    sources = Sources(tmp_path, tmp_path, tmp_path / "bank.safetensors", encoder="i3d")
+    data = find_training_data(shop, sources, WITHOUT_ANCHORS, FolderTools(unused, unused, unused))
+    assert data.store.ids() == ["Normal/b"] and not can_score_video(data.store)
+    assert f"2 videos without i3d features in {tmp_path} are left out" in caplog.text
 
 
 def test_a_replaced_video_is_extracted_again(shop, tmp_path):
