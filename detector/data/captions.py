@@ -111,10 +111,8 @@ def caption_tracks(path: str | os.PathLike[str]) -> dict[str | None, Track]:
         return parse_text(data, suffix, str(path))
     first, _, rest = data.strip().partition(b"\n")
     if first.startswith(b"{") and first.rstrip().endswith(b"}") and rest.strip():  # JSON lines
-        lines = [line for line in data.splitlines() if line.strip()]
-        where = [f"{path}, line {number}" for number in range(1, len(lines) + 1)]
-        content = [parse_json(line, place, ScoresError, FORMS) for line, place in zip(lines, where, strict=True)]
-        return parse(content, str(path))
+        lines = [(line, f"{path}, line {number}") for number, line in enumerate(data.splitlines(), 1) if line.strip()]
+        return parse([parse_json(line, where, ScoresError, FORMS) for line, where in lines], str(path))
     return parse(parse_json(data, path, ScoresError, FORMS), str(path))
 
 

@@ -240,6 +240,12 @@ def test_subtitles_in_utf_16(tmp_path):
     assert read_captions(tmp_path / "clip.srt", "clip", CLOCK) == EXPECTED
 
 
+def test_a_damaged_line_is_named_by_its_number_in_the_file(tmp_path):
+    (tmp_path / "clip.jsonl").write_text('{"start": 0, "text": "a"}\n\n\n{"start" 1}\n{"start": 2, "text": "b"}\n')
+    with pytest.raises(ScoresError, match=r"clip\.jsonl, line 4 is not valid JSON"):
+        read_captions(tmp_path / "clip.jsonl", "clip", CLOCK)
+
+
 def test_a_message_about_nested_json_stays_short(tmp_path):
     with pytest.raises(ScoresError) as error:
         read_track(save(tmp_path / "a.json", "[" * 900 + "]" * 900))
