@@ -9,7 +9,7 @@ from typing import Literal
 
 from kgvad.errors import UsageError
 from kgvad.explain.parts import GraphStep, ReportPart, Seconds, Share
-from kgvad.files import encoding_of, read_data
+from kgvad.files import decode_text, read_data
 
 MOST_BYTES = 2 * 2**20  # of a text to check
 
@@ -142,7 +142,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if len(data) > MOST_BYTES:  # it was gzipped
         raise UsageError(f"{path} holds more than {MOST_BYTES // 2**20} MiB of text", "split the text")
     try:
-        text = data.decode(encoding_of(data))
+        text = decode_text(data)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text in UTF-8", "convert it") from error
     if "\0" in text:

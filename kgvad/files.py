@@ -339,9 +339,9 @@ def read_data(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str)
     return data
 
 
-def encoding_of(data: bytes) -> str:
-    """Encoding of a text by its byte order mark: UTF-16, else UTF-8."""
-    return "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+def decode_text(data: bytes) -> str:
+    """A text in UTF-16 where it has the byte order mark, else in UTF-8."""
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
 
 
 def parse_json(data: bytes | str, name: object, kind: type[KgvadError], remedy: str) -> Any:
@@ -355,7 +355,7 @@ def parse_json(data: bytes | str, name: object, kind: type[KgvadError], remedy: 
     """
     try:
         raw = data.encode() if isinstance(data, str) else data
-        text = raw.decode(encoding_of(raw))
+        text = decode_text(raw)
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_no_repeated)
         if re.search(r"\\u[dD][89a-fA-F]", text):  # escapes of surrogates: halves of them cannot be written again
             json.dumps(value, ensure_ascii=False).encode()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from kgvad.errors import FeatureError
-from kgvad.files import encoding_of, reading
+from kgvad.files import decode_text, reading
 from kgvad.video.video_ids import ARRAY_SUFFIXES, VIDEO_SUFFIXES
 
 Split = Literal["train", "test"]
@@ -157,8 +157,7 @@ def _texts(path: Path) -> list[tuple[int, str]]:
     """Number and text of each line that is not blank."""
     remedy = "name a list of feature files in UTF-8"
     with reading(path, FeatureError, remedy):
-        data = path.read_bytes()
-        text = data.decode(encoding_of(data))
+        text = decode_text(path.read_bytes())
     lines = enumerate(re.split(r"\r\n|\r|\n", text), 1)
     return [(number, text) for number, line in lines if (text := line.strip()) and not _COMMENT.match(text)]
 

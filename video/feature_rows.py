@@ -10,7 +10,7 @@ import numpy as np
 
 from kgvad.arrays import Archive, check_claim, open_npz, read_header
 from kgvad.errors import FeatureError
-from kgvad.files import encoding_of, reading
+from kgvad.files import decode_text, reading
 from kgvad.hdf5_arrays import SUFFIXES, Hdf5Archive
 from kgvad.types import AnyArray
 from kgvad.video.feature_arrays import check_finite
@@ -96,8 +96,7 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _file(path: Path) -> AnyArray:
     if path.suffix.lower() == ".txt":
-        data = path.read_bytes()
-        lines = [line.replace(",", " ").split() for line in data.decode(encoding_of(data)).splitlines()]
+        lines = [line.replace(",", " ").split() for line in decode_text(path.read_bytes()).splitlines()]
         rows = [row for row in lines if row]
         if odd := next((number for number, row in enumerate(lines, 1) if row and len(row) != len(rows[0])), None):
             raise ValueError(f"line {odd} has {len(lines[odd - 1])} numbers, the first has {len(rows[0])}")

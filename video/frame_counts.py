@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kgvad.console import track
 from kgvad.errors import FeatureError, VideoError
-from kgvad.files import encoding_of, read_json, reading
+from kgvad.files import decode_text, read_json, reading
 from kgvad.video.inputs import files_below
 from kgvad.video.video_ids import VIDEO_SUFFIXES, by_video_id, video_id
 
@@ -59,8 +59,7 @@ def _table(path: Path) -> dict[str, Clock]:
         rows = {name: row if isinstance(row, dict) else {"n_frames": row} for name, row in table.items()}
         return {video: _clock(path, name, rows[name]) for video, name in by_video_id(rows, str(path)).items()}
     with reading(path, FeatureError, REMEDY):
-        data = path.read_bytes()
-        lines = [line for line in data.decode(encoding_of(data)).splitlines() if line.strip()]
+        lines = [line for line in decode_text(path.read_bytes()).splitlines() if line.strip()]
         delimiter = next((mark for mark in "\t;," if lines and mark in lines[0]), ",")
         table_rows = list(csv.DictReader(lines, delimiter=delimiter))
         header = {name.strip().strip('"').lower() for name in lines[0].split(delimiter)} if lines else set()

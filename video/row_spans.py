@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from kgvad.errors import FeatureError
-from kgvad.files import encoding_of, reading
+from kgvad.files import decode_text, reading
 from kgvad.video.frame_counts import NAMES
 from kgvad.video.video_ids import by_video_id
 
@@ -89,8 +89,7 @@ def read_spans(paths: Iterable[Path]) -> dict[str, RowSpans]:
 
 def _table(path: Path) -> dict[str, RowSpans]:
     with reading(path, FeatureError, REMEDY):
-        data = path.read_bytes()
-        lines = [line for line in data.decode(encoding_of(data)).splitlines() if line.strip()]
+        lines = [line for line in decode_text(path.read_bytes()).splitlines() if line.strip()]
         delimiter = next((mark for mark in "\t;," if lines and mark in lines[0]), ",")
         rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
     header = [name.strip().lower() for name in rows[0]] if rows else []

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from kgvad.detector.data.labels import XD_CODES, is_normal_name, xd_labels
 from kgvad.errors import FeatureError, UsageError, first_fault
-from kgvad.files import check_version, encoding_of, read_json, reading, write_text
+from kgvad.files import check_version, decode_text, read_json, reading, write_text
 from kgvad.masks import true_runs
 from kgvad.types import AnyArray
 from kgvad.video.feature_lists import Split
@@ -164,8 +164,7 @@ def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
 
 def _lines(path: Path) -> Iterable[tuple[int, str]]:
     try:
-        data = path.read_bytes()
-        text = data.decode(encoding_of(data))
+        text = decode_text(path.read_bytes())
     except FileNotFoundError:
         raise FeatureError(f"{path} is missing", "name the folder of the dataset's official lists") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from kgvad.errors import ScoresError
-from kgvad.files import encoding_of
+from kgvad.files import decode_text
 
 logger = logging.getLogger(__name__)
 SUFFIXES = (".csv", ".tsv", ".txt")
@@ -20,7 +20,7 @@ Content = str | list[str] | list[Mapping[str, object]]
 def decoded(data: bytes, where: str) -> str:
     """The text of a file: UTF-8 or UTF-16, else Windows-1252, which is logged; lines end with ``\\n``."""
     try:
-        text = data.decode(encoding_of(data))
+        text = decode_text(data)
     except UnicodeDecodeError:
         logger.warning("%s is not UTF-8; it is read as Windows-1252", where)
         text = data.decode("cp1252", "replace")

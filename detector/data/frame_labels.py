@@ -15,7 +15,7 @@ from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask
 from kgvad.detector.data.clock import seconds_of
 from kgvad.detector.data.labels import find_category, is_normal_name
 from kgvad.errors import FeatureError
-from kgvad.files import encoding_of, read_json, reading
+from kgvad.files import decode_text, read_json, reading
 from kgvad.masks import true_runs
 from kgvad.video.feature_lists import Split
 from kgvad.video.feature_sources import names_of
@@ -88,8 +88,7 @@ def read_frame_labels(path: Path) -> dict[str, Annotated]:
     if path.suffix.lower() == ".json":
         return _of_json(path)
     with reading(path, FeatureError, REMEDY):
-        data = path.read_bytes()
-        text = data.decode(encoding_of(data))
+        text = decode_text(path.read_bytes())
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not lines:
@@ -105,8 +104,7 @@ def _of_mask(file: Path) -> Annotated:
 
 def _text_mask(file: Path) -> list[int]:
     with reading(file, FeatureError, "write a 0 or 1 for each frame, or take the file out"):
-        data = file.read_bytes()
-        words = data.decode(encoding_of(data)).replace(",", " ").split()
+        words = decode_text(file.read_bytes()).replace(",", " ").split()
         if not words or not set(words) <= {"0", "1", "0.0", "1.0"}:
             raise ValueError("it does not hold one 0 or 1 for each frame")
         return [int(float(word)) for word in words]

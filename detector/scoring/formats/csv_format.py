@@ -20,7 +20,7 @@ import numpy as np
 from kgvad.detector.scoring.formats.json_format import REMEDY, as_object
 from kgvad.detector.scoring.formats.tables import PREFIXES, fields_by_video, fields_of, has_clock, plain
 from kgvad.errors import ScoresError
-from kgvad.files import encoding_of, parse_json, write_text
+from kgvad.files import decode_text, parse_json, write_text
 from kgvad.types import Fields
 
 
@@ -41,8 +41,7 @@ def read_videos(path: Path) -> dict[str, Fields]:
 
 def _parsed(path: Path) -> tuple[Fields, list[str], list[list[str]]]:
     """What the comment of the first line says, names of the columns, and rows."""
-    data = path.read_bytes()
-    text = data.decode(encoding_of(data)).replace("\r\n", "\n").replace("\r", "\n")
+    text = decode_text(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
     about: Fields = {}
     if first.startswith("#"):
