@@ -10,6 +10,7 @@ from pathlib import Path
 from kgvad.console import track
 from kgvad.errors import FeatureError, VideoError
 from kgvad.files import decode_text, read_json, reading
+from kgvad.spreadsheets import delimiter_of
 from kgvad.video.inputs import files_below
 from kgvad.video.video_ids import VIDEO_SUFFIXES, by_video_id, video_id
 
@@ -60,7 +61,7 @@ def _table(path: Path) -> dict[str, Clock]:
         return {video: _clock(path, name, rows[name]) for video, name in by_video_id(rows, str(path)).items()}
     with reading(path, FeatureError, REMEDY):
         lines = [line for line in decode_text(path.read_bytes()).splitlines() if line.strip()]
-        delimiter = next((mark for mark in "\t;," if lines and mark in lines[0]), ",")
+        delimiter = delimiter_of(lines[0] if lines else "") or ","
         table_rows = list(csv.DictReader(lines, delimiter=delimiter))
         header = {name.strip().strip('"').lower() for name in lines[0].split(delimiter)} if lines else set()
     if not (header & set(NAMES) and header & {*COUNTS, *RATES} and table_rows):

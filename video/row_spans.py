@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kgvad.errors import FeatureError
 from kgvad.files import decode_text, reading
+from kgvad.spreadsheets import delimiter_of
 from kgvad.video.frame_counts import NAMES
 from kgvad.video.video_ids import by_video_id
 
@@ -90,7 +91,7 @@ def read_spans(paths: Iterable[Path]) -> dict[str, RowSpans]:
 def _table(path: Path) -> dict[str, RowSpans]:
     with reading(path, FeatureError, REMEDY):
         lines = [line for line in decode_text(path.read_bytes()).splitlines() if line.strip()]
-        delimiter = next((mark for mark in "\t;," if lines and mark in lines[0]), ",")
+        delimiter = delimiter_of(lines[0] if lines else "") or ","
         rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
     header = [name.strip().lower() for name in rows[0]] if rows else []
     pairs = [pair for pair in (*SECONDS, *FRAMES) if set(pair) <= set(header)]

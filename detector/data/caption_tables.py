@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from kgvad.errors import ScoresError
 from kgvad.files import decode_text
+from kgvad.spreadsheets import delimiter_of
 
 logger = logging.getLogger(__name__)
 SUFFIXES = (".csv", ".tsv", ".txt")
@@ -41,7 +42,7 @@ def read_table(text: str, where: str, has_text: Callable[[Sequence[str]], bool])
         The first line names no such column, or a row has more or fewer values.
     """
     header = text.partition("\n")[0]
-    delimiter = next((mark for mark in "\t;," if mark in header), ",")
+    delimiter = delimiter_of(header) or ","
     try:
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True) if row]
     except csv.Error as error:

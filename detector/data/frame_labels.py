@@ -17,6 +17,7 @@ from kgvad.detector.data.labels import find_category, is_normal_name
 from kgvad.errors import FeatureError
 from kgvad.files import decode_text, read_json, reading
 from kgvad.masks import true_runs
+from kgvad.spreadsheets import delimiter_of
 from kgvad.video.feature_lists import Split
 from kgvad.video.feature_sources import names_of
 from kgvad.video.frame_counts import NAMES
@@ -126,7 +127,7 @@ def _of_json(path: Path) -> dict[str, Annotated]:
 
 
 def _of_table(path: Path, lines: list[tuple[int, str]]) -> dict[str, Annotated]:
-    delimiter = next((mark for mark in ",;\t" if mark in lines[0][1]), ",")
+    delimiter = delimiter_of(lines[0][1]) or ","
     with reading(path, FeatureError, REMEDY):
         rows = list(csv.reader([line for _, line in lines], delimiter=delimiter, skipinitialspace=True))
     if len(rows) != len(lines):

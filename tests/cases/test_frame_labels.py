@@ -318,3 +318,10 @@ def test_frame_counts_in_the_annotation_of_ucf_crime(tmp_path):
     (tmp_path / "Temporal_Anomaly_Annotation.txt").write_text("Abuse028_x264.mp4 1412 Abuse 165 240 -1 -1\n")
     video = read_truth("ucf", tmp_path).videos["Abuse028_x264"]
     assert (video.frame_count, video.intervals) == (1412, ((165, 240),))
+
+
+def test_a_comma_within_a_header_of_semicolons_is_no_delimiter(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text("video;start_s;end_s;remarks, if any\na;1,5;2,5;\n")
+    (event,) = read_frame_labels(path)["a"].events
+    assert (event.start, event.end, event.in_seconds) == (1.5, 2.5, True)

@@ -21,6 +21,7 @@ from kgvad.detector.scoring.formats.json_format import REMEDY, as_object
 from kgvad.detector.scoring.formats.tables import PREFIXES, fields_by_video, fields_of, has_clock, plain
 from kgvad.errors import ScoresError
 from kgvad.files import decode_text, parse_json, write_text
+from kgvad.spreadsheets import delimiter_of
 from kgvad.types import Fields
 
 
@@ -54,7 +55,7 @@ def _parsed(path: Path) -> tuple[Fields, list[str], list[list[str]]]:
 
 def _names(line: str) -> tuple[list[str], str | None]:
     """Names of the columns of a header, and what stands between them; ``None``: blanks."""
-    delimiter = next((mark for mark in "\t;," if mark in line), None)
+    delimiter = delimiter_of(line)
     if delimiter is not None:
         return [plain(name) for name in next(csv.reader([line], delimiter=delimiter))], delimiter
     whole = plain(line.strip().strip('"'))
