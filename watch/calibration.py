@@ -124,12 +124,15 @@ def collect(
     feed.start()
     try:
         while collection.hours < hours and not stop.is_set() and not queue.is_over:
-            for _, item in queue.take(1):
+            items = [item for _, item in queue.take(models.encoder.batch)]
+            windows = [item.window.frames for item in items if isinstance(item, Row)]
+            encoded = iter(models.encoder.encode(np.stack(windows)) if windows else ())
+            for item in items:
                 if not isinstance(item, Row):
                     if item.detail:
                         logger.info("camera %s: %s: %s", camera.name, item.state, item.detail)
                     continue
-                found = scorer.push(models.encoder.encode(item.window.frames[None])[0])
+                found = scorer.push(next(encoded))
                 start, end = (item.segment.moment(s) for s in (item.window.start_s, item.window.end_s))
                 if not settings.ignores(start):
                     score = float(found["scores"][0]) if item.scene.shows_scene else 0.0

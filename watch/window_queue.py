@@ -14,7 +14,8 @@ from kgvad.video.live_reader import LiveWindow
 from kgvad.watch.messages import CameraState
 from kgvad.watch.scene import SceneFacts
 
-WAITING = 1  # windows of a camera that wait; a newer one replaces the oldest
+WAITING = 1  # windows of a live camera that wait; a newer one replaces the oldest
+OF_CLIPS = 4  # windows of clips that wait
 TAKE_S = 0.5  # how long the encoder waits for an item
 
 
@@ -114,7 +115,7 @@ class WindowQueue:
         items = self._items[camera]
         with self._changed:
             if isinstance(item, Row):
-                while not self._live[camera] and self._rows(camera) >= WAITING and not is_stopped():
+                while not self._live[camera] and self._rows(camera) >= OF_CLIPS and not is_stopped():
                     self._changed.wait(0.2)
                 if self._live[camera] and self._rows(camera) >= WAITING:
                     items.remove(next(one for one in items if isinstance(one, Row)))
@@ -129,19 +130,26 @@ class WindowQueue:
             self._changed.notify_all()
 
     def take(self, most: int) -> list[tuple[str, Row | Notice]]:
-        """Up to ``most`` items of different cameras, in turn; empty where none came in time."""
+        """Up to ``most`` items, of the cameras in turn; empty where none came in time.
+
+        A notice comes before the rows that are taken with it, so that rows may be encoded together.
+        """
         with self._changed:
             self._changed.wait_for(lambda: any(self._items.values()) or len(self._ended) == len(self._live), TAKE_S)
             found: list[tuple[str, Row | Notice]] = []
-            for camera in list(self._order):
-                if len(found) == most:
+            with_rows: set[str] = set()
+            while len(found) < most:
+                ready = (name for name in self._order if self._items[name])
+                camera = next((c for c in ready if c not in with_rows or isinstance(self._items[c][0], Row)), None)
+                if camera is None:
                     break
-                if self._items[camera]:
-                    item = self._items[camera].popleft()
-                    self.taken[camera] += isinstance(item, Row)
-                    found.append((camera, item))
-                    self._order.remove(camera)
-                    self._order.append(camera)
+                item = self._items[camera].popleft()
+                if isinstance(item, Row):
+                    self.taken[camera] += 1
+                    with_rows.add(camera)
+                found.append((camera, item))
+                self._order.remove(camera)
+                self._order.append(camera)
             self._changed.notify_all()
             return found
 

@@ -45,6 +45,18 @@ def test_notices_are_never_skipped_and_keep_their_place():
     assert found[1].window.start_s == 2
 
 
+def test_several_windows_of_one_clip_are_taken_at_once_but_no_notice_after_them():
+    queue = WindowQueue({"a": False, "b": False})
+    for item in (Notice("live", "first"), row(1), row(2), Notice("gap", "second"), row(3)):
+        queue.put("a", item, never)
+    queue.put("b", row(4), never)
+    first, second = queue.take(9), queue.take(9)
+    assert [name for name, _ in first] == ["a", "b", "a", "a"]
+    assert [item.window.start_s for _, item in first if isinstance(item, Row)] == [4, 1, 2]
+    assert [getattr(item, "detail", None) for _, item in second] == ["second", None]
+    assert queue.taken == {"a": 3, "b": 1}
+
+
 def test_clips_wait_for_the_encoder():
     queue, done = WindowQueue({"a": False}), threading.Event()
 
