@@ -142,7 +142,9 @@ def failure_of(what: object, error: Exception) -> str:
 
 
 def unexpected(error: BaseException) -> str:
-    """One line about an exception that kgvad did not raise: a full disk, out of memory, or a bug, for example."""
+    """One line about an exception that kgvad did not raise: a full disk, a faulty plug-in or a bug, for example."""
+    from kgvad.plugins import blamed
+
     message = " ".join(str(error).split())[:300]
     kind = type(error).__name__
     if is_out_of_memory(error):
@@ -151,11 +153,14 @@ def unexpected(error: BaseException) -> str:
             f"out of memory: the {place} cannot hold what this command needs ({message or kind}); "
             "close other programs, use smaller inputs or a smaller --batch, or on a GPU --device cpu"
         )
-    if isinstance(error, RecursionError):
-        return f"an input is nested too deeply ({message}); check the files given, or run again with --debug"
     if isinstance(error, OSError) and error.errno in FULL_DISK:
         place = "" if error.filename is None else f"{error.filename}: "
         return f"{place}{error.strerror or kind}; free space on the disk that is written to, and run the command again"
+    if (plugin := blamed(error)) is not None:
+        what = f"the plug-in {plugin.name!r} ({plugin.value}) failed: {kind}: {message or 'no message'}"
+        return f"{what}; repair its package, and see the traceback with --debug"
+    if isinstance(error, RecursionError):
+        return f"an input is nested too deeply ({message}); check the files given, or run again with --debug"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}; check this file or folder and who may read and write it"
     return f"{kind}: {message or 'no message'}; this is a bug, run again with --debug"

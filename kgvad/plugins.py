@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
+from traceback import walk_tb
 from typing import TypeVar
 
 from kgvad.errors import KgvadError, one_line
@@ -91,6 +93,24 @@ def make(point: EntryPoint, kind: str, protocol: type[T], *arguments: object) ->
         missing = [part for part in parts if not part.startswith("_") and not hasattr(value, part)]
         raise KgvadError(f"{kind} {point.name!r} ({point.value}) has no {', '.join(sorted(missing))}", REMEDY)
     return value
+
+
+def blamed(error: BaseException) -> EntryPoint | None:
+    """The plug-in of another package whose code runs in the traceback of ``error``, the innermost of several."""
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(error.__traceback__)]
+    modules = [module for module in modules if module.partition(".")[0] != "kgvad"]
+    points = (point for distribution in distributions() for point in distribution.entry_points)
+    found = [point for point in points if point.group.startswith("kgvad.") and _package(point) != "kgvad"]
+    for module in reversed(modules):
+        own = [point for point in found if _package(point) == module.partition(".")[0]]
+        if own:
+            return max(own, key=lambda point: point.value.partition(":")[0] == module)
+    return None
+
+
+def _package(point: EntryPoint) -> str:
+    """Top-level package of the module that an entry point names."""
+    return re.split("[.:]", point.value, maxsplit=1)[0].strip()
 
 
 def _not_loaded(point: EntryPoint, kind: str, error: Exception) -> KgvadError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -9,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from kgvad.errors import KgvadError, RunError
+from kgvad.errors import KgvadError, RunError, unexpected
 from kgvad.processes import serve_parent, worker_context
 
 T = TypeVar("T")
@@ -24,9 +25,9 @@ def run_in_parallel(work: Callable[[T], None], tasks: Sequence[T], jobs: int) ->
     Raises
     ------
     KgvadError
-        Raised by ``work``.
+        Raised by ``work``, with the traceback of the process as its cause.
     RunError
-        A process was killed, or failed in another way, which it reported on stderr.
+        ``work`` raised something else, or a process was killed.
     """
     context = worker_context()
     threads = max(1, torch.get_num_threads() // jobs)
@@ -66,14 +67,14 @@ def _check(process: BaseProcess, ours: Connection) -> None:
     if process.exitcode == 0:
         return
     try:
-        error = ours.recv()
+        error, trace = ours.recv()
     except EOFError:
         raise RunError(
             f"a process ended with code {process.exitcode}",
             "repeat the command to resume; fewer --jobs need less memory",
         ) from None
     assert isinstance(error, KgvadError)
-    raise error
+    raise error from RuntimeError(f"in a worker process:\n{trace}")
 
 
 def _work(work: Callable[[T], None], task: T, threads: int, report: Connection) -> None:
@@ -81,6 +82,7 @@ def _work(work: Callable[[T], None], task: T, threads: int, report: Connection) 
     torch.set_num_threads(threads)
     try:
         work(task)
-    except KgvadError as error:
-        report.send(error)
+    except Exception as error:
+        known = error if isinstance(error, KgvadError) else RunError(unexpected(error))
+        report.send((known, traceback.format_exc()))
         raise SystemExit(1) from None

@@ -137,5 +137,7 @@ def fail_or_die(task):
     """Work for another process, which imports it by name."""
     if task == "fail":
         raise RunError("seed 3 is bad", "take another")
+    if task == "divide":
+        1 / 0  # noqa: B018
     if task == "die":
         os.kill(os.getpid(), signal.SIGKILL)
