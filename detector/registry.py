@@ -53,6 +53,11 @@ def detector_class(name: str) -> type[Detector]:
 
     if not (isinstance(value, type) and issubclass(value, Detector)):
         raise KgvadError(f"detector {name!r} ({point.value}) is not a kgvad Detector class", plugins.REMEDY)
+    missing = [part for part in ("name", "Config") if not hasattr(value, part)] + sorted(value.__abstractmethods__)
+    if missing:
+        raise KgvadError(f"detector {name!r} ({point.value}) has no {', '.join(missing)}", plugins.REMEDY)
+    if not (isinstance(value.Config, type) and issubclass(value.Config, BaseModel)):
+        raise KgvadError(f"detector {name!r} ({point.value}): Config is not a Pydantic model", plugins.REMEDY)
     return value
 
 
@@ -84,6 +89,8 @@ def build(name: str, problem: Problem, options: Mapping[str, object] | None = No
     ------
     UsageError
         An option is wrong, or the detector needs an anchor bank and has none.
+    KgvadError
+        The detector has no parameters.
     """
     cls = detector_class(name)
     config = check_options(name, options)
@@ -91,4 +98,7 @@ def build(name: str, problem: Problem, options: Mapping[str, object] | None = No
         raise UsageError(
             f"{name} needs an anchor bank", "make one with: kgvad build-anchors, and name it with --anchors"
         )
-    return cls(problem, config)
+    detector = cls(problem, config)
+    if not any(True for _ in detector.parameters()):
+        raise KgvadError(f"detector {name!r} has no parameters, so nothing can be trained", plugins.REMEDY)
+    return detector

@@ -40,7 +40,7 @@ LAYERS = {
     ],
     "detector": [
         {"api", "thresholds"},
-        {"registry"},
+        {"registry", "protocol"},
         {"data"},
         {"run"},
         {"models", "shipped"},

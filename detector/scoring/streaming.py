@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kgvad.detector.api import Detector, Output
+from kgvad.detector.api import Detector
 from kgvad.detector.data.samples import Features, checked
-from kgvad.errors import FeatureError
+from kgvad.detector.protocol import checked_output
+from kgvad.errors import FeatureError, RunError
 
 OVERLAP = 64  # snippets that neighbouring chunks share and are cross-faded over
 Found = dict[str, NDArray[np.float32]]
@@ -134,15 +135,26 @@ def _column(weights: NDArray[np.float64], dimensions: int) -> NDArray[np.float64
 
 @torch.inference_mode()
 def forward(detector: Detector, features: Features, text: Features | None) -> Found:
-    """Scores [T] of one chunk, and alignment [T, C] and concepts [T, P] where the detector has them."""
+    """Scores [T] of one chunk, and alignment [T, C] and concepts [T, P] where the detector has them.
+
+    Raises
+    ------
+    RunError
+        The detector returns something else, or scores that are not finite.
+    """
     device = next(detector.parameters()).device
     x = torch.from_numpy(np.asarray(features, dtype=np.float32).copy())[None].to(device)
     t = None if text is None else torch.from_numpy(np.asarray(text, dtype=np.float32).copy())[None].to(device)
-    output: Output = detector(x, torch.tensor([x.shape[1]], device=device), t)
+    output = checked_output(detector, detector(x, torch.tensor([x.shape[1]], device=device), t), *x.shape[:2])
     found = {"scores": torch.sigmoid(output.logits[0])}
     if output.alignment is not None:
         # The video-level logits join those of every snippet: a video usually has one kind of event.
         found["alignment"] = output.alignment[0] if output.video is None else (output.alignment[0] + output.video) / 2
     if output.concepts is not None:
         found["concepts"] = output.concepts[0]
+    for name, value in found.items():
+        if not bool(value.isfinite().all()):
+            raise RunError(
+                f"{detector.name}: {name} of a video are not finite", "train again with a lower learning rate"
+            )
     return {name: value.float().cpu().numpy() for name, value in found.items()}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kgvad.anchors.learnable_prompts import computed_once
 from kgvad.detector.api import Batch, Detector, Output
+from kgvad.detector.protocol import checked_losses, checked_output
 from kgvad.detector.training.distributed import ProcessGroup
 from kgvad.errors import UsageError
 from kgvad.types import Fields
@@ -58,7 +59,7 @@ def backward(
     if additive and not micro_batch and batch.features.device.type == "cpu":
         micro_batch = max(1, MICRO_BATCH_SNIPPETS // max(1, snippets))
     if group.world_size == 1 and (not micro_batch or micro_batch >= size):
-        terms = detector.losses(run(detector, batch, precision), batch)
+        terms = checked_losses(detector, detector.losses(run(detector, batch, precision), batch))
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         return {name: float(value.detach()) for name, value in terms.items()}
     if group.world_size > size:
@@ -87,7 +88,7 @@ def _sum_over_parts(
         own = batch.part(part)
         shares = {name: share for share, names in _loss_shares(detector, own, batch) for name in names}
         videos = len(own.lengths) / len(batch.lengths)
-        terms = detector.losses(run(detector, own, precision), own)
+        terms = checked_losses(detector, detector.losses(run(detector, own, precision), own))
         terms = {name: value * shares.get(name, videos) for name, value in terms.items()}
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         found = {name: value.detach() + found.get(name, 0.0) for name, value in terms.items()}
@@ -124,7 +125,7 @@ def _cached_gradients(
     if group.world_size > 1:
         torch.manual_seed(seed)  # the losses of the whole batch, which may draw numbers, are computed in every process
     whole, leaves = _join(outputs, parts, size, group)
-    terms = detector.losses(whole, batch)
+    terms = checked_losses(detector, detector.losses(whole, batch))
     after = _random_state(device)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     if not group.is_main:
@@ -146,8 +147,8 @@ def _cached_gradients(
 def run(detector: Detector, batch: Batch, precision: str = "fp32") -> Output:
     """Output for a batch in float32; with ``bf16`` the forward pass runs under autocast."""
     with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        output = detector(batch.features, batch.lengths, batch.captions)
-    assert isinstance(output, Output)
+        given = detector(batch.features, batch.lengths, batch.captions)
+    output = checked_output(detector, given, *batch.features.shape[:2])
     return _with(output, {name: value.float() for name, value in _tensors(output).items()})
 
 

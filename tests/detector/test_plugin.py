@@ -5,11 +5,18 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
+from pydantic import BaseModel
 
 from kgvad.detector import registry
-from kgvad.errors import KgvadError
+from kgvad.detector.api import Batch, Detector, Output, Problem
+from kgvad.detector.scoring.infer import infer
+from kgvad.detector.training.gradient_accumulation import backward
+from kgvad.errors import KgvadError, RunError
 
 DOCS = Path(__file__).parents[2] / "docs" / "guides" / "my-detector.md"
 
@@ -81,3 +88,99 @@ def test_a_plugin_that_cannot_be_loaded_is_one_line(monkeypatch):
     monkeypatch.setattr(Broken, "load", lambda self: dict)
     with pytest.raises(KgvadError, match="not a kgvad Detector class"):
         registry.detector_class("broken")
+
+
+class NoOptions(BaseModel):
+    """The detector has no options."""
+
+
+class Mean(Detector):
+    """A logistic regression that a test may break."""
+
+    name = "mean"
+    Config = NoOptions
+
+    def __init__(self, problem, config):
+        super().__init__(problem, config)
+        self.net = torch.nn.Linear(problem.dim, 1)
+
+    def forward(self, features, lengths, captions=None):
+        return Output(self.net(features)[..., 0])
+
+    def losses(self, output, batch):
+        return {"mean": output.logits.mean()}
+
+
+BATCH = Batch(torch.ones(2, 3, 4), torch.tensor([3, 2]), torch.eye(2), normal=0)
+PROBLEM = Problem(4, ("Normal", "Odd"), 0)
+
+
+@pytest.mark.parametrize("micro_batch", [0, 1])
+@pytest.mark.parametrize(
+    ("forward", "line"),
+    [
+        (lambda x: x[..., 0], "forward returned an object of type Tensor, not an Output"),
+        (lambda x: None, "forward returned None, not an Output"),
+        (lambda x: Output(x[..., :1]), r"Output.logits has shape \[., 3, 1\], not \[., 3\]"),
+        (lambda x: Output(None), "Output.logits is None, not a tensor"),
+        (lambda x: Output(x[..., 0], alignment=x), r"Output.alignment has shape \[., 3, 4\], not \[., 3, 2\]"),
+        (lambda x: Output(x[..., 0], video=x[:, 0]), r"Output.video has shape \[., 4\], not \[., 2\]"),
+    ],
+)
+def test_a_wrong_output_is_one_line(monkeypatch, forward, line, micro_batch):
+    monkeypatch.setattr(Mean, "forward", lambda self, features, lengths, captions=None: forward(features))
+    with pytest.raises(RunError, match=f"^mean: {line}; repair the detector"):
+        backward(Mean(PROBLEM, NoOptions()), BATCH, micro_batch)
+    with pytest.raises(RunError, match=f"^mean: {line}; repair the detector"):
+        infer(Mean(PROBLEM, NoOptions()), np.ones((3, 4), np.float32))
+
+
+@pytest.mark.parametrize("micro_batch", [0, 1])
+@pytest.mark.parametrize(
+    ("losses", "line"),
+    [
+        (lambda x: x.mean(), "losses returned an object of type Tensor, not a mapping"),
+        (lambda x: {}, "losses returned an empty mapping, not a mapping"),
+        (lambda x: {"mean": x.mean(1)}, r"the loss mean is a tensor of shape \[2\], not a scalar tensor"),
+        (lambda x: {"mean": 0.5}, "the loss mean is an object of type float, not a scalar tensor"),
+        (lambda x: {"mean": x.mean().detach()}, "no loss depends on a parameter"),
+    ],
+)
+def test_wrong_losses_are_one_line(monkeypatch, losses, line, micro_batch):
+    monkeypatch.setattr(Mean, "losses", lambda self, output, batch: losses(output.logits))
+    with pytest.raises(RunError, match=f"^mean: {line}"):
+        backward(Mean(PROBLEM, NoOptions()), BATCH, micro_batch)
+
+
+def test_scores_that_are_not_finite_are_one_line():
+    detector = Mean(PROBLEM, NoOptions())
+    torch.nn.init.constant_(detector.net.weight, torch.nan)
+    with pytest.raises(RunError, match="mean: scores of a video are not finite; train again"):
+        infer(detector, np.ones((3, 4), np.float32))
+
+
+class NoLosses(Mean):
+    losses = Detector.losses
+
+
+class NoConfig(Mean):
+    Config = dict
+
+
+class NoParameters(Mean):
+    __init__ = Detector.__init__
+
+
+@pytest.mark.parametrize(
+    ("cls", "line"),
+    [
+        (NoLosses, r"detector 'bad' \(here:Bad\) has no losses; repair its package"),
+        (NoConfig, r"detector 'bad' \(here:Bad\): Config is not a Pydantic model"),
+        (NoParameters, "detector 'bad' has no parameters, so nothing can be trained"),
+    ],
+)
+def test_a_detector_that_lacks_a_part_is_one_line(monkeypatch, cls, line):
+    point = SimpleNamespace(name="bad", value="here:Bad", load=lambda: cls)
+    monkeypatch.setattr("kgvad.plugins.installed", lambda group, path: [point])
+    with pytest.raises(KgvadError, match=line):
+        registry.build("bad", PROBLEM)

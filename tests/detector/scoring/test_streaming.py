@@ -3,26 +3,36 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import BaseModel
 from torch import nn
 
-from kgvad.detector.api import Output, Problem
+from kgvad.detector.api import Detector, Output, Problem
 from kgvad.detector.registry import build
 from kgvad.detector.scoring.infer import infer
 from kgvad.detector.scoring.streaming import OVERLAP, Stream
 from kgvad.errors import FeatureError
 
 
-class Chunked(nn.Module):
+class Options(BaseModel):
+    """The detector has no options."""
+
+
+class Chunked(Detector):
     """Its score of a snippet depends on the chunk that contains the snippet."""
 
+    name = "chunked"
+    Config = Options
     max_snippets = 200
 
     def __init__(self):
-        super().__init__()
+        super().__init__(Problem(3, ("Normal", "A"), 0), Options())
         self.place = nn.Parameter(torch.zeros(()))
         self.seen = []
 
-    def forward(self, features, lengths, text=None):
+    def losses(self, output, batch):
+        raise NotImplementedError
+
+    def forward(self, features, lengths, captions=None):
         self.seen.append(features.shape[1])
         level = features.mean(dim=(1, 2), keepdim=True)[..., 0]
         return Output(features[..., 0] * 0 + level + self.place, torch.stack([features[..., 0]] * 2, -1))
