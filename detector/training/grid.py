@@ -17,7 +17,7 @@ from kgvad.errors import UsageError, place_of
 from kgvad.toml import tomllib
 from kgvad.types import Fields
 
-REMEDY = "see detector/training/grids.toml for the format"
+REMEDY = "write tables such as [[sultani]] with a line such as recipe = { epochs = [3, 10] }"
 FIXED = {"detector", "seed", "data_seed"}  # the same in all trials: a search is for one detector, not for a lucky seed
 
 
@@ -58,7 +58,8 @@ def read_grid(detector: str, file: Path | None = None) -> list[Fields]:
         raise UsageError(f"{file} is not valid TOML: {error}", REMEDY) from error
     entries = grids.get(detector)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UsageError(f"{where} has no tables [[{detector}]]", REMEDY)
+        remedy = REMEDY if file else f"name a TOML file of such tables with --grid; {REMEDY}"
+        raise UsageError(f"{where} has no tables [[{detector}]]", remedy)
     changes = [choice for entry in entries for choice in combinations(entry)]
     if not changes:
         raise UsageError(f"{where} has no configuration of {detector}: a list of choices is empty", REMEDY)

@@ -266,6 +266,8 @@ def test_a_grid_without_the_detector_is_refused(tmp_path):
     (tmp_path / "grid.toml").write_text(GRID)
     with pytest.raises(UsageError, match=r"grid.toml has no tables \[\[rtfm\]\]"):
         read_grid("rtfm", tmp_path / "grid.toml")
+    with pytest.raises(UsageError, match=r"bundled grid has no tables \[\[theirs\]\]; name a TOML file .* with --grid"):
+        read_grid("theirs")
     (tmp_path / "grid.toml").write_text("[[sultani]")
     with pytest.raises(UsageError, match="is not valid TOML"):
         read_grid("sultani", tmp_path / "grid.toml")
