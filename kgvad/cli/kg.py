@@ -275,10 +275,15 @@ def import_(
 
 def stats(store: StoreUrl = None) -> None:
     """Show the number of items and facts in the cache, and their sources."""
+    from kgvad.errors import StoreError
+    from kgvad.given import must_exist
     from kgvad.kg.stats import lines
+    from kgvad.kg.store.database import database_file
     from kgvad.session import Session
 
     with Session(store=store) as session:
+        if store is not None:  # the default cache is made on first use; a misspelled one must not be
+            must_exist(database_file(store), StoreError, "name another cache with --store, or make it: kgvad kg import")
         print("\n".join(lines(session.graph)))
 
 

@@ -154,8 +154,15 @@ def test_a_damaged_cache_is_reported_with_the_command_that_rebuilds_it(kg, home)
     assert code == 1
     command = re.search(r"it can be built again: (mv .*) && kgvad kg fetch$", err.strip())[1]
     subprocess.run(shlex.split(command), check=True)
+    assert kg("fetch", "--offline", "--store", f"sqlite:///{path}")[0] == 0
     assert kg("stats", "--store", f"sqlite:///{path}")[0] == 0
     assert Path(f"{path}.damaged").read_bytes() == b"x" * 9000
+
+
+def test_stats_of_a_cache_that_is_not_there_make_none(kg, home):
+    code, out, err = kg("stats", "--store", f"sqlite:///{home}/missing.sqlite")
+    assert (code, out) == (1, "") and f"{home}/missing.sqlite does not exist; name another cache with --store" in err
+    assert not (home / "missing.sqlite").exists()
 
 
 def shown_in_the_docs():
