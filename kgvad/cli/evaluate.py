@@ -214,10 +214,12 @@ def results(
     collection = collect(evaluations) if evaluations else measured()
     others = sorted({one.dataset for one in collection.evaluations} - set(PUBLISHED_METRICS))
     known = [*PUBLISHED_METRICS, *others]
-    for name in dataset or ():
+    same = {name.casefold(): name for name in known}  # as everywhere, UCF is ucf
+    chosen = [same.get(name.casefold(), name) for name in dataset or known]
+    for name in chosen:
         if name not in known:
             raise UsageError(f"there are no results on {name!r}", f"choose one of {', '.join(known)}")
-    blocks = result_blocks(collection, dataset or known)
+    blocks = result_blocks(collection, list(dict.fromkeys(chosen)))
     if json_file is not None:
         write_json(json_file, collection.model_dump(mode="json"))
     if markdown is not None:

@@ -39,6 +39,7 @@ def test_published_results_are_complete_and_plausible():
 
 def test_means_of_seeds_iou_and_transfer_are_shown_and_sound_stands_apart():
     ucf, xd = (kgvad("results", "--dataset", name) for name in ("ucf", "xd"))
+    assert kgvad("results", "--dataset", "UCF", "--dataset", "ucf") == ucf
     assert "87.21 ± 0.46" in ucf and "8.10 ± 1.19" in ucf and "15.49" in ucf
     assert (
         "UCF-Crime to XD-Violence, AP" in ucf
