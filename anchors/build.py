@@ -156,7 +156,9 @@ def open_vocabulary(bank: AnchorBank, encoder: TextEncoder, store: GraphStore, q
     for query in queries:
         category = _category_of(query, store)
         if category.name.casefold() in (name.casefold() for name in names):
-            raise UsageError(f"the bank already has a category {category.name!r}", "leave it out")
+            known = category.name.casefold() in (name.casefold() for name in bank.categories)
+            what = "is a category of the bank already" if known else "is given twice"
+            raise UsageError(f"--open: {category.name!r} {what}", "leave it out")
         for concept in category_concepts(store, category):
             if not category.items:
                 concept = replace(concept, relation="cue")  # the words describe what is visible and are not a name
@@ -174,6 +176,7 @@ def open_vocabulary(bank: AnchorBank, encoder: TextEncoder, store: GraphStore, q
 def _category_of(query: str, store: GraphStore) -> Category:
     """A category from words or from an item."""
     words = " ".join("".join(c if c.isprintable() else " " for c in query).split())[:LONGEST_QUERY]
+    words = words.upper() if is_qid(words.upper()) else words
     if not words:
         raise UsageError("--open needs words or an item", 'for example --open "a dog attacks a person"')
     if not is_qid(words):

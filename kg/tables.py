@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +41,20 @@ _IN_WORDS = {
 def is_qid(text: str) -> bool:
     """Whether the whole of ``text`` is a Wikidata item id."""
     return QID.fullmatch(text) is not None
+
+
+def parse_qids(texts: Sequence[str]) -> list[str]:
+    """Item ids as a user wrote them, in capitals, each once.
+
+    Raises
+    ------
+    UsageError
+        A text is no item id.
+    """
+    for text in texts:
+        if not is_qid(text.upper()):
+            raise UsageError(f"{text!r} is not an item", "give an id such as Q53706; kgvad kg resolve finds it by name")
+    return list(dict.fromkeys(text.upper() for text in texts))
 
 
 def is_dataset_name(text: str) -> bool:

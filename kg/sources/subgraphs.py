@@ -161,6 +161,21 @@ def require(store: GraphStore, table: CategoryTable) -> None:
         raise OfflineError(f"the cache does not have {shown}", remedy)
 
 
+def require_items(store: GraphStore, qids: Sequence[str]) -> None:
+    """Check that the cache has these items.
+
+    Raises
+    ------
+    OfflineError
+        Some items are missing; the message names them.
+    """
+    known = set(store.terms(qids))
+    missing = [qid for qid in qids if qid not in known]
+    if missing:
+        remedy = f"fetch them with a network (kgvad kg fetch {' '.join(missing)}), or correct the ids"
+        raise OfflineError(f"the cache does not have {', '.join(missing)}", remedy)
+
+
 def check_labels(store: GraphStore, table: CategoryTable, where: str | None = None) -> list[dict[str, str]]:
     """Compare the label of every item of a table with the cache's.
 

@@ -56,7 +56,13 @@ Budget = Annotated[
 ]
 
 
+Items = Annotated[
+    list[str] | None, typer.Argument(metavar="[ITEM]...", help="Items such as Q4654740, instead of a dataset's.")
+]
+
+
 def fetch(
+    items: Items = None,
     dataset: Dataset = None,
     language: Language = None,
     store: StoreUrl = None,
@@ -69,22 +75,31 @@ def fetch(
     offline: Offline = False,
     tries: Tries = 6,
 ) -> None:
-    """Fetch the subgraphs around the categories of a dataset from Wikidata, or of every bundled dataset."""
-    from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, check_labels, require
-    from kgvad.kg.tables import bundled_tables, load_table
+    """Fetch the subgraphs around the categories of a dataset, of every bundled one, or around items, from Wikidata."""
+    from kgvad.errors import UsageError
+    from kgvad.kg.sources.subgraphs import Fetcher, FetchSettings, check_labels, require, require_items
+    from kgvad.kg.tables import bundled_tables, load_table, parse_qids
     from kgvad.session import Session
 
+    qids = parse_qids(items or ())
+    if qids and dataset is not None:
+        raise UsageError("fetch items, or the categories of a dataset", "leave out --dataset, or the items")
     with Session(dataset=dataset, store=store, endpoint=endpoint, contact=contact, offline=offline or None) as session:
         named = session.settings.dataset
         tables = [session.table()] if named else [load_table(name) for name in bundled_tables()]
+        tables = [] if qids else tables
         client = session.wikidata(tries, tuple(language or ("en", "mul")))
         if client is not None:
             settings = FetchSettings(batch=batch, budget=budget, max_age_days=max_age, refresh=refresh)
-            report = Fetcher(session.graph, client, settings).tables(*tables)
+            fetcher = Fetcher(session.graph, client, settings)
+            report = fetcher.subgraphs(qids) if qids else fetcher.tables(*tables)
             print(
                 f"{report.requested} items fetched in {report.requests} requests ({report.rows} result rows); "
                 f"{report.cached} were in the cache"
             )
+        require_items(session.graph, qids)
+        if qids:
+            print(f"{', '.join(qids)}: in the cache")
         for table in tables:
             require(session.graph, table)
             found = check_labels(session.graph, table, named)

@@ -102,6 +102,12 @@ def test_open_vocabulary_adds_categories_by_words_and_by_item(made):
     assert any(concept.qid == "Q6160" for concept in wider.of("vandalism"))
     with pytest.raises(AnchorError, match="no item Q99999999999"):
         open_vocabulary(bank, encoder, store, ["Q99999999999"])
+    with pytest.raises(UsageError, match="--open: 'arson' is a category of the bank already"):
+        open_vocabulary(bank, encoder, store, ["arson"])
+    with pytest.raises(UsageError, match="--open: 'A dog' is given twice; leave it out"):
+        open_vocabulary(bank, encoder, store, ["a dog", "A dog"])
+    with pytest.raises(UsageError, match="--open: 'robbery' is a category of the bank"):
+        open_vocabulary(bank, encoder, store, ["q53706"])  # not the word "q53706"
     assert open_vocabulary(bank, encoder, store, ["a\nb\x1b\udc80 c"]).categories[-1] == "a b c"  # unprintable input
     for query in ("", "  ", "robbery"):
         with pytest.raises(UsageError):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import kg_servers as servers
 import pytest
 
 from kgvad.cli import main
@@ -135,6 +136,9 @@ WRONG = {
     "another label": (["resolve", "theft", "--offline", "--pick", "Q53706"], 1, "'robbery' in Wikidata, not 'theft'"),
     "no id": (["resolve", "theft", "--offline", "--pick", "Q1} UNION {"], 2, "not a Wikidata item id"),
     "no network": (["resolve", "x", *NOWHERE, "--tries", "1"], 1, "cannot be reached"),
+    "an item that is none": (["fetch", "robbery"], 2, "'robbery' is not an item; give an id such as Q53706"),
+    "items of a dataset": (["fetch", "Q53706", "-d", "ucf"], 2, "leave out --dataset, or the items"),
+    "an item that is not there": (["fetch", "Q53706", "q999999999", "--offline"], 1, "have Q999999999; fetch them"),
     "a batch of none": (["fetch", "--batch", "0"], 2, "--batch"),
 }  # fmt: skip
 
@@ -157,6 +161,17 @@ def test_a_damaged_cache_is_reported_with_the_command_that_rebuilds_it(kg, home)
     assert kg("fetch", "--offline", "--store", f"sqlite:///{path}")[0] == 0
     assert kg("stats", "--store", f"sqlite:///{path}")[0] == 0
     assert Path(f"{path}.damaged").read_bytes() == b"x" * 9000
+
+
+def test_single_items_are_fetched(kg, home, tmp_path):
+    """As the error about --open Q4654740 says."""
+    store = f"sqlite:///{home}/items.sqlite"
+    with servers.oxigraph(tmp_path, servers.as_wikidata(tmp_path / "facts.nt")) as url:
+        service = ("--endpoint", url, "--contact", servers.CONTACT, "--store", store)
+        code, out, err = kg("fetch", "q53706", "Q53706", *service)
+        assert code == 0 and out.endswith("\nQ53706: in the cache\n") and not out.startswith("0 items"), err
+        code, out, err = kg("fetch", "Q999999999", *service)
+    assert code == 1 and "the cache does not have Q999999999; fetch them with a network" in err
 
 
 def test_stats_of_a_cache_that_is_not_there_make_none(kg, home):
