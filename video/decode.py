@@ -9,6 +9,7 @@ to no snippet (whoever scores frames gives them the last snippet's score).
 from __future__ import annotations
 
 import logging
+import math
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.console import count_of
-from kgvad.errors import VideoError
+from kgvad.errors import UsageError, VideoError
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.container import (
     SOFTWARE,
@@ -211,8 +212,16 @@ class VideoReader:
         return bisect_left(self._times, time_s)
 
     def frames(self, period: int = 1, wanted: Sequence[int] = (0,)) -> Iterator[Frame]:
-        """Frames whose index modulo ``period`` is in ``wanted``; only these are converted to pictures."""
+        """Frames whose index modulo ``period`` is in ``wanted``; only these are converted to pictures.
+
+        Raises
+        ------
+        UsageError
+            ``period`` is not a positive number, or ``wanted`` is not in [0, period).
+        """
         keep = frozenset(wanted)
+        if period < 1 or not keep <= set(range(period)):
+            raise UsageError(f"no frame has an index of {sorted(keep)} modulo {period}", "give 0 <= wanted < period")
         convert = Converter(self.size, self.info.rotation)
         for index, decoded in self._pass():
             if index % period in keep:
@@ -228,7 +237,15 @@ class VideoReader:
             not converted to pictures.
         assumed_fps
             Frames a second that replace the times of the file.
+
+        Raises
+        ------
+        UsageError
+            A rate is not a positive number.
         """
+        for rate in (rate_hz, 1 if assumed_fps is None else assumed_fps):
+            if not 0 < rate < math.inf:
+                raise UsageError(f"a rate of {rate} pictures a second is not possible", "give a positive number")
         convert = Converter(self.size, self.info.rotation)
         point = 0
         shown = -1  # index of the frame in `picture`

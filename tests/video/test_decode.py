@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from kgvad.errors import VideoError
+from kgvad.errors import UsageError, VideoError
 from kgvad.video.container import Decoding
 from kgvad.video.decode import VideoReader, probe
 from kgvad.video.seek import read_frames
@@ -32,6 +32,19 @@ def test_snippets_are_consecutive_and_the_tail_is_left_out(grey):
     snippets = list(VideoReader(grey).snippets())
     assert [s.shape for s in snippets] == [(16, 48, 64, 3)] * 2  # floor(40 / 16)
     assert indices(np.concatenate(snippets)) == list(range(32))
+
+
+@pytest.mark.parametrize(("period", "wanted"), [(0, (0,)), (-1, (0,)), (2, (2,)), (2, (-1,))])
+def test_frames_that_no_index_has_are_refused(grey, period, wanted):
+    with pytest.raises(UsageError, match="give 0 <= wanted < period"):
+        next(VideoReader(grey).frames(period, wanted))
+
+
+@pytest.mark.parametrize("rate", [0, -2, float("nan"), float("inf")])
+def test_an_impossible_rate_is_refused(grey, rate):
+    for sampled in (VideoReader(grey).sampled(rate), VideoReader(grey).sampled(2, rate)):
+        with pytest.raises(UsageError, match="give a positive number"):
+            next(sampled)
 
 
 @pytest.mark.parametrize(("count", "rows"), [(16, 1), (31, 1), (32, 2), (47, 2), (48, 3)])
