@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from training_samples import StopAfter, config, same, samples, train
 
-from kgvad.detector.api import Output, Recipe
+from kgvad.detector.api import Output, Problem, Recipe
 from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.training.callbacks import TrainingState
 from kgvad.detector.training.early_stopping import EarlyStopping, split_videos
@@ -38,6 +38,8 @@ def test_a_kind_with_one_video_cannot_be_split():
 
 class Fixed:
     """Scores of a detector that is its parameter; the largest tenth of ten rows is the largest."""
+
+    name, problem = "fixed", Problem(1, ("Normal", "A"), 0)
 
     def __init__(self):
         self.max_snippets = None
