@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from kgvad.detector.data.samples import Features
+from kgvad.detector.data.samples import Features, TrainingSample
+
+logger = logging.getLogger(__name__)
+SHOWN = 3  # groups that a warning names
 
 
 def duplicate_groups(features: Iterable[tuple[str, Features]]) -> list[list[str]]:
@@ -29,3 +33,20 @@ def duplicate_groups(features: Iterable[tuple[str, Features]]) -> list[list[str]
 def across_splits(groups: Sequence[Sequence[str]], split: Mapping[str, str]) -> list[list[str]]:
     """The groups that hold videos of both splits."""
     return [list(group) for group in groups if len({split[video] for video in group if video in split}) > 1]
+
+
+def warn_of_contradictions(samples: Sequence[TrainingSample], categories: Sequence[str]) -> None:
+    """Warn of training videos with identical features and different labels."""
+    targets = {sample.video: sample.target for sample in samples}
+    groups = duplicate_groups((sample.video, sample.features) for sample in samples)
+    wrong = [group for group in groups if len({targets[video].tobytes() for video in group}) > 1]
+    if not wrong:
+        return
+
+    def labelled(video: str) -> str:
+        names = " and ".join(name for name, value in zip(categories, targets[video], strict=True) if value)
+        return f"{video} ({names})"
+
+    shown = "; ".join(", ".join(map(labelled, group)) for group in wrong[:SHOWN])
+    more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    logger.warning(f"training videos with identical features have different labels: {shown}{more}; leave one out")

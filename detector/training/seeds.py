@@ -15,6 +15,7 @@ import numpy as np
 
 from kgvad.console import track
 from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.duplicates import warn_of_contradictions
 from kgvad.detector.data.resample import resample_captions
 from kgvad.detector.data.samples import Sampler, TrainingSample, data_fingerprint, load_samples
 from kgvad.detector.registry import detector_class
@@ -136,6 +137,7 @@ def prepare(training: Training) -> tuple[list[TrainingSample], RunConfig]:
         missing = len(set(data.store.ids()).intersection(train).difference(resampled))
         logger.info(f"{missing} training videos have no captions of their length in {captions.root} and are left out")
     _check_balance(data, len(videos), abnormal)
+    warn_of_contradictions(samples, data.categories)
     _check_start(training)
     _log_missing(samples_by_category(truth, videos))
     if not training.keep_epochs:

@@ -234,3 +234,15 @@ def test_an_error_in_a_process_is_the_error_of_the_command():
         list(run_in_parallel(fail_or_die, ["well", "fail"], 2))
     with pytest.raises(RunError, match="ended with code -9; repeat the command to resume"):
         list(run_in_parallel(fail_or_die, ["die"], 1))
+
+
+def test_identical_videos_with_different_labels_are_said_once(features, tmp_path, caplog):
+    mine = shutil.copytree(features, tmp_path / "features")
+    options = ("--threshold-folds", 2, "--seeds", 2)
+    shutil.copy(mine / "imported/Arson000_x264.npy", mine / "imported/Arson003_x264.npy")  # a copy of the same kind
+    train(mine, tmp_path / "fine", *options)
+    assert "identical features" not in caplog.text
+    shutil.copy(mine / "imported/Arson000_x264.npy", mine / "imported/Normal002_x264.npy")
+    train(mine, tmp_path / "run", *options)
+    line = "training videos with identical features have different labels: Arson000_x264 (Arson), Arson003_x264 (Arson)"
+    assert caplog.text.count(f"{line}, Normal002_x264 (Normal); leave one out") == 1
