@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kgvad.detector.data.clock import VideoClock
-from kgvad.detector.data.frame_labels import Annotated, Event, read_frame_labels
+from kgvad.detector.data.frame_labels import Annotated, Event, read_frame_labels, warn_of_other_categories
 from kgvad.errors import FeatureError
 from kgvad.video.decode import probe
 from kgvad.video.video_ids import VideoNames
@@ -17,8 +17,12 @@ from kgvad.video.video_ids import VideoNames
 FILE = "annotations.csv"
 
 
-def event_frames(folder: Path, videos: Mapping[str, Path]) -> dict[str, tuple[tuple[int, int], ...]]:
+def event_frames(
+    folder: Path, videos: Mapping[str, Path], labels: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[tuple[int, int], ...]]:
     """Frames [start, end) of the events of each annotated video; empty where there is no ``annotations.csv``.
+
+    The categories of the events are only compared with those of the videos.
 
     The file is a table as of :func:`~kgvad.detector.data.frame_labels.read_frame_labels`. Seconds become frames by the
     times of the frames of each video.
@@ -27,6 +31,8 @@ def event_frames(folder: Path, videos: Mapping[str, Path]) -> dict[str, tuple[tu
     ----------
     videos
         Path of each video by its identifier.
+    labels
+        Categories of each video, none for a normal one.
 
     Raises
     ------
@@ -36,15 +42,16 @@ def event_frames(folder: Path, videos: Mapping[str, Path]) -> dict[str, tuple[tu
     path = folder / FILE
     if not path.is_file():
         return {}
-    labels = read_frame_labels(path)
-    matched = VideoNames(videos).match(labels, str(path))
-    unknown = [name for name in labels if name not in matched.values()]
+    found = read_frame_labels(path)
+    matched = VideoNames(videos).match(found, str(path))
+    unknown = [name for name in found if name not in matched.values()]
     if unknown:
         raise FeatureError(
             f"{path}: no video {unknown[0]!r} in {folder}, or several",
             "use the file name, with the sub-folder where several videos have it",
         )
-    return {video: _frames(labels[name], videos[video]) for video, name in matched.items()}
+    warn_of_other_categories({video: found[name] for video, name in matched.items()}, labels, str(path))
+    return {video: _frames(found[name], videos[video]) for video, name in matched.items()}
 
 
 def _frames(annotated: Annotated, video: Path) -> tuple[tuple[int, int], ...]:

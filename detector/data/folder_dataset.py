@@ -127,7 +127,6 @@ def folder_truth(folder: Path, name: str) -> Truth:
         The annotation is wrong, or has an event of a normal video.
     """
     paths = find_videos(folder)
-    annotated = event_frames(folder, paths)
     stray = next((path for path in paths.values() if path.parent == folder), None)
     if stray is not None:
         raise UsageError(f"{stray} is in no category", f"put it into a sub-folder of {folder}")
@@ -143,6 +142,7 @@ def folder_truth(folder: Path, name: str) -> Truth:
             f"{folder} has no sub-folder for {NORMAL} ({error.message})",
             f"rename the folder of normal videos to {NORMAL}",
         ) from error
+    annotated = event_frames(folder, paths, {video: meanings[label] for video, (_, label) in placed.items()})
     if wrong := [video for video, (_, label) in placed.items() if annotated.get(video) and not meanings[label]]:
         raise FeatureError(
             f"{folder / ANNOTATIONS}: the normal video {wrong[0]} has an event", "correct its folder or its events"
@@ -221,7 +221,8 @@ def with_present_events(truth: Truth) -> Truth:
         return truth
     folder = Path(truth.folder)
     paths = {name: folder / video.file for name, video in truth.videos.items() if video.file is not None}
-    annotated = event_frames(folder, {name: path for name, path in paths.items() if path.is_file()})
+    present = {name: path for name, path in paths.items() if path.is_file()}
+    annotated = event_frames(folder, present, {name: truth.videos[name].labels for name in present})
     videos = {
         name: video.model_copy(update={"intervals": annotated[name]}) if video.labels and name in annotated else video
         for name, video in truth.videos.items()

@@ -6,14 +6,14 @@ import csv
 import logging
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kgvad.console import count_of
 from kgvad.detector.data.annotations import Truth, VideoTruth, read_mask
 from kgvad.detector.data.clock import seconds_of
-from kgvad.detector.data.labels import find_category, is_normal_name
+from kgvad.detector.data.labels import find_category, is_normal_name, same_category
 from kgvad.errors import FeatureError
 from kgvad.files import decode_text, read_json, reading
 from kgvad.masks import true_runs
@@ -240,9 +240,11 @@ def with_frame_labels(
             "name the videos as dataset.json beside the features does",
         )
     _log_unmatched(truth, labels, matched, where, split)
+    found = {name: labels[named] for name, named in matched.items()}
+    warn_of_other_categories(found, {name: truth.videos[name].labels for name in found}, where)
     videos = dict(truth.videos)
-    for name, named in matched.items():
-        videos[name] = _labelled(truth, name, labels[named], rates.get(name), where)
+    for name, annotated in found.items():
+        videos[name] = _labelled(truth, name, annotated, rates.get(name), where)
     return truth.model_copy(update={"videos": videos})
 
 
@@ -260,6 +262,22 @@ def _log_unmatched(truth: Truth, labels: Iterable[str], matched: Collection[str]
             f"{where} lacks {count_of(len(kept), f'abnormal {SPLITS[split]} video')} ({names_of(kept)}): the frame "
             "labels beside the features are used"
         )
+
+
+def warn_of_other_categories(
+    annotated: Mapping[str, Annotated], labels: Mapping[str, Sequence[str]], where: str
+) -> None:
+    """Warn once of abnormal videos with an event of a category that is not their label."""
+    other = {
+        name: event.category
+        for name, one in annotated.items()
+        for event in one.events
+        if labels[name] and event.category and not any(same_category(event.category, own) for own in labels[name])
+    }
+    if other:
+        shown = [f"{name} is {' and '.join(labels[name])}, its event {event}" for name, event in other.items()]
+        more = f"; and {len(shown) - 3} more" if len(shown) > 3 else ""
+        logger.warning(f"{where}: categories of events differ from the labels: {'; '.join(shown[:3])}{more}")
 
 
 def _labelled(truth: Truth, name: str, found: Annotated, fps: float | None, where: str) -> VideoTruth:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
-from kgvad.errors import FeatureError, KgvadError
+from kgvad.errors import FeatureError, KgvadError, UsageError
 from kgvad.kg.tables import bundled_tables, load_table, name_key
 
 NORMAL = "Normal"
@@ -153,6 +154,17 @@ def find_category(label: str, dataset: str, categories: Sequence[str] | None) ->
     except KgvadError:
         pass
     return next((by_key[name_key(name)] for name in names if name_key(name) in by_key), None)
+
+
+def same_category(one: str, other: str) -> bool:
+    """Whether two labels are the same words or names of one category of a bundled table, or one is any anomaly."""
+    if name_key(one) == name_key(other) or ANOMALY in (one, other):
+        return True
+    for table in map(load_table, bundled_tables()):
+        with suppress(UsageError):
+            if table.category(one) == table.category(other):
+                return True
+    return False
 
 
 def _of_dataset(label: str, dataset: str, categories: Sequence[str] | None) -> tuple[str, ...]:

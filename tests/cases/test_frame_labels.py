@@ -185,13 +185,16 @@ def test_damaged_frame_labels_are_one_line(tmp_path, name, text, message):
         read_frame_labels(tmp_path / name)
 
 
-def test_events_may_be_of_an_alias_of_the_category():
+def test_events_may_be_of_an_alias_of_the_category(caplog):
     truth = Truth(
         dataset="xd", categories=XD_CATEGORIES, videos={"a": VideoTruth(split="test", labels=("CarAccident",))}
     )
     labels = {"a": Annotated((Event(3, 9, "Car accident"), Event(20, 30, "B6")))}
     found = with_frame_labels(truth, labels, {}, "x.csv")
     assert found.videos["a"].events == (("CarAccident", 3, 9), ("CarAccident", 20, 30))
+    assert not caplog.text
+    with_frame_labels(truth, {"a": Annotated((Event(3, 9, "Riot"),))}, {}, "x.csv")
+    assert "x.csv: categories of events differ from the labels: a is CarAccident, its event Riot" in caplog.text
 
 
 def test_frames_before_the_category_may_have_a_decimal_point(tmp_path):

@@ -58,11 +58,11 @@ def test_seconds_of_a_video_of_varying_rate_follow_its_frames(tmp_path):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     (tmp_path / "annotations.csv").write_text("video,start_s,end_s\nv,1,5\n")
-    assert event_frames(tmp_path, {"v": path}) == {"v": ((10, 26),)}
+    assert event_frames(tmp_path, {"v": path}, {"v": ("Fire",)}) == {"v": ((10, 26),)}
 
 
 def test_without_a_file_abnormal_videos_have_no_frame_labels(folder):
-    assert event_frames(folder, {}) == {}
+    assert event_frames(folder, {}, {}) == {}
     truth = folder_truth(folder, "mine")
     assert {name.rpartition("/")[2]: one.intervals for name, one in truth.videos.items()} == {"one": None, "two": ()}
 
@@ -82,3 +82,16 @@ def test_a_wrong_line_is_named(folder, text, message):
     (folder / "annotations.csv").write_text(text)
     with pytest.raises(FeatureError, match=message):
         folder_truth(folder, "mine")
+
+
+def test_events_of_another_category_than_the_folder_are_said(folder, caplog):
+    head = "video,category,start_s,end_s\n"
+    for same in ("Fighting", "fighting", "Fight", "Anomaly"):
+        (folder / "annotations.csv").write_text(f"{head}one,{same},0,1\ntwo,Normal,0,1\n")
+        folder_truth(folder, "mine")
+    assert "differ from the labels" not in caplog.text
+    (folder / "annotations.csv").write_text(f"{head}one,Fighting,0,0.5\none,Arson,1,1.5\n")
+    truth = folder_truth(folder, "mine")
+    line = f"{folder}/annotations.csv: categories of events differ from the labels: "
+    assert caplog.text.count(f"{line}test/Fighting/one is Fighting, its event Arson") == 1
+    assert truth.categories == ("Normal", "Fighting")
