@@ -284,6 +284,7 @@ def _run_scorer(session: Session, request: ExplainRequest, folder: Path) -> Scor
     from kgvad.detector.training.exemplars import Exemplars
     from kgvad.explain.scorers.from_video import RunScorer
     from kgvad.explain.scorers.stored_features import StoredFeatureScorer
+    from kgvad.video.store_folders import OF_TEXT
 
     config = read_config(folder)
     if request.encoder not in (None, config.encoder):
@@ -299,9 +300,32 @@ def _run_scorer(session: Session, request: ExplainRequest, folder: Path) -> Scor
         store = open_store(request.features, config.encoder)
         run = _load_run(session, request, folder)
         return StoredFeatureScorer(run, store, request.captions, Exemplars.load(folder), request.queries)
+    if config.encoder.endswith(OF_TEXT):
+        return _caption_run_scorer(session, request, folder)
     encoder = encoder_of_run(session, request, folder)
     run = _load_run(session, request, folder)
     return RunScorer(run, encoder, request.captions, Exemplars.load(folder), request.queries)
+
+
+def _caption_run_scorer(session: Session, request: ExplainRequest, folder: Path) -> Scorer:
+    """A run on caption embeddings reads the captions that the user gave, by the text encoder of its training."""
+    from kgvad.detector.data.caption_features import caption_manifest
+    from kgvad.detector.training.exemplars import Exemplars
+    from kgvad.explain.scorers.caption_runs import CaptionRunScorer
+    from kgvad.video.store_folders import OF_TEXT
+
+    if request.captions is None:
+        raise RunError(f"the run {folder} reads captions", "give them with --captions FILE, or their store: --features")
+    run = _load_run(session, request, folder)
+    name = run.config.encoder.removesuffix(OF_TEXT)
+    of_bank = None if run.bank is None else run.bank.encoder  # perhaps of a model folder
+    encoder = session.text_encoder(of_bank.source if of_bank is not None and of_bank.name == name else name)
+    if caption_manifest(encoder).fingerprint != run.config.features_fingerprint:
+        raise RunError(
+            f"the run {folder} was trained on captions that were embedded in another way, or by another {name}",
+            "give their store with --features",
+        )
+    return CaptionRunScorer(run, request.captions, encoder, Exemplars.load(folder), request.queries, request.stride)
 
 
 def encoder_of_run(session: Session, request: ExplainRequest, folder: Path) -> VisualEncoder:

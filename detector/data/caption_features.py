@@ -47,6 +47,13 @@ def embed_captions(captions: Captions, spans: NDArray[np.int64], encoder: TextEn
     return unit(np.asarray(np.stack(means), dtype=np.float32))
 
 
+def caption_manifest(encoder: TextEncoder) -> Manifest:
+    """How a store of :func:`embed_captions` was made; its fingerprint is the one that a run on such a store records."""
+    return Manifest(
+        encoder=f"{encoder.name}{OF_TEXT}", dim=encoder.dim, weights=encoder.fingerprint, temporal="mean of captions"
+    )
+
+
 def import_captions(
     path: str | os.PathLike[str], features: FeatureStore, output: str | os.PathLike[str], encoder: TextEncoder
 ) -> FeatureStore:
@@ -80,10 +87,7 @@ def import_captions(
         video: own.frames(VideoClock(features.info(video).fps, features.info(video).frame_count), f"{path}: {video}")
         for video, own in captioned.items()
     }
-    manifest = Manifest(
-        encoder=f"{encoder.name}{OF_TEXT}", dim=encoder.dim, weights=encoder.fingerprint, temporal="mean of captions"
-    )
-    with FeatureStore.create(output, manifest).adding() as store:
+    with FeatureStore.create(output, caption_manifest(encoder)).adding() as store:
         for video, captions in track(framed.items(), "embedding captions"):
             entry = features.info(video)
             store.add(video, embed_captions(captions, entry.spans(), encoder), entry)

@@ -34,6 +34,7 @@ from kgvad.kg.tables import load_table
 from kgvad.video.encoders.base import visual_encoder_names
 from kgvad.video.extract import find_videos
 from kgvad.video.feature_store import FeatureStore
+from kgvad.video.store_folders import OF_TEXT
 
 if TYPE_CHECKING:
     from kgvad.anchors.transformers_encoder import TransformersEncoder
@@ -218,5 +219,7 @@ def _labels(truth: Truth) -> set[str]:
 
 
 def can_score_video(store: FeatureStore) -> bool:
-    """Whether kgvad made the features of ``store``, and so can make them of another video."""
-    return store.manifest.is_own and store.manifest.encoder in visual_encoder_names()
+    """Whether kgvad made the features of ``store``, and so can make them of another video, or of its captions."""
+    encoder = store.manifest.encoder
+    known = encoder in visual_encoder_names() or encoder.endswith(OF_TEXT)
+    return store.manifest.is_own and known

@@ -9,7 +9,7 @@ from anchors_samples import TABLE, checkpoint
 from detector_samples import kgvad
 
 from kgvad.anchors.bank import AnchorBank
-from kgvad.errors import FeatureError, UsageError
+from kgvad.errors import FeatureError, RunError, UsageError
 from kgvad.explain.report import Report
 from kgvad.video.feature_store import FeatureStore, Manifest
 
@@ -174,3 +174,39 @@ def test_captions_of_a_folder_of_videos(weights, shop, tmp_path):
     report = Report.from_json((tmp_path / "reports" / "fight0.json").read_text())
     assert report.events[0].categories[0].name == "Fighting" and report.events[0].caption in (loud, quiet)
     assert (tmp_path / "reports" / "index.html").read_text().count("fight") >= 3
+
+
+def test_a_run_on_captions_explains_a_video_from_its_captions(weights, shop, tmp_path, caplog):
+    weights("efficientnet-lite0")
+    weights("minilm-l6")
+    features, run = tmp_path / "features", tmp_path / "run"
+    kgvad("extract", shop, "--encoder", "efficientnet-lite0", "--output", features, "--workers", 1)
+    calm, fight = ({"0": "people walk", "48": text, "112": "people walk"} for text in ("people stand", "two men fight"))
+    videos = {f"{kind}{n}": one for kind, one in (("Fighting/fight", fight), ("Normal/calm", calm)) for n in range(3)}
+    captions = tmp_path / "captions.json"
+    captions.write_text(json.dumps(videos))
+    kgvad("features", "import", captions, "--to", features / "efficientnet-lite0", "--text-encoder", "minilm")
+    given = ("--dataset", shop, "--encoder", "minilm-text", "--features", features, "--detector", "anchor-text")
+    kgvad("build-anchors", "--dataset", shop, "--encoder", "minilm", "--output", tmp_path / "bank.safetensors")
+    anchors = ("--anchors", tmp_path / "bank.safetensors")
+    kgvad("train", *given, *anchors, "--epochs", 2, "--threshold-folds", 0, "--run", run)
+    assert "cannot score video here" not in caplog.text
+    video = shop / "Fighting" / "fight0.mp4"
+    both = ("--run", run, "--captions", captions, "--onset", 0.02)
+    live = explained(video, *both, output=tmp_path / "live.json")
+    stored = explained(video, *both, "--features", features, output=tmp_path / "stored.json")
+    assert live.method.trained and live.events
+    for one, other in zip(live.events, stored.events, strict=True):  # the store rounds to float16
+        assert (one.start_s, one.end_s, one.caption) == (other.start_s, other.end_s, other.caption)
+        assert one.mean_score == pytest.approx(other.mean_score, abs=2e-3)
+    with pytest.raises(RunError, match="reads captions; give them with --captions FILE, or their store: --features"):
+        kgvad("explain", video, "--run", run)
+    store = FeatureStore.create(tmp_path / "other", Manifest(encoder="minilm-text", dim=384, temporal="by hand"))
+    for name in (names := FeatureStore.open(features, "minilm-text")).ids():
+        store.add(name, names.load(name), names.info(name))
+    (tmp_path / "other/dataset.json").write_bytes((features / "dataset.json").read_bytes())
+    given = ("--dataset", shop, "--encoder", "minilm-text", "--features", tmp_path / "other")
+    train = ("train", *given, *anchors, "--detector", "anchor-text", "--epochs", 1, "--threshold-folds", 0)
+    kgvad(*train, "--run", tmp_path / "run2")
+    with pytest.raises(RunError, match="was trained on captions that were embedded in another way"):
+        kgvad("explain", video, "--run", tmp_path / "run2", "--captions", captions)
