@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kgvad.errors import FeatureError
 from kgvad.explain.scorers.base import ScoredVideo, file_name, file_state, note_added_categories, required
+from kgvad.explain.scorers.from_video import column_terms
 from kgvad.video.decode import VideoInfo, probe
 from kgvad.video.feature_layout import fitted_entry
 from kgvad.video.feature_store import FeatureStore, VideoEntry
@@ -80,6 +81,7 @@ class StoredFeatureScorer:
             features=features,
             captions=captions,
             bank=self.run.bank,
+            terms=column_terms(self.run, features),
             exemplars=self.exemplars,
             captions_file=file_name(self.captions),
         )

@@ -1,17 +1,22 @@
 """Reports by every scorer, from video to file: a run, a joint encoder, captions, features with scores."""
 
 import json
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from anchors_samples import TABLE, checkpoint
 from detector_samples import kgvad
+from training_samples import config, samples, train
 
 from kgvad.anchors.bank import AnchorBank
+from kgvad.detector.api import Recipe
 from kgvad.errors import FeatureError, RunError, UsageError
 from kgvad.explain.report import Report
-from kgvad.video.feature_store import FeatureStore, Manifest
+from kgvad.explain.scorers.stored_features import StoredFeatureScorer
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 
 def write_video(path, side, frames=160):
@@ -206,7 +211,30 @@ def test_a_run_on_captions_explains_a_video_from_its_captions(weights, shop, tmp
         store.add(name, names.load(name), names.info(name))
     (tmp_path / "other/dataset.json").write_bytes((features / "dataset.json").read_bytes())
     given = ("--dataset", shop, "--encoder", "minilm-text", "--features", tmp_path / "other")
-    train = ("train", *given, *anchors, "--detector", "anchor-text", "--epochs", 1, "--threshold-folds", 0)
-    kgvad(*train, "--run", tmp_path / "run2")
+    again = ("train", *given, *anchors, "--detector", "anchor-text", "--epochs", 1, "--threshold-folds", 0)
+    kgvad(*again, "--run", tmp_path / "run2")
     with pytest.raises(RunError, match="was trained on captions that were embedded in another way"):
         kgvad("explain", video, "--run", tmp_path / "run2", "--captions", captions)
+
+
+def test_stored_features_with_named_columns_give_the_terms_of_the_decision(tmp_path):
+    """As the same run gives them of the video itself."""
+    manifest = Manifest(encoder="toy", dim=12, columns=[f"action {number}" for number in range(12)])
+    features = np.random.default_rng(3).normal(size=(20, 12)).astype(np.float16)
+    store = FeatureStore.create(tmp_path / "store", manifest)
+    store.add("v", features, VideoEntry(frame_count=320, fps=25.0, rows=20))
+    settings = config(
+        detector="additive",
+        options={},
+        categories=("Normal", "Arson", "Fighting"),
+        dim=12,
+        columns=manifest.columns,
+        features_fingerprint=store.fingerprint,
+        recipe=Recipe(epochs=1),
+    )
+    run = train(samples(dim=12, kinds=3), settings, tmp_path / "run")
+    scored = StoredFeatureScorer(run, store).score(Path("v"))
+    assert scored.terms.columns == tuple(manifest.columns)
+    weights = np.full(20, 1 / 20)
+    expected = run.detector.contributions(torch.from_numpy(features.astype(np.float32)), torch.full((20,), 1 / 20))
+    np.testing.assert_allclose(scored.terms.over(weights), expected.detach().numpy(), rtol=1e-5)
