@@ -178,4 +178,4 @@ def _relative(target: Path, page: Path) -> str | None:
         relative = os.path.relpath(target.absolute(), page.absolute().parent)
     except ValueError:  # another drive
         return None
-    return quote(Path(relative).as_posix())
+    return quote(os.fsencode(Path(relative).as_posix()))  # of any bytes

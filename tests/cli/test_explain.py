@@ -1,5 +1,6 @@
 """What a stranger types: `kgvad explain FILE` on every kind of file, good and bad, with nothing trained."""
 
+import json
 import os
 import subprocess
 import sys
@@ -140,3 +141,16 @@ def test_a_glob_and_a_list_are_explained_like_a_folder(named, tmp_path):
     without = explain(tmp_path, videos / named, "--scores", scores)
     assert without.returncode == 2
     assert "--output" in without.stderr
+
+
+def test_a_file_name_that_is_not_utf8_is_explained_in_every_format(tmp_path):
+    """The page names the video for its player by the bytes of its name."""
+    video = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    write_video(video, moving(96), 25)
+    (tmp_path / "scores.csv").write_text("frame,score\n0,0.1\n16,0.9\n32,0.9\n48,0.1\n64,0.1\n80,0.1\n")
+    pages = [f"r.{suffix}" for suffix in ("html", "md", "json", "csv", "srt")]
+    outputs = [part for page in pages for part in ("--output", page)]
+    done = explain(tmp_path, video, "--scores", tmp_path / "scores.csv", *outputs)
+    assert done.returncode == 0, done.stderr
+    assert 'src="caf%E9.mp4' in (tmp_path / "r.html").read_text("utf-8")
+    assert json.loads((tmp_path / "r.json").read_text("utf-8"))["video"]["name"] == "caf\ufffd.mp4"
