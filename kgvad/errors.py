@@ -156,6 +156,10 @@ def unexpected(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in FULL_DISK:
         place = "" if error.filename is None else f"{error.filename}: "
         return f"{place}{error.strerror or kind}; free space on the disk that is written to, and run the command again"
+    if isinstance(error, UnicodeEncodeError) and error.encoding.lower() not in ("utf-8", "utf8"):
+        letter = error.object[error.start : error.start + 1]
+        what = f"the encoding {error.encoding} of the output has no {letter!a}"
+        return f"{what}; set PYTHONIOENCODING=utf-8, or name a file with --output"
     if (plugin := blamed(error)) is not None:
         what = f"the plug-in {plugin.name!r} ({plugin.value}) failed: {kind}: {message or 'no message'}"
         return f"{what}; repair its package, and see the traceback with --debug"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -58,8 +59,13 @@ def guard_streams() -> None:
         raw = kind(1 if name == "stdout" else 2, "w", closefd=False)
         text = io.TextIOWrapper(
             io.BufferedWriter(raw),
-            encoding=old.encoding if old is not None else "utf-8",
+            encoding=_encoding(old.encoding) if old is not None else "utf-8",
             errors="surrogateescape" if name == "stdout" else "backslashreplace",
             line_buffering=name == "stderr" or raw.isatty(),
         )
         setattr(sys, name, text)
+
+
+def _encoding(name: str) -> str:
+    """UTF-8 in place of ASCII, as Python itself takes it in the C locale: reports and captions are of any letters."""
+    return "utf-8" if codecs.lookup(name).name == "ascii" else name

@@ -32,3 +32,22 @@ def test_a_reader_that_went_away_ends_the_command_as_sigpipe_does():
     done = shell(f"{KGVAD} weights list | true; echo ${{PIPESTATUS[0]}}")
     assert done.stdout == "141\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("setting", ["LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0", "PYTHONIOENCODING=ascii"])
+def test_results_have_their_letters_where_the_locale_has_ascii_only(setting):
+    assert (
+        "├─ is".encode()
+        in subprocess.run(
+            ["bash", "-c", f"{setting} {KGVAD} kg show Explosion"], capture_output=True, cwd="/", check=True
+        ).stdout
+    )
+
+
+def test_an_encoding_without_the_letters_is_one_line():
+    done = shell(f"PYTHONIOENCODING=latin-1 {KGVAD} kg show Explosion")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "kgvad: error: the encoding latin-1 of the output has no '\\u251c'; set PYTHONIOENCODING=utf-8, or name a file "
+        "with --output\n"
+    )
