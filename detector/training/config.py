@@ -47,13 +47,15 @@ def load_train_config(file: Path | None, overrides: Mapping[str, Any], preset: s
     recipe = {name: value for name, value in overrides.get("recipe", {}).items() if value is not None}
     fields = {name: value for name, value in overrides.items() if value is not None}
     given = merged(values, {name: value for name, value in (fields | {"recipe": recipe}).items() if value != {}})
+    sources = [*([str(file)] if file else []), *([f"the preset {preset}"] if preset else [])]
     try:
         config = TrainConfig.model_validate(given)
     except ValidationError as error:
-        where = "" if file is None else f"{file} or the command line: "
+        where = "".join(f"{one} or " for one in sources) + "the command line: " if sources else ""
         raise _wrong(error, where) from error
     except UsageError as error:
-        raise UsageError(error.message if file is None else f"{file}: {error.message}", error.remedy) from error
+        where = f"{' with '.join(sources)}: " if sources else ""
+        raise UsageError(f"{where}{error.message}", error.remedy) from error
     if "patience" in recipe and not config.recipe.validation_share:
         raise UsageError("--patience needs held-out videos", "add --validation-share 0.1")
     return config

@@ -55,6 +55,10 @@ def test_presets_are_published_settings_and_the_file_takes_precedence(tmp_path):
     (tmp_path / "own.toml").write_text("[options]\nwindow = 16\n")
     mixed = load_train_config(tmp_path / "own.toml", {"recipe": {"epochs": 2}}, "semvad-xd")
     assert (mixed.options["window"], mixed.recipe.epochs, mixed.options["layers"]) == (16, 2, 1)
+    with pytest.raises(UsageError, match=r"^the preset vadclip-ucf: rtfm: unknown option 'learn'"):
+        load_train_config(None, {"detector": "rtfm"}, "vadclip-ucf")
+    with pytest.raises(UsageError, match=r"^the preset vadclip-ucf or the command line: recipe\.learning_rate: Input"):
+        load_train_config(None, {"recipe": {"learning_rate": -1}}, "vadclip-ucf")
     with pytest.raises(UsageError, match="unknown preset 'semvad'; choose one of vadclip-ucf, "):
         load_train_config(None, {}, "semvad")
 
