@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad import plugins, weights
+from kgvad.device import resolve_device
 from kgvad.errors import AnchorError, UsageError, WeightsError
 from kgvad.model_folder import is_model_folder, model_type
 
@@ -78,7 +79,7 @@ def text_encoder_names() -> list[str]:
     return [*PUBLISHED, *_of_other_packages()]
 
 
-def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
+def load_text_encoder(name: str | os.PathLike[str] | None, device: str = "cpu") -> TextEncoder:
     """Load a text encoder.
 
     Parameters
@@ -92,7 +93,7 @@ def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
     Raises
     ------
     UsageError
-        The name is unknown; the message lists those that are installed.
+        The name or the device is unknown; the message lists those that are installed.
     WeightsError
         The weights are missing, damaged or of another kind.
     KgvadError
@@ -100,10 +101,11 @@ def load_text_encoder(name: str | None, device: str = "cpu") -> TextEncoder:
     """
     if name is None:
         try:
-            return _published("blip", device)
+            return _published("blip", resolve_device(device))
         except WeightsError:
             logger.info("BLIP is not available: anchors and captions are encoded with MiniLM, which compares text only")
             name = "minilm"
+    name, device = os.fspath(name), resolve_device(device)
     if name in PUBLISHED:
         return _published(name, device)
     if name in (found := _of_other_packages()):

@@ -140,6 +140,8 @@ class TransformersEncoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors of sentences, float32 [N, dim], independent of the order of ``texts`` and of batching."""
+        if isinstance(texts, str):
+            raise TypeError("texts is one string, whose letters would be encoded; give a list of strings")
         return self._encode(texts) if self._cache is None else self._cache.encode(texts, self._encode)
 
     def _identity(self, folder: Path) -> str:

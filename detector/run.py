@@ -36,6 +36,7 @@ from kgvad.anchors.bank import AnchorBank
 from kgvad.detector.api import Detector, Problem, Recipe
 from kgvad.detector.registry import build, check_options, detector_class, detector_names
 from kgvad.detector.thresholds import RunThresholds
+from kgvad.device import resolve_device
 from kgvad.errors import RunError, UsageError, first_fault, one_line
 from kgvad.files import DAMAGED, check_version, read_json, sha256
 from kgvad.types import Fields
@@ -180,10 +181,12 @@ class Run:
 
         Raises
         ------
+        UsageError
+            There is no such device.
         RunError
             The folder is not a run, its training is unfinished, or a file in it is damaged or does not fit.
         """
-        folder = Path(folder)
+        folder, device = Path(folder), resolve_device(device)
         config = read_config(folder)
         if not (folder / MODEL).is_file():
             raise RunError(f"the training of {folder} is unfinished", "repeat the kgvad train command to resume it")

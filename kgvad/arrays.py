@@ -7,14 +7,33 @@ import zipfile
 from tokenize import TokenError
 from typing import IO
 
-from numpy import dtype, generic
+from numpy import asarray, dtype, generic
 from numpy.lib import format as npy
 
-from kgvad.errors import KgvadError
+from kgvad.errors import FeatureError, KgvadError
 from kgvad.files import reading
 from kgvad.types import AnyArray
 
 LARGEST_ARRAY = 4 << 30  # bytes of one array of an archive, unpacked
+
+
+def numbers(array: object, name: str) -> AnyArray:
+    """``array`` in NumPy: an array stays as it is, a list or a torch tensor, wherever it lies, is converted.
+
+    Raises
+    ------
+    FeatureError
+        It does not hold numbers, or is ragged; the message begins with ``name``.
+    """
+    if hasattr(array, "detach"):  # a tensor of torch, which is not imported for this
+        array = array.detach().cpu().float().numpy()
+    try:
+        found: AnyArray = asarray(array)
+    except (TypeError, ValueError) as error:
+        raise FeatureError(f"{name} are not an array: {error}", "give one, float [T, D]") from error
+    if found.dtype.kind not in "fiub":
+        raise FeatureError(f"{name} are of type {type(array).__name__}, not numbers", "give an array, float [T, D]")
+    return found
 
 
 class Archive:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from kgvad.arrays import numbers
 from kgvad.errors import FeatureError, first_fault
 from kgvad.files import check_version, read_json, write_text
 from kgvad.types import AnyArray
@@ -325,7 +326,7 @@ class FeatureStore:
             NaN or infinity (also where float16 overflows), wrong shape, or an identifier that is no file name.
         """
         check_name(video)
-        expected = self._shape(entry)
+        features, expected = numbers(features, f"features of {video}"), self._shape(entry)
         if features.shape != expected:
             raise FeatureError(f"features of {video} have shape {list(features.shape)} instead of {list(expected)}")
         write_array((self._staging or self.root) / f"{video}.npy", features, video)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kgvad.arrays import numbers
 from kgvad.console import track
 from kgvad.detector.api import Detector
 from kgvad.detector.data.inputs import open_store
@@ -61,11 +62,12 @@ def score_features(
     Raises
     ------
     FeatureError
-        The features have another encoder or width than the run's, or are not finite.
+        The features have another encoder or width than the run's, or are not finite numbers.
     """
     if not isinstance(run, Run):
         run = Run.load(run, device)
-    config = run.config
+    config, features = run.config, numbers(features, f"{video}: the features")
+    text = None if text is None else numbers(text, f"{video}: the caption embeddings")
     _check_features(run, features, video, encoder_fingerprint)
     if config.caption_dim is not None and text is None:
         raise FeatureError(f"{video}: {config.detector} needs captions", "name their store with --captions")

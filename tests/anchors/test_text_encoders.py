@@ -107,6 +107,13 @@ def test_order_and_batch_do_not_matter_and_long_text_keeps_its_end(tmp_path):
     assert np.isfinite(encoder.encode(["", "\x00\ud7ff🙂" * 20])).all()
 
 
+def test_a_folder_may_be_a_path_and_one_string_is_not_taken_letter_by_letter(tmp_path):
+    encoder = load_text_encoder(checkpoint("bert", tmp_path))
+    assert encoder.encode(["a man"]).shape == (1, 32)
+    with pytest.raises(TypeError, match="give a list of strings"):
+        encoder.encode("a man")
+
+
 def test_unknown_names_and_damaged_folders_are_one_line(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"unknown text encoder .word2vec.*minilm"):
         load_text_encoder("word2vec")

@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 import pytest
+import torch
+from training_samples import config, samples, train
 
 import kgvad
 from kgvad.video.write import write_video
@@ -105,3 +107,38 @@ def test_thresholds_can_be_given(clip):
 def test_without_video_and_scores_there_is_one_clear_error():
     with pytest.raises(kgvad.KgvadError, match="neither a video nor scores were given"):
         kgvad.explain_video()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return train(samples(dim=4), config(dim=4), tmp_path_factory.mktemp("run") / "run")
+
+
+ENTRY = kgvad.VideoEntry(frame_count=80, fps=25.0, rows=5)
+
+
+@pytest.mark.parametrize("form", [list, torch.Tensor.numpy, torch.Tensor.double, torch.Tensor.bfloat16, None])
+def test_features_may_be_any_array_of_numbers(run, tmp_path, form):
+    x = torch.tensor([[row, 1, 0, row % 2] for row in range(5)], dtype=torch.float32)
+    given = x.requires_grad_() if form is None else x.tolist() if form is list else form(x)
+    expected = kgvad.score_features(run, x.detach().numpy(), ENTRY, video="v")
+    np.testing.assert_array_equal(kgvad.score_features(run, given, ENTRY, video="v").scores, expected.scores)
+    store = kgvad.FeatureStore.create(tmp_path, kgvad.Manifest(encoder="e", dim=4))
+    store.add("v", given, ENTRY)
+    np.testing.assert_array_equal(store.load("v"), x.detach().numpy())
+
+
+@pytest.mark.parametrize("given", ["abc", None, [[1, 2], [3]], np.full((5, 4), "a"), {"v": 1}])
+def test_features_that_are_no_numbers_are_refused(run, tmp_path, given):
+    with pytest.raises(kgvad.KgvadError, match=r"^v: the features are (of type|not an array)"):
+        kgvad.score_features(run, given, ENTRY, video="v")
+    store = kgvad.FeatureStore.create(tmp_path, kgvad.Manifest(encoder="e", dim=4))
+    with pytest.raises(kgvad.KgvadError, match=r"^features of v are (of type|not an array)"):
+        store.add("v", given, ENTRY)
+
+
+def test_devices_are_those_of_the_command_line(run):
+    assert kgvad.Run.load(run.folder, "auto").fingerprint == run.fingerprint
+    for load in (lambda: kgvad.Run.load(run.folder, "gpu"), lambda: kgvad.load_text_encoder("minilm", "gpu")):
+        with pytest.raises(kgvad.KgvadError, match=r"--device gpu: .*; use auto, cpu, cuda, cuda:1 or mps"):
+            load()
