@@ -26,7 +26,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
     features: PathLike | None = None,
     captions: PathLike | None = None,
     encoder: str | None = None,
-    dataset: str | None = None,
+    dataset: PathLike | None = None,
     anchors: PathLike | None = None,
     categories: str | Sequence[str] = (),
     thresholds: Thresholds | None = None,
@@ -105,7 +105,7 @@ def explain_video(  # noqa: PLR0913 - one keyword for each option of `kgvad expl
     with Session(
         run=run_folder(_path(run)),
         anchors=_path(anchors),
-        dataset=dataset,
+        dataset=None if dataset is None else os.fspath(dataset),
         device=device,
         redact=redact,
         language=language,

@@ -18,7 +18,7 @@ evidence for an anomaly are added, and the alignment hints at categories.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -28,6 +28,7 @@ from scipy.special import expit, logit
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.text_encoders import TextEncoder, load_text_encoder
+from kgvad.arrays import numbers
 from kgvad.detector.scoring.caption_scorer import score_captions
 from kgvad.detector.scoring.joint_scorer import joint_evidence
 from kgvad.detector.scoring.scores import Origin, Scores
@@ -86,7 +87,7 @@ def score_training_free(
     bank
         Anchor bank; used with ``captions``, or where its text encoder shares the space of ``encoder``.
     captions
-        Captions by frame; they need ``bank``.
+        Captions by frame, in any order; they need ``bank``.
     text_encoder
         Text encoder of the bank, for captions; default: loaded by its name.
     video
@@ -107,7 +108,7 @@ def score_training_free(
     """
     rule = rule or TrainingFreeRule()
     views = _views(features)
-    name, entry = _described(encoder, info, views.shape[1])
+    name, entry = _described(encoder, info, views)
     log_odds = 2 * (log_ratio(views, TYPICAL.get(name), rule) - np.log(rule.half_at))
     notes = _notes(views.shape[1], captions is not None)
     scores = Scores(
@@ -150,30 +151,35 @@ def _notes(snippets: int, captioned: bool) -> list[str]:
 
 
 def _described(
-    encoder: VisualEncoder | Manifest, info: VideoInfo | VideoEntry, snippets: int
+    encoder: VisualEncoder | Manifest, info: VideoInfo | VideoEntry, views: NDArray[np.float64]
 ) -> tuple[str, VideoEntry]:
     """Name of the encoder, and facts about the video.
 
     Raises
     ------
     FeatureError
-        The video has another number of snippets.
+        The video has another number of snippets, or the features have another width than those of the encoder.
     """
-    if isinstance(encoder, Manifest):
-        name, stride = encoder.encoder, encoder.stride
-    else:
-        name, stride = encoder.name, encoder.sampling.stride
+    snippets, width = views.shape[1:]
+    if width != encoder.dim:
+        what = f"the features are {width} wide, those of {_name(encoder)} {encoder.dim}"
+        raise FeatureError(what, "name the encoder that made them")
+    stride = encoder.stride if isinstance(encoder, Manifest) else encoder.sampling.stride
     entry = info if isinstance(info, VideoEntry) else entry_of(info, snippets, stride)
     if entry.rows != snippets:
         raise FeatureError(
             f"there are features of {snippets} snippets for a video of {entry.rows}", "extract the video again"
         )
-    return name, entry
+    return _name(encoder), entry
+
+
+def _name(encoder: VisualEncoder | Manifest) -> str:
+    return encoder.encoder if isinstance(encoder, Manifest) else encoder.name
 
 
 def _views(features: NDArray[np.floating]) -> NDArray[np.float64]:
     """Features of unit length, [crops, T, D]."""
-    array = np.asarray(features, np.float64)
+    array = np.asarray(numbers(features, "the features"), np.float64)
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise FeatureError(
             f"features have shape {list(array.shape)}, not [T, D] or [crops, T, D]", "extract them again"
@@ -231,6 +237,15 @@ class _TextEvidence:
     note: str
 
 
+def _by_frame(captions: Mapping[int, str] | Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+    """(frame, caption) in the order of the frames, whose numbers may be text, as in JSON."""
+    try:
+        pairs = captions.items() if isinstance(captions, Mapping) else captions
+        return sorted(((int(frame), text) for frame, text in pairs), key=lambda pair: pair[0])
+    except (TypeError, ValueError) as error:
+        raise FeatureError("captions are not texts by frame", "give {frame: caption}, or (frame, caption)") from error
+
+
 def _text_evidence(
     views: NDArray[np.float64],
     encoder: str,
@@ -242,7 +257,7 @@ def _text_evidence(
     if captions is not None:
         if bank is None:
             raise FeatureError("captions are given without an anchor bank", "name one with --anchors")
-        pairs = sorted(captions.items()) if isinstance(captions, Mapping) else list(captions)
+        pairs = _by_frame(captions)
         reader = text_encoder or load_text_encoder(bank.encoder.source)
         found = score_captions(pairs, bank, reader, views.shape[1] * SNIPPET_FRAMES)
         log_odds = logit(np.clip(found.scores.astype(np.float64), 1e-6, 1 - 1e-6))

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from anchors_samples import TABLE
 from training_samples import config, samples, train
 
 import kgvad
@@ -39,6 +40,9 @@ def test_the_result_has_report_scores_and_pictures(result):
 def test_strings_and_paths_give_the_same(clip, result):
     again = kgvad.explain_video(str(clip), scores=str(clip.with_name("scores.json")), actions=False, images=False)
     assert again.report.events == result.report.events and not again.pictures
+    (clip.parent / "own.toml").write_text(TABLE)
+    options = {"scores": clip.with_name("scores.json"), "actions": False, "images": False}
+    assert kgvad.explain_video(clip, dataset=clip.parent / "own.toml", **options).report.events == again.report.events
 
 
 def test_one_category_is_not_taken_letter_by_letter(clip, monkeypatch):

@@ -128,6 +128,10 @@ def test_bad_features_are_named():
         score_training_free(features[0], entry(20), encoder=manifest())
     with pytest.raises(FeatureError, match="features of 20 snippets for a video of 21"):
         score_training_free(walk(20, 0.1), entry(21), encoder=manifest())
+    with pytest.raises(FeatureError, match="features are 64 wide, those of efficientnet-lite0 1280; name the encoder"):
+        score_training_free(walk(20, 0.1), entry(20), encoder=manifest(dim=1280))
+    with pytest.raises(FeatureError, match=r"^the features are of type str, not numbers"):
+        score_training_free("walk", entry(20), encoder=manifest())
 
 
 def test_pixels_alone_name_no_category():
@@ -166,6 +170,17 @@ def test_captions_raise_the_score_where_they_describe_an_abnormal_event():
     assert with_captions.origin.names_categories == "hint"
     assert not any("calmest" in note for note in with_captions.origin.notes), "the report says what the scores compare"
     assert with_captions.origin.bank_fingerprint == toy_bank().fingerprint
+
+
+def test_captions_may_have_any_order_and_frames_as_json_has_them():
+    captions = {0: "people walk by", 160: "two men fight", 480: "people walk by"}
+    options = {"bank": toy_bank(), "text_encoder": Texts()}
+    expected = score(walk(60, 0.1), captions=captions, **options).scores
+    for same in (list(captions.items())[::-1], {str(frame): text for frame, text in captions.items()}):
+        np.testing.assert_array_equal(score(walk(60, 0.1), captions=same, **options).scores, expected)
+    for wrong in (["people walk by"], {"first": "people walk by"}, [(None, "x")], 3):
+        with pytest.raises(FeatureError, match=r"captions are not texts by frame; give {frame: caption}"):
+            score(walk(60, 0.1), captions=wrong, **options)
 
 
 def test_captions_without_a_bank():
