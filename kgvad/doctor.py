@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kgvad import weights
 from kgvad.errors import KgvadError
 from kgvad.inventory import holdings
-
-if TYPE_CHECKING:
-    from kgvad.session import Session
+from kgvad.session import Session, unknown_dataset
 
 OK, MISSING, WRONG = "ok", "missing", "wrong"
 
@@ -122,6 +119,9 @@ def _dataset(session: Session) -> Iterator[Finding]:
         yield Finding(WRONG, str(error))
         return
     dataset, named = session.dataset, session.dataset_ref.in_shell
+    if session.dataset_ref.kind == "prepared" and not (there.has_bank or there.stores or there.has_run):
+        yield Finding(MISSING, f"{unknown_dataset(dataset)}, or: kgvad features import FILES --dataset {named}")
+        return
     for what, path, found, command in (
         ("anchor bank", there.bank, there.has_bank, f"kgvad build-anchors --dataset {named}"),
         ("features", there.features, bool(there.stores), f"kgvad extract VIDEOS --dataset {named}"),

@@ -186,7 +186,7 @@ class Session:
         from kgvad.detector.data.annotations import FILE, Truth
 
         if ref.path is None and not (self.features_root / FILE).is_file():
-            raise _unknown(ref.name)
+            raise unknown_dataset(ref.name)
         from kgvad.detector.data.folder_dataset import folder_table, folder_truth
 
         return folder_table(Truth.load(self.features_root) if ref.path is None else folder_truth(ref.path, ref.name))
@@ -332,7 +332,8 @@ class Session:
         return bank
 
 
-def _unknown(name: str) -> UsageError:
+def unknown_dataset(name: str) -> UsageError:
+    """The error that nothing is known of a dataset."""
     from kgvad.kg.tables import bundled_tables
 
     known = ", ".join(bundled_tables())
