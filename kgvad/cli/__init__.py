@@ -129,7 +129,7 @@ def _run(arguments: list[str]) -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()
             sys.exit(2)
-        path = error.ctx.command_path if getattr(error, "ctx", None) else "kgvad"
+        path = error.ctx.command_path if getattr(error, "ctx", None) else _command_path(arguments)
         message = error.format_message().rstrip(".")
         _fail(f"{message}; see: {path} --help", error.exit_code)
     except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
@@ -139,6 +139,19 @@ def _run(arguments: list[str]) -> None:
         if debug:
             raise
         _fail(unexpected(error), 1)
+
+
+def _command_path(arguments: Sequence[str]) -> str:
+    """The command that ``arguments`` begin with, where an error does not say it: ``kgvad kg show``."""
+    command: Any = typer.main.get_command(app)
+    path = "kgvad"
+    for word in arguments:
+        if word not in getattr(command, "commands", {}):
+            if word.startswith("-"):
+                continue
+            break
+        command, path = command.commands[word], f"{path} {word}"
+    return path
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -107,6 +107,19 @@ def test_an_error_is_one_line_and_debug_adds_the_traceback():
     assert "Traceback" in kgvad("weights", "fetch", "nothing", "--debug").stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["train", "--seeds"], "kgvad train"),
+        (["-q", "kg", "show", "Robbery", "--svg"], "kgvad kg show"),
+        (["features", "import", "--frames"], "kgvad features import"),
+    ],
+)
+def test_an_option_without_its_value_names_the_help_of_its_command(arguments, command):
+    line = f"kgvad: error: Option '{arguments[-1]}' requires an argument; see: {command} --help\n"
+    assert kgvad(*arguments).stderr == line
+
+
 def test_weights_list_says_what_is_missing(tmp_path):
     done = kgvad("weights", "list", KGVAD_CACHE=str(tmp_path), KGVAD_WEIGHTS="")
     assert done.returncode == 0
@@ -124,6 +137,10 @@ def test_doctor_on_a_healthy_and_on_a_broken_folder(tmp_path):
     done = kgvad("doctor", PWD=str(tmp_path))
     assert done.returncode == 1
     assert "wrong   --device nonsense" in done.stdout and "missing run of xd" in done.stdout
+    (tmp_path / "kgvad.toml").write_text('dataset = "nothing"')
+    done = kgvad("doctor", PWD=str(tmp_path))
+    assert "missing unknown dataset 'nothing'; known are avenue" in done.stdout
+    assert "build-anchors --dataset nothing" not in done.stdout  # it would not know the dataset either
     (tmp_path / "kgvad.toml").write_text("colour = 1")
     done = kgvad("doctor", PWD=str(tmp_path))
     assert done.returncode == 1
