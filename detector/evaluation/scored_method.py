@@ -16,7 +16,7 @@ from kgvad.detector.data.samples import Features
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo, match_ground_truth
 from kgvad.detector.evaluation.given_scores import GivenScores, category_columns
 from kgvad.detector.run import Run
-from kgvad.detector.scoring.infer import score_features
+from kgvad.detector.scoring.infer import caption_store, score_features
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import FeatureError
 from kgvad.video.feature_layout import fitted_entry
@@ -71,7 +71,7 @@ def scored_by_runs(
     for run in runs:
         store, captions = open_store(root, run.config.encoder), None
         if text is not None and run.config.caption_dim is not None:
-            captions = resample_captions(FeatureStore.open(text), store, truth.split("test"))
+            captions = resample_captions(caption_store(run, text), store, truth.split("test"))
         scores = score_split(run, store, truth, captions)
         videos.append(match_all([smoothed(one, smooth) for one in scores], truth))
     return ScoredMethod(

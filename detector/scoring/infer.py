@@ -209,7 +209,7 @@ def score_store(job: ScoreJob) -> Iterator[Path]:
     Raises
     ------
     UsageError
-        The format is unknown, or an output would replace an input.
+        The format is unknown, an output would replace an input, or captions are given to a run that reads none.
     FeatureError
         A video has no features or no captions, or they are not those that the run was trained on.
     """
@@ -219,7 +219,9 @@ def score_store(job: ScoreJob) -> Iterator[Path]:
     run = Run.load(job.run, job.device)
     store = open_store(job.features, run.config.encoder)
     outputs = {video: job.output / f"{video}{suffix}" for video in job.videos or store.ids()}
-    captions = None if job.text is None else resample_captions(FeatureStore.open(job.text), store, outputs)
+    if job.text is not None and run.config.caption_dim is None:
+        raise UsageError(f"the run {job.run} ({run.config.detector}) reads no --captions", "leave them out")
+    captions = None if job.text is None else resample_captions(caption_store(run, job.text), store, outputs)
     bank = job.output / ANCHORS if job.queries else None
     refuse_inputs(
         {"--output": [*outputs.values(), *([] if bank is None else [bank])]},
@@ -245,6 +247,25 @@ def score_store(job: ScoreJob) -> Iterator[Path]:
             scores = with_probabilities(scores, job.class_rule)
         scores.save(path)
         yield path
+
+
+def caption_store(run: Run, path: Path) -> FeatureStore:
+    """The store of caption embeddings at ``path``, for a run that reads captions.
+
+    Raises
+    ------
+    FeatureError
+        There is no store, or it is of another text encoder than the run was trained on.
+    """
+    store = FeatureStore.open(path)
+    expected = run.config.captions_fingerprint
+    if expected is not None and store.fingerprint != expected:
+        raise FeatureError(
+            f"{store.root}: the captions are not by the text encoder that {run.folder} was trained on "
+            f"({run.config.caption_encoder})",
+            "embed them with it: kgvad features import CAPTIONS --to STORE --text-encoder NAME",
+        )
+    return store
 
 
 def _with_queries(run: Run, job: ScoreJob, bank: Path) -> Run:

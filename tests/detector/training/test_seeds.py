@@ -121,6 +121,25 @@ def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tm
         semvad(text_store(tmp_path / "wide", names[3:], dim=7))
 
 
+def test_captions_of_another_encoder_are_refused_and_captions_that_nobody_reads_too(features, semvad, tmp_path):
+    names = FeatureStore.open(features).ids()
+    text = text_store(tmp_path / "text", names)
+    semvad(text)
+    other = FeatureStore.create(tmp_path / "other", Manifest(encoder="words", dim=5, weights="others"))
+    for name in names:
+        other.add(name, np.ones((9, 5), np.float32), VideoEntry(frame_count=135, fps=30, rows=9))
+    scoring = ("score", features, "--output", tmp_path / "scores", "--captions")
+    assert kgvad(*scoring, text, "--run", tmp_path / "run", "--video", names[3])
+    for command in ((*scoring, other.root, "--run"), ("evaluate", "--features", features, "--captions", other.root)):
+        with pytest.raises(
+            FeatureError, match=r"other/words: the captions are not by the text encoder that .*\(words\)"
+        ):
+            kgvad(*command, tmp_path / "run")
+    train(features, tmp_path / "plain", "--threshold-folds", 0)
+    with pytest.raises(UsageError, match=r"plain \(anchor-aligned\) reads no --captions; leave them out"):
+        kgvad(*scoring, text, "--run", tmp_path / "plain")
+
+
 def test_class_prompts_are_made_of_the_words_of_the_captions(features, semvad, tmp_path, monkeypatch):
     encoder = ToyWords()
     monkeypatch.setattr("kgvad.detector.training.caption_words.load_text_encoder", lambda name, device: encoder)
