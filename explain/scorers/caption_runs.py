@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgvad.explain.scorers.base import ScoredVideo, file_state, note_added_categories
-from kgvad.explain.scorers.from_video import required
+from kgvad.explain.scorers.base import ScoredVideo, file_state, note_added_categories, required
 from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.decode import probe
 from kgvad.video.extract import entry_of
