@@ -6,6 +6,8 @@ import re
 
 from markupsafe import Markup, escape
 
+SHORT_S = 9.95  # durations below it are written to a tenth of a second
+
 
 def clock(seconds: float) -> str:
     """``hh:mm:ss`` of a time, the second that is running: 83.4 is ``00:01:23``."""
@@ -13,9 +15,15 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600:02d}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
 
 
-def round_clock(seconds: float) -> str:
-    """``hh:mm:ss`` of a duration, rounded: 59.8 is ``00:01:00``, as in the sentences."""
-    return clock(round(seconds))
+def fine_clock(seconds: float, mark: str = ".") -> str:
+    """``hh:mm:ss.t`` of a time, to a tenth of a second: times of an event, whose difference is its duration."""
+    tenths = round(seconds * 10)
+    return f"{clock(tenths // 10)}{mark}{tenths % 10}"
+
+
+def round_clock(seconds: float, mark: str = ".") -> str:
+    """``hh:mm:ss`` of a duration, rounded as in the sentences: 59.8 is ``00:01:00``, and 0.12 is ``00:00:00.1``."""
+    return fine_clock(seconds, mark) if seconds < SHORT_S else clock(round(seconds))
 
 
 def stamp(seconds: float, mark: str = ",") -> str:

@@ -21,7 +21,17 @@ from kgvad.errors import ReportError, UsageError
 from kgvad.explain.checked_text import CheckedText
 from kgvad.explain.rendering.checks import CHECK_FORMS, check_context, narrative_context
 from kgvad.explain.rendering.csv_table import events_csv, method_details
-from kgvad.explain.rendering.escaping import clock, code, markdown, nowrap_options, qid, round_clock, stamp, vtt
+from kgvad.explain.rendering.escaping import (
+    clock,
+    code,
+    fine_clock,
+    markdown,
+    nowrap_options,
+    qid,
+    round_clock,
+    stamp,
+    vtt,
+)
 from kgvad.explain.rendering.phrases import Phrases, guard
 from kgvad.explain.rendering.sentence_plan import is_unusual_only
 from kgvad.explain.rendering.sentences import with_sentences
@@ -233,7 +243,7 @@ def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
         keep_trailing_newline=True,
     )
     environment.filters |= {"clock": clock, "stamp": stamp, "md": markdown, "code": code, "words": words, "vtt": vtt}
-    environment.filters |= {"nowrap_options": nowrap_options, "round_clock": round_clock}
+    environment.filters |= {"nowrap_options": nowrap_options, "round_clock": round_clock, "fine_clock": fine_clock}
     environment.tests["qid"] = qid
     return environment
 

@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from kgvad.explain.rendering.escaping import clock
+from kgvad.explain.rendering.escaping import clock, fine_clock
 from kgvad.explain.rendering.subgraph import draw
 from kgvad.explain.report import Report
 from kgvad.explain.text import words
@@ -143,7 +143,8 @@ def _band(report: Report, index: int, duration: float, rules: list[str], labels:
     event = report.events[index]
     left, width = 100 * event.start_s / duration, 100 * event.duration_s / duration
     rules.append(f".b{event.number}{{left:{left:.3f}%;width:{max(width, 0.2):.3f}%}}")
-    title = f"{labels['event']} {event.number}: {clock(event.start_s)} {labels['to']} {clock(event.end_s)}"
+    start, end = (fine_clock(time, labels["decimal"]) for time in (event.start_s, event.end_s))
+    title = f"{labels['event']} {event.number}: {start} {labels['to']} {end}"
     return Markup(
         '<a class="band b{n}{k}" href="#event-{n}" data-start="{s}" title="{t}" aria-label="{t}"><span>{n}</span></a>'
     ).format(n=event.number, k=kind, s=f"{event.start_s:g}", t=title)

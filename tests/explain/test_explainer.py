@@ -70,7 +70,7 @@ def test_stdout_carries_the_report_and_nothing_else(video, given):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("# Report on `clip.mp4`\n")
-    assert "00:00:08 to 00:00:12" in done.stdout
+    assert "00:00:08.0 to 00:00:12.0" in done.stdout
     assert done.stderr == ""
 
 

@@ -31,7 +31,7 @@ def test_a_report_quotes_it_with_its_time_and_asks_for_the_category():
     event = report.events[0]
     assert event.caption == FIRE and event.caption_s == np.round(66 * 16 / FPS, 3)
     text = " ".join(Renderer().render(report, "md").split())
-    assert f"The caption at 00:00:35 reads: “{FIRE}” Robbery?" in text
+    assert f"The caption at 00:00:35.2 reads: “{FIRE}” Robbery?" in text
     assert f"lautet: „{FIRE}“ Raub?" in " ".join(Renderer("de").render(report, "md").split())
 
 

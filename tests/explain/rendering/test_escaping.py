@@ -3,7 +3,17 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from kgvad.explain.rendering.escaping import clock, code, markdown, nowrap_options, qid, round_clock, stamp, vtt
+from kgvad.explain.rendering.escaping import (
+    clock,
+    code,
+    fine_clock,
+    markdown,
+    nowrap_options,
+    qid,
+    round_clock,
+    stamp,
+    vtt,
+)
 from kgvad.explain.text import plain, words
 
 HOSTILE = [
@@ -63,6 +73,8 @@ def test_times():
     assert clock(59.9999999) == "00:01:00"
     assert clock(3 * 3600 + 62) == "03:01:02"
     assert round_clock(59.83) == "00:01:00"  # a duration, as the sentences round it
+    assert round_clock(0.12) == "00:00:00.1" and round_clock(9.94, ",") == "00:00:09,9"
+    assert fine_clock(0.12) == "00:00:00.1" and fine_clock(59.96, ",") == "00:01:00,0"
     assert stamp(83.4) == "00:01:23,400"
     assert stamp(59.9996, ".") == "00:01:00.000"
 

@@ -155,7 +155,8 @@ def test_every_sentence_maps_to_fields_and_every_number_comes_from_them(name, la
 def unquoted(text):
     """Without quoted names, which may hold any digits, and with times as single numbers."""
     text = re.sub(r"[“„][^”“]*[”“]", "", text)
-    return re.sub(r"(\d\d):(\d\d):(\d\d)", lambda m: str(int(m[1]) * 3600 + int(m[2]) * 60 + int(m[3])), text)
+    clock = r"(\d\d):(\d\d):(\d\d)([.,]\d)?"
+    return re.sub(clock, lambda m: f"{int(m[1]) * 3600 + int(m[2]) * 60 + int(m[3])}{m[4] or ''}", text)
 
 
 def says(number, value):
@@ -472,7 +473,7 @@ def test_a_report_by_captions_does_not_say_that_pixels_were_compared(language):
 def test_one_and_many():
     one, many = (render(REPORTS[name], "md").replace("\xa0", " ") for name in ("one", "named"))
     assert "One abnormal event in" in one and "It lasts about 11 seconds" in one
-    assert "Two abnormal events in" in many and "Together they last about 16 seconds" in many
+    assert "Two abnormal events in" in many and "Together they last 16 seconds" in many
     german = render(REPORTS["one"], "md", language="de").replace("\xa0", " ")
     assert "Ein anomales Ereignis in" in german and "Die Dauer beträgt etwa 11 Sekunden" in german
 

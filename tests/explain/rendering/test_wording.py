@@ -1,0 +1,49 @@
+"""Sentences of a report do not contradict its numbers, or each other."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from explain_samples import report_on, scores
+
+from kgvad.explain.rendering.render import Renderer
+
+RENDERERS = {language: Renderer(language) for language in ("en", "de")}
+LANGUAGES = pytest.mark.parametrize("language", RENDERERS)
+
+
+def said(report, language="en", form="md"):
+    """One view, with spaces that break lines."""
+    return RENDERERS[language].render(report, form).replace("\xa0", " ")
+
+
+def first(given, count):
+    """The first snippets alone."""
+    names = ("spans", "scores", "alignment", "concept_alignment")
+    return replace(given, frame_count=count * 16, **{name: getattr(given, name)[:count] for name in names})
+
+
+@LANGUAGES
+def test_an_event_of_under_a_second_starts_and_ends_at_different_times(language):
+    """Times were cut to seconds: it lasted "from 00:00:00 to 00:00:00 (0.1 seconds)"."""
+    brief = replace(first(scores(events=((0, 1, 0.9),)), 1), fps=160.0)
+    mark = RENDERERS[language].phrases.labels["decimal"]
+    text = said(report_on(brief), language)
+    assert f"00:00:00{mark}0" in text and f"00:00:00{mark}1" in text and f"(0{mark}1 " in text
+    assert f"00:00:00{mark}1 ·" in said(report_on(brief), language, "html")  # the duration at the top
+
+
+def test_the_times_of_an_event_differ_by_its_duration():
+    """Starts and ends were cut to seconds while durations were rounded: 00:00:04 to 00:00:24 were 19 seconds."""
+    for start in range(20, 40):
+        text = said(report_on(scores(events=((start, start + 36, 0.9),))))
+        hours, minutes, seconds = zip(*re.findall(r"(\d\d):(\d\d):(\d\d\.\d)", text)[:2], strict=True)
+        begin, end = (int(h) * 3600 + int(m) * 60 + float(s) for h, m, s in zip(hours, minutes, seconds, strict=True))
+        stated = float(re.search(r"\((?:about )?([\d.]+) seconds\)", text)[1])
+        assert abs((end - begin) - stated) <= 0.5
+        assert f"{end - begin:.1f}" in ("19.2", "19.1", "19.3")
+
+
+def test_a_duration_that_was_not_rounded_is_not_called_about():
+    assert "It lasts 16 seconds" in said(report_on(scores(events=((30, 60, 0.9),))))
+    assert "It lasts about 10 seconds" in said(report_on(scores(events=((30, 49, 0.9),))))
