@@ -105,7 +105,7 @@ def _summary(report: Report) -> list[PlannedSentence]:
         ),
     ]
     if len(report.events) > 1:
-        fields = number | {"time_s": f"{at}/peak_s"}
+        fields = number | {"time_s": f"{at}/peak_s", "events": "/events"}
         sentences.append(PlannedSentence("summary", "summary_highest_event", fields))
     if top.caption is not None:
         sentences.append(PlannedSentence("summary", "summary_caption", _pick(at, ("caption", "caption_s"))))

@@ -47,3 +47,18 @@ def test_the_times_of_an_event_differ_by_its_duration():
 def test_a_duration_that_was_not_rounded_is_not_called_about():
     assert "It lasts 16 seconds" in said(report_on(scores(events=((30, 60, 0.9),))))
     assert "It lasts about 10 seconds" in said(report_on(scores(events=((30, 49, 0.9),))))
+
+
+@LANGUAGES
+def test_no_event_is_said_to_have_the_highest_score_alone_where_several_have_it(language):
+    tied, alone = (
+        {
+            "en": "Three events share the highest score; the first of them is event 2",
+            "de": "Drei Ereignisse haben gemeinsam den höchsten Wert, als erstes Ereignis 2",
+        },
+        {"en": "Event 2 has the highest score", "de": "Den höchsten Wert hat Ereignis 2"},
+    )
+    several = scores(events=((10, 20, 0.6), (40, 50, 0.9), (70, 80, 0.9), (100, 110, 0.9)))
+    assert tied[language] in said(report_on(several), language)
+    assert alone[language] not in said(report_on(several), language)
+    assert alone[language] in said(report_on(scores(events=((10, 20, 0.6), (40, 50, 0.9)))), language)
