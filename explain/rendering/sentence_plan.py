@@ -209,10 +209,9 @@ def _evidence(event: Event, at: str, is_hint: bool) -> list[PlannedSentence]:
     place = f"event/{event.number}"
     sentences = []
     if event.evidence:
-        key, fields = "evidence_summary_hint" if is_hint else "evidence_summary", _first(at)
-        if event.category_clear:
-            fields |= {"evidence": f"{at}/evidence"}
-        else:
+        key = "evidence_summary_hint" if is_hint else "evidence_summary"
+        fields = _first(at) | {"evidence": f"{at}/evidence"}
+        if not event.category_clear:
             key = "evidence_summary_unclear"
         sentences.append(PlannedSentence(f"{place}/explanation", key, fields))
     for i in range(len(event.evidence)):
@@ -244,7 +243,9 @@ def _contributions(event: Event, at: str) -> list[PlannedSentence]:
 def _similar(event: Event, at: str) -> list[PlannedSentence]:
     place, sentences = f"event/{event.number}/similar", []
     if event.similar:
-        sentences.append(PlannedSentence(place, "similar_intro", {"encoder": "/method/encoder"}))
+        sentences.append(
+            PlannedSentence(place, "similar_intro", {"encoder": "/method/encoder", "similar": f"{at}/similar"})
+        )
     for i in range(len(event.similar)):
         fields = _pick(f"{at}/similar/{i}", ("video", "category", "text", "start_s", "end_s", "similarity"))
         sentences.append(PlannedSentence(f"{place}/{i}", "similar", fields))
@@ -254,7 +255,7 @@ def _similar(event: Event, at: str) -> list[PlannedSentence]:
 def _actions(event: Event, at: str) -> list[PlannedSentence]:
     place, sentences = f"event/{event.number}/actions", []
     if event.actions:
-        fields = {"peak_s": f"{at}/peak_s", "recogniser": "/method/action_recogniser"}
+        fields = {"peak_s": f"{at}/peak_s", "recogniser": "/method/action_recogniser", "actions": f"{at}/actions"}
         sentences.append(PlannedSentence(place, "actions_intro", fields))
     for i in range(len(event.actions)):
         fields = _pick(f"{at}/actions/{i}", ("name", "probability", "outside"))

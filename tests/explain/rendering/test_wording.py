@@ -2,11 +2,15 @@
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from explain_samples import report_on, scores
+from explain_samples import bank, report_on, scores
 
+from kgvad.detector.training.exemplars import Match
 from kgvad.explain.rendering.render import Renderer
+from kgvad.explain.report import Action
 
 RENDERERS = {language: Renderer(language) for language in ("en", "de")}
 LANGUAGES = pytest.mark.parametrize("language", RENDERERS)
@@ -62,3 +66,28 @@ def test_no_event_is_said_to_have_the_highest_score_alone_where_several_have_it(
     assert tied[language] in said(report_on(several), language)
     assert alone[language] not in said(report_on(several), language)
     assert alone[language] in said(report_on(scores(events=((10, 20, 0.6), (40, 50, 0.9)))), language)
+
+
+@LANGUAGES
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_action_or_segment_or_concept_is_not_spoken_of_as_several(language, count):
+    pixels = scores(encoder="efficientnet-lite0", aligned=False)
+    seen = tuple(Action(name=name, probability=0.4, outside=0.01) for name in ("fencing", "boxing"))[:count]
+    matches = [Match("Robbery/012", "Robbery", 70.4, 75.0, 0.8), Match("x", "Arson", 5.0, 10.0, 0.5)][:count]
+    stored = {"features": np.zeros((180, 2)), "exemplars": SimpleNamespace(nearest=lambda features: matches)}
+    text = said(report_on(pixels, facts={"actions": {1: seen}, "action_recogniser": "I3D"}), language)
+    text += said(report_on(scores(names="yes", trained=True, encoder="i3d"), **stored), language)
+    text += said(with_evidence(report_on(scores(names="hint"), bank=bank()), count), language)
+    several = {
+        "en": ("These are the actions", "They show", "similar segments of", "These concepts of"),
+        "de": ("Bei diesen Handlungen", "Sie zeigen", "Die ähnlichsten Abschnitte der", "Diese Begriffe zu"),
+    }
+    assert [words in text for words in several[language]] == [count > 1] * 4
+
+
+def with_evidence(report, count):
+    """The first event alone, unclear, with so many concepts."""
+    event = report.events[0]
+    unclear = event.model_copy(update={"category_clear": False, "evidence": event.evidence[:count]})
+    assert len(unclear.evidence) == count
+    return report.model_copy(update={"events": (unclear,)})
