@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 
 def plain(text: str) -> str:
@@ -18,3 +19,9 @@ def plain(text: str) -> str:
 def words(name: str) -> str:
     """``RoadAccidents`` as ``road accidents``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name).lower()
+
+
+def category_text(name: str, texts: Mapping[str, str]) -> str:
+    """A category in words: those of its category table, else its name, in lower case where it is ``RoadAccidents``."""
+    is_words = " " in name or name.isupper()
+    return texts.get(name, name if is_words else words(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from kgvad.explain.analysis.evidence import (
 )
 from kgvad.explain.report import CategoryShare, Contrast, Contribution, Evidence, KeyFrame, Similar
 from kgvad.explain.scorers.base import ConceptTerms, ScoredVideo
-from kgvad.explain.text import plain, words
+from kgvad.explain.text import category_text, plain
 
 MAX_KEY_FRAMES = 4  # of one event
 MAX_CAPTION = 400  # characters quoted
@@ -145,7 +145,9 @@ def _analyse_event(
         span=span,
         categories=tuple(categories),
         evidence=evidence,
-        contributions=_contributions(scored, span, categories),
+        contributions=tuple(
+            with_category_text(item, categories[0].name, texts) for item in _contributions(scored, span, categories)
+        ),
         contrast=contrast,
         similar=_similar(scored, span, texts),
         key_frames=key_frames(scored.scores, span, times),
@@ -184,15 +186,18 @@ def _evidence(
     found = evidence_for(bank, change, first, item_labels(bank))
     rival = categories[1].name if len(categories) > 1 else None
     contrast = contrast_of(bank, change, first, rival) if rival in bank.categories else None
-    return tuple(with_category_text(item, texts) for item in found), contrast
+    return tuple(with_category_text(item, first, texts) for item in found), contrast
 
 
-def with_category_text(item: Evidence, texts: Mapping[str, str]) -> Evidence:
-    """``item`` with the words of the category where the bank wrote its name ("RoadAccidents") into the path."""
-    text = texts.get(item.category, "")
-    if not text or item.path_text is None or not item.path_text.startswith(f"{item.category} "):
+Cited = TypeVar("Cited", Evidence, Contribution)
+
+
+def with_category_text(item: Cited, category: str, texts: Mapping[str, str]) -> Cited:
+    """``item`` with the words of its category where the bank wrote the name ("RoadAccidents") into the path."""
+    if item.path_text is None or not item.path_text.startswith(f"{category} "):
         return item
-    return item.model_copy(update={"path_text": text + item.path_text[len(item.category) :]})
+    text = category_text(category, texts)
+    return item.model_copy(update={"path_text": text + item.path_text[len(category) :]})
 
 
 def _similar(scored: ScoredVideo, span: EventSpan, texts: Mapping[str, str]) -> tuple[Similar, ...]:
@@ -203,7 +208,7 @@ def _similar(scored: ScoredVideo, span: EventSpan, texts: Mapping[str, str]) -> 
         Similar(
             video=plain(match.video),
             category=match.category,
-            text=texts.get(match.category, words(match.category)),
+            text=category_text(match.category, texts),
             start_s=round(match.start_s, 3),
             end_s=round(match.end_s, 3),
             similarity=round(match.similarity, 4),

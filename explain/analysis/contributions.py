@@ -117,7 +117,7 @@ def _contribution(
     named = {
         "concept": plain(concept.text),
         "qid": concept.qid,
-        "path_text": plain(concept.path_text),
+        "path_text": None if not concept.path_text or concept.relation == "label" else plain(concept.path_text),
         "similarity": round(float(similarity.max()), 4),
     }
     return alone.model_copy(update=named)

@@ -19,7 +19,7 @@ from kgvad.errors import AnchorError
 from kgvad.explain.analysis.events import EventSpan
 from kgvad.explain.parts import GraphStep
 from kgvad.explain.report import CategoryShare, Contrast, Evidence
-from kgvad.explain.text import plain
+from kgvad.explain.text import category_text, plain
 
 if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
@@ -87,7 +87,7 @@ def category_shares(scores: Scores, event: EventSpan, texts: Mapping[str, str]) 
     return [
         CategoryShare(
             name=scores.categories[abnormal[i]],
-            text=texts.get(scores.categories[abnormal[i]], scores.categories[abnormal[i]]),
+            text=category_text(scores.categories[abnormal[i]], texts),
             probability=round(float(share[i]), 4),
         )
         for i in order

@@ -57,9 +57,8 @@ def test_every_property_that_is_followed_has_words_that_fit_the_arrow(language):
 
 def test_a_path_begins_with_the_words_of_the_category():
     item = cited("x", "Q1", path_text="RoadAccidents is related to vehicle ramming in the category table")
-    assert with_category_text(item, {"RoadAccidents": "road accident"}).path_text.startswith(
-        "road accident is related to"
-    )
-    assert with_category_text(item, {}) == item
+    for texts, expected in (({"RoadAccidents": "road accident"}, "road accident"), ({}, "road accidents")):
+        found = with_category_text(item, "RoadAccidents", texts)
+        assert found.path_text.startswith(f"{expected} is related to")
     other = cited("x", "Q1", path_text="car accident is a kind of crash")
-    assert with_category_text(other, {"RoadAccidents": "road accident"}) == other
+    assert with_category_text(other, "RoadAccidents", {"RoadAccidents": "road accident"}) == other

@@ -6,11 +6,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from explain_samples import bank, report_on, scores
+from explain_samples import CATEGORIES, bank, report_on, scores, terms
 
 from kgvad.detector.training.exemplars import Match
+from kgvad.explain.analysis.contributions import cited_contributions
+from kgvad.explain.analysis.events import find_events
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.report import Action
+from kgvad.explain.text import category_text
 
 RENDERERS = {language: Renderer(language) for language in ("en", "de")}
 LANGUAGES = pytest.mark.parametrize("language", RENDERERS)
@@ -91,3 +94,31 @@ def with_evidence(report, count):
     unclear = event.model_copy(update={"category_clear": False, "evidence": event.evidence[:count]})
     assert len(unclear.evidence) == count
     return report.model_copy(update={"events": (unclear,)})
+
+
+def test_a_category_without_a_text_is_written_alike_in_all_sentences():
+    """Its name stood in some and words made from it in others: "RoadAccidents" and "road accidents"."""
+    known = bank(concept_vectors=np.eye(15, dtype=np.float32))
+    known.concepts[7].text, known.concepts[7].path_text = "crash", "RoadAccidents is a kind of crash"
+    given = scores(names="yes", trained=True)
+    values = given.alignment.copy()
+    values[:, CATEGORIES.index("RoadAccidents")] += 9
+    on_crash = replace(
+        terms(),
+        vectors=np.eye(4, 15, 5, dtype=np.float32),  # "extinguishing fire" lies on it
+        over=lambda weights: terms().over(weights)[[0, 1, 4, 3, 2]],
+    )
+    report = report_on(replace(given, alignment=values), bank=known, terms=on_crash)
+    text = said(report).partition("## Method")[0]
+    assert "category is road accidents (" in text and "Road accidents is a kind of crash" in text
+    assert "RoadAccidents" not in text
+    assert category_text("NATO convoy", {}) == "NATO convoy" and category_text("Anomaly", {}) == "anomaly"
+
+
+def test_the_name_of_an_item_is_no_reason_for_a_term():
+    """It read: closest to "explosion". Explosion is explosion in Wikidata."""
+    known = bank(concept_vectors=np.eye(15, dtype=np.float32))
+    on_label = replace(terms(), vectors=np.eye(4, 15, 10, dtype=np.float32))  # "extinguishing fire" lies on the label
+    known.concepts[12].path_text = "Explosion is explosion in Wikidata"
+    found = cited_contributions(on_label, scores(), find_events(scores())[0], CATEGORIES[-1], known)
+    assert found[0].concept == known.concepts[12].text and found[0].path_text is None
