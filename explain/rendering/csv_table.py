@@ -58,6 +58,7 @@ def method_details(report: Report, labels: dict[str, str]) -> list[tuple[str, st
     def number(value: float, form: str = "g") -> str:
         return format(value, form).replace(".", labels["decimal"])
 
+    lead = number(rule.category_margin) if rule.category_margin < 1 else labels["never"]
     rows: list[tuple[str, str | None]] = [
         ("scorer", method.scorer),
         ("trained", labels["yes"] if method.trained else labels["no"]),
@@ -74,7 +75,7 @@ def method_details(report: Report, labels: dict[str, str]) -> list[tuple[str, st
             "thresholds",
             f"{number(rule.onset, '.3g')} / {number(rule.offset, '.3g')} ({labels[_source_of(method)]})",
         ),
-        ("margin", number(rule.category_margin) if any(e.categories for e in report.events) else None),
+        ("margin", lead if any(e.categories for e in report.events) else None),
         ("size", size),
         ("frames", f"{video.frame_count} ({number(video.fps)}/s)"),
         ("sha256", video.sha256),

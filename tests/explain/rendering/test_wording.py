@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from explain_samples import CATEGORIES, bank, report_on, scores, terms
 
+from kgvad.detector.thresholds import RunThresholds
 from kgvad.detector.training.exemplars import Match
 from kgvad.explain.analysis.contributions import cited_contributions
 from kgvad.explain.analysis.events import find_events
@@ -122,3 +123,23 @@ def test_the_name_of_an_item_is_no_reason_for_a_term():
     known.concepts[12].path_text = "Explosion is explosion in Wikidata"
     found = cited_contributions(on_label, scores(), find_events(scores())[0], CATEGORIES[-1], known)
     assert found[0].concept == known.concepts[12].text and found[0].path_text is None
+
+
+@LANGUAGES
+def test_a_run_whose_leads_are_all_unreliable_does_not_ask_for_a_lead_of_100_points(language):
+    report = report_on(scores(names="yes", trained=True, thresholds=measured(1.0)))
+    text = said(report, language)
+    never = {"en": "none is named: on held-out videos", "de": "aber keine wird genannt: An zurückgehaltenen Videos"}
+    assert "100 p" not in text and "100 P" not in text and never[language] in text
+    assert f"`{RENDERERS[language].phrases.labels['never']}`" in text
+    any_lead = said(report_on(scores(names="yes", trained=True, thresholds=measured(0.0))), language)
+    assert "at least 0" not in any_lead and "mindestens 0 P" not in any_lead
+    point = {"en": "at least 1 percentage point;", "de": "mindestens 1 Prozentpunkt vor"}
+    assert point[language] in said(report_on(scores(names="yes", trained=True, thresholds=measured(0.01))), language)
+
+
+def measured(margin):
+    """What was measured of a run."""
+    return RunThresholds(
+        onset=0.5, false_alarm_rate=0, miss_rate=0, normal_videos=9, abnormal_videos=9, category_margin=margin
+    )
