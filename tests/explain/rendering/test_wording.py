@@ -143,3 +143,9 @@ def measured(margin):
     return RunThresholds(
         onset=0.5, false_alarm_rate=0, miss_rate=0, normal_videos=9, abnormal_videos=9, category_margin=margin
     )
+
+
+@LANGUAGES
+def test_markdown_without_pictures_announces_no_frames(language):
+    labels, text = RENDERERS[language].phrases.labels, said(report_on(scores()), language)
+    assert f"{labels['key_moments']}: 00:00:" in text and labels["key_frames"] not in text
