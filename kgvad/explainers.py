@@ -263,10 +263,15 @@ def _training_free(session: Session, request: ExplainRequest) -> Scorer:
         return TrainingFreeScorer(encoder, _bank(session, request, encoder), request.queries)
     if request.queries:
         raise UsageError(
-            f"--open does not work with {encoder.name}, which does not name categories",
+            f"--open adds categories, and {_blind(request)} names none",
             "add --captions FILE, or --encoder blip or clip",
         )
     return TrainingFreeScorer(encoder)
+
+
+def _blind(request: ExplainRequest) -> str:
+    """What scores a video without naming categories, as the user chose it."""
+    return "the video alone" if request.encoder is None else f"--encoder {request.encoder}"
 
 
 CANDIDATES: tuple[Callable[[Session, ExplainRequest], Scorer | None], ...] = (

@@ -155,3 +155,11 @@ def test_a_named_dataset_without_a_run_says_why_the_shipped_run_is_not_used(weig
     with Session(dataset="xd", device="cpu") as session:
         assert isinstance(choose_scorer(session, ExplainRequest()), TrainingFreeScorer)
     assert "xd has no run that scores this video" in capsys.readouterr().err
+
+
+def test_added_categories_without_something_that_names_them_are_refused_without_naming_an_encoder_nobody_chose(weights):
+    with pytest.raises(UsageError, match="--open adds categories, and the video alone names none") as error:
+        build_explainer(Session(), ExplainRequest(queries=("umbrella",)))
+    assert "efficientnet" not in str(error.value)
+    with pytest.raises(UsageError, match="and --encoder i3d names none"):
+        build_explainer(Session(), ExplainRequest(encoder="i3d", queries=("umbrella",)))

@@ -133,7 +133,7 @@ def test_a_run_whose_leads_are_all_unreliable_does_not_ask_for_a_lead_of_100_poi
     assert "100 p" not in text and "100 P" not in text and never[language] in text
     assert f"`{RENDERERS[language].phrases.labels['never']}`" in text
     any_lead = said(report_on(scores(names="yes", trained=True, thresholds=measured(0.0))), language)
-    assert "at least 0" not in any_lead and "mindestens 0 P" not in any_lead
+    assert "at least 0 p" not in any_lead and "mindestens 0 P" not in any_lead
     point = {"en": "at least 1 percentage point;", "de": "mindestens 1 Prozentpunkt vor"}
     assert point[language] in said(report_on(scores(names="yes", trained=True, thresholds=measured(0.01))), language)
 
