@@ -14,8 +14,15 @@ from kgvad.errors import UsageError
 logger = logging.getLogger(__name__)
 
 
-def resolve_device(name: str) -> str:
+def resolve_device(name: str, given: str = "--device") -> str:
     """Torch device for ``name``: ``auto`` is CUDA where torch sees it, then MPS, else the CPU.
+
+    Parameters
+    ----------
+    name
+        ``auto``, or what torch calls a device.
+    given
+        Where the name was given, for errors: the option, the variable or the key.
 
     Raises
     ------
@@ -34,7 +41,9 @@ def resolve_device(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"--device {name}: {reason[:120]}", "use auto, cpu, cuda, cuda:1 or mps") from error
+        if reason.startswith("Expected one of"):  # a list of all that torch can be built for
+            reason = "torch has no such device"
+        raise UsageError(f"{given} {name}: {reason[:120]}", "use auto, cpu, cuda, cuda:1 or mps") from error
     return name
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kgvad.device import resolve_device
 from kgvad.errors import KgvadError, RunError, UsageError, WeightsError
 from kgvad.files import read_json
-from kgvad.settings import DEFAULT_DATASET, Settings, load_settings
+from kgvad.settings import DEFAULT_DATASET, Settings, load_settings, place_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,7 @@ class Session:
 
     def __init__(self, settings: Settings | None = None, *, explaining: bool = False, **typed: Any) -> None:
         self.settings = settings or load_settings(**typed)
+        self._typed = {name for name, value in typed.items() if value is not None}
         self._explaining = explaining
         self._text_encoders: dict[str | None, TextEncoder] = {}
         self._visual_encoders: dict[tuple[object, ...], VisualEncoder] = {}
@@ -139,7 +140,7 @@ class Session:
     @cached_property
     def device(self) -> str:
         """Torch device; ``auto`` is resolved and logged once."""
-        return resolve_device(self.settings.device)
+        return resolve_device(self.settings.device, place_of("device", self._typed))
 
     @cached_property
     def graph(self) -> GraphStore:

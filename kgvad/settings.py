@@ -7,6 +7,7 @@ and the key in capitals. Commands pass what was typed, which wins over both.
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,6 +186,14 @@ def _wrong(error: ValidationError, where: str) -> SettingsError:
         known = ", ".join(sorted(Settings.model_fields))
         return SettingsError(f"{where}: unknown key {key!r}", f"known keys are {known}")
     return SettingsError(f"{where}: {key}: {_IN_TOML.get(first['type'], first['msg'])}", "correct the value")
+
+
+def place_of(name: str, typed: Container[str] = ()) -> str:
+    """How an error names a key: the option where it was ``typed``, else the variable that is set, else the key."""
+    if name in typed:
+        return f"--{name.replace('_', '-')}"
+    variable = f"KGVAD_{name.upper()}"
+    return variable if os.environ.get(variable) else f"the setting {name} ="
 
 
 def cache_dir() -> Path:

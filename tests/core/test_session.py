@@ -59,7 +59,7 @@ def test_configured_places_win(tmp_path):
 
 def test_the_configured_device_reaches_the_session_and_the_command_line_wins(monkeypatch):
     Path("kgvad.toml").write_text('device = "nonsense"\n')
-    with pytest.raises(UsageError, match="--device nonsense"):
+    with pytest.raises(UsageError, match="device = nonsense"):
         _ = Session().device
     assert Session(device="cpu").device == "cpu"
     monkeypatch.setenv("KGVAD_DEVICE", "meta")
@@ -102,3 +102,16 @@ def test_no_dataset_called_so():
 def test_settings_are_loaded_once(tmp_path):
     settings = load_settings(dataset="xd")
     assert Session(settings).settings is settings
+
+
+@pytest.mark.parametrize("place", ["--device", "KGVAD_DEVICE", "the setting device ="])
+def test_an_unknown_device_is_named_by_where_it_was_given(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KGVAD_DEVICE", raising=False)
+    if place == "KGVAD_DEVICE":
+        monkeypatch.setenv("KGVAD_DEVICE", "warp")
+    elif place != "--device":
+        (tmp_path / "kgvad.toml").write_text('device = "warp"')
+    session = Session(device="warp" if place == "--device" else None)
+    with pytest.raises(UsageError, match=f"^{place} warp: torch has no such device"):
+        _ = session.device
