@@ -144,7 +144,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     try:
         text = decode_text(data)
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not text in UTF-8", "convert it") from error
+        raise UsageError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
     if "\0" in text:
         raise UsageError(f"{path} is not text", "give a text file")
     if not re.search(r"\w", text):

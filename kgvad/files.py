@@ -38,20 +38,10 @@ LARGEST_TEXT = 1 << 30  # bytes of a JSON file, also once a gzipped one is unpac
 # What opening, unpacking and parsing a damaged or hostile file raises. RuntimeError: an encrypted zip member, too deep
 # nesting (RecursionError), an unknown compression (NotImplementedError); ArithmeticError: numbers beyond any type.
 DAMAGED = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    csv.Error,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-    SafetensorError,
-)
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError,
+    csv.Error, struct.error, zipfile.BadZipFile, zlib.error, SafetensorError,
+)  # fmt: skip
+AS_UTF8 = "save it as UTF-8; spreadsheets call that CSV UTF-8"
 
 
 @contextmanager
@@ -289,11 +279,20 @@ def reading(path: str | os.PathLike[str], kind: type[KgvadError], remedy: str) -
         _refuse_pipe(Path(path))
         yield
     except DAMAGED as error:
-        said = getattr(error, "strerror", None) or str(error)
-        reason = " ".join(str(said).split())[:160] or type(error).__name__
-        if isinstance(error, RecursionError):
-            reason = "it is nested too deeply"
-        raise kind(f"{path} cannot be read: {reason}", remedy) from error
+        raise kind(f"{path} cannot be read: {_reason(error)}", _remedy(error, remedy)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not {'UTF-16' if 'utf-16' in error.encoding else 'UTF-8'} text"
+    said = getattr(error, "strerror", None) or str(error)
+    return one_line(said)[:160] or type(error).__name__
+
+
+def _remedy(error: Exception, usual: str) -> str:
+    return AS_UTF8 if isinstance(error, UnicodeDecodeError) else usual
 
 
 def _refuse_pipe(path: Path) -> None:
@@ -360,8 +359,7 @@ def parse_json(data: bytes | str, name: object, kind: type[KgvadError], remedy: 
         if re.search(r"\\u[dD][89a-fA-F]", text):  # escapes of surrogates: halves of them cannot be written again
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(error)[:160]
-        raise kind(f"{name} is not valid JSON: {reason}", remedy) from error
+        raise kind(f"{name} is not valid JSON: {_reason(error)}", _remedy(error, remedy)) from error
     return value
 
 

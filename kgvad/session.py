@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kgvad.device import resolve_device
 from kgvad.errors import KgvadError, RunError, UsageError, WeightsError
 from kgvad.files import read_json
-from kgvad.settings import DEFAULT_DATASET, Settings, load_settings, place_of
+from kgvad.settings import DEFAULT_DATASET, Settings, given_by, load_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +140,7 @@ class Session:
     @cached_property
     def device(self) -> str:
         """Torch device; ``auto`` is resolved and logged once."""
-        return resolve_device(self.settings.device, place_of("device", self._typed))
+        return resolve_device(self.settings.device, given_by("device", self._typed))
 
     @cached_property
     def graph(self) -> GraphStore:

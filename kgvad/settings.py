@@ -137,7 +137,9 @@ def _read(path: Path) -> Fields:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}", "correct the file") from error
     except RecursionError as error:
         raise SettingsError(f"{path} is nested too deeply", "correct the file") from error
@@ -188,7 +190,7 @@ def _wrong(error: ValidationError, where: str) -> SettingsError:
     return SettingsError(f"{where}: {key}: {_IN_TOML.get(first['type'], first['msg'])}", "correct the value")
 
 
-def place_of(name: str, typed: Container[str] = ()) -> str:
+def given_by(name: str, typed: Container[str] = ()) -> str:
     """How an error names a key: the option where it was ``typed``, else the variable that is set, else the key."""
     if name in typed:
         return f"--{name.replace('_', '-')}"

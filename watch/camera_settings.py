@@ -174,7 +174,7 @@ def read_settings(folder: Path, camera: str) -> CameraSettings:
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}", "correct the file") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}", "correct the file") from error
+        raise SettingsError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
     try:
         return CameraSettings.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

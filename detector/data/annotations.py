@@ -163,12 +163,10 @@ def read_truth(dataset: str, folder: str | os.PathLike[str]) -> Truth:
 
 
 def _lines(path: Path) -> Iterable[tuple[int, str]]:
-    try:
+    if not path.exists():
+        raise FeatureError(f"{path} is missing", "name the folder of the dataset's official lists")
+    with reading(path, FeatureError, "copy it again"):
         text = decode_text(path.read_bytes())
-    except FileNotFoundError:
-        raise FeatureError(f"{path} is missing", "name the folder of the dataset's official lists") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FeatureError(f"{path} cannot be read: {error}", "copy it again") from error
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise FeatureError(f"{path} is empty", "copy it again")

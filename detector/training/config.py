@@ -97,7 +97,9 @@ def _read(path: Path) -> Fields:
             values = read_json(path, UsageError, remedy)
         else:
             values = tomllib.loads(path.read_text("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text", "save it as UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}", remedy) from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", "name a readable file with --config") from error

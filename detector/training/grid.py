@@ -54,7 +54,9 @@ def read_grid(detector: str, file: Path | None = None) -> list[Fields]:
         grids = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}", "name a readable file with --grid") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text", "save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file} is not valid TOML: {error}", REMEDY) from error
     entries = grids.get(detector)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
+from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import KgvadError, UsageError
 from kgvad.files import append_line, read_json, replacing, sha256, write_bytes, write_json, write_text
+from kgvad.settings import load_settings
+from kgvad.video.extract import find_videos
 
 
 def test_new_file_and_its_folder_are_made(tmp_path):
@@ -95,3 +98,20 @@ def test_a_named_pipe_is_refused_at_once_and_one_that_a_shell_opened_is_read(tmp
     code = "from kgvad.files import sha256\nprint(sha256('/dev/stdin'))"
     done = subprocess.run([sys.executable, "-c", code], input=b"x", capture_output=True, cwd="/", check=True)
     assert done.stdout.decode().strip() == hashlib.sha256(b"x").hexdigest()
+
+
+@pytest.mark.parametrize("name", ["list.txt", "scores.csv", "scores.json", "kgvad.toml"])
+def test_a_text_that_is_not_utf8_is_said_to_be_saved_as_utf8(tmp_path, monkeypatch, name):
+    """The error quoted the codec, and the remedy was to write the file again."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    path.write_bytes('{"time": "score", "caf\xe9"}'.encode("cp1252"))
+    read = {
+        "list.txt": lambda: find_videos(path),
+        "scores.csv": lambda: Scores.load(path),
+        "scores.json": lambda: Scores.load(path),
+        "kgvad.toml": load_settings,
+    }
+    with pytest.raises(KgvadError, match=rf"{name}.* is not UTF-8 text; save it as UTF-8") as error:
+        read[name]()
+    assert "codec" not in str(error.value)
