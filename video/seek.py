@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,10 @@ from kgvad.video import SNIPPET_FRAMES
 from kgvad.video.container import Converter, decoded_frames, is_timed, open_video
 from kgvad.video.decode import VideoInfo, probe
 
+BACK_S = (0.0, 10.0, math.inf)
+"""Seconds before a frame that are sought, one after the other; the last is the start of the file. MPEG-TS seeks to any
+packet, and frames up to the next key frame cannot be decoded."""
+
 
 def read_frames(
     path: str | os.PathLike[str],
@@ -22,6 +27,7 @@ def read_frames(
     *,
     size: tuple[int, int] | None = None,
     info: VideoInfo | None = None,
+    skip_missing: bool = False,
 ) -> dict[int, NDArray[np.uint8]]:
     """Single frames by index, seeking where the container allows it.
 
@@ -35,6 +41,8 @@ def read_frames(
         (width, height) to scale to.
     info
         From :class:`VideoReader` after its pass or ``probe(path, exact=True)``; saves reading the index again.
+    skip_missing
+        Whether frames that cannot be decoded are left out; otherwise they are an error.
 
     Returns
     -------
@@ -54,23 +62,26 @@ def read_frames(
         raise VideoError(f"{path} has no frame {bad}", f"its frames are 0 to {info.frame_count - 1}")
     convert = Converter(size or (info.width, info.height), info.rotation)
     found: dict[int, NDArray[np.uint8]] = {}
-    with open_video(path) as (container, stream):
-        for index, frame in _indexed(container, stream, Path(path), info, wanted):
-            found[index] = convert(frame)
-    missing = [index for index in wanted if index not in found]
-    if missing:
+    missing = wanted
+    for back_s in BACK_S:
+        if missing:
+            with open_video(path) as (container, stream):
+                for index, frame in _indexed(container, stream, Path(path), info, missing, back_s):
+                    found[index] = convert(frame)
+            missing = [index for index in wanted if index not in found]
+    if missing and not skip_missing:
         raise VideoError(f"{path} has no frame {missing[-1]} that can be decoded", "it is shorter, or damaged there")
     return found
 
 
 def _indexed(
-    container: Any, stream: Any, path: Path, info: VideoInfo, wanted: Sequence[int]
+    container: Any, stream: Any, path: Path, info: VideoInfo, wanted: Sequence[int], back_s: float
 ) -> Iterator[tuple[int, Any]]:
-    """The wanted frames with their index; one seek for each run of frames that lie close together."""
+    """The wanted frames with their index; one seek, ``back_s`` before it, for each run of frames close together."""
     times = info.frame_times
     if times is None or not is_timed(container) or info.breaks or len(np.unique(times)) < len(times):
         # frames cannot be told by their time: count from the start
-        left = set(wanted)
+        left = set(wanted) if back_s == 0 else set()
         for index, frame in enumerate(decoded_frames(container, stream, path)):
             if index in left:
                 yield index, frame
@@ -80,9 +91,10 @@ def _indexed(
         return
     base = float(stream.time_base)
     start = info.start_s
-    runs = np.split(np.asarray(wanted), np.flatnonzero(np.diff(wanted) > 4 * SNIPPET_FRAMES) + 1) if wanted else []
-    for run in runs:
-        container.seek(int((times[run[0]] + start) / base), stream=stream)
+    runs = np.split(np.asarray(wanted), np.flatnonzero(np.diff(wanted) > 4 * SNIPPET_FRAMES) + 1)
+    for run in [np.asarray(wanted)] if math.isinf(back_s) else runs:
+        if not math.isinf(back_s):
+            container.seek(int((max(0.0, times[run[0]] - back_s) + start) / base), stream=stream)
         left = set(run.tolist())
         for frame in decoded_frames(container, stream, path):
             if frame.time is None:

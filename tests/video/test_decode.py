@@ -95,7 +95,7 @@ def test_constant_rate_is_the_declared_one(tmp_path):
     assert info.duration_s == pytest.approx(20 * 1001 / 30000)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
 def test_single_frames_by_index(tmp_path, suffix):
     path = write_video(tmp_path / f"v{suffix}", pictures(60), 25)
     found = read_frames(path, [59, 0, 17])
