@@ -30,8 +30,8 @@ def key_pictures(
 ) -> dict[int, bytes]:
     """The key frames of ``report`` as JPEG, by frame number; with a ``face_finder``, faces are blurred.
 
-    Events with the highest scores come first where there are more than :data:`MAX_PICTURES`. If the frames cannot be
-    decoded, one warning is logged and there are no pictures.
+    Events with the highest scores come first where there are more than :data:`MAX_PICTURES`. Frames that cannot
+    be decoded have no picture; one warning is logged.
     """
     wanted: list[int] = []
     for event in sorted(report.events, key=lambda event: -event.peak_score):
@@ -45,24 +45,31 @@ def key_pictures(
     try:
         if face_finder is not None:
             found = _without_faces(path, wanted, info, face_finder)
-            return {index: _jpeg(Image.fromarray(picture).resize(size)) for index, picture in found}
-        frames = read_frames(path, wanted, size=size, info=info)
+            pictures = {index: _jpeg(Image.fromarray(picture).resize(size)) for index, picture in found}
+        else:
+            frames = read_frames(path, wanted, size=size, info=info, skip_missing=True)
+            pictures = {index: _jpeg(Image.fromarray(picture)) for index, picture in frames.items()}
     except VideoError as error:
         logger.warning("the report has no pictures: %s", error)
         return {}
-    return {index: _jpeg(Image.fromarray(picture)) for index, picture in frames.items()}
+    if missing := len(wanted) - len(pictures):
+        logger.warning("the report lacks %d of %d pictures: %s is damaged or shorter there", missing, len(wanted), path)
+    return pictures
 
 
 def _without_faces(
     path: Path, wanted: Sequence[int], info: VideoInfo, face_finder: FaceFinder
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Frames of full size, in which the faces of the frames around them are blurred too."""
+    """Frames of full size, in which the faces of the frames around them are blurred too.
+
+    A frame is left out where it or one of those around it, in which a face may be easier to find, cannot be decoded.
+    """
     near = {index: nearby(index, info.fps, info.frame_count) for index in wanted}
     for first in range(0, len(wanted), AT_ONCE):
         few = wanted[first : first + AT_ONCE]
-        frames = read_frames(path, [one for index in few for one in near[index]], info=info)
+        frames = read_frames(path, [one for index in few for one in near[index]], info=info, skip_missing=True)
         faces = {one: face_finder.find(picture) for one, picture in frames.items()}
-        for index in few:
+        for index in (one for one in few if set(near[one]) <= set(frames)):
             yield index, blurred(frames[index], np.concatenate([faces[one] for one in near[index]]))
 
 

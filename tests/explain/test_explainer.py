@@ -23,6 +23,7 @@ from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import UsageError, WeightsError
 from kgvad.explain.explainer import Explainer
 from kgvad.explain.media.clips import MARGIN_S, cut_clips, safe_name
+from kgvad.explain.media.key_frames import key_pictures
 from kgvad.explain.report import Report
 from kgvad.explain.scorers.score_files import ScoreFileScorer
 from kgvad.python_api import explain_video
@@ -104,6 +105,22 @@ def test_pictures_are_of_the_moments_they_claim(video, given):
         image = np.asarray(Image.open(io.BytesIO(explained.pictures[frame.frame])).convert("L"), float)
         assert frame.frame == pytest.approx(frame.time_s * FPS, abs=1)
         assert (image > 200).mean() > 0.03, "the white square is in every picture of the event"
+
+
+def test_a_frame_that_cannot_be_decoded_does_not_take_the_other_pictures_away(video, given, tmp_path, caplog):
+    """Nothing after second 10 can be read any more; the event lasts from 8 to 12 s."""
+    explained = explainer(given).explain(video)
+    damaged = tmp_path / "damaged.mp4"
+    with av.open(str(video)) as whole, av.open(str(damaged), "w") as copy:
+        stream = copy.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.dts is not None and packet.pts * packet.time_base < 10:
+                packet.stream = stream
+                copy.mux(packet)
+    found = key_pictures(damaged, explained.report, explained.info)
+    early = {frame.frame for frame in explained.report.events[0].key_frames if frame.time_s < 9.9}
+    assert set(found) == early and 0 < len(early) < len(explained.pictures)
+    assert f"the report lacks {len(explained.pictures) - len(early)} of 4 pictures: {damaged} is damaged" in caplog.text
 
 
 def test_pictures_can_be_left_out(kgvad, video, given, tmp_path):
