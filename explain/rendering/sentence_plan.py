@@ -106,7 +106,8 @@ def _summary(report: Report) -> list[PlannedSentence]:
     ]
     if len(report.events) > 1:
         fields = number | {"time_s": f"{at}/peak_s", "events": "/events"}
-        sentences.append(PlannedSentence("summary", "summary_highest_event", fields))
+        key = "summary_highest_stretch" if is_unusual_only(report) else "summary_highest_event"
+        sentences.append(PlannedSentence("summary", key, fields))
     if top.caption is not None:
         sentences.append(PlannedSentence("summary", "summary_caption", _pick(at, ("caption", "caption_s"))))
     if not top.categories:

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from kgvad.explain.rendering.escaping import clock, fine_clock
+from kgvad.explain.rendering.sentence_plan import is_unusual_only
 from kgvad.explain.rendering.subgraph import draw
 from kgvad.explain.report import Report
 from kgvad.explain.text import words
@@ -144,7 +145,8 @@ def _band(report: Report, index: int, duration: float, rules: list[str], labels:
     left, width = 100 * event.start_s / duration, 100 * event.duration_s / duration
     rules.append(f".b{event.number}{{left:{left:.3f}%;width:{max(width, 0.2):.3f}%}}")
     start, end = (fine_clock(time, labels["decimal"]) for time in (event.start_s, event.end_s))
-    title = f"{labels['event']} {event.number}: {start} {labels['to']} {end}"
+    kind_of = labels["stretch" if is_unusual_only(report) else "event"]
+    title = f"{kind_of} {event.number}: {start} {labels['to']} {end}"
     return Markup(
         '<a class="band b{n}{k}" href="#event-{n}" data-start="{s}" title="{t}" aria-label="{t}"><span>{n}</span></a>'
     ).format(n=event.number, k=kind, s=f"{event.start_s:g}", t=title)

@@ -66,10 +66,10 @@ def test_no_event_is_said_to_have_the_highest_score_alone_where_several_have_it(
         },
         {"en": "Event 2 has the highest score", "de": "Den höchsten Wert hat Ereignis 2"},
     )
-    several = scores(events=((10, 20, 0.6), (40, 50, 0.9), (70, 80, 0.9), (100, 110, 0.9)))
+    several = scores(names="hint", events=((10, 20, 0.6), (40, 50, 0.9), (70, 80, 0.9), (100, 110, 0.9)))
     assert tied[language] in said(report_on(several), language)
     assert alone[language] not in said(report_on(several), language)
-    assert alone[language] in said(report_on(scores(events=((10, 20, 0.6), (40, 50, 0.9)))), language)
+    assert alone[language] in said(report_on(scores(names="hint", events=((10, 20, 0.6), (40, 50, 0.9)))), language)
 
 
 @LANGUAGES
@@ -149,3 +149,13 @@ def measured(margin):
 def test_markdown_without_pictures_announces_no_frames(language):
     labels, text = RENDERERS[language].phrases.labels, said(report_on(scores()), language)
     assert f"{labels['key_moments']}: 00:00:" in text and labels["key_frames"] not in text
+
+
+@LANGUAGES
+def test_unusual_stretches_are_not_called_events_where_they_are_numbered(language):
+    report = report_on(scores(encoder="efficientnet-lite0", aligned=False))
+    label = RENDERERS[language].phrases.labels["event"]
+    assert f"{label} 1" not in said(report, language) and f"{label} 1" not in said(report, language, "html")
+    tied = report_on(scores(encoder="efficientnet-lite0", aligned=False, events=((40, 50, 0.9), (80, 90, 0.9))))
+    share = {"en": "Two stretches share", "de": "Zwei Abschnitte haben gemeinsam"}
+    assert share[language] in said(tied, language)
