@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from mimetypes import guess_type
 from pathlib import Path
 from typing import Annotated
@@ -57,7 +58,10 @@ def create_app(inbox: Inbox) -> FastAPI:
     @app.exception_handler(AnyHTTPException)  # of Starlette: also an address that is not there
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, AnyHTTPException)
-        return said(request, error.status_code, error.detail)
+        is_ours = error.detail != HTTPStatus(error.status_code).phrase
+        return said(
+            request, error.status_code, error.detail if is_ours else f"{error.detail.lower()}: {request.url.path}"
+        )
 
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: Exception) -> Response:

@@ -16,7 +16,7 @@ from fastapi import HTTPException, Request, UploadFile
 from starlette.concurrency import run_in_threadpool
 
 from kgvad.detector.data.clock import seconds_of
-from kgvad.detector.data.labels import NORMAL
+from kgvad.detector.data.labels import NORMAL, find_category
 from kgvad.errors import KgvadError
 from kgvad.explain.media.clips import safe_name
 from kgvad.explain.rendering.render import Renderer
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 ROWS = 100  # of a page of the list
 UPLOADS = "videos"
+NO_REPORT = "there is no report of this video yet"
 NO_SPACE = "free space on the disk of the server"
 CATEGORY = re.compile(r"\w[\w .&+-]{0,59}")  # also the name of a folder
 TIME = r"\d+(:[0-5]?\d){0,2}([.,]\d+)?"  # seconds, mm:ss or hh:mm:ss; a browser checks it, too
@@ -150,17 +151,17 @@ class Inbox:
     def progress(self) -> dict[str, object]:
         """What the worker does, in words and as figures."""
         labels, counts, now = self.renderer.phrases.labels["inbox"], self.library.counts(), self.worker.progress
-        waiting, finished = counts.get("waiting", 0), counts.get("done", 0) + counts.get("failed", 0)
-        parts = [f"{finished} {labels['done']}"]
+        waiting, done, failed = (counts.get(state, 0) for state in ("waiting", "done", "failed"))
+        parts = [f"{done} {labels['done']}", *([f"{failed} {labels['failed']}"] if failed else [])]
         if waiting:
             parts.append(f"{waiting} {labels['waiting']}")
         video = None if now.video is None else self.library.video(now.video)
         if video is not None:
             share = "" if now.share is None else f" {now.share:.0%}"
             parts.append(f"{video.name}{share}")
-        busy = bool(waiting or counts.get("working"))
-        if not busy and finished:
-            parts = [f"{labels['all_done']} ({finished})"]
+        busy, finished = bool(waiting or counts.get("working")), done + failed
+        if not busy and done and not failed:
+            parts = [f"{labels['all_done']} ({done})"]
         return {
             "progress": " · ".join(parts) if busy or finished else "",
             "busy": busy,
@@ -248,11 +249,13 @@ class Inbox:
         HTTPException
             There is no such event, or the category is no name.
         """
+        if video.state != "done":
+            raise HTTPException(404, NO_REPORT)
         report, _ = read_report(report_folder(self.library, video.id))
         event = next((event for event in report.events if event.number == number), None)
         if event is None or verdict not in ("right", "wrong", "none"):
             raise HTTPException(404, "there is no such event")
-        category = _category(category)
+        category = self._spelled(_category(category))
         if verdict == "none":
             self.library.unmark(video.id, event.start_s, event.end_s)
         elif verdict == "right":
@@ -269,8 +272,8 @@ class Inbox:
             There is no report, the category is no name, or the times are not in the video.
         """
         if video.duration_s is None:
-            raise HTTPException(404, "there is no report of this video yet")
-        category, start_s, end_s = _category(category), _seconds("start", start), _seconds("end", end)
+            raise HTTPException(404, NO_REPORT)
+        category, start_s, end_s = self._spelled(_category(category)), _seconds("start", start), _seconds("end", end)
         if not category:
             raise HTTPException(422, "category: give the category of the missed event")
         if end_s is not None and (start_s is None or end_s <= start_s):
@@ -278,6 +281,13 @@ class Inbox:
         if max(start_s or 0, end_s or 0) > video.duration_s:
             raise HTTPException(422, f"the times must be within the video, which ends at {video.duration_s:.1f} s")
         return self.library.mark(video.id, Mark(start_s, end_s, "missed", category))
+
+    def _spelled(self, category: str) -> str:
+        """A category as it is spelled elsewhere: another spelling would be another class of the training set."""
+        in_words = {text.casefold(): name for name, text in self.categories}
+        marked = [mark.category for marks in self.library.marks().values() for mark in marks if mark.category]
+        names = [*sorted(marked), *(name for name, _ in self.categories)]  # of equal ones the last counts
+        return find_category(category, "", names) or in_words.get(category.casefold(), category)
 
 
 def _page_number(text: str) -> int:

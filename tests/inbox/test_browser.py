@@ -100,7 +100,7 @@ def test_a_finished_report_does_not_take_chosen_files_away(inbox, address, page,
     page.set_input_files("#files", footage[0] / "door.mp4")
     inbox.library.take()
     inbox.library.fail(number, "damaged")
-    page.wait_for_selector("#progress:has-text('(3)')")
+    page.wait_for_selector("#progress:has-text('1 failed')")
     page.wait_for_timeout(500)
     page.get_by_role("button", name="Upload").click()
     page.wait_for_selector("text=door.mp4")

@@ -80,6 +80,27 @@ def test_a_mark_is_kept_shown_and_exported(inbox):
     assert web.get("/marks.json").json()["marks"] == []
 
 
+def test_one_category_in_several_spellings_stays_one(inbox):
+    """Each spelling became a class of the training set: Robbery and robbery."""
+    web, number = client(inbox), video_number(inbox, "door")
+    here = f"/videos/{number}"
+    given = ["robbery", "Road Accident", "road-accidents", "forklift crash", "Forklift crash", "überfall", "Überfall"]
+    for name in given:
+        post(web, f"{here}/missed", here, category=name)
+    post(web, f"{here}/marks", here, event="1", verdict="right", category="ROBBERY")
+    names = {mark["category"] for mark in web.get("/marks.json").json()["marks"]}
+    assert names == {"Robbery", "RoadAccidents", "forklift crash", "überfall"}
+
+
+def test_a_failed_video_has_no_report_to_mark_and_is_not_counted_as_explained(inbox, tmp_path):
+    number = inbox.library.add(tmp_path / "gone.mp4", "gone")
+    explain_all(inbox)
+    web = client(inbox)
+    refused = post(web, f"/videos/{number}/marks", f"/videos/{number}", event="1", verdict="right")
+    assert refused.status_code == 404 and "there is no report of this video yet" in refused.text
+    assert web.get("/status.json").json()["text"] == "2 done · 1 failed"
+
+
 def test_a_missed_event_is_kept_shown_exported_and_taken_back(inbox):
     web, number = client(inbox), video_number(inbox, "door")
     here = f"/videos/{number}"
@@ -87,7 +108,7 @@ def test_a_missed_event_is_kept_shown_exported_and_taken_back(inbox):
     assert (done.status_code, done.headers["location"]) == (303, f"{here}#missed-1")
     post(web, f"{here}/missed", here, category="Robbery")
     page = web.get(here).text
-    assert "<b>Arson</b>" in page and "00:00:03 to 00:00:04" in page and "<b>Robbery</b>" in page
+    assert "<b>Arson</b>" in page and "00:00:03.0 to 00:00:04.5" in page and "<b>Robbery</b>" in page
     marks = web.get("/marks.json").json()["marks"]
     assert [(mark["start_s"], mark["end_s"], mark["verdict"], mark["category"]) for mark in marks] == [
         (None, None, "missed", "Robbery"),
