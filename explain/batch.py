@@ -19,6 +19,7 @@ from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.rendering.writers import FILE_FORMATS, file_suffix, write_views
 from kgvad.explain.report import Report
+from kgvad.explain.scorers.files_read import files_read
 from kgvad.explain.scorers.score_files import ScoreFileScorer, score_files
 from kgvad.files import refuse_inputs, sha256, write_json, write_text
 from kgvad.video.extract import find_videos
@@ -136,7 +137,7 @@ def explain_folder(
         if entry is not None and exists and entry.sha256 and entry.sha256 == _digest(path):
             outcome.reused.append(name)
         else:
-            jobs.append(Job(name, path, output, pages[name], views, _inputs(explainer, sources, path)))
+            jobs.append(Job(name, path, output, pages[name], views, tuple(one for one in sources if one is not None)))
     made = remote(jobs) if remote is not None else (explain_job(job, explainer, renderer) for job in jobs)
     for entry in track(made, "explaining videos", len(jobs)):
         kept[entry.video] = entry
@@ -168,7 +169,7 @@ class Job:
     views
         Formats to write.
     inputs
-        Files and folders that a manifest names beside the video.
+        Files and folders that were given beside the video.
     """
 
     name: str
@@ -189,7 +190,9 @@ def explain_job(job: Job, explainer: Explainer, renderer: Renderer) -> Entry:
     try:
         check_name(name)
         targets = [(job.output / f"{job.page}{file_suffix(form)}", form) for form in job.views]
-        report = write_views(explainer.explain(path), targets, renderer, inputs=job.inputs)
+        explanation = explainer.explain(path)
+        inputs = files_read(explainer.scorer, job.inputs, path)
+        report = write_views(explanation, targets, renderer, inputs=inputs)
     except Exception as error:  # an unexpected error in one video must not stop the others
         reason = failure_of(path, error)
         logger.warning(reason)
@@ -232,13 +235,6 @@ def _score_files(explainer: Explainer, videos: Mapping[str, Path]) -> list[Path]
     if not isinstance(scorer, ScoreFileScorer) or scorer.videos is None:
         return []
     return [path for video in videos.values() for path in score_files(scorer.path, video.relative_to(scorer.videos))]
-
-
-def _inputs(explainer: Explainer, sources: Sequence[Path | None], video: Path) -> tuple[Path, ...]:
-    """What one video is explained from: of a folder of scores its own files alone."""
-    own = _score_files(explainer, {"": video})
-    read = (one for one in sources if one is not None and not (own and one in own[0].parents))
-    return tuple(one for one in (*read, *own) if one.exists())
 
 
 def index_entry(name: str, page: str, digest: str, report: Report) -> Entry:

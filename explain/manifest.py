@@ -26,7 +26,6 @@ from kgvad.files import reading, sha256, write_text
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".manifest.json"
-MOST_FILES = 200  # of one folder of inputs, such as a run; larger ones are left out
 BANK = ".safetensors"  # suffix of anchor banks
 WRITTEN = ("report", "clip")  # roles of files that kgvad wrote
 _PICTURE = re.compile(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)")
@@ -235,11 +234,7 @@ def expired(folder: Path, keep: timedelta, now: datetime | None = None) -> Expir
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else []
-    if len(files) > MOST_FILES:
-        logger.warning("%s has %d files: they are not in the manifest", path, len(files))
-        return []
-    return files
+    return sorted(one for one in path.rglob("*") if one.is_file())
 
 
 def _entry(role: Role, file: Path, folder: Path) -> ManifestFile:

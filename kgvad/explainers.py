@@ -95,9 +95,13 @@ class ExplainRequest:
     narration: Narration | None = None
 
     def inputs(self, session: Session) -> list[Path]:
-        """Files and folders that are read beside the videos, including the default ones."""
+        """Files and folders that are read beside the videos, including the default ones.
+
+        Of a folder of videos by category, only names are read.
+        """
         dataset = session.dataset_ref.path
-        named = (self.scores, self.captions, self.features, None if dataset is None else Path(dataset))
+        table = None if dataset is None or Path(dataset).is_dir() else Path(dataset)
+        named = (self.scores, self.captions, self.features, table)
         return [path for path in (*named, session.run_folder, session.bank_path) if path is not None]
 
 

@@ -288,7 +288,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"it is not {'UTF-16' if 'utf-16' in error.encoding else 'UTF-8'} text"
     said = getattr(error, "strerror", None) or str(error)
-    return one_line(said)[:160] or type(error).__name__
+    return " ".join(str(said).split())[:160] or type(error).__name__
 
 
 def _remedy(error: Exception, usual: str) -> str:

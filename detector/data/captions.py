@@ -55,11 +55,7 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
     """
     path = Path(path)
     if path.is_dir() and video is not None:
-        files = _files(path)
-        name = VideoNames(files).find(video)
-        if name is None:
-            raise ScoresError(f"{path} has no captions of {video_id(video)!r}", "name one file after the video")
-        path = files[name]
+        path = caption_file(path, video)
     tracks = caption_tracks(path)
     wanted = None if video is None else video_id(video)
     track = tracks.get(None)
@@ -74,6 +70,21 @@ def read_track(path: str | Path, video: str | None = None) -> Track:
         )
     describe_tracks(path, [track])
     return track
+
+
+def caption_file(folder: Path, video: str) -> Path:
+    """The file of captions in ``folder`` that is named after ``video``.
+
+    Raises
+    ------
+    ScoresError
+        There is none.
+    """
+    files = _files(folder)
+    name = VideoNames(files).find(video)
+    if name is None:
+        raise ScoresError(f"{folder} has no captions of {video_id(video)!r}", "name one file after the video")
+    return files[name]
 
 
 def describe_tracks(path: Path, tracks: Sequence[Track]) -> None:

@@ -258,6 +258,7 @@ def _explain_one(
     queries: tuple[str, ...],
 ) -> None:
     from kgvad.explain.rendering.writers import Outputs
+    from kgvad.explain.scorers.files_read import files_read
     from kgvad.files import refuse_inputs
 
     if output == [STDOUT]:
@@ -266,13 +267,14 @@ def _explain_one(
     bank_file = save_scores.with_suffix(".anchors.safetensors") if save_scores is not None and queries else None
     written = {"--output": output, "--save-scores": save_scores, "the anchor bank": bank_file}
     refuse_inputs(written, [video, *sources])
-    explanation = load().explain(video)
+    explainer = load()
+    explanation = explainer.explain(video)
     if save_scores is not None:
         explanation.scores.save(save_scores)
     if bank_file is not None and explanation.bank is not None:
         explanation.bank.save(bank_file)
         logger.info("%s has the added categories: give it with --anchors together with these scores", bank_file)
-    text = outputs.write(explanation, clips, [one for one in sources if one.exists()])
+    text = outputs.write(explanation, clips, files_read(explainer.scorer, sources, video))
     if text is not None:
         print(text, end="")
 

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 from detector_samples import kgvad, make_archive, train
 
+from kgvad.detector.data.inputs import open_store
 from kgvad.detector.run import Run
 from kgvad.detector.shipped import UCF_ACTIONS
 from kgvad.errors import RunError, UsageError
+from kgvad.explain.manifest import Manifest
 from kgvad.explain.scorers.from_video import CaptionScorer, RunScorer, TrainingFreeScorer
 from kgvad.explain.scorers.score_files import ScoreFileScorer
 from kgvad.explain.scorers.stored_features import StoredFeatureScorer
@@ -163,3 +165,22 @@ def test_added_categories_without_something_that_names_them_are_refused_without_
     assert "efficientnet" not in str(error.value)
     with pytest.raises(UsageError, match="and --encoder i3d names none"):
         build_explainer(Session(), ExplainRequest(encoder="i3d", queries=("umbrella",)))
+
+
+def test_a_manifest_lists_the_files_of_its_video_and_not_the_whole_store(c3d, tmp_path):
+    """It listed all arrays and the lock of the store; from 201 files on it listed none."""
+    store = open_store(c3d / "features", "c3d-sports1m")
+    video, other = store.ids()[:2]
+    captions = tmp_path / "captions"
+    for name in (video, other):
+        (captions / f"{name}.json").parent.mkdir(parents=True, exist_ok=True)
+        (captions / f"{name}.json").write_text(json.dumps({"0": "a man walks"}))
+    for number in range(250):
+        (captions / f"more{number}.json").write_text("{}")
+    report, manifest = tmp_path / "r.json", tmp_path / "r.manifest.json"
+    given = ("--features", c3d / "features", "--run", c3d / "run", "--captions", captions)
+    kgvad("explain", video, *given, "-o", report, "-o", manifest)
+    listed = {(tmp_path / one.path).resolve() for one in Manifest.read(manifest).files if one.role == "input"}
+    assert {store.path(video), store.root / "manifest.json", captions / f"{video}.json"} <= listed
+    run = {path for path in (c3d / "run").rglob("*") if path.is_file()}
+    assert len(listed) == 3 + len(run) and run <= listed
