@@ -20,8 +20,8 @@ from kgvad.explain.parts import GraphStep, ReportPart, Seconds, Share
 from kgvad.files import reading
 from kgvad.types import Fields
 
-Version = Literal["1.0", "1.1", "1.2", "1.3", "1.4"]  # of files that can be read
-SCHEMA_VERSION: Version = "1.4"
+Version = Literal["1.0", "1.1", "1.2", "1.3", "1.4", "1.5"]  # of files that can be read
+SCHEMA_VERSION: Version = "1.5"
 
 SHIPPED = "kgvad:"  # before the name of a run that comes with kgvad
 
@@ -38,6 +38,9 @@ class VideoFacts(ReportPart):
     sha256: str | None = None  # of the file
 
 
+Setting = Literal["onset", "offset", "merge_gap_s", "min_duration_s"]
+
+
 class Detection(ReportPart):
     """How events were detected on the score curve, and where the thresholds come from."""
 
@@ -50,6 +53,7 @@ class Detection(ReportPart):
     calibrated_on: int = 0  # normal videos that set the thresholds; 0: built-in thresholds
     calibrated_h: float | None = None  # hours of footage of the camera that set the thresholds, where they were counted
     false_alarms_per_hour: float | None = None  # accepted in the calibration
+    set_by_user: tuple[Setting, ...] = ()  # what the user chose of the rule; the rest is by default or calibrated
 
 
 class Knowledge(ReportPart):

@@ -24,7 +24,7 @@ from typing import Any, NoReturn, Union
 
 from safetensors import SafetensorError
 
-from kgvad.errors import KgvadError, UsageError, one_line
+from kgvad.errors import KgvadError, UsageError
 
 PathLike = Union[str, "os.PathLike[str]"]
 

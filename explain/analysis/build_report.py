@@ -31,6 +31,7 @@ from kgvad.explain.report import (
     LimitationKey,
     Method,
     Report,
+    Setting,
     Severity,
     Summary,
     VideoFacts,
@@ -60,6 +61,8 @@ class ReportFacts:
         Of the video file.
     calibration
         Footage that the thresholds were set on.
+    set_by_user
+        What the user chose of the rule for events.
     actions
         Recognised actions by event number, from 1.
     action_recogniser
@@ -70,6 +73,7 @@ class ReportFacts:
 
     sha256: str | None = None
     calibration: Calibration | None = None
+    set_by_user: tuple[Setting, ...] = ()
     actions: Mapping[int, tuple[Action, ...]] | None = None
     action_recogniser: str | None = None
     faces_blurred: bool = False
@@ -202,6 +206,7 @@ def _method(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts) -> Meth
             calibrated_on=0 if facts.calibration is None else facts.calibration.videos,
             calibrated_h=None if facts.calibration is None else facts.calibration.hours,
             false_alarms_per_hour=None if facts.calibration is None else facts.calibration.false_alarms_per_hour,
+            set_by_user=facts.set_by_user,
         ),
         knowledge=None if scored.bank is None else _knowledge(scored.bank),
         notes=tuple(plain(note) for note in origin.notes),

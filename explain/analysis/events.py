@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kgvad.detector.scoring.scores import Origin, Scores
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import UsageError
+from kgvad.explain.report import Setting
 from kgvad.masks import true_runs
 from kgvad.video.decode import VideoInfo
 
@@ -126,6 +127,8 @@ class Thresholds:
         Seconds.
     calibration
         The footage that the thresholds were set on, if any.
+    by_user
+        Names of those that a user chose, for the report.
     """
 
     onset: float | None = None
@@ -133,6 +136,13 @@ class Thresholds:
     merge_gap_s: float | None = None
     min_duration_s: float | None = None
     calibration: Calibration | None = None
+    by_user: tuple[Setting, ...] = ()
+
+    @classmethod
+    def chosen(cls, **given: float | None) -> Thresholds:
+        """Those that a user may have given; ``None`` was not."""
+        names: tuple[Setting, ...] = ("onset", "offset", "merge_gap_s", "min_duration_s")
+        return cls(**given, by_user=tuple(name for name in names if given.get(name) is not None))  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         if self.onset is not None:  # what is wrong for every scorer is reported before any work is done

@@ -90,6 +90,8 @@ def _source_of(method: Method) -> str:
     """Label of where the thresholds come from."""
     if method.detection.calibrated_on or method.detection.calibrated_h is not None:
         return "calibrated"
+    if "onset" in method.detection.set_by_user:
+        return "by_user"
     return "measured" if method.trained and method.detection.held_out is not None else "built_in"
 
 

@@ -283,6 +283,9 @@ def _method(report: Report) -> list[PlannedSentence]:
         sentences.append(PlannedSentence("method", "method_captions", {"file": "/method/captions_file"}))
     detection = _pick("/method/detection", ("onset", "offset", "merge_gap_s", "min_duration_s"))
     sentences.append(PlannedSentence("method", "method_detection", detection))
+    if method.detection.set_by_user:
+        fields = {"set_by_user": "/method/detection/set_by_user"}
+        sentences.append(PlannedSentence("method", "method_set_by_user", fields))
     if any(event.category_clear is not None and len(event.categories) > 1 for event in report.events):
         sentences.append(PlannedSentence("method", "method_category", {"margin": "/method/detection/category_margin"}))
     if method.detection.calibrated_on:

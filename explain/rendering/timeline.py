@@ -145,7 +145,7 @@ def _band(report: Report, index: int, duration: float, rules: list[str], labels:
     left, width = 100 * event.start_s / duration, 100 * event.duration_s / duration
     rules.append(f".b{event.number}{{left:{left:.3f}%;width:{max(width, 0.2):.3f}%}}")
     start, end = (fine_clock(time, labels["decimal"]) for time in (event.start_s, event.end_s))
-    kind_of = labels["stretch" if is_unusual_only(report) else "event"]
+    kind_of = labels["stretch"] if is_unusual_only(report) else labels["event"]
     title = f"{kind_of} {event.number}: {start} {labels['to']} {end}"
     return Markup(
         '<a class="band b{n}{k}" href="#event-{n}" data-start="{s}" title="{t}" aria-label="{t}"><span>{n}</span></a>'

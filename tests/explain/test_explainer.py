@@ -98,6 +98,16 @@ def test_one_analysis_becomes_several_files(kgvad, video, given, tmp_path):
     assert 'src="' in outputs[1].read_text("utf-8")
 
 
+def test_a_report_says_which_thresholds_its_user_set(kgvad, video, given, tmp_path):
+    options = ("--scores", given, "--no-images")
+    assert "The user set the onset threshold." in kgvad(video, *options, "--onset", 0.4).stdout
+    assert "The user set" not in kgvad(video, *options).stdout
+    normal = tmp_path / "normal.json"
+    normal.write_text(json.dumps({"scores": [0.1, 0.3, 0.2], "fps": FPS}))
+    calibrated = kgvad(video, *options, "--calibrate", normal, "--onset", 0.4, "--merge-gap", 3).stdout
+    assert "The user set the largest gap for merging." in calibrated
+
+
 def test_pictures_are_of_the_moments_they_claim(video, given):
     explained = explainer(given).explain(video)
     assert explained.pictures

@@ -96,6 +96,7 @@ def everything():
             terms=ConceptTerms(np.ones((180, 15), np.float32)),
         ),
         "single terms": report_on(two, bank=bank(concept_vectors=np.eye(15, dtype=np.float32)), terms=two_terms()),
+        "chosen": report_on(scores(), facts={"set_by_user": ("onset", "offset", "merge_gap_s", "min_duration_s")}),
         "blurred": report_on(scores(), facts={"faces_blurred": True}),
         "short": report_on(short(scores(events=((2, 8, 0.9),)))),
     }
@@ -219,7 +220,7 @@ def test_the_date_of_the_facts_is_said_to_be_that_of_the_newest():
 
 
 def test_thresholds_that_the_user_set_are_not_called_built_in():
-    """A report does not know who set them; that nobody calibrated them is true of both."""
+    """That nobody calibrated them is true of built-in ones and of those of a user that old reports do not name."""
     for language, said in (("en", "(not calibrated)"), ("de", "(nicht kalibriert)")):
         assert f"0.35 {said}".replace(".", "," if language == "de" else ".") in render(
             REPORTS["hint"], "md", language=language
@@ -295,7 +296,7 @@ def test_every_label_is_used_by_a_template():
     sources = [folder.joinpath(name).read_text("utf-8") for name in template_names() if "phrases" not in name]
     code = [path.read_text("utf-8") for path in Path(rendering.__file__).parent.glob("*.py")]
     used = set(re.findall(r"labels\.(\w+)", " ".join(sources))) | set(re.findall(r"labels\[['\"](\w+)", " ".join(code)))
-    used |= {"calibrated", "built_in", "measured"}  # chosen by the calibration of the thresholds
+    used |= {"calibrated", "built_in", "measured", "by_user"}  # chosen by where the thresholds come from
     assert set(RENDERERS["en"].phrases.labels) == used
     details = {key for report in REPORTS.values() for key, _ in method_details(report, RENDERERS["en"].phrases.labels)}
     assert details | {"sha256"} == set(RENDERERS["en"].phrases.labels["detail"])

@@ -11,7 +11,7 @@ from explain_samples import CATEGORIES, bank, report_on, scores, terms
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.detector.training.exemplars import Match
 from kgvad.explain.analysis.contributions import cited_contributions
-from kgvad.explain.analysis.events import find_events
+from kgvad.explain.analysis.events import Thresholds, find_events
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.report import Action
 from kgvad.explain.text import category_text
@@ -159,3 +159,19 @@ def test_unusual_stretches_are_not_called_events_where_they_are_numbered(languag
     tied = report_on(scores(encoder="efficientnet-lite0", aligned=False, events=((40, 50, 0.9), (80, 90, 0.9))))
     share = {"en": "Two stretches share", "de": "Zwei Abschnitte haben gemeinsam"}
     assert share[language] in said(tied, language)
+
+
+@LANGUAGES
+def test_what_the_user_set_of_the_rule_is_said(language):
+    labels, rule = (
+        RENDERERS[language].phrases.labels,
+        {
+            "en": "The user set the onset threshold and the minimum event duration.",
+            "de": "Der Benutzer hat die Einsatzschwelle und die Mindestdauer eines Ereignisses gesetzt.",
+        },
+    )
+    named = (rule[language], f"({labels['by_user']})")
+    chosen = Thresholds.chosen(onset=0.4, offset=None, merge_gap_s=None, min_duration_s=2.0)
+    given = report_on(scores(), facts={"set_by_user": chosen.by_user})
+    assert all(text in said(given, language) for text in named)
+    assert not any(text in said(report_on(scores()), language) for text in named)
