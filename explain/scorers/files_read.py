@@ -8,7 +8,8 @@ from pathlib import Path
 from kgvad.explain.scorers.base import Scorer
 from kgvad.explain.scorers.score_files import ScoreFileScorer, score_files
 from kgvad.explain.scorers.stored_features import StoredFeatureScorer, stored_name
-from kgvad.video.feature_store import MANIFEST, FeatureStore
+from kgvad.video.feature_store import FeatureStore
+from kgvad.video.store_staging import MANIFEST
 from kgvad.video.video_ids import video_id
 
 
