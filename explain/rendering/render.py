@@ -82,7 +82,15 @@ class Renderer:
             digest.update(f"\0{name}\0{source}".encode())
         return digest.hexdigest()
 
-    def render(self, report: Report, form: str, *, pictures: Pictures | None = None, player: str | None = None) -> str:
+    def render(
+        self,
+        report: Report,
+        form: str,
+        *,
+        pictures: Pictures | None = None,
+        player: str | None = None,
+        printed: bool = False,
+    ) -> str:
         """The report as text in one of :data:`FORMATS`.
 
         Parameters
@@ -95,6 +103,8 @@ class Renderer:
             JPEG by frame number, shown as key frames in HTML.
         player
             Address of the video relative to the report; the HTML page plays it.
+        printed
+            Whether the HTML page is for paper, where nobody can unfold its details.
 
         Raises
         ------
@@ -113,7 +123,7 @@ class Renderer:
         context = self._context(report, player)
         if form == "html":
             context |= self._figures(report, pictures)
-            context |= self._page(context, "player.js.j2", active=player is not None)
+            context |= self._page(context, "player.js.j2", active=player is not None) | {"printed": printed}
         return self._fill(f"report.{form}.j2", context)
 
     def served(
@@ -155,6 +165,7 @@ class Renderer:
             "scales": self.phrases.scales,
             "relations": self.phrases.relations,
             "player": player,
+            "printed": False,
             "unusual_only": is_unusual_only(report),
             "rows": method_details(report, labels),
             **narrative_context(report.narrative, self.phrases),

@@ -107,6 +107,7 @@ def write_views(
             "html" if form == "pdf" else form,
             pictures=explanation.pictures,
             player=None if form == "pdf" else _player(explanation, path),
+            printed=form == "pdf",
         )
         for path, form in views
     ]

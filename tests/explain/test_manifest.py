@@ -1,11 +1,14 @@
 """Manifests of reports: written beside them, verified, and the only leave to delete old files."""
 
 import json
+import re
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
-from explain_samples import bank, report_on, scores
+from explain_samples import bank, report_on, scores, terms
 from typer.testing import CliRunner
 
 from kgvad.cli import app
@@ -171,3 +174,19 @@ def test_a_browser_prints_the_report(tmp_path):
     Outputs([tmp_path / "r.pdf"], None).write(Explanation(report_on(made, bank=bank()), made, {}))
     data = (tmp_path / "r.pdf").read_bytes()
     assert data.startswith(b"%PDF") and len(data) > 10_000
+
+
+def test_a_printed_report_hides_nothing_that_paper_cannot_unfold(tmp_path, monkeypatch):
+    """The hash of the video, the versions and the terms of an unclear category were folded away in the PDF."""
+    pages = []
+    monkeypatch.setattr("kgvad.explain.rendering.writers.find_browser", lambda: "chromium")
+    monkeypatch.setattr("kgvad.explain.rendering.writers.write_pdf", lambda path, page: pages.append(page))
+    made = scores(names="yes", trained=True)
+    unclear = replace(made, alignment=np.zeros_like(made.alignment))
+    known = bank(concept_vectors=np.eye(15, dtype=np.float32))
+    report = report_on(unclear, bank=known, terms=terms())
+    Outputs([tmp_path / "r.pdf", tmp_path / "r.html"], None).write(Explanation(report, made))
+    screen = (tmp_path / "r.html").read_text("utf-8")
+    folded, kept = re.findall(r"<details[^>]*>", screen), re.findall(r"<details[^>]*>", pages[0])
+    assert folded == ["<details>"] * (len(folded) - 1) + ['<details class="all-scores">'] and len(folded) > 2
+    assert kept == ["<details open>"] * (len(folded) - 1) + ['<details class="all-scores">']

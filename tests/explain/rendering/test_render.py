@@ -536,7 +536,7 @@ def test_the_terms_of_a_category_that_is_not_named_are_folded():
     for made, folded in ((given, False), (unclear(given), True)):
         page = render(report_on(made, bank=bank(concept_vectors=np.eye(15)), terms=terms()), "html")
         assert ("<details>\n<summary><h3>What decided the category" in page) == folded
-        assert page.count("<details>") == page.count("</details>") and "<h3>What decided the category" in page
+        assert page.count("<details") == page.count("</details>") and "<h3>What decided the category" in page
 
 
 def test_strips_show_only_the_categories_that_the_page_names():
