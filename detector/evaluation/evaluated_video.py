@@ -93,6 +93,9 @@ def top_tenth(scores: NDArray[np.floating]) -> float:
     return float(np.sort(scores)[-count:].mean())
 
 
+MOST_DIFFERENCE = 1  # decoders disagree about the last frame of a video
+
+
 def match_ground_truth(
     scores: Scores,
     labels: Sequence[str],
@@ -113,7 +116,8 @@ def match_ground_truth(
     intervals
         Abnormal frames [start, end); one that exceeds the video is cut at its end. ``None``: unknown.
     frame_count
-        Frames of the video according to the ground truth.
+        Frames of the video according to the ground truth: those that are measured. The scores may be for
+        :data:`MOST_DIFFERENCE` more or fewer.
     category_scores
         float64 [T, C].
     events
@@ -124,7 +128,7 @@ def match_ground_truth(
     ScoresError
         The scores were made for another number of frames; the message names the video and both lengths.
     """
-    if scores.frame_count != frame_count:
+    if abs(scores.frame_count - frame_count) > MOST_DIFFERENCE or frame_count <= scores.spans[-1, 0]:
         raise ScoresError(
             f"{scores.video}: the scores are for {scores.frame_count} frames, the ground truth for {frame_count}",
             "score the video whose annotation this is, or correct its frame count",

@@ -72,6 +72,13 @@ def test_a_length_that_does_not_fit_names_the_video_and_both_lengths():
         match_ground_truth(scored("Arson009", [0.1, 0.2, 0.3]), ["Arson"], [(0, 5)], 50)
 
 
+@pytest.mark.parametrize(("frames", "positives"), [(47, [0, 0, 5]), (49, [0, 0, 7])])
+def test_a_mask_that_is_one_frame_off_is_used_and_measured_whole(frames, positives):
+    """Decoders disagree about the last frame."""
+    one = match_ground_truth(scored("v", [0.1, 0.2, 0.3]), ["x"], [(42, frames)], frames)
+    assert one.frame_count == frames and one.positives.tolist() == positives
+
+
 def test_an_annotation_beyond_the_end_of_the_video_is_cut():
     one = match_ground_truth(scored("v", [0.1, 0.2]), ["x"], [(30, 99), (40, 50), (-4, 3)], 32)
     assert one.intervals == ((0, 3), (30, 32))
