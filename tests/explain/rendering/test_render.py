@@ -725,10 +725,10 @@ def test_only_a_broader_term_of_the_category_itself_is_what_it_is_a_kind_of():
     values = {"name": "Burglary", "text": "burglary"}
     assert (
         phrases.sentence("evidence_summary", values | {"evidence": [cue, near, foreign]})
-        == "In short: burglary (container)."
+        == "In short: burglary (related concept: container)."
     )
     assert phrases.sentence("evidence_summary", values | {"evidence": [near, foreign, own]}) == (
-        "In short: burglary, a kind of property crime (container)."
+        "In short: burglary, a kind of property crime (related concept: container)."
     )
 
 
