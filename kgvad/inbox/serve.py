@@ -104,8 +104,8 @@ class Server:
         from kgvad.inbox.routes import create_app
         from kgvad.inbox.web import Inbox
 
-        table = self.session.table()
-        categories = [(category.name, category.text) for category in table.categories if not category.normal]
+        table, words = self.session.table(), self.renderer.phrases.categories
+        categories = [(one.name, words.get(one.name, one.text)) for one in table.categories if not one.normal]
         searcher = Searcher(self.library, self._text_encoder)
         return create_app(
             Inbox(self.library, self.worker, searcher, self.renderer, access, categories, self.faces_blurred)

@@ -92,6 +92,12 @@ def test_one_category_in_several_spellings_stays_one(inbox):
     assert names == {"Robbery", "RoadAccidents", "forklift crash", "überfall"}
 
 
+def test_the_categories_are_in_the_language_of_the_reports(make):
+    web = client(make(language="de"))
+    page = web.get("/").text
+    assert '<option value="Robbery">Raub</option>' in page and ">robbery<" not in page
+
+
 def test_a_failed_video_has_no_report_to_mark_and_is_not_counted_as_explained(inbox, tmp_path):
     number = inbox.library.add(tmp_path / "gone.mp4", "gone")
     explain_all(inbox)
