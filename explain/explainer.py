@@ -75,7 +75,7 @@ class Explainer:
         facts = ReportFacts(
             sha256=None if scored.info is None else sha256(scored.info.path),
             calibration=self.thresholds.calibration,
-            set_by_user=self.thresholds.by_user,
+            set_by_user=self.thresholds.by_user or (),
             actions=actions,
             action_recogniser=None if actions is None else RECOGNISER,
             faces_blurred=self.face_finder is not None,
@@ -108,7 +108,7 @@ class Explainer:
         rule = calibrate(scores, default, rate)
         logger.info("onset threshold set to %.3f on %d normal videos", rule.onset, len(scores))
         calibration = Calibration(len(scores), rate.per_hour)
-        kept = tuple(name for name in self.thresholds.by_user if name not in ("onset", "offset"))
+        kept = tuple(name for name in self.thresholds.by_user or () if name not in ("onset", "offset"))
         found = Thresholds(rule.onset, rule.offset, rule.merge_gap_s, rule.min_duration_s, calibration, kept)
         return replace(self, thresholds=found)
 

@@ -44,14 +44,14 @@ def live_models(session: Session) -> Models:
     return Models(run, encoder_of_run(session, ExplainRequest(), folder), Exemplars.load(folder))
 
 
-def live_archive(session: Session, folder: Path, language: str | None) -> Archive:
-    """The folder of reports, in the language of the settings unless another is given."""
+def live_archive(session: Session, folder: Path, language: str | None, thresholds: Thresholds) -> Archive:
+    """The folder of reports, in the language of the settings unless another is given; they say what was set."""
     from kgvad.explain.rendering.render import Renderer
     from kgvad.explainers import category_texts
     from kgvad.watch.archive import Archive
 
     renderer = Renderer(language or session.settings.language)
-    return Archive(folder, renderer, category_texts(session), session.face_finder)
+    return Archive(folder, renderer, category_texts(session), session.face_finder, thresholds.by_user or ())
 
 
 def clip_explainer(session: Session, folder: Path, language: str | None) -> ClipExplainer:

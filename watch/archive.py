@@ -18,7 +18,7 @@ from kgvad.explain.media.clips import safe_name
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.rendering.sentences import with_sentences
 from kgvad.explain.rendering.writers import write_views
-from kgvad.explain.report import Report
+from kgvad.explain.report import Report, Setting
 from kgvad.files import append_line, write_text
 from kgvad.locks import hold
 from kgvad.video.clip_recorder import finish_clip
@@ -57,12 +57,15 @@ class Archive:
         Category name to words.
     face_finder
         Finds the faces that are blurred in clips and reports; ``None``: none is blurred.
+    set_by_user
+        What the user chose of the rule for events.
     """
 
     folder: Path
     renderer: Renderer
     category_texts: Mapping[str, str]
     face_finder: FaceFinder | None = None
+    set_by_user: tuple[Setting, ...] = ()
 
     def lock(self) -> FileLock:
         """Keep the folder for this process; release the lock at the end.
@@ -137,7 +140,8 @@ class Archive:
         clip: Path | None,
         calibration: Calibration | None,
     ) -> Report | None:
-        thresholds = Thresholds(rule.onset, rule.offset, rule.merge_gap_s, rule.min_duration_s, calibration)
+        values = (rule.onset, rule.offset, rule.merge_gap_s, rule.min_duration_s)
+        thresholds = Thresholds(*values, calibration, self.set_by_user)
         explainer = Explainer(scorer, thresholds, self.category_texts, face_finder=self.face_finder)
         try:
             explanation = explainer.explain(clip)

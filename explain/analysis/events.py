@@ -128,7 +128,7 @@ class Thresholds:
     calibration
         The footage that the thresholds were set on, if any.
     by_user
-        Names of those that a user chose, for the report.
+        Names of those that a user chose, for the report. Default: those that are given.
     """
 
     onset: float | None = None
@@ -136,15 +136,12 @@ class Thresholds:
     merge_gap_s: float | None = None
     min_duration_s: float | None = None
     calibration: Calibration | None = None
-    by_user: tuple[Setting, ...] = ()
-
-    @classmethod
-    def chosen(cls, **given: float | None) -> Thresholds:
-        """Those that a user may have given; ``None`` was not."""
-        names: tuple[Setting, ...] = ("onset", "offset", "merge_gap_s", "min_duration_s")
-        return cls(**given, by_user=tuple(name for name in names if given.get(name) is not None))  # type: ignore[arg-type]
+    by_user: tuple[Setting, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.by_user is None:
+            names: tuple[Setting, ...] = ("onset", "offset", "merge_gap_s", "min_duration_s")
+            object.__setattr__(self, "by_user", tuple(name for name in names if getattr(self, name) is not None))
         if self.onset is not None:  # what is wrong for every scorer is reported before any work is done
             self.rule(Origin())
 

@@ -144,7 +144,7 @@ def explain(
     request = ExplainRequest(
         scores, captions, features, encoder, queries, stride, folder, actions, images, language, narration
     )
-    thresholds = Thresholds.chosen(onset=onset, offset=offset, merge_gap_s=merge_gap, min_duration_s=min_duration)
+    thresholds = Thresholds(onset, offset, merge_gap, min_duration)
     rate = parse_rate(false_alarms or "1/hour")
     with Session(device=device, dataset=dataset, anchors=anchors, run=run, redact=redact, explaining=True) as session:
         if captions == AUTO and video is not None:

@@ -107,7 +107,7 @@ def watch(
     thresholds = Thresholds(onset, offset, merge_gap, min_duration)
     return_large_blocks()
     with Session(device=device, run=run, redact=redact, explaining=True) as session:
-        archive = None if out is None else live_archive(session, out, language)
+        archive = None if out is None else live_archive(session, out, language, thresholds)
         with message_output(session, sink, out) as emit:
             models = live_models(session)
             watcher = Watcher(camera_rules(session, cameras, models, thresholds), models, emit, archive, once=once)

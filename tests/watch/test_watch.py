@@ -59,7 +59,8 @@ def clips(tmp_path):
 
 
 def test_an_event_opens_grows_and_closes_with_report_and_clip(clips, tmp_path):
-    messages = watch(parse_cameras([f"yard={clips}"]), archive(tmp_path / "out"), once=True)
+    kept = replace(archive(tmp_path / "out"), set_by_user=("onset",))
+    messages = watch(parse_cameras([f"yard={clips}"]), kept, once=True)
     found = events(messages)
     assert [message.kind for message in found] == ["open", "update", "close"]
     assert len({message.id for message in found}) == 1
@@ -67,6 +68,7 @@ def test_an_event_opens_grows_and_closes_with_report_and_clip(clips, tmp_path):
     assert closed.duration.total_seconds() == pytest.approx(11.2, abs=1.7)  # the bright seconds, a row more or less
     assert closed.reason == "ended" and closed.score > closed.threshold
     report = Report.model_validate_json((tmp_path / "out" / closed.report).with_suffix(".json").read_bytes())
+    assert report.method.detection.set_by_user == ("onset",)  # and not all that the rule of a camera gives
     clip = probe(tmp_path / "out" / closed.clip, exact=True)
     assert report.video.name == Path(closed.clip).name
     (event,) = report.events

@@ -171,7 +171,7 @@ def test_what_the_user_set_of_the_rule_is_said(language):
         },
     )
     named = (rule[language], f"({labels['by_user']})")
-    chosen = Thresholds.chosen(onset=0.4, offset=None, merge_gap_s=None, min_duration_s=2.0)
+    chosen = Thresholds(onset=0.4, min_duration_s=2.0)
     given = report_on(scores(), facts={"set_by_user": chosen.by_user})
     assert all(text in said(given, language) for text in named)
     assert not any(text in said(report_on(scores()), language) for text in named)
