@@ -63,7 +63,7 @@ def test_a_wrong_file_is_named_with_the_key(tmp_path, text, message):
 
 def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "kgvad.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingsError, match="is not valid TOML"):
+    with pytest.raises(SettingsError, match="is not UTF-8 text; save it as UTF-8"):
         settings.load_settings(tmp_path)
 
 

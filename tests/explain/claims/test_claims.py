@@ -199,7 +199,7 @@ def test_files_of_texts(tmp_path):
     path = tmp_path / "t.txt"
     for data, message in (
         (b"", "holds no text"), (b" \n", "holds no text"), (b"((...", "holds no text"),
-        (b"\xff\xfa", "not text"), (b"a\0b", "not text"),
+        (b"\xff\xfa", "is not UTF-8 text; save it as UTF-8"), (b"a\0b", "not text"),
         (b"x" * (MOST_BYTES + 1), "larger"), (gzip.compress(b"x" * (MOST_BYTES + 1)), "holds more"),
     ):  # fmt: skip
         path.write_bytes(data)
