@@ -62,7 +62,7 @@ def test_the_configured_device_and_store_are_used(place, tmp_path):
     (tmp_path / "kgvad.toml").write_text(settings)
     given = ("build-anchors", "--encoder", str(place / "bert"), "--output", "out.safetensors")
     done = run(tmp_path, *given)
-    assert done.returncode == 2 and "--device nonsense" in done.stderr
+    assert done.returncode == 2 and "device = nonsense" in done.stderr
     done = run(tmp_path, *given, "--device", "cpu")
     assert done.stdout == "out.safetensors\n"
     assert (tmp_path / "own.sqlite").is_file()

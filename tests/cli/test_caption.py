@@ -37,7 +37,7 @@ def test_counts_and_prompts(video, model, tmp_path):
     assert "1 video captioned" in run("caption", video, "-o", tmp_path / "c.json", "--captioner", model).stderr
     (tmp_path / "prompt.txt").write_bytes(b"\xff\xfa\x00")
     done = run("caption", video, "-o", tmp_path / "d.json", "--prompt", tmp_path / "prompt.txt")
-    assert done.exit_code != 0 and "prompt.txt is not text" in str(done.exception)
+    assert done.exit_code != 0 and "prompt.txt is not UTF-8 text" in str(done.exception)
 
 
 def test_explain_makes_the_captions_it_needs_once(video, model, tmp_path, weights, monkeypatch):

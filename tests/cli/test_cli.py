@@ -136,7 +136,7 @@ def test_doctor_on_a_healthy_and_on_a_broken_folder(tmp_path):
     (tmp_path / "kgvad.toml").write_text('dataset = "xd"\ndevice = "nonsense"\n')
     done = kgvad("doctor", PWD=str(tmp_path))
     assert done.returncode == 1
-    assert "wrong   --device nonsense" in done.stdout and "missing run of xd" in done.stdout
+    assert "wrong   the setting device = nonsense" in done.stdout and "missing run of xd" in done.stdout
     (tmp_path / "kgvad.toml").write_text('dataset = "nothing"')
     done = kgvad("doctor", PWD=str(tmp_path))
     assert "missing unknown dataset 'nothing'; known are avenue" in done.stdout
