@@ -138,6 +138,18 @@ def test_bf16_features_are_close_and_are_not_mixed(clip_folder, snippet):
     assert options_of(half).precision == "bf16"  # a worker loads the same
 
 
+def test_any_number_of_threads_gives_the_same_bytes(clip_folder):
+    clips = np.random.default_rng(0).integers(0, 256, (3, 16, SIDE, SIDE, 3), np.uint8)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(load_visual_encoder(str(clip_folder)).encode(clips))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+
+
 def test_clip_scales_the_shorter_side_and_takes_the_middle(clip_folder, blip_folder):
     clip = load_visual_encoder(str(clip_folder), temporal="first")
     assert clip.decode_size(640, 360) == (57, SIDE)
