@@ -220,7 +220,7 @@ class VideoReader:
             ``period`` is not a positive number, or ``wanted`` is not in [0, period).
         """
         keep = frozenset(wanted)
-        if period < 1 or not keep <= set(range(period)):
+        if period < 1 or not all(0 <= index < period for index in keep):
             raise UsageError(f"no frame has an index of {sorted(keep)} modulo {period}", "give 0 <= wanted < period")
         convert = Converter(self.size, self.info.rotation)
         for index, decoded in self._pass():
