@@ -58,7 +58,7 @@ def test_equal_configurations_are_one_trial_and_changes_are_named():
     assert trials[1].config.options["width"] == 8
     with pytest.raises(UsageError, match=r"grid entry recipe.epochs=0: Input should be"):
         make_trials(TrainConfig(detector="sultani"), [{"recipe": {"epochs": 0}}])
-    with pytest.raises(UsageError, match=r"grid entry recipe.epohs=3: unknown field 'recipe.epohs'; see"):
+    with pytest.raises(UsageError, match=r"grid entry recipe.epohs=3: unknown field 'recipe.epohs'; write"):
         make_trials(TrainConfig(detector="sultani"), [{"recipe": {"epohs": 3}}])
 
 
