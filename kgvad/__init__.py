@@ -141,8 +141,10 @@ __all__ = sorted(_MODULES)
 # Libraries that kgvad imports read these when they are imported. What the user set is kept.
 for _switch in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "DISABLE_SAFETENSORS_CONVERSION", "ORT_DISABLE_TELEMETRY"):
     os.environ.setdefault(_switch, "1")
-# Torch's threads wait for each other without spinning, which takes the cores from whatever else runs.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Torch's threads spin for microseconds before they sleep, not for milliseconds: beside a decoder or another busy
+# program, that takes the cores from those they wait for. The OpenMP library of torch for Linux reads it.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 if os.environ.get("KGVAD_OFFLINE", "").lower() not in ("", "0", "false", "no"):
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

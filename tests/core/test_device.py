@@ -59,11 +59,19 @@ def test_one_thread_before_and_after_torch_is_imported():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the OpenMP library of torch for Linux shows its settings")
-@pytest.mark.parametrize(("chosen", "expected"), [(None, "PASSIVE"), ("active", "ACTIVE")])
-def test_threads_of_torch_wait_without_spinning_unless_the_user_says_otherwise(chosen, expected):
-    usual = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment = usual | {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": chosen} if chosen else {})
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, "GOMP_SPINCOUNT = '1000'"),
+        ({"GOMP_SPINCOUNT": "7"}, "GOMP_SPINCOUNT = '7'"),
+        ({"OMP_WAIT_POLICY": "active"}, "OMP_WAIT_POLICY = 'ACTIVE'"),
+    ],
+)
+def test_threads_of_torch_spin_for_microseconds_unless_the_user_says_otherwise(chosen, expected):
+    usual = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment = usual | {"OMP_DISPLAY_ENV": "verbose"} | chosen
     done = subprocess.run(
         [sys.executable, "-c", "import kgvad, torch"], env=environment, capture_output=True, text=True, check=True
     )
-    assert f"OMP_WAIT_POLICY = '{expected}'" in done.stderr
+    assert expected in done.stderr
+    assert ("GOMP_SPINCOUNT = '1000'" in done.stderr) == (not chosen)
