@@ -1,6 +1,10 @@
+import runpy
+import sys
+from types import SimpleNamespace
+
 import pytest
 
-from kgvad import settings
+from kgvad import settings, toml
 from kgvad.errors import SettingsError
 
 
@@ -82,3 +86,11 @@ def test_a_file_cannot_name_a_service_that_videos_are_sent_to(tmp_path, monkeypa
     (tmp_path / "kgvad.toml").write_text('captioner = "some/model"\n')
     monkeypatch.setenv("KGVAD_CAPTIONER", "http://localhost:8000/v1")
     assert settings.load_settings(tmp_path).captioner == "http://localhost:8000/v1"
+
+
+def test_before_python_3_11_toml_is_read_by_the_package_that_became_the_standard_one(monkeypatch):
+
+    parser = SimpleNamespace(loads=None)
+    monkeypatch.setitem(sys.modules, "tomli", parser)
+    monkeypatch.setattr(sys, "version_info", (3, 10, 13))
+    assert runpy.run_path(toml.__file__)["tomllib"] is parser
