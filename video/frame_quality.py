@@ -47,6 +47,7 @@ MOVE_PIXELS = 3  # of the thumbnail (5 % of the width)
 MOVE_PEAK = 0.25  # height of the phase correlation
 MOVE_REST = 0.5  # share of the difference of two frames that may be left when the move is undone
 EVERY = 4  # frames from one measurement of smoothness and moves to the next
+_WINDOW = np.outer(np.hanning(HEIGHT), np.hanning(WIDTH))  # of a thumbnail, for the phase correlation
 
 
 def as_runs(quality: Sequence[Quality] | None) -> str | None:
@@ -203,8 +204,7 @@ def _moves(now: NDArray[np.int16], before: NDArray[np.int16]) -> float:
 
 def shift_of(picture: AnyArray, other: AnyArray) -> tuple[int, int, float]:
     """Rows down and columns right by which a thumbnail lies from another, and the peak of their phase correlation."""
-    window = np.outer(np.hanning(HEIGHT), np.hanning(WIDTH))
-    spectra = [np.fft.rfft2((one - one.mean()) * window) for one in (picture, other)]
+    spectra = [np.fft.rfft2((one - one.mean()) * _WINDOW) for one in (picture, other)]
     cross = spectra[0] * spectra[1].conj()
     plane = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-3), s=picture.shape)
     down, right = divmod(int(plane.argmax()), WIDTH)
