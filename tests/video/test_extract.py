@@ -1,6 +1,5 @@
 """Extraction of one video and of folders: resumable, parallel, and never stopped by one bad file."""
 
-import multiprocessing
 import os
 import threading
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from brightness import Brightness
+from dying_worker import extract_or_die
 from typer.testing import CliRunner
 
 from kgvad.cli import app
@@ -294,16 +294,7 @@ def test_command_refuses_another_fingerprint(folder, tmp_path, weights):
 
 
 def test_a_video_that_ends_its_process_costs_that_video_only(folder, tmp_path, encoder, monkeypatch):
-    """As a crash in a decoder or the kernel's out-of-memory killer would."""
-
-    def extract_or_die(video, path, target, *rest, **options):
-        if "f1" in video:
-            os._exit(9)
-        return right(video, path, target, *rest, **options)
-
-    right = extract_folder_module._extract_one
-    monkeypatch.setattr(extract_folder_module, "_extract_one", extract_or_die)
-    monkeypatch.setattr(extract_folder_module, "worker_context", lambda: multiprocessing.get_context("fork"))
+    monkeypatch.setattr(extract_folder_module, "_extract_in_worker", extract_or_die)
     done = extract_folder(folder, tmp_path, encoder, workers=2)
     assert sorted(done.made) == ["Fighting/f2", "Normal/n1"]
     assert list(done.failed) == ["Fighting/f1"] and "f1.mp4 ended the process" in done.failed["Fighting/f1"]
