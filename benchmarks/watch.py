@@ -126,7 +126,7 @@ def run(video: Path, streams: int, minutes: float, cut_s: float, folder: Path) -
         time.sleep(2)
         sink = [] if mosquitto is None else ["--sink", f"mqtt:mqtt://127.0.0.1:{mqtt_port}"]
         sources = [f"{name}=rtsp://127.0.0.1:{port}/live" for name in names]
-        command = [KGVAD, "watch", *sources, "--out", str(folder / "out"), *sink]
+        command = [KGVAD, "watch", *sources, "--output", str(folder / "out"), *sink]
         log = stack.enter_context((folder / "log").open("w+"))
         process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True))
         assert process.stdout is not None

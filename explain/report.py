@@ -8,10 +8,11 @@ a field changes its meaning (major) or is added (minor).
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, PlainSerializer, ValidationError
 
 from kgvad.detector.thresholds import RunThresholds
 from kgvad.errors import ReportError, first_fault
@@ -20,10 +21,17 @@ from kgvad.explain.parts import GraphStep, ReportPart, Seconds, Share
 from kgvad.files import reading
 from kgvad.types import Fields
 
-Version = Literal["1.0", "1.1", "1.2", "1.3", "1.4", "1.5"]  # of files that can be read
-SCHEMA_VERSION: Version = "1.5"
+Version = Literal["1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6"]  # of files that can be read
+SCHEMA_VERSION: Version = "1.6"
 
 SHIPPED = "kgvad:"  # before the name of a run that comes with kgvad
+
+
+class Recorded(ReportPart):
+    """Which camera recorded the video, and when."""
+
+    camera: str
+    start: Annotated[AwareDatetime, PlainSerializer(datetime.isoformat)]  # of the first frame, in local time
 
 
 class VideoFacts(ReportPart):
@@ -36,6 +44,7 @@ class VideoFacts(ReportPart):
     width: int | None = None  # pixels; None where only scores were given
     height: int | None = None
     sha256: str | None = None  # of the file
+    recorded: Recorded | None = None  # where a watched camera recorded it
 
 
 Setting = Literal["onset", "offset", "merge_gap_s", "min_duration_s"]

@@ -75,7 +75,7 @@ class Archive:
         UsageError
             Another process watches into this folder.
         """
-        taken = UsageError(f"--out {self.folder} is in use by another kgvad watch", "give another folder")
+        taken = UsageError(f"--output {self.folder} is in use by another kgvad watch", "give another folder")
         return hold(self.folder / ".lock", taken)
 
     def recording(self, message: EventMessage) -> Path:

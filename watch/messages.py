@@ -40,8 +40,8 @@ class EventMessage(_Message):
         default=None, description="Category that the event resembles most, where one is named."
     )
     text: str | None = Field(default=None, description="What the report says about the event.")
-    report: str | None = Field(default=None, description="Report, a page in the folder of --out.")
-    clip: str | None = Field(default=None, description="Clip, an MP4 in the folder of --out.")
+    report: str | None = Field(default=None, description="Report, a page in the folder of --output.")
+    clip: str | None = Field(default=None, description="Clip, an MP4 in the folder of --output.")
 
     @property
     def key(self) -> str:

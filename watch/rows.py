@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from kgvad.detector.run import Run
 from kgvad.detector.scoring.infer import origin_of
 from kgvad.detector.scoring.scores import Scores
+from kgvad.explain.report import Recorded
 from kgvad.explain.scorers.base import ColumnTerms, ScoredVideo
 from kgvad.explain.scorers.from_video import column_terms
+from kgvad.explain.text import plain
 from kgvad.video.decode import probe
 from kgvad.watch.window_queue import Segment
 
@@ -63,12 +65,15 @@ class RowScorer:
         Rows before these, from which their scores were computed too.
     name
         Of the video in the report, where there is no clip.
+    camera
+        Name of the camera.
     """
 
     run: Run
     rows: Sequence[ScoredRow]
     clip_start_s: float
     name: str
+    camera: str
     history: Sequence[ScoredRow] = ()
     exemplars: Exemplars | None = None
 
@@ -113,6 +118,7 @@ class RowScorer:
             excluded=excluded if excluded.any() and not excluded.all() else None,
             terms=self._terms(first, len(chosen)),
             exemplars=self.exemplars,
+            recorded=Recorded(camera=plain(self.camera), start=self.rows[0].segment.moment(start_s).astimezone()),
         )
 
     def identity(self) -> str:

@@ -268,6 +268,7 @@ class Watcher:
             rows=shown,
             clip_start_s=change.event.start_s if start_s is None else start_s,
             name=message.id,
+            camera=message.camera,
             history=history,
             exemplars=self._models.exemplars,
         )

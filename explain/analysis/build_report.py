@@ -100,6 +100,7 @@ def build_report(scored: ScoredVideo, analysis: Analysis, facts: ReportFacts | N
             width=None if info is None else info.width,
             height=None if info is None else info.height,
             sha256=facts.sha256,
+            recorded=scored.recorded,
         ),
         method=_method(scored, analysis, facts),
         summary=_summary(scored, analysis, events, duration),

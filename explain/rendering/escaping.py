@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 from markupsafe import Markup, escape
 
@@ -30,6 +31,11 @@ def stamp(seconds: float, mark: str = ",") -> str:
     """Time of a subtitle to the millisecond: ``00:01:23,400`` (SRT) or with a dot (WebVTT)."""
     milliseconds = round(seconds * 1000)
     return f"{clock(milliseconds // 1000)}{mark}{milliseconds % 1000:03d}"
+
+
+def moment(start: str, seconds: float) -> datetime:
+    """The time ``seconds`` after an ISO 8601 time, to the second, in its time zone."""
+    return (datetime.fromisoformat(start) + timedelta(seconds=seconds)).replace(microsecond=0)
 
 
 def qid(text: object) -> bool:

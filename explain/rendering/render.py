@@ -26,6 +26,7 @@ from kgvad.explain.rendering.escaping import (
     code,
     fine_clock,
     markdown,
+    moment,
     nowrap_options,
     qid,
     round_clock,
@@ -255,6 +256,7 @@ def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
     )
     environment.filters |= {"clock": clock, "stamp": stamp, "md": markdown, "code": code, "words": words, "vtt": vtt}
     environment.filters |= {"nowrap_options": nowrap_options, "round_clock": round_clock, "fine_clock": fine_clock}
+    environment.filters["moment"] = moment
     environment.tests["qid"] = qid
     return environment
 

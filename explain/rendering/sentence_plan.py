@@ -143,7 +143,7 @@ def _event(report: Report, index: int) -> list[PlannedSentence]:
     event, at = report.events[index], f"/events/{index}"
     is_hint = report.method.names_categories == "hint"
     return [
-        *_timing_and_score(event, at),
+        *_timing_and_score(report, event, at),
         *_category(event, at, is_hint),
         # The summary quotes the caption of the top event.
         *([] if event.number == report.summary.top_event else _caption(event, at)),
@@ -156,11 +156,14 @@ def _event(report: Report, index: int) -> list[PlannedSentence]:
     ]
 
 
-def _timing_and_score(event: Event, at: str) -> list[PlannedSentence]:
+def _timing_and_score(report: Report, event: Event, at: str) -> list[PlannedSentence]:
     place, number = f"event/{event.number}", {"number": f"{at}/number"}
     times = number | _pick(at, ("start_s", "end_s", "duration_s", "peak_s"))
     score = number | _pick(at, ("peak_score", "mean_score"))
     sentences = [PlannedSentence(place, "event_time", times)]
+    if report.video.recorded is not None:
+        fields = _pick("/video/recorded", ("camera", "start")) | _pick(at, ("start_s", "end_s"))
+        sentences.append(PlannedSentence(place, "event_recorded", fields))
     if event.outside_score is None:
         sentences.append(PlannedSentence(place, "event_score_alone", score))
     else:

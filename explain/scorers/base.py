@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kgvad.anchors.bank import AnchorBank
     from kgvad.detector.data.captions import Captions
     from kgvad.detector.training.exemplars import Exemplars
+    from kgvad.explain.report import Recorded
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,8 @@ class ScoredVideo:
         Abnormal segments of the training videos that the run stores.
     scores_file, captions_file
         Names of the files that the user gave.
+    recorded
+        Which camera recorded the video, and when; ``None`` where that is not known.
     """
 
     scores: Scores
@@ -92,6 +95,7 @@ class ScoredVideo:
     exemplars: Exemplars | None = None
     scores_file: str | None = None
     captions_file: str | None = None
+    recorded: Recorded | None = None
 
 
 class Scorer(Protocol):

@@ -26,7 +26,13 @@ Sources = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", help="Folder for a report and a clip of each event. Default: none.", rich_help_panel=OUTPUTS),
+    typer.Option(
+        "--output",
+        "-o",
+        "--out",
+        help="Folder for a report and a clip of each event. Default: none.",
+        rich_help_panel=OUTPUTS,
+    ),
 ]
 AsLive = Annotated[bool, typer.Option("--as-live", help="Play files in real time.", rich_help_panel=INPUTS)]
 SinkTexts = Annotated[
@@ -69,7 +75,7 @@ AcceptedRate = Annotated[
 Watched = Annotated[
     str, typer.Argument(metavar="SOURCE", help="URL of Frigate, or a folder into which another program puts clips.")
 ]
-CompanionOut = Annotated[Path, typer.Option("--out", help="Folder for the reports.", rich_help_panel=OUTPUTS)]
+CompanionOut = Annotated[Path, typer.Option("--output", "-o", help="Folder for the reports.", rich_help_panel=OUTPUTS)]
 Broker = Annotated[
     str | None,
     typer.Option("--broker", help="Frigate's broker, mqtt://HOST[:PORT].", rich_help_panel=INPUTS),
@@ -95,7 +101,7 @@ def watch(
     """Watch cameras: events as JSON lines while they happen, a report and a clip of each."""
     from kgvad.given import must_be_folder
 
-    must_be_folder(out, "--out")
+    must_be_folder(out, "--output")
     from kgvad.explain.analysis.events import Thresholds
     from kgvad.memory import return_large_blocks
     from kgvad.session import Session
@@ -184,7 +190,7 @@ def companion(
         raise UsageError("--broker goes with the URL of Frigate", "give both, or a folder of clips alone")
     if not is_frigate and not Path(source).is_dir():
         raise UsageError(f"{source} is not a folder", "give the URL of Frigate, or a folder of clips")
-    must_be_folder(out, "--out")
+    must_be_folder(out, "--output")
     stop, done = Event(), Done(out / "done" / "companion")
     set_on_signals(stop)
     return_large_blocks()
@@ -206,9 +212,9 @@ def companion(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    text = example("kgvad watch front=rtsp://camera.local/stream --out alarms")
+    text = example("kgvad watch front=rtsp://camera.local/stream --output alarms")
     app.command(rich_help_panel=OPERATE, epilog=text)(watch)
     text = example("kgvad calibrate front=rtsp://camera.local/stream --hours 72 --false-alarms 1/day")
     app.command(rich_help_panel=OPERATE, epilog=text)(calibrate)
-    text = example("kgvad companion http://frigate.local:5000 --broker mqtt://broker.local --out explained")
+    text = example("kgvad companion http://frigate.local:5000 --broker mqtt://broker.local --output explained")
     app.command(rich_help_panel=OPERATE, epilog=text)(companion)

@@ -16,7 +16,7 @@ WRONG = {
     "explain . --workers 2": "--workers is for --engine ray; add it, or leave",
     "explain . --clips /dev/null": "--clips /dev/null is not a folder",
     "caption . --output c.json --workers 2": "--workers is for --engine ray; add it, or leave",
-    "watch . --out /dev/null": "--out /dev/null is not a folder",
+    "watch . --output /dev/null": "--output /dev/null is not a folder",
     "serve /dev/null": "/dev/null is not a folder; give a folder of videos",
     "check . --report . --captions auto": "--captions auto needs the video",
     "explain . --run missing": "missing does not exist; make one with: kgvad train",

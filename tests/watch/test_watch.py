@@ -75,6 +75,9 @@ def test_an_event_opens_grows_and_closes_with_report_and_clip(clips, tmp_path):
     assert event.peak_score == pytest.approx(closed.score, abs=1e-3)
     assert 0 < event.start_s <= 15 and event.end_s < clip.duration_s
     assert event.end_s - event.start_s == pytest.approx(closed.duration.total_seconds(), abs=0.2)
+    recorded = report.video.recorded
+    assert recorded.camera == "yard"
+    assert (closed.start - recorded.start).total_seconds() == pytest.approx(event.start_s, abs=0.2)
     assert "html" in (tmp_path / "out" / closed.report).read_text("utf-8")
     assert not list((tmp_path / "out" / "open").iterdir())
     assert all(to_line(from_line(to_line(message))) == to_line(message) for message in messages)

@@ -27,7 +27,7 @@ from kgvad.explain.rendering.render import FORMATS, Renderer, template_names
 from kgvad.explain.rendering.sentence_plan import LIMITATION_FIELDS, plan_sentences
 from kgvad.explain.rendering.sentences import resolve, with_sentences
 from kgvad.explain.rendering.timeline import NUMBER_SHARES, _number_classes
-from kgvad.explain.report import Action, LimitationKey, Report, json_schema
+from kgvad.explain.report import Action, LimitationKey, Recorded, Report, json_schema
 from kgvad.explain.scorers.base import ConceptTerms
 from kgvad.kg.tables import bundled_tables, load_table
 from kgvad.video.decode import VideoInfo
@@ -97,6 +97,7 @@ def everything():
         ),
         "single terms": report_on(two, bank=bank(concept_vectors=np.eye(15, dtype=np.float32)), terms=two_terms()),
         "chosen": report_on(scores(), facts={"set_by_user": ("onset", "offset", "merge_gap_s", "min_duration_s")}),
+        "watched": report_on(scores(), recorded=Recorded(camera="yard", start="2026-12-31T00:00:00+00:00")),
         "blurred": report_on(scores(), facts={"faces_blurred": True}),
         "short": report_on(short(scores(events=((2, 8, 0.9),)))),
     }
@@ -151,6 +152,24 @@ def test_every_sentence_maps_to_fields_and_every_number_comes_from_them(name, la
         values = [resolve(document, pointer) for pointer in sentence.fields]
         for number in re.findall(r"\d+(?:[.,]\d+)?", unquoted(sentence.text)):
             assert any(says(number, value) for value in values), (number, sentence)
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [
+        ("en", "Camera “yard <b>” recorded it on 2026-12-31 from 23:59:50 to 00:00:20 (UTC+01:00)."),
+        ("de", "Die Kamera „yard <b>“ nahm es am 2026-12-31 von 23:59:50 bis 00:00:20 auf (UTC+01:00)."),
+    ],
+)
+def test_an_event_of_a_camera_has_its_times_by_the_clock(language, sentence):
+    report = REPORTS["named"]
+    times = {"start_s": 30.0, "end_s": 60.4, "duration_s": 30.4}
+    recorded = Recorded(camera="yard <b>", start="2026-12-31T23:59:20.500000+01:00")
+    update = {"video": report.video.model_copy(update={"recorded": recorded})}
+    report = report.model_copy(update=update | {"events": (report.events[0].model_copy(update=times),)})
+    said = with_sentences(Report.from_json(report.model_dump_json()), RENDERERS[language].phrases)
+    assert [one.text for one in said.sentences if one.key == "event_recorded"] == [sentence]
+    assert sentence.replace("<b>", "&lt;b&gt;") in render(report, "html", language=language)
 
 
 def unquoted(text):
