@@ -269,6 +269,7 @@ LimitationKey = Literal[
     "built_in_thresholds",
     "all_abnormal",
     "short_video",
+    "damaged_video",
     "excluded",
     "faces_blurred",
     "no_sound",

@@ -16,6 +16,7 @@ from av.codec.hwaccel import HWAccel
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from kgvad.console import count_of
 from kgvad.errors import VideoError
 
 logger = logging.getLogger(__name__)
@@ -111,31 +112,45 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def decoded_frames(container: Any, stream: Any, path: Path, *, strict: bool = False) -> Iterator[Any]:
-    """Decoded frames in order of presentation; damaged packets are skipped with one warning at the end.
+class DecodedFrames:
+    """Decoded frames in order of presentation; packets that cannot be decoded are skipped, with one warning at the end.
+
+    Attributes
+    ----------
+    damaged
+        Whether a packet was damaged, or the container broke off.
 
     Raises
     ------
     VideoError
         A packet is damaged or the container breaks off, and ``strict`` is true.
     """
-    damaged = 0
-    try:
-        for packet in container.demux(stream):
-            try:
-                yield from packet.decode()
-            except av.FFmpegError as error:
-                damaged += 1
-                if strict:
-                    raise VideoError(f"{path} is damaged ({reason_of(error)})", STRICT_REMEDY) from error
-    except av.EOFError:
-        pass
-    except av.FFmpegError as error:  # the container itself breaks off
-        if strict:
-            raise VideoError(f"{path} breaks off ({reason_of(error)})", STRICT_REMEDY) from error
-        logger.warning(f"{path} breaks off ({reason_of(error)}); using what could be read")
-    if damaged:
-        logger.warning(f"{path}: {damaged} damaged packets were skipped")
+
+    def __init__(self, container: Any, stream: Any, path: Path, *, strict: bool = False) -> None:
+        self.damaged = False
+        self._container, self._stream, self._path, self._strict = container, stream, path, strict
+
+    def __iter__(self) -> Iterator[Any]:
+        skipped = 0
+        try:
+            for packet in self._container.demux(self._stream):
+                try:
+                    yield from packet.decode()
+                except av.FFmpegError as error:
+                    self._note(error, "is damaged")
+                    skipped += 1
+        except av.EOFError:
+            pass
+        except av.FFmpegError as error:  # the container itself breaks off
+            self._note(error, "breaks off")
+            logger.warning(f"{self._path} breaks off ({reason_of(error)}); using what could be read")
+        if skipped:
+            logger.warning(f"{self._path} is damaged: {count_of(skipped, 'packet')} could not be decoded")
+
+    def _note(self, error: Exception, what: str) -> None:
+        self.damaged = True
+        if self._strict:
+            raise VideoError(f"{self._path} {what} ({reason_of(error)})", STRICT_REMEDY) from error
 
 
 def rotation_of(frame: Any) -> int:

@@ -28,9 +28,9 @@ from kgvad.video.container import (
     SOFTWARE,
     STRICT_REMEDY,
     Converter,
+    DecodedFrames,
     Decoding,
     declared_fps,
-    decoded_frames,
     is_timed,
     open_video,
     packet_times,
@@ -67,6 +67,8 @@ class VideoInfo:
         float64 [frame_count]: start of each frame in seconds after the first; ``None`` until decoded or indexed.
     breaks
         How often its timestamps restart or jump; ``frame_times`` do not follow them there.
+    damaged
+        Whether some of it could not be decoded, or not without damage; known once it was decoded.
     """
 
     path: Path
@@ -80,6 +82,7 @@ class VideoInfo:
     start_s: float = 0.0
     frame_times: NDArray[np.float64] | None = field(default=None, repr=False)
     breaks: int = 0
+    damaged: bool = False
 
     def seconds(self, frame: int) -> float:
         """When ``frame`` is shown, in seconds; ``frame_count`` gives the end of the video."""
@@ -127,7 +130,7 @@ def probe(path: str | os.PathLike[str], *, exact: bool = False) -> VideoInfo:
 
 def _describe(path: Path, container: Any, stream: Any) -> tuple[VideoInfo, float | None]:
     """What the header says, and the timestamp of the first frame in seconds."""
-    first = next((frame for frame in decoded_frames(container, stream, path)), None)
+    first = next((frame for frame in DecodedFrames(container, stream, path)), None)
     if first is None:
         raise VideoError(f"{path} holds no frame that can be decoded", "the file is damaged; use another copy")
     rotation = rotation_of(first)
@@ -272,13 +275,15 @@ class VideoReader:
         clock = FrameClock(self.info.fps)
         start_s = 0.0
         self._times = [] if assumed_fps else clock.times
+        guessed = 0
         with open_video(self.path, self._decoding) as (container, stream):
             timed = is_timed(container)
-            frames = decoded_frames(container, stream, self.path, strict=self._decoding.strict)
+            frames = DecodedFrames(container, stream, self.path, strict=self._decoding.strict)
             for index, frame in enumerate(frames):
                 stamp = frame.time if timed else None
                 start_s = start_s if index or stamp is None else float(stamp)
                 clock.add(stamp)
+                guessed += frame.is_corrupt
                 if assumed_fps:
                     self._times.append(index / assumed_fps)
                 if self._observe is not None:
@@ -288,13 +293,17 @@ class VideoReader:
         if not clock.times:
             raise VideoError(f"{self.path} holds no frame that can be decoded", "the file is damaged; use another copy")
         warn_of_breaks(self.path, clock.breaks)
-        self.info = _timed(self.info, np.array(clock.times), start_s, clock.breaks)
-        if exact and len(clock.times) < 0.98 * declared:
-            count = len(clock.times)
-            found = f"{self.path} is cut short: {count} of the {declared} frames it declares could be read"
+        count, faults = len(clock.times), []
+        if guessed:
+            faults.append(f"{self.path} is damaged: the decoder guessed parts of {guessed} of its {count} frames")
+        if exact and count < 0.98 * declared:
+            faults.append(f"{self.path} is cut short: {count} of the {declared} frames it declares could be read")
+        for fault in faults:
             if self._decoding.strict:
-                raise VideoError(found, STRICT_REMEDY)
-            logger.warning(found)
+                raise VideoError(fault, STRICT_REMEDY)
+            logger.warning(fault)
+        info = _timed(self.info, np.array(clock.times), start_s, clock.breaks)
+        self.info = replace(info, damaged=frames.damaged or bool(faults))
 
     def snippets(
         self, stride: int = SNIPPET_FRAMES, positions: Sequence[int] | None = None

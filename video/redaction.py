@@ -22,7 +22,7 @@ from PIL import Image
 from kgvad.console import track
 from kgvad.errors import UsageError, VideoError
 from kgvad.files import replacing
-from kgvad.video.container import Converter, decoded_frames, open_video, rotation_of
+from kgvad.video.container import Converter, DecodedFrames, open_video, rotation_of
 from kgvad.video.write import H264Stream, even_size
 
 Boxes = NDArray[np.int64]  # [N, 4]: left, top, right, bottom, pixels
@@ -157,7 +157,7 @@ def write_redacted(video: Path, target: Path, finder: FaceFinder) -> None:
             open_video(video) as (source, pictures),
             av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as copy,
         ):
-            frames = track(decoded_frames(source, pictures, video), "blurring faces", pictures.frames or None)
+            frames = track(DecodedFrames(source, pictures, video), "blurring faces", pictures.frames or None)
             _redact(frames, pictures.average_rate, copy, finder)
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"{video} cannot be copied with blurred faces ({error})", "check the file") from error

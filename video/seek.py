@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kgvad.errors import VideoError
 from kgvad.video import SNIPPET_FRAMES
-from kgvad.video.container import Converter, decoded_frames, is_timed, open_video
+from kgvad.video.container import Converter, DecodedFrames, is_timed, open_video
 from kgvad.video.decode import VideoInfo, probe
 
 BACK_S = (0.0, 10.0, math.inf)
@@ -82,7 +82,7 @@ def _indexed(
     if times is None or not is_timed(container) or info.breaks or len(np.unique(times)) < len(times):
         # frames cannot be told by their time: count from the start
         left = set(wanted) if back_s == 0 else set()
-        for index, frame in enumerate(decoded_frames(container, stream, path)):
+        for index, frame in enumerate(DecodedFrames(container, stream, path)):
             if index in left:
                 yield index, frame
                 left.discard(index)
@@ -96,7 +96,7 @@ def _indexed(
         if not math.isinf(back_s):
             container.seek(int((max(0.0, times[run[0]] - back_s) + start) / base), stream=stream)
         left = set(run.tolist())
-        for frame in decoded_frames(container, stream, path):
+        for frame in DecodedFrames(container, stream, path):
             if frame.time is None:
                 continue
             index = int(np.abs(times - (frame.time - start)).argmin())

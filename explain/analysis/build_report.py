@@ -268,6 +268,8 @@ def _limitations(
         found.append("short_video")
     if scored.excluded is not None:
         found.append("excluded")
+    if scored.info is not None and scored.info.damaged:
+        found.append("damaged_video")
     if facts.calibration is None:
         found.append("built_in_thresholds")
     if facts.faces_blurred:

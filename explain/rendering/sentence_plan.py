@@ -27,6 +27,7 @@ LIMITATION_FIELDS: dict[LimitationKey, dict[str, str]] = {
     "excluded": {"excluded_s": "/summary/excluded_s", "trained": "/method/trained", "file": "/method/captions_file"},
     "concepts_not_causal": {"trained": "/method/trained"},
     "closed_list": {"names_categories": "/method/names_categories"},
+    "damaged_video": {"limitations": "/limitations"},
     "faces_blurred": {"limitations": "/limitations"},
     "no_sound": {"limitations": "/limitations"},
     "not_a_judgement": {"limitations": "/limitations"},

@@ -1,5 +1,6 @@
 """Decoding: exact frames and times, and every kind of bad file as one line."""
 
+import re
 import struct
 from fractions import Fraction
 
@@ -226,8 +227,26 @@ def test_truncated_mp4_with_index_warns_that_it_is_cut(tmp_path, capsys):
     reader = VideoReader(path)
     rows = len(list(reader.snippets()))
     assert 1 <= rows < 5
-    assert 16 <= reader.info.frame_count < 60
+    assert 16 <= reader.info.frame_count < 60 and reader.info.damaged
     assert "cut short" in capsys.readouterr().err
+
+
+def test_frames_that_the_decoder_guessed_are_damage(tmp_path, capsys):
+    """The decoder conceals bad data without an error."""
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 256, (120, 160, 3), np.uint8)
+    path = write_video(tmp_path / "v.mp4", [np.roll(base, index, axis=1) for index in range(60)], 25)
+    whole = VideoReader(path)
+    assert len(list(whole.frames())) == 60 and not whole.info.damaged
+    data = bytearray(path.read_bytes())
+    for start in range(len(data) // 3, len(data) // 2, 500):
+        data[start : start + 20] = rng.bytes(20)
+    path.write_bytes(data)
+    reader = VideoReader(path)
+    assert 50 <= len(list(reader.frames())) <= 60 and reader.info.damaged
+    assert re.search(r"v.mp4 is damaged: the decoder guessed parts of \d+ of its \d+ frames", capsys.readouterr().err)
+    with pytest.raises(VideoError, match="is damaged"):
+        list(VideoReader(path, decoding=Decoding(strict=True)).frames())
 
 
 def test_damage_in_the_middle_does_not_stop_the_rest(tmp_path, capfd):

@@ -98,6 +98,7 @@ def everything():
         "single terms": report_on(two, bank=bank(concept_vectors=np.eye(15, dtype=np.float32)), terms=two_terms()),
         "chosen": report_on(scores(), facts={"set_by_user": ("onset", "offset", "merge_gap_s", "min_duration_s")}),
         "watched": report_on(scores(), recorded=Recorded(camera="yard", start="2026-12-31T00:00:00+00:00")),
+        "damaged": report_on(scores(), info=replace(size, damaged=True)),
         "blurred": report_on(scores(), facts={"faces_blurred": True}),
         "short": report_on(short(scores(events=((2, 8, 0.9),)))),
     }
