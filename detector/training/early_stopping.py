@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kgvad.detector.api import Detector
+from kgvad.detector.data.duplicates import duplicate_groups
 from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.evaluation.evaluated_video import top_tenth
 from kgvad.detector.evaluation.frame_metrics import roc_auc
@@ -19,10 +20,10 @@ from kgvad.errors import FeatureError
 def split_videos(
     samples: Sequence[TrainingSample], normal: int, share: float, seed: int
 ) -> tuple[list[TrainingSample], list[TrainingSample]]:
-    """Training and held-out samples, split by video: crops of a video stay together.
+    """Training and held-out samples, split by video: crops and copies (identical features) of a video stay together.
 
-    The share is taken of the normal and of the abnormal videos, at least one of each; the split depends only on the
-    names of the videos and the seed.
+    The share is taken of the normal and of the abnormal videos, at least one of each, and copies of what is held out
+    come on top; the split depends only on the videos and the seed.
 
     Raises
     ------
@@ -30,16 +31,22 @@ def split_videos(
         No normal or no abnormal video would be left for training.
     """
     random = np.random.default_rng([seed, 0])  # the sampler seeds with three numbers, so no stream is shared
+    normal_videos, abnormal_videos = (
+        sorted({sample.video for sample in samples if bool(sample.target[normal]) is is_normal})
+        for is_normal in (True, False)
+    )
     held_out: set[str] = set()
-    for is_normal in (True, False):
-        videos = sorted({sample.video for sample in samples if bool(sample.target[normal]) is is_normal})
-        count = max(1, round(share * len(videos)))
-        if count >= len(videos):
+    for videos in (normal_videos, abnormal_videos):
+        held_out.update(random.permutation(videos)[: max(1, round(share * len(videos)))].tolist())
+    for group in duplicate_groups((sample.video, sample.features) for sample in samples):
+        if held_out.intersection(group):
+            held_out.update(group)
+    for kind, videos in (("normal", normal_videos), ("abnormal", abnormal_videos)):
+        if held_out.issuperset(videos):
             raise FeatureError(
-                f"{len(videos)} {'normal' if is_normal else 'abnormal'} training videos are too few to hold some out",
+                f"{len(videos)} {kind} training videos are too few to hold some out",
                 "train without --validation-share",
             )
-        held_out.update(random.permutation(videos)[:count].tolist())
     return [s for s in samples if s.video not in held_out], [s for s in samples if s.video in held_out]
 
 

@@ -31,6 +31,14 @@ def test_the_split_is_by_video_and_by_seed():
     assert len({s.video for s in split_videos(crops(), 0, 0.001, seed=1)[1]}) == 2
 
 
+def test_copies_of_a_video_are_held_out_together():
+    """A copy among the training videos would show the detector what the best epoch is chosen on."""
+    twins = [TrainingSample(f"{s.video}-copy", s.target, s.features.copy()) for s in samples()[:4]]
+    for seed in range(8):
+        rest, held = ({s.video for s in part} for part in split_videos([*samples(), *twins], 0, 0.25, seed))
+        assert not {name.removesuffix("-copy") for name in held} & {name.removesuffix("-copy") for name in rest}
+
+
 def test_a_kind_with_one_video_cannot_be_split():
     with pytest.raises(FeatureError, match="1 normal training videos are too few"):
         split_videos(samples()[7:], 0, 0.1, seed=0)
