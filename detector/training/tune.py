@@ -24,6 +24,7 @@ from kgvad.detector.data.samples import TrainingSample
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
 from kgvad.detector.evaluation.frame_metrics import measure
 from kgvad.detector.evaluation.scored_method import match_all
+from kgvad.detector.run import RunConfig
 from kgvad.detector.scoring.infer import score_features
 from kgvad.detector.training.grid import Trial
 from kgvad.detector.training.inputs import TrainingData
@@ -64,7 +65,7 @@ class Search:
         Abnormal frames [start, end) of training videos, where they are known: for reading frame AUC, never for
         training.
     data_fingerprint
-        Of the training videos; :func:`tune` completes it.
+        Of the training videos, and of the captions that class prompts are made of; :func:`tune` completes it.
     """
 
     training: Training
@@ -142,7 +143,7 @@ def tune(search: Search, jobs: int = 1) -> list[TrialResult]:
 def _search(search: Search, jobs: int) -> Search:
     """Try what has no result, while the budget lasts; the search with the fingerprint of its data."""
     samples, config = prepare(search.training)
-    search = replace(search, data_fingerprint=config.data_fingerprint)
+    search = replace(search, data_fingerprint=_data_fingerprint(search.training.data, config))
     numbers = range(len(search.trials))
     if jobs > 1:
         tasks = [(search, number) for number in numbers]
@@ -157,6 +158,14 @@ def _search(search: Search, jobs: int) -> Search:
             logger.info(f"configuration {number + 1} of {len(search.trials)}: {words}")
             _try(search, number, prepared)
     return search
+
+
+def _data_fingerprint(data: TrainingData, config: RunConfig) -> str | None:
+    """That of the training videos; where class prompts are made of the captions of each fold, of these texts too."""
+    if not config.class_prompts:
+        return config.data_fingerprint
+    texts = json.dumps({video: list(own) for video, own in (data.caption_texts or {}).items()}, sort_keys=True)
+    return f"{config.data_fingerprint} {hashlib.sha256(texts.encode()).hexdigest()}"
 
 
 def choose(results: Sequence[TrialResult]) -> TrialResult:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from kgvad.cli import app
 from kgvad.detector.evaluation.evaluated_video import EvaluatedVideo
 from kgvad.errors import RunError
+from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 
 DIM = 12
 
@@ -56,6 +57,24 @@ def train(features, run, *more):
     """Train a tiny run without anchors."""
     options = ["--set", "anchors=false", "--set", "width=8", "--epochs", 2]
     return kgvad("train", "--dataset", "ucf", "--features", features, "--run", run, *options, *more)
+
+
+def text_store(root, videos, dim=5, scale=1.0):
+    """A store of caption embeddings; those of the first video are of another length."""
+    store = FeatureStore.create(root, Manifest(encoder="words", dim=dim))
+    for number, video in enumerate(videos):
+        rows = np.random.default_rng(number).normal(size=(9, dim)).astype(np.float32) * scale
+        store.add(video, rows, VideoEntry(frame_count=135 if number else 1000, fps=30, rows=9))
+    return root
+
+
+class ToyWords:
+    """A text encoder of five dimensions, by letters."""
+
+    name, dim, fingerprint, joint = "words", 5, "f", None
+
+    def encode(self, texts):
+        return np.array([[text.count(letter) + 0.1 for letter in "aefgs"] for text in texts], dtype=np.float32)
 
 
 def swap_labels(features, one, other):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detector_samples import fail_or_die, kgvad, make_archive, swap_labels, train
+from detector_samples import ToyWords, fail_or_die, kgvad, make_archive, swap_labels, text_store, train
 from toy_bank import toy_bank
 
 from kgvad.detector.data.annotations import Truth
@@ -97,14 +97,6 @@ def semvad(features, tmp_path):
     return run
 
 
-def text_store(root, videos, dim=5, scale=1.0):
-    store = FeatureStore.create(root, Manifest(encoder="words", dim=dim))
-    for number, video in enumerate(videos):
-        rows = np.random.default_rng(number).normal(size=(9, dim)).astype(np.float32) * scale
-        store.add(video, rows, VideoEntry(frame_count=135 if number else 1000, fps=30, rows=9))
-    return root
-
-
 def test_captions_are_fused_and_videos_without_are_left_out(features, semvad, tmp_path, monkeypatch):
     notes = []
     monkeypatch.setattr("kgvad.detector.training.seeds.logger.info", notes.append)
@@ -163,15 +155,6 @@ def test_texts_of_captions_that_no_class_prompt_needs_are_said_to_be_unused(feat
     (tmp_path / "captions.json").write_text('{"Arson000_x264": {"0": "a house is on fire"}}')
     train(features, tmp_path / "run", "--caption-texts", tmp_path / "captions.json")
     assert "anchor-aligned makes no class prompts of words here: --caption-texts changes nothing" in caplog.text
-
-
-class ToyWords:
-    """A text encoder of five dimensions, by letters."""
-
-    name, dim, fingerprint, joint = "words", 5, "f", None
-
-    def encode(self, texts):
-        return np.array([[text.count(letter) + 0.1 for letter in "aefgs"] for text in texts], dtype=np.float32)
 
 
 def test_features_and_captions_train_and_score_together(features, tmp_path):

@@ -5,7 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from detector_samples import kgvad, make_archive, swap_labels
+from detector_samples import ToyWords, kgvad, make_archive, swap_labels, text_store
+from toy_bank import toy_bank
 from training_samples import samples
 
 from kgvad.detector.data.annotations import Truth
@@ -191,6 +192,27 @@ def test_folds_of_other_labels_are_measured_anew(tune, features, tmp_path, monke
     swap_labels(mine, "Arson000_x264", "Normal002_x264")
     tune("--features", mine)
     assert len(calls) == 6
+
+
+def test_folds_of_other_class_prompts_are_measured_anew(features, tmp_path, monkeypatch):
+    """Every fold makes its own class prompts of the texts of its captions."""
+    import kgvad.detector.training.tune as module
+
+    monkeypatch.setattr("kgvad.detector.training.caption_words.load_text_encoder", lambda *_: ToyWords())
+    toy_bank().save(tmp_path / "bank.safetensors")
+    truth = Truth.load(features)
+    text = text_store(tmp_path / "text", ["of another length", *truth.videos])
+    (tmp_path / "grid.toml").write_text("[[semvad]]\noptions = { width = 16 }\nrecipe = { epochs = 1 }\n")
+    calls, whole = [], module.train_part
+    monkeypatch.setattr(module, "train_part", lambda *given: calls.append(1) or whole(*given))
+    inputs = ["--features", features, "--captions", text, "--anchors", tmp_path / "bank.safetensors"]
+    inputs += ["--caption-texts", tmp_path / "texts.json"]
+    for word, trainings in (("fire", 2), ("fire", 2), ("smoke", 4)):
+        texts = {video: {"0": f"{word} and people"} for video in truth.split("train")}
+        (tmp_path / "texts.json").write_text(json.dumps(texts))
+        search = ["--grid", tmp_path / "grid.toml", "--folds", 2, "--output", tmp_path / "tuned"]
+        kgvad("tune", "semvad", "--dataset", "ucf", *inputs, *search)
+        assert len(calls) == trainings
 
 
 def test_times_give_frame_metrics_of_held_out_videos(tune, features, tmp_path, monkeypatch):
