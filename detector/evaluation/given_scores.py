@@ -26,6 +26,7 @@ from kgvad.video.video_ids import VideoNames, without_suffix
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".json.gz", *CODECS)
+MANY_EQUAL = 0.1  # share of the different scores; large sets lose a few by chance
 REMEDY = "give scores as kgvad score writes them, or as CSV with the columns video, frame, score"
 
 
@@ -90,15 +91,19 @@ class GivenScores:
         finite = [found[np.isfinite(found)] for found in values.values()]
         low = min((float(one.min()) for one in finite if one.size), default=0.0)
         high = max((float(one.max()) for one in finite if one.size), default=1.0)
-        if low >= 0 and high <= 1:
+        size, in_range = (high - low) or 1.0, low >= 0 and high <= 1
+        mapped = values if in_range else {video: (found - low) / size for video, found in values.items()}
+        count = _distinct(values, np.float64)
+        lost = count - _distinct(mapped, np.float32)
+        equal = f"{lost:,} of {count:,} different scores become equal" if lost > MANY_EQUAL * count else ""
+        if in_range:
+            if equal:
+                logger.warning(f"{self.path}: {equal} in single precision, and are ties: give logits instead")
             return given
-        size = (high - low) or 1.0
-        mapped = {video: (found - low) / size for video, found in values.items()}
-        lost = _distinct(values) - _distinct(mapped)
-        equal = f", and {lost:,} of {_distinct(values):,} different scores become equal" if lost > 0 else ""
         logger.warning(
-            f"{self.path}: the scores lie between {low:.6g} and {high:.6g} and are mapped to 0..1 in proportion{equal}"
-            ": AUC and AP depend on their order alone, alarms, calibration and categories on the values"
+            f"{self.path}: the scores lie between {low:.6g} and {high:.6g} and are mapped to 0..1 in proportion"
+            f"{equal and ', and '}{equal}: AUC and AP depend on their order alone, alarms, calibration and categories "
+            "on the values"
         )
         return {video: {**given[video], "scores": one} if one.size else given[video] for video, one in mapped.items()}
 
@@ -151,9 +156,9 @@ def _numbers(scores: object) -> NDArray[np.float64]:
     return found.astype(np.float64) if found.dtype.kind in "iuf" and found.ndim == 1 else np.zeros(0)
 
 
-def _distinct(values: Mapping[str, NDArray[np.float64]]) -> int:
-    """Number of different scores of all videos in the precision of :class:`Scores`."""
-    return len(np.unique(np.concatenate([found.astype(np.float32) for found in values.values()])))
+def _distinct(values: Mapping[str, NDArray[np.float64]], precision: type[np.floating]) -> int:
+    """Number of different scores of all videos in this precision; that of :class:`Scores` is single."""
+    return len(np.unique(np.concatenate([found.astype(precision) for found in values.values()])))
 
 
 def are_scores(path: Path) -> bool:

@@ -92,6 +92,17 @@ def test_scores_that_a_far_value_makes_equal_are_counted(scored, tmp_path, caplo
     assert "different scores become equal" in caplog.text
 
 
+def test_scores_that_single_precision_makes_equal_are_counted(scored, tmp_path, caplog):
+    """Detectors that saturate differ in the ninth digit only: as ties, they look worse than they are."""
+    options = ("--dataset", "ucf", "--features", scored / "features")
+    for name, gap, said in (("spread", 0.1, False), ("saturated", 1e-9, True)):
+        close = {video: [1 - gap * value for value in values] for video, values in frame_scores(scored).items()}
+        (tmp_path / f"{name}.json").write_text(json.dumps(close))
+        caplog.clear()
+        evaluated(tmp_path / f"{name}.json", *options, tmp_path=tmp_path)
+        assert ("different scores become equal in single precision" in caplog.text) is said
+
+
 def test_the_first_path_is_the_baseline_whatever_it_holds(scored, tmp_path):
     found = evaluated(scored / "csv", scored / "run", "--features", scored / "features", tmp_path=tmp_path)
     (difference,) = found["differences"]
