@@ -28,6 +28,7 @@ class ClipTsa(Detector):
 
     The scores of the selected snippets go back to their time steps, weighted by the selection; a snippet that was never
     selected takes the lowest score of its video. In evaluation the selection is the plain top-k. It does not classify.
+    Deviations: those of RTFM.
     """
 
     name: ClassVar[str] = "clip_tsa"

@@ -132,9 +132,10 @@ class Dsanet(VadClip):
     """VadCLIP with text adapters, self-guided normality modelling, and separate alignment of event and background.
 
     With ``learn=adapters`` the adapters act, as published, on the tokens in the first layers of the text encoder, and a
-    learned layer replaces its projection; the bank's anchors are unused. Otherwise they act on the anchors. All
-    parameters share one AdamW, and normal snippets are selected among valid ones. In compatible mode it has 44,130,882
-    parameters besides VadCLIP's prompt table, which the published one lacks.
+    learned layer replaces its projection; the bank's anchors are unused. Otherwise they act on the anchors. Deviations:
+    one AdamW with a cosine over all steps for all parameters, where the authors give the normality model a second
+    optimiser with a warm-up; padding is neither a normal snippet nor part of event and background. In compatible mode
+    it has 44,130,882 parameters besides VadCLIP's prompt table, which the published one lacks.
     """
 
     name: ClassVar[str] = "dsanet"

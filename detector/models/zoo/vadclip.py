@@ -75,7 +75,8 @@ class VadClip(Detector):
     The text features are the anchors of the bank plus learned vectors. With ``learn=context`` they are, as published,
     the output of the text encoder for the category's words between learned vectors, not normalised, and the bank's
     anchors are unused. ``compatible`` gives the published module: 12,642,306 parameters for UCF-Crime and 9,489,922
-    for XD-Violence; its prompt table is used with ``learn=context`` only.
+    for XD-Violence; its prompt table is used with ``learn=context`` only. Deviations, unless ``legacy``: padding takes
+    no part in windows, graphs and the visual prompt. Long videos are scored in overlapping chunks.
     """
 
     name: ClassVar[str] = "vadclip"
