@@ -72,11 +72,12 @@ class Published(BaseModel):
 
 
 class Collection(BaseModel):
-    """Evaluations kept in one file."""
+    """Evaluations kept in one file; ``note`` says what a reader should know of all of them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1] = 1
+    note: str = ""
     evaluations: list[EvaluationReport] = Field(default_factory=list)
 
 
@@ -97,6 +98,7 @@ def collect(paths: Sequence[Path]) -> Collection:
         A file has another format.
     """
     found: list[EvaluationReport] = []
+    notes: list[str] = []
     for path in paths:
         try:
             data = read_json(path, UsageError, "name files written by kgvad evaluate --json")
@@ -108,11 +110,13 @@ def collect(paths: Sequence[Path]) -> Collection:
                 f"{path} is not an evaluation: {first_fault(error)}", "name files written by kgvad evaluate --json"
             ) from None
         found.extend(read.evaluations if isinstance(read, Collection) else [read])
+        notes.extend([read.note] if isinstance(read, Collection) else [])
     return Collection(
+        note=" ".join(dict.fromkeys(notes)),
         evaluations=[
             one.model_copy(update={"methods": [method.model_copy(update={"runs": []}) for method in one.methods]})
             for one in found
-        ]
+        ],
     )
 
 
@@ -136,7 +140,7 @@ def result_blocks(collection: Collection, datasets: Sequence[str]) -> list[Resul
             first, *others = report.tables()
             features = sorted({" + ".join(filter(None, (m.encoder, m.text))) for m in report.methods})
             title = f"{TITLES.get(dataset, dataset)}: measured here, features {', '.join(features)}"
-            found += [replace(first, title=title), *others, " ".join(report.notes())]
+            found += [replace(first, title=title), *others, " ".join([*report.notes(), collection.note]).strip()]
         if not reports:
             found.append(f"{TITLES.get(dataset, dataset)}: nothing measured here.")
     return found

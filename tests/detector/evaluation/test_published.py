@@ -87,3 +87,10 @@ def test_a_file_of_another_format_is_refused(content, tmp_path):
 def test_the_bundled_evaluations_can_be_read():
     assert measured().version == 1
     assert "published by others" in kgvad("results")
+
+
+def test_what_the_bundled_evaluations_do_not_show_is_said_below_each_table(tmp_path):
+    kgvad("results", "--dataset", "ucf", "--json", tmp_path / "all.json", "--markdown", tmp_path / "all.md")
+    kgvad("results", tmp_path / "all.json", "--dataset", "ucf", "--markdown", tmp_path / "again.md")
+    for text in ((tmp_path / "all.md").read_text(), (tmp_path / "again.md").read_text()):
+        assert text.count("measured here") == text.count("They are no evidence that a method is better.") == 3
