@@ -219,8 +219,8 @@ def _warn_without_frame_labels(truth: Truth, videos: Collection[str]) -> None:
     without = unlabelled(truth, sorted(videos))
     if without:
         logger.warning(
-            f"{len(without)} abnormal test videos have no frame labels ({names_of(without)}): frame metrics and mAP "
-            "leave them out (name the labels with --annotations)"
+            f"{len(without)} abnormal test videos have no frame labels ({names_of(without)}): frame metrics leave "
+            "them out, and mAP is not measured (name the labels with --annotations)"
         )
 
 

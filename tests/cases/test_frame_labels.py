@@ -42,6 +42,7 @@ def test_without_frame_labels_the_metrics_of_videos_are_measured(shop, tmp_path,
     found = evaluated(shop, tmp_path / "e.json", "--plots", tmp_path / "plots")
     assert found["video_auc"] is not None and found["frame_auc"] is None and found["ano_auc"] is None
     assert "2 abnormal test videos have no frame labels (shop5, shop7)" in caplog.text
+    assert "frame metrics leave them out, and mAP is not measured" in caplog.text
 
 
 def test_names_that_fit_no_video_and_labels_that_are_kept_are_said(shop, tmp_path, caplog):
