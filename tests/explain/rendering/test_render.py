@@ -375,6 +375,8 @@ def test_a_video_without_events_gets_a_report_too():
 def test_a_run_with_a_measured_threshold_claims_no_probability_of_an_event():
     """5 % of normal videos reach it, whatever the value of the score."""
     assert REPORTS["named"].events[0].confidence.scale == "probability"
+    text = render(REPORTS["named"], "md")
+    assert "If the score is read as a probability, it is" in text and "It was not calibrated" in text
     assert {event.confidence.scale for event in REPORTS["measured"].events} == {"margin"}
     assert "that the event is abnormal" not in render(REPORTS["measured"], "md")
 
