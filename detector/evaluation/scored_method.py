@@ -180,7 +180,7 @@ def _check_end(scores: Scores, known: VideoTruth) -> None:
     late = known.frame_count is not None and any(start >= known.frame_count for start, _ in intervals)
     if late or last > scores.frame_count + longest:
         raise FeatureError(
-            f"{scores.video} is annotated to frame {last}, and its features end at {scores.frame_count}",
+            f"{scores.video} is annotated to frame {last}, and its scores end at {scores.frame_count}",
             "correct its events; or import features of another program again with --frames, a table of frame counts",
         )
 

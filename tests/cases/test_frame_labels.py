@@ -86,7 +86,7 @@ def test_an_event_past_the_end_of_a_video_is_refused(shop, tmp_path, start, end)
         video["frame_count"] = 160
     (copy / "dataset.json").write_text(json.dumps(truth))
     (tmp_path / "labels.csv").write_text(f"video,start_frame,end_frame\nshop5,{start},{end}\n")
-    with pytest.raises(FeatureError, match="shop5 is annotated to frame 700, and its features end at 160; correct its"):
+    with pytest.raises(FeatureError, match="shop5 is annotated to frame 700, and its scores end at 160; correct its"):
         kgvad("evaluate", shop / "run", "--features", copy, "--annotations", tmp_path / "labels.csv")
 
 
@@ -158,7 +158,7 @@ def test_own_frame_labels_in_every_form_give_the_same_metrics(shop, tmp_path, fo
         ("video,start_s,end_s\n", "names no test video of shop; name the videos as"),
         ("shop4 10 20\n", "the normal video shop4 has an event"),
         ("video,start,end,label\nshop5,1,20,Fire\n", "shop5 has an event of 'Fire'"),
-        ("shop5 10 900\n", "shop5 is annotated to frame 900, and its features end at 160; .*--frames"),
+        ("shop5 10 900\n", "shop5 is annotated to frame 900, and its scores end at 160; .*--frames"),
         ("shop5.mp4 700 Theft 10 20\n", "shop5: 10 rows of 16 frames do not fit its 700 frames"),
         ("shop5 10 20\nshop5.mp4 10 20\n", "'shop5' and 'shop5.mp4' name the same video"),
         ("video,start,end\nshop5,1,9\nshop5.mp4,20,30\n", "'shop5' and 'shop5.mp4' name the same video"),
