@@ -149,8 +149,11 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(default=20, ge=1, description="Passes over the training videos.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW.")
-    weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay of AdamW.")
+    optimiser: Literal["adamw", "adam"] = Field(
+        default="adamw", description="adam: weight decay is an L2 penalty, whose gradient Adam rescales."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(default=1e-2, ge=0, description="Weight decay, or factor of the L2 penalty.")
     normal_batch: int = Field(default=32, ge=0, description="Normal videos in a step.")
     abnormal_batch: int = Field(default=32, ge=0, description="Abnormal videos in a step.")
     mixed_batch: int = Field(

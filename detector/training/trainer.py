@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SIGMA_GREEDY = 2  # stream of random numbers; the sampler has 0 and 1
+OPTIMISERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 STATISTICS_SNIPPETS = 50_000  # on which input statistics are computed
 
 
@@ -149,7 +150,7 @@ class Trainer:
         detector = self._build(samples)
         if start is not None:
             detector.start_from(start.detector)
-        optimiser = torch.optim.AdamW(
+        optimiser = OPTIMISERS[recipe.optimiser](
             [p for p in detector.parameters() if p.requires_grad],
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,

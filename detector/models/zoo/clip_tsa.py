@@ -34,8 +34,8 @@ class ClipTsa(Detector):
     name: ClassVar[str] = "clip_tsa"
     Config: ClassVar[type[BaseModel]] = ClipTsaConfig
     recipe: ClassVar[Recipe] = Recipe(
-        epochs=20, learning_rate=1e-3, weight_decay=5e-3, normal_batch=16, abnormal_batch=16, max_length=32,
-        warmup=0.0, schedule="constant",
+        epochs=20, optimiser="adam", learning_rate=1e-3, weight_decay=5e-3, normal_batch=16, abnormal_batch=16,
+        max_length=32, warmup=0.0, schedule="constant",
     )  # fmt: skip
     source: ClassVar[str] = "Joo et al. 2023"
 

@@ -49,8 +49,9 @@ class Rtfm(Detector):
     name: ClassVar[str] = "rtfm"
     Config: ClassVar[type[BaseModel]] = RtfmConfig
     recipe: ClassVar[Recipe] = Recipe(
-        epochs=20, learning_rate=1e-3, weight_decay=5e-3, max_length=32, warmup=0.0, schedule="constant"
-    )
+        epochs=20, optimiser="adam", learning_rate=1e-3, weight_decay=5e-3, max_length=32, warmup=0.0,
+        schedule="constant",
+    )  # fmt: skip
     source: ClassVar[str] = "Tian et al. 2021"
 
     def __init__(self, problem: Problem, config: RtfmConfig) -> None:
