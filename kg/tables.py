@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
@@ -173,8 +174,8 @@ def qid_number(qid: str) -> int:
 
 
 def name_key(name: str) -> str:
-    """``name`` without case, spaces, hyphens and underscores."""
-    return re.sub(r"[\s_\-]+", "", name).casefold()
+    """``name`` without case, spaces, hyphens and underscores, and with accents encoded as one form (NFC)."""
+    return unicodedata.normalize("NFC", re.sub(r"[\s_\-]+", "", name).casefold())
 
 
 def bundled_tables() -> list[str]:

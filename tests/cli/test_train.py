@@ -1,6 +1,7 @@
 """Commands of the detector package, as a user types them."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,15 @@ def test_folder_datasets(tmp_path):
     (tmp_path / "shop" / "stray.mp4").unlink()
     with pytest.raises(UsageError, match="no sub-folder for Normal"):
         folder_truth(tmp_path / "shop", "shop")
+
+
+def test_one_category_whose_accents_are_encoded_in_two_ways(tmp_path):
+    """Archives from macOS write letters and accents apart (NFD): train and test had different categories."""
+    for folder, form in (("train", "NFD"), ("test", "NFC")):
+        for name in ("Normal", unicodedata.normalize(form, "Schlägerei")):
+            (tmp_path / "own" / folder / name).mkdir(parents=True)
+            (tmp_path / "own" / folder / name / "a.mp4").touch()
+    assert len(folder_truth(tmp_path / "own", "own").categories) == 2
 
 
 @pytest.mark.parametrize(
