@@ -76,7 +76,7 @@ def extract_missing(folder: Path, truth: Truth, root: Path, encoder: str, tools:
     if missing and not can_extract:
         logger.info(f"{count_of(len(missing), 'video')} without {encoder} features in {root} are left out")
     elif missing:
-        logger.info(f"extracting {encoder} features of {len(missing)} videos into {root}")
+        logger.info(f"extracting {encoder} features of {count_of(len(missing), 'video')} into {root}")
         extract_folder(folder, root, tools.visual_encoder(encoder))
     truth.save(root)
     return FeatureStore.open(root, encoder)

@@ -132,7 +132,6 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
     UsageError, FeatureError
         Something is missing; the message says which command makes it.
     """
-    bank = None
     if dataset.kind == "folder" and dataset.path is not None and not _names_features(dataset.path, sources):
         refuse_other_folder(sources.features, dataset.path)
         truth = folder_truth(dataset.path, dataset.name)
@@ -140,12 +139,9 @@ def find_training_data(dataset: DatasetRef, sources: Sources, config: TrainConfi
         logger.info(f"{held_out} of {len(truth.videos)} videos are for kgvad evaluate and not trained on")
         encoder = sources.encoder or extracted_encoder(sources.features)
         store = extract_missing(dataset.path, truth, sources.features, encoder, tools)
-        if config.uses_anchors:
-            bank = category_bank(folder_table(truth), sources.anchors, tools, rebuild=not sources.keep_anchors)
     else:
         store, truth = _stored_features(dataset, sources)
-        if config.uses_anchors:
-            bank = _stored_bank(dataset, sources, truth, tools)
+    bank = _bank(dataset, sources, truth, tools) if config.uses_anchors else None
     captions = None if sources.captions is None else FeatureStore.open(sources.captions)
     load = None
     if sources.text_encoder is not None and bank is not None:
@@ -185,16 +181,17 @@ def _stored_features(dataset: DatasetRef, sources: Sources) -> tuple[FeatureStor
     return store, match_videos(load_truth(name, root, lists), store.ids())
 
 
-def _stored_bank(dataset: DatasetRef, sources: Sources, truth: Truth, tools: FolderTools) -> AnchorBank:
-    path = sources.anchors
+def _bank(dataset: DatasetRef, sources: Sources, truth: Truth, tools: FolderTools) -> AnchorBank:
+    path, named = sources.anchors, sources.keep_anchors
+    found = path.is_file()
     written = dataset.kind in ("bundled", "table")  # else the categories are those of the labels
-    if path.is_file() or sources.keep_anchors:
+    if (named and found) if dataset.kind == "folder" else (named or found):
         logger.info(f"anchors: {path}")
         bank = _for_labels(AnchorBank.load(path), truth)
         missing = _labels(truth) - set(bank.categories)
         if not missing:
             return bank
-        if written or sources.keep_anchors:
+        if written or named:
             raise UsageError(
                 f"{path} has no anchors of {', '.join(sorted(missing))}",
                 "name another bank with --anchors, or delete this one to have a new one built",

@@ -9,7 +9,7 @@ from toy_bank import toy_bank
 from kgvad.detector.data.folder_dataset import FolderTools
 from kgvad.detector.run import TrainConfig
 from kgvad.detector.training.inputs import Sources, can_score_video, find_training_data
-from kgvad.errors import FeatureError
+from kgvad.errors import FeatureError, UsageError
 from kgvad.kg.datasets import resolve_dataset
 from kgvad.video.feature_store import FeatureStore, Manifest, VideoEntry
 from kgvad.video.write import write_video
@@ -83,6 +83,17 @@ def test_a_bank_of_the_user_is_kept(shop, tmp_path):
     mine = Sources(root, root, tmp_path / "bank.safetensors", keep_anchors=True, encoder="brightness")
     data = find_training_data(shop, mine, TrainConfig(), tools)
     assert data.bank.fingerprint == toy_bank().fingerprint
+
+
+def test_a_bank_of_the_user_without_one_of_the_folders_is_refused_by_name(shop, tmp_path, caplog):
+    """The error named neither the bank nor --anchors, and the log said that anchors were made of the folders' names."""
+    (shop.path / "Fighting").rename(shop.path / "Rockfall")
+    toy_bank().save(tmp_path / "bank.safetensors")
+    root, tools = tmp_path / "features", FolderTools(lambda name: Brightness(), unused, unused)
+    mine = Sources(root, root, tmp_path / "bank.safetensors", keep_anchors=True, encoder="brightness")
+    with pytest.raises(UsageError, match=r"bank.safetensors has no anchors of Rockfall; .*--anchors"):
+        find_training_data(shop, mine, TrainConfig(), tools)
+    assert "its anchor is built" not in caplog.text
 
 
 def test_what_is_missing_is_named_with_the_command(tmp_path):
