@@ -112,7 +112,7 @@ class WikidataClient:
         requested = _checked(qids)
         items = " ".join(f"wd:{qid}" for qid in requested)
         what = " ".join([*NAMED.values(), *(f"wdt:{pid}" for pid in self.properties)])
-        languages = ", ".join(f'"{language}"' for language in self.languages)
+        languages = ", ".join(f'"{language}"' for language in (*self.languages, ""))  # "": no language is given
         # VALUES in each branch: Oxigraph joins a VALUES before a UNION only after it, three times as slow.
         query = f"""SELECT ?item ?what ?value WHERE {{
   {{ VALUES ?item {{ {items} }} VALUES ?what {{ {what} }} ?item ?what ?value .
@@ -147,7 +147,8 @@ class WikidataClient:
     def named(self, name: str) -> list[str]:
         """Items whose label or alias is ``name`` as written, in lower case or capitalised; sorted."""
         spellings = sorted({name, name.lower(), name[:1].upper() + name[1:]})
-        texts = " ".join(nquads.literal(spelling, language) for spelling in spellings for language in self.languages)
+        languages = (*self.languages, "")
+        texts = " ".join(nquads.literal(spelling, language) for spelling in spellings for language in languages)
         query = f"""SELECT DISTINCT ?item WHERE {{
   VALUES ?name {{ {texts} }} VALUES ?what {{ rdfs:label skos:altLabel }} ?item ?what ?name .
 }} LIMIT 50"""

@@ -112,13 +112,16 @@ def _text(term: ox.NamedNode | ox.BlankNode | ox.Literal | ox.Triple | ox.Defaul
 
 
 def fact_of(quad: Quad) -> Term | Statement | None:
-    """The term or statement that a quad expresses; None for everything that kgvad does not store."""
+    """The term or statement that a quad expresses; None for everything that kgvad does not store.
+
+    A text without a language is one for all of them, which Wikidata marks as ``mul``.
+    """
     qid = entity(quad.subject)
     if qid is None:
         return None
     if quad.literal:
         kind = KIND_OF_IRI.get(quad.predicate)
-        return Term(qid, kind, quad.language, quad.object) if kind else None
+        return Term(qid, kind, quad.language or "mul", quad.object) if kind else None
     pid, value = quad.predicate.removeprefix(DIRECT), entity(quad.object)
     if value is None or pid not in TABLE or not quad.predicate.startswith(DIRECT):
         return None

@@ -98,6 +98,13 @@ def test_rdflib_reads_the_same_facts_from_the_export(store, tmp_path):
     assert (subject, rdflib.URIRef(nquads.DIRECT + "P279"), rdflib.URIRef(nquads.ENTITY + "Q2")) in graph
 
 
+def test_a_label_without_a_language_names_the_item(store, tmp_path):
+    """It was imported and counted, and the item had no name: only English labels were looked up."""
+    (tmp_path / "mine.nt").write_text(f'<{nquads.ENTITY}Q7> <{nquads.TERM_IRIS["label"]}> "rockfall" .\n')
+    assert rdf.load(store, tmp_path / "mine.nt") == (1, 0)
+    assert store.labels(["Q7"]) == {"Q7": "rockfall"}
+
+
 def test_the_published_subset_is_imported(store, shared):
     taken, ignored = rdf.load(store, shared / "kg" / "wikidata-subset.nq")
     assert taken > 6000 and ignored < 300
