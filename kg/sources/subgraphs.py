@@ -7,7 +7,7 @@ stopped, and a second one sends no request.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
@@ -144,36 +144,39 @@ class Fetcher:
         raise AssertionError("unreachable")
 
 
-def require(store: GraphStore, table: CategoryTable) -> None:
-    """Check that the cache has every item of a table.
+def require(store: GraphStore, table: CategoryTable, named: str) -> None:
+    """Check that the cache has a name of every item of a table; ``named``: the table as a shell argument.
 
     Raises
     ------
     OfflineError
         Some items are missing; the message names them.
     """
-    known = set(store.terms(table.qids))
-    missing = [qid for qid in table.qids if qid not in known]
-    if missing:
-        names = {item.qid: item.label for category in table.categories for item in category.items}
-        shown = ", ".join(f"{qid} ({names[qid]})" for qid in missing[:8]) + (", ..." if len(missing) > 8 else "")
-        remedy = f"fetch them with a network (kgvad kg fetch --dataset {table.dataset}), or correct the ids"
-        raise OfflineError(f"the cache does not have {shown}", remedy)
+    labels = {item.qid: item.label for category in table.categories for item in category.items}
+    require_items(store, {qid: f"{qid} ({labels[qid]})" for qid in table.qids}, f"--dataset {named}")
 
 
-def require_items(store: GraphStore, qids: Sequence[str]) -> None:
-    """Check that the cache has these items.
+def require_items(store: GraphStore, items: Mapping[str, str], arguments: str) -> None:
+    """Check that the cache has a name of each of these items.
+
+    Parameters
+    ----------
+    items
+        What messages call each item.
+    arguments
+        Of the ``kgvad kg fetch`` that fetches them.
 
     Raises
     ------
     OfflineError
-        Some items are missing; the message names them.
+        Some items are missing, or have names in other languages only; the message names them.
     """
-    known = set(store.terms(qids))
-    missing = [qid for qid in qids if qid not in known]
+    known = set(store.terms(items))
+    missing = [called for qid, called in items.items() if qid not in known]
     if missing:
-        remedy = f"fetch them with a network (kgvad kg fetch {' '.join(missing)}), or correct the ids"
-        raise OfflineError(f"the cache does not have {', '.join(missing)}", remedy)
+        shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
+        remedy = f"fetch them with a network (kgvad kg fetch {arguments}), or correct the ids"
+        raise OfflineError(f"the cache has no English name of {shown}", remedy)
 
 
 def check_labels(store: GraphStore, table: CategoryTable, where: str | None = None) -> list[dict[str, str]]:

@@ -97,11 +97,11 @@ def fetch(
                 f"{report.requested} items fetched in {report.requests} requests ({report.rows} result rows); "
                 f"{report.cached} were in the cache"
             )
-        require_items(session.graph, qids)
+        require_items(session.graph, {qid: qid for qid in qids}, " ".join(qids))
         if qids:
             print(f"{', '.join(qids)}: in the cache")
         for table in tables:
-            require(session.graph, table)
+            require(session.graph, table, session.dataset_ref.in_shell if named else table.dataset)
             found = check_labels(session.graph, table, named)
             session.graph.record_categories(found, table.dataset)
             print(f"{table.dataset}: all {len(table.qids)} items are in the cache, and their labels match the table")

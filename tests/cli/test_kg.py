@@ -12,6 +12,7 @@ import kg_servers as servers
 import pytest
 
 from kgvad.cli import main
+from kgvad.kg.store import nquads
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ WRONG = {
     "no network": (["resolve", "x", *NOWHERE, "--tries", "1"], 1, "cannot be reached"),
     "an item that is none": (["fetch", "robbery"], 2, "'robbery' is not an item; give an id such as Q53706"),
     "items of a dataset": (["fetch", "Q53706", "-d", "ucf"], 2, "leave out --dataset, or the items"),
-    "an item that is not there": (["fetch", "Q53706", "q999999999", "--offline"], 1, "have Q999999999; fetch them"),
+    "an item that is not there": (["fetch", "Q53706", "q999999999", "--offline"], 1, "name of Q999999999; fetch them"),
     "a batch of none": (["fetch", "--batch", "0"], 2, "--batch"),
 }  # fmt: skip
 
@@ -171,7 +172,17 @@ def test_single_items_are_fetched(kg, home, tmp_path):
         code, out, err = kg("fetch", "q53706", "Q53706", *service)
         assert code == 0 and out.endswith("\nQ53706: in the cache\n") and not out.startswith("0 items"), err
         code, out, err = kg("fetch", "Q999999999", *service)
-    assert code == 1 and "the cache does not have Q999999999; fetch them with a network" in err
+    assert code == 1 and "the cache has no English name of Q999999999; fetch them with a network" in err
+
+
+def test_a_service_whose_labels_have_no_language(kg, home, tmp_path):
+    store, facts = f"sqlite:///{home}/plain.sqlite", tmp_path / "facts.nt"
+    facts.write_text(f'<{nquads.ENTITY}Q999999> <{nquads.TERM_IRIS["label"]}> "mine rescue" .\n')
+    with servers.oxigraph(tmp_path, facts) as url:
+        service = ("--endpoint", url, "--contact", servers.CONTACT, "--store", store)
+        code, out, err = kg("fetch", "Q999999", *service)
+        assert (code, out.splitlines()[-1]) == (0, "Q999999: in the cache"), err
+        assert kg("resolve", "mine rescue", *service)[1] == "Q999999 mine rescue (label)\n"
 
 
 def test_stats_of_a_cache_that_is_not_there_make_none(kg, home):

@@ -47,7 +47,7 @@ def test_every_category_has_cues_and_normal_has_many(name):
 @pytest.mark.parametrize("name", TITLES)
 def test_every_label_matches_the_bundled_facts(name, store):
     table = load_table(name)
-    require(store, table)
+    require(store, table, name)
     rows = check_labels(store, table)
     assert len(rows) == sum(len(category.items) for category in table.categories)
     for category in table.categories:

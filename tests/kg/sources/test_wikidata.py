@@ -179,8 +179,10 @@ def test_offline_names_what_is_missing(store):
         "mine",
     )
     with pytest.raises(OfflineError) as caught:
-        require(store, table)
-    assert "does not have Q5 (human); fetch them with a network (kgvad kg fetch --dataset mine)" in str(caught.value)
+        require(store, table, "mine.toml")
+    assert "no English name of Q5 (human); fetch them with a network (kgvad kg fetch --dataset mine.toml)" in str(
+        caught.value
+    )
 
 
 def test_answers_about_other_items_are_ignored(store):
