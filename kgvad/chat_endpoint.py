@@ -5,18 +5,17 @@ Nothing is sent anywhere but to the address that the user gave. The key comes fr
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import httpx2
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from kgvad.errors import KgvadError, UsageError
+from kgvad.http_client import http_client, is_local
 from kgvad.settings import load_settings
 
 logger = logging.getLogger(__name__)
@@ -34,14 +33,6 @@ class _TemporaryError(KgvadError):
 def is_address(text: str) -> bool:
     """Whether ``text`` is the address of a service rather than the name of a model."""
     return text.startswith(("http://", "https://"))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own, which only this machine reaches."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -69,12 +60,11 @@ class ChatEndpoint:
     def __post_init__(self) -> None:
         if not self.model:
             raise UsageError(f"{self.address} serves several models", "name one with --model")
-        local = is_loopback(urlsplit(self.address).hostname or "")
-        if not local and load_settings().offline:
+        if load_settings().offline and not is_local(self.address):
             raise UsageError(f"KGVAD_OFFLINE forbids {self.address}", "unset it, or use a service on this machine")
         key = os.environ.get(KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        client = httpx2.Client(timeout=self.timeout_s, headers=headers, trust_env=not local, follow_redirects=False)
+        client = http_client(self.address, timeout=self.timeout_s, headers=headers)
         object.__setattr__(self, "_client", client)
 
     def complete(self, messages: Sequence[Message], *, tokens: int = 256) -> str:
@@ -110,7 +100,7 @@ class ChatEndpoint:
                     answer += block
                     if len(answer) > LARGEST_ANSWER:
                         raise KgvadError(f"the answer of {self.address} is too large", "choose another model")
-        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+        except httpx2.UnsupportedProtocol as error:
             raise UsageError(f"{self.address} is not an address", "begin with http:// or https://") from error
         except httpx2.ConnectError as error:
             raise KgvadError(

@@ -161,6 +161,7 @@ def fetch_file(project: str, filename: str, sha256: str, folder: Path, options: 
 
 
 def _client(options: IndexOptions) -> PyPIClient:
+    import httpx2
     from unearth.auth import MultiDomainBasicAuth
     from unearth.fetchers import PyPIClient
 
@@ -179,8 +180,9 @@ def _client(options: IndexOptions) -> PyPIClient:
             proxy=options.proxy,
             follow_redirects=True,
         )
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise WeightsError(f"pip's settings cannot be used: {error}", "see `pip config list`: cert, proxy") from error
+    except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:  # ssl.SSLError is an OSError
+        remedy = "see `pip config list` (cert, proxy), and HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+        raise WeightsError(f"pip's settings cannot be used: {one_line(error)}", remedy) from error
     client.auth = MultiDomainBasicAuth(prompting=False, index_urls=list(options.indexes))
     return client
 

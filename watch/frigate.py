@@ -25,6 +25,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from kgvad.errors import KgvadError, VideoError
 from kgvad.files import replacing
+from kgvad.http_client import http_client
 
 USER, PASSWORD = "KGVAD_FRIGATE_USER", "KGVAD_FRIGATE_PASSWORD"
 TIMEOUT_S = 30.0
@@ -84,7 +85,7 @@ class Frigate:
 
     def __init__(self, url: str, attempts: int = 5, wait_s: float = 3.0) -> None:
         self.url = url.rstrip("/")
-        self._client = httpx2.Client(base_url=self.url, timeout=TIMEOUT_S, follow_redirects=False)
+        self._client = http_client(self.url, base_url=self.url, timeout=TIMEOUT_S)
         self._attempts, self._wait_s = attempts, wait_s
         self._is_logged_in = False
 

@@ -16,7 +16,7 @@ truncated body, or a deadline          request half as much (:class:`TruncatedAn
 a redirect, any other status           stop
 =====================================  ==========================================================
 
-httpx2 sends, and it follows no redirect: a POST would be sent on as a GET without its query. tenacity repeats.
+httpx2 sends, and follows no redirect: a POST would be sent on as a GET without its query. tenacity repeats.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ import httpx2
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from kgvad.errors import FetchError, UsageError
+from kgvad.http_client import http_client
 
 logger = logging.getLogger(__name__)
 
@@ -136,12 +137,10 @@ class Service:
             self.requests += 1
             try:
                 with (
-                    httpx2.Client(timeout=self.settings.timeout_s, headers=headers) as client,
+                    http_client(request.address, timeout=self.settings.timeout_s, headers=headers) as client,
                     client.stream(request.method, request.address, content=request.body) as response,
                 ):
                     answer = _json(self._read(response, began, address), address)
-            except httpx2.InvalidURL as error:
-                raise FetchError(f"{address} is not a valid address: {_line(str(error))}", "correct it") from error
             except httpx2.HTTPError as error:
                 raise _transport_failure(error, address) from error
             finally:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from kgvad.chat_endpoint import is_loopback
 from kgvad.console import count_of
 from kgvad.errors import FeatureError, KgvadError, UsageError, WeightsError
 from kgvad.explain.rendering.render import Renderer
 from kgvad.explain.report import Report
 from kgvad.explainers import ExplainRequest, build_explainer
 from kgvad.files import sha256
+from kgvad.http_client import is_loopback
 from kgvad.inbox.access import Access
 from kgvad.inbox.library import Library, VideoRow
 from kgvad.inbox.search import Searcher

@@ -4,8 +4,8 @@ import pytest
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from kgvad.chat_endpoint import is_loopback
 from kgvad.errors import UsageError
+from kgvad.http_client import is_loopback
 from kgvad.inbox.access import Access
 from kgvad.inbox.serve import _bytes
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from kgvad.errors import UsageError
+from kgvad.http_client import http_client
 from kgvad.watch.messages import CameraMessage, EventMessage, to_line
 from kgvad.watch.sinks.base import NotDeliveredError, RefusedError
 
@@ -32,12 +33,12 @@ class Webhook:
     """Posts every message to a URL."""
 
     def __init__(self, target: str, folder: Path | None) -> None:
+        self._client = http_client(target, timeout=TIMEOUT_S)
         if urlsplit(target).scheme not in ("http", "https") or not urlsplit(target).hostname:
             raise UsageError(f"--sink webhook:{target[:60]} is not an HTTP address", "give webhook:https://HOST/PATH")
         self._url, self._secret = target, os.environ.get(SECRET, "").encode()
         if not self._secret:
             logger.warning("the webhook is not signed; set %s", SECRET)
-        self._client = httpx2.Client(timeout=TIMEOUT_S, follow_redirects=False)
 
     def deliver(self, message: EventMessage | CameraMessage, key: str) -> None:
         """Post one message."""
