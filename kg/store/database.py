@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
@@ -41,7 +43,7 @@ class Database:
     """An engine with the rules that keep the cache consistent.
 
     SQLite: write-ahead log, foreign keys on, a busy timeout, and writers that take the lock when they
-    begin, so that two processes wait for each other instead of failing.
+    begin, so that two processes wait for each other instead of failing. A file that cannot be written is read.
     """
 
     def __init__(self, url: str | None = None) -> None:
@@ -71,12 +73,16 @@ class Database:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreError(f"cannot make the folder {folder}: {error.strerror}", "set KGVAD_CACHE") from error
-        engine = create_engine(self.url, connect_args={"timeout": BUSY_TIMEOUT_S})
+        fixed = self._read_only()
+        engine = create_engine(
+            self.url, connect_args={"timeout": BUSY_TIMEOUT_S}, **({"creator": fixed} if fixed else {})
+        )
 
         @event.listens_for(engine, "connect")
         def _connect(connection: sqlite3.Connection, _record: object) -> None:
             connection.isolation_level = None  # BEGIN is sent below, not by the driver
-            _write_ahead(connection)
+            if not fixed:
+                _write_ahead(connection)
             for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "cache_size = -16000"):
                 connection.execute(f"PRAGMA {pragma}")
 
@@ -86,6 +92,19 @@ class Database:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
         return engine
+
+    def _read_only(self) -> Callable[[], sqlite3.Connection] | None:
+        """Opens a file that cannot be written; ``None``: it can be, or is not there yet.
+
+        The write-ahead log needs a file beside it even for reading. Where none can be made, nobody writes either
+        (``immutable``).
+        """
+        path = Path(self.url.database or "").absolute()
+        writable = os.access(path.parent, os.W_OK)
+        if not path.is_file() or (writable and os.access(path, os.W_OK)):
+            return None
+        address = f"{path.as_uri()}?mode=ro{'' if writable else '&immutable=1'}"
+        return partial(sqlite3.connect, address, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -153,7 +172,8 @@ class Database:
                 remedy = "wait for it to end, or set KGVAD_CACHE to another folder"
                 return StoreError(f"{self.where} is locked by another program", remedy)
             if "readonly" in low or "unable to open" in low:
-                return StoreError(f"{self.where} cannot be written: {reason}", "set KGVAD_CACHE to a writable folder")
+                remedy = "set KGVAD_CACHE to a writable folder, or name another cache with --store"
+                return StoreError(f"{self.where} cannot be written: {reason}", remedy)
             if "full" in low:
                 return StoreError(f"no space left for {self.where}", "free some space and run the same command again")
         return StoreError(f"{self.where}: {reason}", "check the server and the store URL")

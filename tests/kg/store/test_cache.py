@@ -316,6 +316,17 @@ def test_invalid_store_urls(url):
         database.Database(url or " ")
 
 
+def test_a_cache_that_cannot_be_written_is_read(tmp_path, monkeypatch):
+    """As in a container with a read-only file system: even `kgvad kg show` ended, as SQLite wanted to write its log."""
+    GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite").close()
+    monkeypatch.setattr(database.os, "access", lambda *_: False)
+    with GraphStore.open(f"sqlite:///{tmp_path}/kg.sqlite") as store:
+        assert store.labels(["Q53706"]) == {"Q53706": "robbery"}
+        with pytest.raises(StoreError, match=r"kg.sqlite cannot be written: .*; set KGVAD_CACHE .* or .* --store"):
+            store.record(Batch(Fetch("f", "2026-01-01"), (), [Term("Q1", "label", "en", "one")]))
+        assert [path.name for path in tmp_path.iterdir()] == ["kg.sqlite"]
+
+
 def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot make the folder"):
