@@ -107,6 +107,11 @@ def category_bank(table: CategoryTable, path: Path, tools: FolderTools, *, rebui
     if bank is None or (rebuild and bank.table_fingerprint != table.fingerprint):
         names = ", ".join(category.name for category in table.categories)
         logger.info(f"building anchors for {names} into {path}")
+        for category in table.categories:
+            if not category.items and category.cues == (category.text,):
+                logger.info(
+                    f"no bundled table has {category.name!r}; its anchor is built from its words: {category.text}"
+                )
         bank = build_bank(table, tools.graph(), tools.text_encoder())
         bank.save(path)
     return bank
@@ -283,5 +288,4 @@ def _category(name: str, tables: list[CategoryTable]) -> Category:
         if not found.normal:
             return found.model_copy(update={"name": name, "confused_with": ()})
     words = " ".join(re.findall(r"[A-Z]?[^A-Z_\s\-]+|[A-Z]+(?![^A-Z_\s\-])", name)).lower() or name
-    logger.info(f"no bundled table has {name!r}; its anchor is built from its words: {words}")
     return Category(name=name, text=words, cues=(words,))

@@ -171,7 +171,7 @@ def test_options():
     assert parse_options(["captions.width=8", 'captions={"layers": 1}']) == {"captions": {"width": 8, "layers": 1}}
 
 
-def test_folder_datasets(tmp_path):
+def test_folder_datasets(tmp_path, caplog):
     for name in ("Fighting/a.mp4", "Fighting/b.mp4", "Normal/c.mp4", "SlipAndFall/d.avi"):
         path = tmp_path / "shop" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,6 +188,7 @@ def test_folder_datasets(tmp_path):
     assert table.names == ["Normal", "Fighting", "SlipAndFall"]
     assert table.category("Fighting").items  # the bundled table knows it
     assert table.category("SlipAndFall").text == "slip and fall"
+    assert not caplog.text  # kgvad explain and kgvad serve read the table, too, and build no anchor
     (tmp_path / "shop" / "Normal" / "c.mp4").rename(tmp_path / "shop" / "stray.mp4")
     with pytest.raises(UsageError, match="is in no category"):
         folder_truth(tmp_path / "shop", "shop")
