@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kgvad.detector.data.labels import NORMAL
+from kgvad.detector.data.category_folders import folder_labels
+from kgvad.detector.data.labels import NORMAL, read_labels
+from kgvad.errors import KgvadError
 from kgvad.explain.media.clips import cut_clip, safe_name
 from kgvad.files import replacing, write_json
 from kgvad.inbox.library import Library, MarkRow, VideoRow
@@ -17,6 +20,7 @@ from kgvad.inbox.library import Library, MarkRow, VideoRow
 logger = logging.getLogger(__name__)
 
 FOLDER = "training"
+CATEGORY = r'[^\s.<>:"\/\\\|?*][^<>:"\/\\\|?*]{0,59}'  # a folder on every system; a browser checks it, too
 MARKS_VERSION = 2  # since 2 there are missed events, whose times may be null
 
 
@@ -36,6 +40,17 @@ class Clip:
             return f"{self.category}/{name}{Path(self.video.path).suffix}"
         start, end = (round(second * 1000) for second in self.between_s)
         return f"{self.category}/{name}-{start}-{end}.mp4"
+
+
+def is_category(name: str) -> bool:
+    """Whether ``kgvad train`` takes a folder of this name as an abnormal category: not Normal, test, 12 or no fight."""
+    if not (name.isprintable() and re.fullmatch(CATEGORY, name)):
+        return False
+    try:
+        ((_, label),) = folder_labels({"video": (name,)}).values()
+        return read_labels([NORMAL, label], FOLDER)[label] == (name,)
+    except KgvadError:
+        return False
 
 
 def marks_json(library: Library) -> dict[str, object]:

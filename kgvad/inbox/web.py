@@ -23,7 +23,7 @@ from kgvad.explain.rendering.render import Renderer
 from kgvad.inbox.access import Access
 from kgvad.inbox.library import Library, Mark, MarkRow, VideoRow
 from kgvad.inbox.search import Hit, Searcher
-from kgvad.inbox.training_set import training_clips
+from kgvad.inbox.training_set import CATEGORY, is_category, training_clips
 from kgvad.inbox.worker import REDACTED, Worker, read_report, report_folder
 from kgvad.video.decode import probe
 
@@ -33,7 +33,6 @@ ROWS = 100  # of a page of the list
 UPLOADS = "videos"
 NO_REPORT = "there is no report of this video yet"
 NO_SPACE = "free space on the disk of the server"
-CATEGORY = re.compile(r"\w[\w .&+-]{0,59}")  # also the name of a folder
 TIME = r"\d+(:[0-5]?\d){0,2}([.,]\d+)?"  # seconds, mm:ss or hh:mm:ss; a browser checks it, too
 
 
@@ -70,7 +69,9 @@ class Inbox:
         if query["q"].strip():
             hits = self.searcher.search(query["q"])
             by_number = {video.id: video for video in videos}
-            videos = [by_number[number] for number in hits if number in by_number]
+            words = query["q"].casefold().split()
+            named = [video.id for video in videos if all(word in video.name.casefold() for word in words)]
+            videos = [by_number[number] for number in dict.fromkeys([*named, *hits]) if number in by_number]
         rows = [
             {"video": video, "hit": hits.get(video.id)} | _counts(marks.get(video.id, []))
             for video in videos
@@ -114,6 +115,7 @@ class Inbox:
                 "earlier": [mark for mark in marks if (mark.start_s, mark.end_s) not in numbers],
                 "missed": missed,
                 "time_pattern": TIME,
+                "category_pattern": CATEGORY,
                 "categories": self.categories,
             },
             report=report,
@@ -255,11 +257,10 @@ class Inbox:
         event = next((event for event in report.events if event.number == number), None)
         if event is None or verdict not in ("right", "wrong", "none"):
             raise HTTPException(404, "there is no such event")
-        category = self._spelled(_category(category))
         if verdict == "none":
             self.library.unmark(video.id, event.start_s, event.end_s)
         elif verdict == "right":
-            self.library.mark(video.id, Mark(event.start_s, event.end_s, "right", category or None))
+            self.library.mark(video.id, Mark(event.start_s, event.end_s, "right", self._category(category) or None))
         else:
             self.library.mark(video.id, Mark(event.start_s, event.end_s, "wrong"))
 
@@ -273,7 +274,7 @@ class Inbox:
         """
         if video.duration_s is None:
             raise HTTPException(404, NO_REPORT)
-        category, start_s, end_s = self._spelled(_category(category)), _seconds("start", start), _seconds("end", end)
+        category, start_s, end_s = self._category(category), _seconds("start", start), _seconds("end", end)
         if not category:
             raise HTTPException(422, "category: give the category of the missed event")
         if end_s is not None and (start_s is None or end_s <= start_s):
@@ -282,25 +283,26 @@ class Inbox:
             raise HTTPException(422, f"the times must be within the video, which ends at {video.duration_s:.1f} s")
         return self.library.mark(video.id, Mark(start_s, end_s, "missed", category))
 
-    def _spelled(self, category: str) -> str:
-        """A category as it is spelled elsewhere: another spelling would be another class of the training set."""
+    def _category(self, text: str) -> str:
+        """A category as it is spelled elsewhere: another spelling would be another class of the training set.
+
+        Empty where none was given.
+        """
+        given = text.strip()
         in_words = {text.casefold(): name for name, text in self.categories}
         marked = [mark.category for marks in self.library.marks().values() for mark in marks if mark.category]
         names = [*sorted(marked), *(name for name, _ in self.categories)]  # of equal ones the last counts
-        return find_category(category, "", names) or in_words.get(category.casefold(), category)
+        category = find_category(given, "", names) or in_words.get(given.casefold(), given)
+        if category and not is_category(category):
+            raise HTTPException(
+                422, "a category is the name of a folder of videos, other than Normal, train, val, test and numbers"
+            )
+        return category
 
 
 def _page_number(text: str) -> int:
     """The page that an address asks for; the first where it names none."""
     return max(1, int(text)) if re.fullmatch(r"[0-9]{1,9}", text) else 1
-
-
-def _category(text: str) -> str:
-    """The category that was given; empty where none was."""
-    category = text.strip()
-    if category and (not CATEGORY.fullmatch(category) or category.casefold() == NORMAL.casefold()):
-        raise HTTPException(422, "a category is a name of letters, digits and spaces, other than Normal")
-    return category
 
 
 def _seconds(field: str, text: str) -> float | None:

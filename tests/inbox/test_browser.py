@@ -112,6 +112,8 @@ def test_what_is_refused_has_a_way_back(inbox, address, page):
     page.fill("input[name=category]", "<b>")
     page.get_by_role("button", name="Right").click()
     assert page.evaluate("document.querySelector('input[name=category]').validity.patternMismatch")
+    page.fill("input[name=category]", "Schlägerei 🥊 (Hof)")
+    assert not page.evaluate("document.querySelector('input[name=category]').validity.patternMismatch")
     page.fill("input[name=category]", "Normal")  # only the server refuses this
     page.get_by_role("button", name="Right").click()
     page.wait_for_selector("h1:has-text('other than Normal')")

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from kgvad.explainers import ExplainRequest
 from kgvad.inbox.access import Access
 from kgvad.inbox.serve import Server
+from kgvad.inbox.training_set import write_training_set
 from kgvad.inbox.web import ROWS
 from kgvad.session import Session
 from kgvad.video.seek import read_frames
@@ -47,6 +48,12 @@ def test_the_list_shows_every_video_with_its_result(inbox):
     assert "door" in page and "yard" in page
     assert "00:00:08" in page  # start of the event
     assert "All videos are explained (2)" in page
+
+
+def test_a_search_finds_names_first(inbox):
+    shown = re.compile(r'<a href="/videos/\d+">([^<]+)</a>')
+    for words, found in (("OO", ["door"]), ("o r", ["door"]), ("elephant", [])):
+        assert shown.findall(client(inbox).get("/", params={"q": words}).text) == found
 
 
 def test_a_long_list_has_pages_that_keep_the_filter(inbox):
@@ -147,12 +154,28 @@ def test_a_missed_event_without_category_or_at_an_impossible_time_is_refused(inb
     assert inbox.library.marks() == {}
 
 
-@pytest.mark.parametrize("category", ["../up", "Normal", "normal", "a/b", "x" * 61, "<b>", ".hidden"])
+@pytest.mark.parametrize("category", ["../up", "Normal", "a/b", "x" * 61, "<b>", ".hidden", "Test", "12"])
 def test_a_category_that_is_no_name_is_refused(inbox, category):
     web, number = client(inbox), video_number(inbox, "door")
     answer = post(web, f"/videos/{number}/marks", event="1", verdict="right", category=category)
     assert answer.status_code == 422
     assert inbox.library.marks() == {}
+
+
+def test_a_category_of_the_users_own_folders_is_taken(inbox):
+    """Brackets, commas and pictures were refused, also in names that the page had filled in."""
+    web, number = client(inbox), video_number(inbox, "door")
+    for name in ("Schlägerei 🥊", "Fall (ladder)", "slip, trip"):
+        assert post(web, f"/videos/{number}/missed", category=name).status_code == 303
+    # what stands in the field of the category is no matter for an event that is wrong
+    assert post(web, f"/videos/{number}/marks", event="1", verdict="wrong", category="a/b").status_code == 303
+    folder = write_training_set(inbox.library)
+    assert sorted(one.name for one in folder.iterdir() if one.is_dir()) == [
+        "Fall (ladder)",
+        "Normal",
+        "Schlägerei 🥊",
+        "slip, trip",
+    ]
 
 
 def test_an_event_that_is_not_there_is_refused(inbox):
