@@ -78,14 +78,15 @@ def training_clips(library: Library) -> list[Clip]:
 
     A video whose events are all wrong is normal as a whole. An event that is right, with a category, is a clip of that
     category. Beside it, an event that is wrong is a normal clip. An event without a mark says nothing. A missed event
-    is a clip of its category if its start and end were given; otherwise the whole video has the category.
+    is a clip of its category if its start and end were given; otherwise the whole video has the category. Of a video
+    that is gone, only the clips that were written before are left.
     """
     marks = library.marks()
     clips = (
         clip
         for video in reversed(library.videos())
-        if Path(video.path).is_file()
         for clip in _clips(video, marks.get(video.id, []))
+        if Path(video.path).is_file() or (library.folder / FOLDER / clip.file).is_file()
     )
     return list({clip.file: clip for clip in clips}.values())
 

@@ -1,5 +1,7 @@
 """Marks become a folder that ``kgvad train`` takes."""
 
+import shutil
+
 from kgvad.detector.data.folder_dataset import folder_truth
 from kgvad.inbox.library import Mark
 from kgvad.inbox.training_set import training_clips, write_training_set
@@ -34,6 +36,21 @@ def test_a_mark_that_is_taken_back_leaves_the_dataset_and_nothing_else_does(inbo
     write_training_set(inbox.library)
     assert list((folder / "Burglary").iterdir()) == [own]
     assert len(list((folder / "Arson").iterdir())) == 1
+
+
+def test_clips_outlive_the_footage(inbox, tmp_path):
+    """Recorders delete old footage; with it went the clips that had been cut from it."""
+    file = tmp_path / "own.mp4"
+    shutil.copy(inbox.library.video(number(inbox, "door")).path, file)
+    own = inbox.library.add(file, "own")
+    inbox.library.mark(own, Mark(8.0, 12.0, "right", "Burglary"))
+    inbox.library.mark(own, Mark(1.0, 3.0, "wrong"))
+    folder = write_training_set(inbox.library)
+    file.unlink()
+    inbox.library.mark(own, Mark(5.0, 6.0, "missed", "Arson"))  # too late to be cut
+    inbox.library.unmark(own, 1.0, 3.0)
+    write_training_set(inbox.library)
+    assert [len(list((folder / name).glob("*"))) for name in ("Burglary", "Normal", "Arson")] == [1, 0, 0]
 
 
 def test_a_hostile_list_of_earlier_clips_removes_nothing_outside(inbox, tmp_path):
