@@ -159,11 +159,13 @@ def explain(
         sources, said = [*request.inputs(session), *(calibrate or ())], language or session.settings.language
         if video is not None and folder is not None:
             remote = None if cluster is None else partial(_remote, cluster, session, request, said, templates)
-            _explain_folder(video, output or [], form, said, templates, load, sources, save_scores or clips, remote)
+            _explain_folder(
+                video, output or [], form or [], said, templates, load, sources, save_scores or clips, remote
+            )
         elif cluster is not None:
             raise UsageError("--engine ray is for several videos", "leave it out, or name a folder")
         else:
-            _explain_one(video, output or [], form, said, templates, load, sources, save_scores, clips, queries)
+            _explain_one(video, output or [], form or [], said, templates, load, sources, save_scores, clips, queries)
 
 
 def _check_inputs(
@@ -202,7 +204,7 @@ def _check_inputs(
 def _explain_folder(
     videos: Path,
     output: list[Path],
-    form: str | None,
+    forms: Sequence[str],
     language: str,
     templates: Path | None,
     load: Callable[[], Explainer],
@@ -221,8 +223,8 @@ def _explain_folder(
     renderer = Renderer(language, templates)
     explainer = load()
     with nullcontext() if remote is None else remote(explainer) as engine:
-        forms = (form,) if form else ()
-        outcome = explain_folder(videos, output[0], explainer, renderer, forms=forms, sources=sources, remote=engine)
+        more = tuple(dict.fromkeys(forms))
+        outcome = explain_folder(videos, output[0], explainer, renderer, forms=more, sources=sources, remote=engine)
     print(outcome.index)
     if outcome.failed:
         raise typer.Exit(1)
@@ -249,7 +251,7 @@ def _remote(
 def _explain_one(
     video: Path | None,
     output: list[Path],
-    form: str | None,
+    forms: Sequence[str],
     language: str,
     templates: Path | None,
     load: Callable[[], Explainer],
@@ -258,13 +260,16 @@ def _explain_one(
     clips: Path | None,
     queries: tuple[str, ...],
 ) -> None:
+    from kgvad.errors import UsageError
     from kgvad.explain.rendering.writers import Outputs
     from kgvad.explain.scorers.files_read import files_read
     from kgvad.files import refuse_inputs
 
     if output == [STDOUT]:
         output = []
-    outputs = Outputs(output, form, language, templates)
+    if len(forms) > 1:
+        raise UsageError("--format is given twice for one video", "name each report with --output FILE")
+    outputs = Outputs(output, forms[0] if forms else None, language, templates)
     bank_file = save_scores.with_suffix(".anchors.safetensors") if save_scores is not None and queries else None
     written = {"--output": output, "--save-scores": save_scores, "the anchor bank": bank_file}
     refuse_inputs(written, [video, *sources])

@@ -33,12 +33,12 @@ Output = Annotated[
     ),
 ]
 Format = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--format",
         "-f",
-        help="md, html, json, srt, vtt, csv, pdf or manifest (hashes for kgvad verify). Default: by the suffix of the "
-        "output, else md.",
+        help="md, html, json, srt, vtt, csv, pdf or manifest (hashes for kgvad verify); may be repeated for several "
+        "videos. Default: by the suffix of the output, else md.",
         rich_help_panel=OUTPUTS,
     ),
 ]

@@ -233,7 +233,8 @@ def test_a_folder_gets_an_index_and_one_bad_file_does_not_stop_the_rest(kgvad, f
 
 def test_the_manifests_of_a_folder_name_what_each_video_was_explained_from(kgvad, folder, tmp_path):
     videos, scores = folder
-    kgvad(videos, "--scores", scores, "-o", tmp_path / "out", "--no-images", "--format", "manifest")
+    kgvad(videos, "--scores", scores, "-o", tmp_path / "out", "--no-images", "-f", "manifest", "-f", "srt")
+    assert (tmp_path / "out/a.srt").is_file()  # the last --format alone counted
     for name, inputs in (("a", ["../scores/a.json"]), ("sub/c", ["../../scores/sub/c.json"])):
         files = json.loads((tmp_path / f"out/{name}.manifest.json").read_text())["files"]
         assert [one["path"] for one in files if one["role"] == "input"] == inputs
@@ -273,6 +274,7 @@ def test_a_form_that_was_deleted_is_written_again(kgvad, folder, tmp_path, form)
 WRONG = {
     "no video": ((), 2, "give a video"),
     "missing": (("nowhere.mp4",), 1, "does not exist"),
+    "two formats": (("{video}", "-f", "md", "-f", "json"), 2, "name each report with --output FILE"),
     "unknown format": (("{video}", "-f", "docx"), 2, "not a format"),
     "suffix without format": (("{video}", "-o", "report.xyz"), 2, "names no format"),
     "two outputs of one name": (("{video}", "-o", "r.md", "-o", "r.md"), 2, "another option writes"),
