@@ -18,13 +18,13 @@ def until(condition, seconds=20):
 
 
 @contextmanager
-def mosquitto(folder, port):
-    """A broker on loopback, with its file in ``folder``."""
+def mosquitto(folder, port, *, anonymous=True):
+    """A broker on loopback, with its file in ``folder``; it may refuse clients without a password."""
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if program is None:
         pytest.skip("mosquitto is not installed: apt-get install mosquitto")
     config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {str(anonymous).lower()}\n")
     with subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL) as process:
         try:
             until(lambda: _listens(port))

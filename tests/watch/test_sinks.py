@@ -240,8 +240,11 @@ def test_a_letter_about_each_event_that_closed(smtp, tmp_path, caplog):
     assert "was refused" in caplog.text
 
 
+NO_PORT = ["webhook:http://h:x/", "mqtt:mqtt://h:x", "email:smtp://h:x/a@b.example", "mqtt:mqtt://[::1"]
+
+
 @pytest.mark.parametrize(
-    "text", ["nothing", "paper:x", "webhook:ftp://x", "mqtt:host", "email:smtp://host", "webhook:", "jsonl:/"]
+    "text", ["nothing", "paper:x", "webhook:ftp://x", "mqtt:host", "email:smtp://host", "webhook:", "jsonl:/", *NO_PORT]
 )
 def test_a_wrong_sink_is_one_line(text, tmp_path):
     with pytest.raises(UsageError):

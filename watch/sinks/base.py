@@ -15,8 +15,10 @@ A sink of another package registers in the entry-point group ``kgvad.sinks``. Th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 from kgvad import plugins
 from kgvad.errors import KgvadError, UsageError
@@ -65,6 +67,16 @@ class Sink(Protocol):
     def close(self) -> None:
         """Watching ends."""
         ...
+
+
+def server_of(target: str, ports: Mapping[str, int]) -> tuple[str, int] | None:
+    """Host and port of an address; ``ports`` has the usual port of each scheme. ``None`` for anything else."""
+    try:
+        parts = urlsplit(target)
+        port = parts.port
+    except ValueError:
+        return None
+    return (parts.hostname, port or ports[parts.scheme]) if parts.scheme in ports and parts.hostname else None
 
 
 def make_sink(text: str, folder: Path | None) -> Sink:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from kgvad.errors import UsageError
 from kgvad.watch.messages import CameraMessage, EventMessage
-from kgvad.watch.sinks.base import NotDeliveredError, RefusedError
+from kgvad.watch.sinks.base import NotDeliveredError, RefusedError, server_of
 
 USER, PASSWORD = "KGVAD_SMTP_USER", "KGVAD_SMTP_PASSWORD"
 PORTS = {"smtp": 25, "smtps": 465}
@@ -28,13 +28,13 @@ class Email:
     """Sends a letter about every event that closed."""
 
     def __init__(self, target: str, folder: Path | None) -> None:
-        parts = urlsplit(target)
+        server = server_of(target, PORTS)
+        parts = urlsplit(target if server else "")
         self._to = unquote(parts.path.strip("/"))
         self._from = parse_qs(parts.query).get("from", [self._to])[0]
-        if parts.scheme not in PORTS or not parts.hostname or "@" not in self._to:
+        if server is None or "@" not in self._to:
             raise UsageError(f"--sink email:{target[:60]} has no address", "give email:smtp://HOST/TO?from=FROM")
-        self._is_tls, self._host, self._folder = parts.scheme == "smtps", parts.hostname, folder
-        self._port = parts.port or PORTS[parts.scheme]
+        (self._host, self._port), self._is_tls, self._folder = server, parts.scheme == "smtps", folder
 
     def deliver(self, message: EventMessage | CameraMessage, key: str) -> None:
         """Send a letter; nothing for other messages."""

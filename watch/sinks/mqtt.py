@@ -17,6 +17,7 @@ PREFIX is ``kgvad`` unless the target names another. User and password come from
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import threading
@@ -31,7 +32,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from kgvad.errors import UsageError
 from kgvad.watch.messages import CameraMessage, EventMessage, to_line
-from kgvad.watch.sinks.base import NotDeliveredError
+from kgvad.watch.sinks.base import NotDeliveredError, server_of
+
+logger = logging.getLogger(__name__)
 
 USER, PASSWORD = "KGVAD_MQTT_USER", "KGVAD_MQTT_PASSWORD"
 PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -50,7 +53,7 @@ class Mqtt:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = lambda *_: self._connected.clear()
         self._client.will_set(f"{self._prefix}/availability", "offline", qos=1, retain=True)
-        self._started = False
+        self._started, self._refusal = False, "does not answer"
 
     def deliver(self, message: EventMessage | CameraMessage, key: str) -> None:
         """Publish one message and the state that follows from it."""
@@ -83,13 +86,15 @@ class Mqtt:
             self._client.loop_start()  # from here on it connects again by itself
             self._started = True
         if not self._connected.wait(TIMEOUT_S):
-            raise NotDeliveredError(f"{self._client.host} does not answer")
+            raise NotDeliveredError(f"{self._client.host} {self._refusal}")
 
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if not reason.is_failure:
-            self._announced.clear()  # the broker may have lost what it retained
-            client.publish(f"{self._prefix}/availability", "online", qos=1, retain=True)
-            self._connected.set()
+        if reason.is_failure:
+            self._refusal = f"refuses the connection: {reason}"
+            return
+        self._announced.clear()  # the broker may have lost what it retained
+        client.publish(f"{self._prefix}/availability", "online", qos=1, retain=True)
+        self._connected.set()
 
     def _publish(self, topic: str, payload: str, *, retain: bool) -> None:
         try:
@@ -109,11 +114,12 @@ def connect(target: str) -> tuple[str, Any]:
     UsageError
         The target is something else.
     """
-    parts = urlsplit(target)
-    if parts.scheme not in PORTS or not parts.hostname:
+    server = server_of(target, PORTS)
+    if server is None:
         raise UsageError(f"{target[:60]} is not the address of a broker", "give mqtt://HOST[:PORT][/PREFIX]")
     client: Any = mqtt.Client(CallbackAPIVersion.VERSION2)
-    client.host, client.port = parts.hostname, parts.port or PORTS[parts.scheme]
+    client.host, client.port = server
+    parts = urlsplit(target)
     if parts.scheme == "mqtts":
         client.tls_set()
     if os.environ.get(USER):
@@ -124,9 +130,30 @@ def connect(target: str) -> tuple[str, Any]:
 
 
 def subscribe(target: str, topic: str, take: Callable[[bytes], None]) -> Callable[[], None]:
-    """Call ``take`` with the payload of every message of a topic, across losses of the broker; returns what ends it."""
+    """Call ``take`` with the payload of every message of a topic, across losses of the broker; returns what ends it.
+
+    The log says once that the broker is away, and when it is there again.
+    """
     _, client = connect(target)
-    client.on_connect = lambda one, *_: one.subscribe(topic, qos=1)
+    away = threading.Event()
+
+    def lost(reason: str) -> None:
+        if not away.is_set():
+            logger.warning("the broker %s:%d %s; trying again", client.host, client.port, reason)
+        away.set()
+
+    def connected(_client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            lost(f"refuses the connection: {reason}")
+            return
+        if away.is_set():
+            logger.info("the broker %s:%d is there", client.host, client.port)
+        away.clear()
+        client.subscribe(topic, qos=1)
+
+    client.on_connect = connected
+    client.on_connect_fail = lambda *_: lost("cannot be reached")
+    client.on_disconnect = lambda *given: lost("closed the connection") if given[3].is_failure else None
     client.on_message = lambda *given: take(given[2].payload)
     client.connect_async(client.host, client.port)
     client.loop_start()
