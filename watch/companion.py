@@ -130,8 +130,12 @@ class Done:
         """Time of the latest, seconds since 1970."""
         return max(self.names.values(), default=None)
 
+    def skip(self, name: str, time: float) -> None:
+        """It cannot be explained now; the next start tries again."""
+        self.names[name] = time
+
     def add(self, name: str, time: float) -> None:
-        """It was explained, or cannot be."""
+        """It was explained."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         append_line(self._path, f"{time:.3f} {name}")
         self.names[name] = time
@@ -186,11 +190,12 @@ def explain_reviews(
             emit(result)
             for event in review.data.detections:
                 frigate.describe(event, result.text, result.category)
+            done.add(review.id, review.end_time or review.start_time)
         except KgvadError as error:
             logger.warning("review %s of camera %s: %s", review.id, review.camera, error)
+            done.skip(review.id, review.end_time or review.start_time)
             if explainer.explainer.face_finder is not None:
                 clip.unlink(missing_ok=True)
-        done.add(review.id, review.end_time or review.start_time)
 
 
 def _file_name(name: str) -> str:
@@ -217,7 +222,10 @@ def explain_clips(
         except KgvadError:
             clips = {}
         for name, path in clips.items():
-            modified = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+            try:
+                modified = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+            except OSError:  # deleted since it was found
+                continue
             is_complete = once or (clock.now() - modified).total_seconds() >= 2 * POLL_S
             if name in done.names or not is_complete or stop.is_set():
                 continue
@@ -225,12 +233,13 @@ def explain_clips(
                 check_name(name)
             except FeatureError as error:
                 logger.warning("%s", error)
-                done.names[name] = modified.timestamp()  # the file of names cannot hold it
+                done.skip(name, modified.timestamp())  # the file of names cannot hold it
                 continue
             try:
                 emit(explainer.explain(path, name, None, clock.now()))
+                done.add(name, modified.timestamp())
             except KgvadError as error:
                 logger.warning("%s", error)
-            done.add(name, modified.timestamp())
+                done.skip(name, modified.timestamp())
         if once or clock.wait(POLL_S, stop):
             return

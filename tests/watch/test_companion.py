@@ -265,6 +265,42 @@ def test_a_clip_that_is_being_written_waits(clip, tmp_path):
     assert polls == [4.0]
 
 
+def test_a_broker_that_is_away_or_refuses_is_said_once(tmp_path, caplog):
+    """The companion waited for ever without a word."""
+    from brokers import mosquitto, until
+    from kg_servers import free_port
+
+    from kgvad.watch.sinks.mqtt import subscribe
+
+    caplog.set_level("INFO")
+    port = free_port()
+    end = subscribe(f"mqtt://127.0.0.1:{port}", "frigate/reviews", list)
+    until(lambda: f"127.0.0.1:{port} cannot be reached; trying again" in caplog.text)
+    with mosquitto(tmp_path, port):
+        until(lambda: f"127.0.0.1:{port} is there" in caplog.text)
+    end()
+    with mosquitto(tmp_path, port, anonymous=False):
+        end = subscribe(f"mqtt://127.0.0.1:{port}", "frigate/reviews", list)
+        until(lambda: "refuses the connection: Not authorized" in caplog.text)
+        end()
+    assert caplog.text.count("cannot be reached") == 1
+
+
+def test_what_could_not_be_explained_is_tried_again_at_the_next_start(clip, tmp_path):
+    """A full disk or a recorder that pauses lost the clip for good."""
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").write_bytes(clip.read_bytes()[:-9000])
+    assert explained_clips(tmp_path / "clips", tmp_path / "out") == []
+    (tmp_path / "clips" / "a.mp4").write_bytes(clip.read_bytes())
+    assert [result.id for result in explained_clips(tmp_path / "clips", tmp_path / "out")] == ["a"]
+
+
+def test_a_clip_that_goes_while_it_is_looked_at_ends_nothing(clip, tmp_path, monkeypatch):
+    found = {"gone": tmp_path / "gone.mp4", "a": clip}
+    monkeypatch.setattr("kgvad.watch.companion.find_videos", lambda _: found)
+    assert [result.id for result in explained_clips(tmp_path, tmp_path / "out")] == ["a"]
+
+
 def test_reviews_come_from_a_broker(tmp_path):
     from brokers import mosquitto, until
     from kg_servers import free_port
