@@ -104,6 +104,14 @@ def test_lines_of_a_file(tmp_path):
     assert json.loads(lines[0])["version"] == 1
 
 
+def test_what_a_full_disk_left_of_a_line_does_not_spoil_the_next(tmp_path):
+    """The rest of the line was kept, and the message that was sent again stood behind it."""
+    (tmp_path / "events.jsonl").write_text(to_line(event())[:40])
+    with dispatcher(tmp_path, f"jsonl:{tmp_path / 'events.jsonl'}") as sinks:
+        sinks.send(event())
+    assert (tmp_path / "events.jsonl").read_text() == to_line(event()) + "\n"
+
+
 def test_a_webhook_is_signed(tmp_path, monkeypatch):
     monkeypatch.setenv("KGVAD_WEBHOOK_SECRET", "s3cret")
     with Receiver() as receiver, dispatcher(tmp_path, f"webhook:http://127.0.0.1:{receiver.port}/x") as sinks:
