@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -64,6 +64,7 @@ class State(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     made_with: str  # identity of explainer, templates and formats
+    language: str = "en"  # of the index
     entries: list[Entry]
 
 
@@ -128,7 +129,7 @@ def explain_folder(
         {"--output": [output / INDEX, output / STATE, *(file for written in files.values() for file in written)]},
         (*sources, *videos.values(), *_score_files(explainer, videos)),
     )
-    made_with = _identity(explainer, renderer, forms)
+    made_with, language = _identity(explainer, renderer, forms), renderer.phrases.language
     kept = {entry.video: entry for entry in _state(output, made_with)}
     outcome, jobs = Outcome(output / INDEX), []
     for name, path in videos.items():
@@ -142,14 +143,35 @@ def explain_folder(
     for entry in track(made, "explaining videos", len(jobs)):
         kept[entry.video] = entry
         entries = [kept[printable(name)] for name in videos if printable(name) in kept]
-        write_json(output / STATE, State(made_with=made_with, entries=entries).model_dump())
+        write_json(output / STATE, State(made_with=made_with, language=language, entries=entries).model_dump())
         (outcome.failed if entry.page is None else outcome.made).append(entry.video)
     entries = [kept[printable(name)] for name in videos if printable(name) in kept]
-    write_json(output / STATE, State(made_with=made_with, entries=entries).model_dump())
-    write_text(output / INDEX, renderer.index([entry.model_dump() for entry in entries]))
+    _write_index(output, State(made_with=made_with, language=language, entries=entries), renderer)
     if outcome.reused:
         logger.info("%d of %d reports exist already", len(outcome.reused), len(videos))
     return outcome
+
+
+def forget_reports(folder: Path, deleted: Iterable[Path]) -> None:
+    """Take reports that were deleted out of the indexes below ``folder``."""
+    gone, root = {path.resolve() for path in deleted}, folder.resolve()
+    for path in sorted(folder.rglob(STATE)):
+        state = _read_state(path.parent)
+        if state is None or not path.resolve().is_relative_to(root):
+            continue
+        left = [one for one in state.entries if one.page is None or _page_of(path.parent, one.page) not in gone]
+        if len(left) < len(state.entries):
+            _write_index(path.parent, state.model_copy(update={"entries": left}), Renderer(state.language))
+            logger.info("%s lists them no more", path.with_name(INDEX))
+
+
+def _page_of(folder: Path, page: str) -> Path:
+    return (folder / unquote(page)).resolve()
+
+
+def _write_index(folder: Path, state: State, renderer: Renderer) -> None:
+    write_json(folder / STATE, state.model_dump())
+    write_text(folder / INDEX, renderer.index([entry.model_dump() for entry in state.entries]))
 
 
 @dataclass(frozen=True)
@@ -262,11 +284,15 @@ def index_entry(name: str, page: str, digest: str, report: Report) -> Entry:
 
 def _state(output: Path, made_with: str) -> list[Entry]:
     """Entries of an earlier call with the same options; none if the file is missing, damaged or from others."""
+    state = _read_state(output)
+    return state.entries if state is not None and state.made_with == made_with else []
+
+
+def _read_state(folder: Path) -> State | None:
     try:
-        state = State.model_validate_json((output / STATE).read_bytes())
+        return State.model_validate_json((folder / STATE).read_bytes())
     except (OSError, ValidationError):
-        return []
-    return state.entries if state.made_with == made_with else []
+        return None
 
 
 def _identity(explainer: Explainer, renderer: Renderer, forms: tuple[str, ...]) -> str:

@@ -40,6 +40,7 @@ def prune(
 ) -> None:
     """Delete old reports and clips that kgvad wrote according to their manifests; print what is deleted."""
     from kgvad.errors import UsageError
+    from kgvad.explain.batch import forget_reports
     from kgvad.explain.manifest import age, expired
 
     if not folder.is_dir():
@@ -53,6 +54,8 @@ def prune(
         if not dry_run:
             path.unlink(missing_ok=True)
         print(path)
+    if not dry_run:
+        forget_reports(folder, found.delete)
 
 
 def register(app: typer.Typer) -> None:

@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from square_video import FPS, FRAMES, write_video
+from typer.testing import CliRunner
 
+from kgvad.cli import app
 from kgvad.detector.scoring.scores import Scores
 from kgvad.errors import UsageError, WeightsError
 from kgvad.explain.explainer import Explainer
@@ -238,6 +240,21 @@ def test_the_manifests_of_a_folder_name_what_each_video_was_explained_from(kgvad
     for name, inputs in (("a", ["../scores/a.json"]), ("sub/c", ["../../scores/sub/c.json"])):
         files = json.loads((tmp_path / f"out/{name}.manifest.json").read_text())["files"]
         assert [one["path"] for one in files if one["role"] == "input"] == inputs
+
+
+def test_what_is_pruned_leaves_the_index(kgvad, folder, tmp_path):
+    """Name, time and category of every pruned video stayed there, with links to reports that were gone."""
+    videos, scores = folder
+    out = tmp_path / "out"
+    kgvad(videos, "--scores", scores, "-o", out, "--no-images", "-f", "manifest", "-l", "de")
+    (out / "b.html").write_text("edited")  # stays
+    prune = ["prune", str(out), "--keep", "0h"]
+    assert CliRunner().invoke(app, [*prune, "--dry-run"]).exit_code == 0
+    assert 'href="sub/c.html"' in (out / "index.html").read_text("utf-8")
+    assert CliRunner().invoke(app, prune).exit_code == 0
+    index = (out / "index.html").read_text("utf-8")
+    assert re.findall(r'href="([^"#]*\.html)"', index) == ["b.html"] and 'lang="de"' in index
+    assert [one["video"] for one in json.loads((out / "index.json").read_text())["entries"]] == ["b", "broken"]
 
 
 def test_a_second_call_reuses_reports_and_a_changed_video_is_done_again(kgvad, folder, tmp_path):
