@@ -164,7 +164,7 @@ def path(
     """Show the shortest path between two items, in words."""
     from kgvad.errors import KnowledgeGraphError
     from kgvad.kg import draw
-    from kgvad.kg.graph.traversal import path_in_words, shortest_path
+    from kgvad.kg.graph.traversal import LONGEST_PATH, path_in_words, shortest_path
     from kgvad.kg.sources.resolve import resolve
     from kgvad.session import Session
 
@@ -178,7 +178,8 @@ def path(
         steps = shortest_path(session.graph, ends[0], ends[1])
         if steps is None:
             raise KnowledgeGraphError(
-                f"the cache has no path from {ends[0]} to {ends[1]}", "fetch more with: kgvad kg fetch"
+                f"the cache has no path of up to {LONGEST_PATH} steps from {ends[0]} to {ends[1]}",
+                "fetch more with: kgvad kg fetch",
             )
         print(draw.visible(path_in_words(session.graph, steps) or f"both are {ends[0]}"))
 

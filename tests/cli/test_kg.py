@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -183,6 +184,17 @@ def test_a_service_whose_labels_have_no_language(kg, home, tmp_path):
         code, out, err = kg("fetch", "Q999999", *service)
         assert (code, out.splitlines()[-1]) == (0, "Q999999: in the cache"), err
         assert kg("resolve", "mine rescue", *service)[1] == "Q999999 mine rescue (label)\n"
+
+
+def test_a_path_that_is_too_long_is_not_said_to_be_none(kg, home, tmp_path):
+    items = [f"{nquads.ENTITY}Q{number}" for number in range(900001, 900009)]
+    lines = [f'<{item}> <{nquads.TERM_IRIS["label"]}> "stage {step}"@en .' for step, item in enumerate(items)]
+    lines += [f"<{one}> <{nquads.DIRECT}P279> <{other}> ." for one, other in pairwise(items)]
+    (tmp_path / "chain.nt").write_text("\n".join(lines) + "\n")
+    store = ("--store", f"sqlite:///{home}/chain.sqlite")
+    assert kg("import", tmp_path / "chain.nt", *store)[0] == 0
+    assert kg("path", "stage 0", "stage 6", *store)[0] == 0
+    assert "no path of up to 6 steps from Q900001 to Q900008; fetch more" in kg("path", "stage 0", "stage 7", *store)[2]
 
 
 def test_stats_of_a_cache_that_is_not_there_make_none(kg, home):
