@@ -221,15 +221,15 @@ def _other_folder(root: Path, folder: Path) -> Path | None:
 
 
 def with_present_events(truth: Truth) -> Truth:
-    """``truth`` with the events that ``annotations.csv`` has now, which may be more than when it was trained on."""
-    if truth.folder is None or not (Path(truth.folder) / ANNOTATIONS).is_file():
+    """``truth`` with the events that ``annotations.csv`` has now; those of videos that are gone stay as they were."""
+    if truth.folder is None:
         return truth
     folder = Path(truth.folder)
     paths = {name: folder / video.file for name, video in truth.videos.items() if video.file is not None}
     present = {name: path for name, path in paths.items() if path.is_file()}
     annotated = event_frames(folder, present, {name: truth.videos[name].labels for name in present})
     videos = {
-        name: video.model_copy(update={"intervals": annotated[name]}) if video.labels and name in annotated else video
+        name: video.model_copy(update={"intervals": annotated.get(name)}) if video.labels and name in present else video
         for name, video in truth.videos.items()
     }
     return truth.model_copy(update={"videos": videos})

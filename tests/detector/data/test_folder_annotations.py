@@ -7,7 +7,7 @@ import pytest
 from numpy import full, uint8
 
 from kgvad.detector.data.folder_annotations import event_frames
-from kgvad.detector.data.folder_dataset import folder_truth
+from kgvad.detector.data.folder_dataset import folder_truth, with_present_events
 from kgvad.errors import FeatureError
 from kgvad.video.write import write_video
 
@@ -65,6 +65,20 @@ def test_without_a_file_abnormal_videos_have_no_frame_labels(folder):
     assert event_frames(folder, {}, {}) == {}
     truth = folder_truth(folder, "mine")
     assert {name.rpartition("/")[2]: one.intervals for name, one in truth.videos.items()} == {"one": None, "two": ()}
+
+
+def test_events_that_were_taken_out_since_training_do_not_count(folder):
+    """`kgvad evaluate` went on with the events of the table at training, without a word."""
+    (folder / "annotations.csv").write_text("video,start_s,end_s\none,0.5,1\n")
+    trained = folder_truth(folder, "mine")
+    events = lambda: [one.intervals for one in with_present_events(trained).videos.values() if one.labels]  # noqa: E731
+    assert events() == [((5, 10),)]
+    (folder / "annotations.csv").write_text("video,start_s,end_s\n")
+    assert events() == [None]
+    (folder / "annotations.csv").unlink()
+    assert events() == [None]
+    (folder / "test/Fighting/one.mp4").unlink()  # nothing says what it would have now
+    assert events() == [((5, 10),)]
 
 
 @pytest.mark.parametrize(
