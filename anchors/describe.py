@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kgvad.anchors.bank import AnchorBank
 from kgvad.anchors.text_encoders import takes_prompts
+from kgvad.kg.draw import visible
 from kgvad.spreadsheets import without_formula
 
 
@@ -29,9 +30,9 @@ def describe(bank: AnchorBank) -> str:
         lines += ["", f"{name}{mark}"]
         for row in np.flatnonzero(bank.concept_category == index):
             concept = bank.concepts[row]
-            where = " ".join(part for part in (concept.qid, concept.property) if part)
+            prompt, where = visible(concept.prompt), " ".join(part for part in (concept.qid, concept.property) if part)
             context = "" if bank.concept_weight[row] > 0 else "  (not in the anchor)"
-            lines.append(f"  {concept.relation:<12} {concept.prompt}{f'  [{where}]' if where else ''}{context}")
+            lines.append(f"  {concept.relation:<12} {prompt}{f'  [{where}]' if where else ''}{context}")
     return "\n".join(lines) + "\n"
 
 
@@ -52,7 +53,7 @@ def differences(first: AnchorBank, second: AnchorBank) -> str:
         if name not in first.categories or name not in second.categories:
             lines.append(f"{name}: only in the {'first' if name in first.categories else 'second'}")
             continue
-        one, two = ({concept.prompt for concept in bank.of(name)} for bank in (first, second))
+        one, two = ({visible(concept.prompt) for concept in bank.of(name)} for bank in (first, second))
         parts = [f"cosine {float(_anchor(first, name) @ _anchor(second, name)):.3f}"] if same else []
         parts += [f"- {text}" for text in sorted(one - two)] + [f"+ {text}" for text in sorted(two - one)]
         if one != two or (same and not parts[0].endswith("1.000")):
