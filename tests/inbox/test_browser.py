@@ -131,7 +131,7 @@ def test_four_clicks_lead_from_a_wrong_alarm_to_the_training_command(inbox, addr
     assert list((inbox.library.folder / "training" / "Normal").iterdir())
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 390, 320])
 def test_pages_fit_and_are_accessible(inbox, address, page, width):
     axe = Axe()
     inbox.library.mark(1, Mark(3.0, 5.0, "missed", "RoadAccidents"))
