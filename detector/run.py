@@ -49,7 +49,7 @@ MODEL, CONFIG, ANCHORS, HISTORY = "model.safetensors", "config.json", "anchors.s
 RESUME, METRICS, THRESHOLDS = "resume.safetensors", "metrics.json", "thresholds.json"
 CAUSAL_THRESHOLDS = "causal_thresholds.json"
 START = "start.json"
-TRAINING_VIDEOS = "training_videos.json"
+TRAINING_VIDEOS, EXEMPLARS = "training_videos.json", "exemplars.safetensors"
 VERSION: Final = 4  # of config.json
 VIDEOS_VERSION: Final = 1  # of training_videos.json
 

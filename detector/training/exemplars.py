@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from kgvad.console import track
 from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.samples import Features
-from kgvad.detector.run import Run
+from kgvad.detector.run import EXEMPLARS, Run
 from kgvad.detector.scoring.infer import infer
 from kgvad.errors import RunError
 from kgvad.files import DAMAGED, replacing
@@ -25,7 +25,6 @@ from kgvad.types import AnyArray
 from kgvad.vectors import unit
 from kgvad.video.feature_store import FeatureStore
 
-EXEMPLARS = "exemplars.safetensors"
 REMEDY = "delete it; reports then show no similar events"
 NEAREST = 3  # exemplars that a report names for an event
 MOST = 40  # exemplars of one category, those with the highest scores

@@ -25,6 +25,7 @@ from kgvad.detector.run import (
     ANCHORS,
     CAUSAL_THRESHOLDS,
     CONFIG,
+    EXEMPLARS,
     HISTORY,
     METRICS,
     MODEL,
@@ -354,8 +355,8 @@ def is_finished(folder: Path, config: RunConfig, overwrite: bool) -> bool:
         if differences == ["data_fingerprint"]:
             raise RunError(f"{folder} holds a run of training videos with other names, labels or features", remedy)
         raise RunError(f"{folder} holds a run with other settings ({', '.join(differences)})", remedy)
-    others = (MODEL, RESUME, HISTORY, METRICS, THRESHOLDS, CAUSAL_THRESHOLDS, START, ANCHORS, TRAINING_VIDEOS)
-    for name in (*others, CONFIG):  # the config last: a kill leaves a visible run
+    others = (MODEL, RESUME, HISTORY, METRICS, THRESHOLDS, CAUSAL_THRESHOLDS, START, ANCHORS)
+    for name in (*others, TRAINING_VIDEOS, EXEMPLARS, CONFIG):  # the config last: a kill leaves a visible run
         (folder / name).unlink(missing_ok=True)
     return False
 

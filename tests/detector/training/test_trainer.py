@@ -17,7 +17,7 @@ from training_samples import EPOCHS, StopAfter, config, same, samples, train
 from kgvad.detector.api import Batch, Problem, Recipe
 from kgvad.detector.data.samples import Sampler, TrainingSample
 from kgvad.detector.registry import build, detector_class
-from kgvad.detector.run import Run
+from kgvad.detector.run import EXEMPLARS, Run
 from kgvad.detector.training.gradient_accumulation import backward
 from kgvad.detector.training.trainer import learning_rate, sigma
 from kgvad.errors import RunError
@@ -89,7 +89,9 @@ def test_a_finished_run_is_kept_and_other_settings_need_overwrite(tmp_path):
     with pytest.raises(RunError, match=r"other settings \(seed\).*--overwrite"):
         train(samples(), config(seed=9), tmp_path / "run")
     assert Run.load(tmp_path / "run").fingerprint == first.fingerprint
+    (tmp_path / "run" / EXEMPLARS).write_bytes(b"of the run that is replaced")
     assert train(samples(), config(seed=9), tmp_path / "run", overwrite=True).config.seed == 9
+    assert not (tmp_path / "run" / EXEMPLARS).exists()  # a run with captions makes none, and showed these
 
 
 def test_a_folder_that_holds_only_temporary_files_can_be_started_again(tmp_path):
