@@ -59,14 +59,14 @@ def resolve(store: GraphStore, name: str, client: WikidataClient | None = None) 
     candidates = [
         Candidate(
             qid=qid,
-            label=label_of(terms.get(qid, [])) or qid,
+            label=label_of(terms.get(qid, [])) or (name if qid in matches else qid),
             description=next((term.text for term in terms.get(qid, []) if term.kind == "description"), ""),
             type=labels.get(types.get(qid, ""), ""),
             match=matches.get(qid, "search"),
             sources=_sources(store, terms.get(qid, [])),
         )
         for qid in qids
-        if qid in terms
+        if qid in terms or qid in matches  # by a name in another language
     ]
     return sorted(
         candidates,

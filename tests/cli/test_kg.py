@@ -186,6 +186,14 @@ def test_a_service_whose_labels_have_no_language(kg, home, tmp_path):
         assert kg("resolve", "mine rescue", *service)[1] == "Q999999 mine rescue (label)\n"
 
 
+def test_an_item_is_found_by_a_name_in_another_language(kg, home, tmp_path):
+    """It was in the cache, and "no item is called so" was said, as it had no English name to show."""
+    (tmp_path / "de.nt").write_text(f'<{nquads.ENTITY}Q900001> <{nquads.TERM_IRIS["label"]}> "Felssturz"@de .\n')
+    store = ("--store", f"sqlite:///{home}/de.sqlite")
+    assert kg("import", tmp_path / "de.nt", *store)[0] == 0
+    assert kg("resolve", "felssturz", "--offline", *store)[:2] == (0, "Q900001 felssturz (label)\n")
+
+
 def test_a_path_that_is_too_long_is_not_said_to_be_none(kg, home, tmp_path):
     items = [f"{nquads.ENTITY}Q{number}" for number in range(900001, 900009)]
     lines = [f'<{item}> <{nquads.TERM_IRIS["label"]}> "stage {step}"@en .' for step, item in enumerate(items)]
