@@ -112,7 +112,8 @@ class Server:
         )
 
     def look(self) -> None:
-        """Add the videos of the followed folders that are complete."""
+        """Add the videos of the followed folders that are complete; what the inbox writes below them is none."""
+        own = self.library.folder.resolve()
         for folder in self.videos:
             try:
                 found = find_videos(folder)
@@ -124,7 +125,8 @@ class Server:
                     status = path.stat()
                 except OSError:
                     continue
-                if time.time() - status.st_mtime > SETTLED_S and path not in self._refused:
+                is_settled = time.time() - status.st_mtime > SETTLED_S
+                if is_settled and path not in self._refused and not path.resolve().is_relative_to(own):
                     self._add(path, name, f"{status.st_size} {status.st_mtime_ns}")
         self.worker.wake()
 

@@ -127,3 +127,15 @@ def test_a_replaced_file_is_explained_again_and_a_touched_one_is_not(make, monke
     door.write_bytes(b"a third")
     server.look()
     assert server.library.videos() == []  # removed means not wanted
+
+
+def test_an_inbox_inside_a_followed_folder_does_not_feed_itself(make, monkeypatch, tmp_path):
+    """Each video with blurred faces was explained as a new one, and that made another, without end."""
+    monkeypatch.setattr("kgvad.inbox.serve.SETTLED_S", -1.0)
+    server = make()
+    server.videos = [tmp_path]
+    for path in ("door.mp4", "inbox/reports/1/redacted.mp4", "inbox/training/Fire/1-door.mp4"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"one")
+    server.look()
+    assert [video.name for video in server.library.videos()] == ["door"]
