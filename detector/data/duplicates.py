@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from kgvad.detector.data.annotations import Truth
 from kgvad.detector.data.samples import Features, TrainingSample
+from kgvad.video.feature_store import FeatureStore
 
 logger = logging.getLogger(__name__)
 SHOWN = 3  # groups that a warning names
@@ -33,6 +35,25 @@ def duplicate_groups(features: Iterable[tuple[str, Features]]) -> list[list[str]
 def across_splits(groups: Sequence[Sequence[str]], split: Mapping[str, str]) -> list[list[str]]:
     """The groups that hold videos of both splits."""
     return [list(group) for group in groups if len({split[video] for video in group if video in split}) > 1]
+
+
+def copies_of_training_videos(store: FeatureStore, truth: Truth) -> list[tuple[str, str]]:
+    """Test videos of a store with the features of a training video, each with the first of these."""
+
+    def length(video: str) -> tuple[int, int]:
+        entry = store.info(video)
+        return entry.rows, entry.frame_count
+
+    present = set(store.ids())
+    train, test = ([video for video in truth.split(split) if video in present] for split in ("train", "test"))
+    lengths = set(map(length, train)).intersection(map(length, test))  # the others are not read
+    groups = duplicate_groups((video, store.load(video)) for video in [*train, *test] if length(video) in lengths)
+    return [
+        (video, next(one for one in group if one in train))
+        for group in across_splits(groups, {video: truth.videos[video].split for video in present & set(truth.videos)})
+        for video in group
+        if video in test
+    ]
 
 
 def warn_of_contradictions(samples: Sequence[TrainingSample], categories: Sequence[str]) -> None:

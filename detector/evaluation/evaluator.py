@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kgvad.detector.data.annotations import Truth
+from kgvad.detector.data.duplicates import copies_of_training_videos
 from kgvad.detector.data.folder_dataset import with_present_events
 from kgvad.detector.data.frame_labels import read_frame_labels, unlabelled, with_frame_labels
 from kgvad.detector.data.inputs import load_truth, open_store
@@ -160,6 +161,8 @@ def evaluate_runs(paths: Sequence[Path], options: EvaluationOptions | None = Non
         methods.append(method)
         results.append(result)
     _warn_without_frame_labels(truth, measured)
+    if runs:
+        _warn_of_copies(copies_of_training_videos(open_store(root, runs[0].config.encoder), truth))
     differences = tuple(one.difference_from(results[0]) for one in results[1:]) if options.resamples else ()
     return Evaluation(dataset, options.smooth, options.rule, options.resamples, tuple(methods), differences)
 
@@ -222,6 +225,12 @@ def _warn_without_frame_labels(truth: Truth, videos: Collection[str]) -> None:
             f"{len(without)} abnormal test videos have no frame labels ({names_of(without)}): frame metrics leave "
             "them out, and mAP is not measured (name the labels with --annotations)"
         )
+
+
+def _warn_of_copies(copies: Sequence[tuple[str, str]]) -> None:
+    if copies:
+        pairs = names_of([f"{test} = {train}" for test, train in copies])
+        logger.warning(f"test videos with the features of a training video: {pairs}; the figures may be too good")
 
 
 def _warn_left_out(name: str, scored: ScoredMethod, truth: Truth) -> None:

@@ -61,6 +61,19 @@ def test_names_that_fit_no_video_and_labels_that_are_kept_are_said(shop, tmp_pat
     assert "of no video" not in caplog.text  # shop1 is a training video
 
 
+def test_test_videos_that_are_copies_of_training_videos_are_named(shop, tmp_path, caplog):
+    """Published datasets hold copies under several names, and a folder may hold one clip in both of its splits."""
+    copy = shutil.copytree(shop / "out", tmp_path / "out")
+    kgvad("evaluate", shop / "run", "--features", copy, "--resamples", 0)
+    assert "features of a training video" not in caplog.text
+    (store,) = (path.parent for path in copy.glob("*/manifest.json"))
+    shutil.copy(store / "shop1.npy", store / "shop5.npy")
+    kgvad("evaluate", shop / "run", "--features", copy, "--resamples", 0)
+    assert (
+        "test videos with the features of a training video: shop5 = shop1; the figures may be too good" in caplog.text
+    )
+
+
 def test_test_videos_that_the_run_was_trained_on_are_named(shop, tmp_path, caplog):
     """A split by hash moves as videos are added to a folder."""
     copy = shutil.copytree(shop / "out", tmp_path / "out")

@@ -55,6 +55,21 @@ def test_seeds_differ(tmp_path):
     assert not same(train(samples(), config(), tmp_path / "a"), train(samples(), config(seed=2), tmp_path / "b"))
 
 
+def test_adam_takes_weight_decay_as_an_l2_penalty(tmp_path):
+    """Without weight decay the two are one; the published RTFM and CLIP-TSA use Adam."""
+
+    def run(optimiser, decay):
+        recipe = Recipe(epochs=EPOCHS, normal_batch=4, abnormal_batch=4, optimiser=optimiser, weight_decay=decay)
+        return train(samples(), config(recipe=recipe), tmp_path / f"{optimiser} {decay}")
+
+    assert same(run("adam", 0.0), run("adamw", 0.0)) and not same(run("adam", 0.1), run("adamw", 0.1))
+    assert [detector_class(name).recipe.optimiser for name in ("rtfm", "clip_tsa", "vadclip")] == [
+        "adam",
+        "adam",
+        "adamw",
+    ]
+
+
 def test_kill_leaves_a_run_that_goes_on(tmp_path):
     script = f"""
         import sys, time
