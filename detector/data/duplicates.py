@@ -44,16 +44,11 @@ def copies_of_training_videos(store: FeatureStore, truth: Truth) -> list[tuple[s
         entry = store.info(video)
         return entry.rows, entry.frame_count
 
-    present = set(store.ids())
-    train, test = ([video for video in truth.split(split) if video in present] for split in ("train", "test"))
+    train, test = (set(truth.split(split)).intersection(store.ids()) for split in ("train", "test"))
     lengths = set(map(length, train)).intersection(map(length, test))  # the others are not read
-    groups = duplicate_groups((video, store.load(video)) for video in [*train, *test] if length(video) in lengths)
-    return [
-        (video, next(one for one in group if one in train))
-        for group in across_splits(groups, {video: truth.videos[video].split for video in present & set(truth.videos)})
-        for video in group
-        if video in test
-    ]
+    groups = duplicate_groups((video, store.load(video)) for video in train | test if length(video) in lengths)
+    originals = [(group, min(train.intersection(group), default=None)) for group in groups]
+    return [(video, first) for group, first in originals if first is not None for video in group if video in test]
 
 
 def warn_of_contradictions(samples: Sequence[TrainingSample], categories: Sequence[str]) -> None:
