@@ -105,7 +105,9 @@ def _summary(report: Report) -> list[PlannedSentence]:
             count | {"abnormal_s": "/summary/abnormal_s", "share": "/summary/abnormal_share"},
         ),
     ]
-    if len(report.events) > 1:
+    if len(report.events) == 1:
+        sentences += _recorded(report, at, "summary")
+    else:
         fields = number | {"time_s": f"{at}/peak_s", "events": "/events"}
         key = "summary_highest_stretch" if is_unusual_only(report) else "summary_highest_event"
         sentences.append(PlannedSentence("summary", key, fields))
@@ -130,6 +132,14 @@ def _summary(report: Report) -> list[PlannedSentence]:
         else:
             sentences.append(PlannedSentence("summary", "summary_category_hint", fields))
     return [*sentences, *_resembles(top, at)]
+
+
+def _recorded(report: Report, at: str, place: str) -> list[PlannedSentence]:
+    """Camera and time of day, where they are known."""
+    if report.video.recorded is None:
+        return []
+    fields = _pick("/video/recorded", ("camera", "start")) | _pick(at, ("start_s", "end_s"))
+    return [PlannedSentence(place, "event_recorded", fields)]
 
 
 def _resembles(event: Event, at: str) -> list[PlannedSentence]:
@@ -162,9 +172,8 @@ def _timing_and_score(report: Report, event: Event, at: str) -> list[PlannedSent
     times = number | _pick(at, ("start_s", "end_s", "duration_s", "peak_s"))
     score = number | _pick(at, ("peak_score", "mean_score"))
     sentences = [PlannedSentence(place, "event_time", times)]
-    if report.video.recorded is not None:
-        fields = _pick("/video/recorded", ("camera", "start")) | _pick(at, ("start_s", "end_s"))
-        sentences.append(PlannedSentence(place, "event_recorded", fields))
+    if len(report.events) > 1:  # that of a single event stands in the summary
+        sentences += _recorded(report, at, place)
     if event.outside_score is None:
         sentences.append(PlannedSentence(place, "event_score_alone", score))
     else:

@@ -41,9 +41,8 @@ class MagnitudeOutput(Output):
 class Rtfm(Detector):
     """Top-k MIL by the magnitude of temporal features, which abnormal videos should have larger.
 
-    24,718,849 parameters for 2048-d features. It does not classify. Deviations: AdamW, which decays the weights apart
-    from the gradient, instead of Adam with an L2 penalty of 5e-3; the magnitude loss is the mean over all pairs of
-    videos; smoothness and sparsity are sums over a video, averaged over the abnormal videos.
+    24,718,849 parameters for 2048-d features. It does not classify. Deviations: the magnitude loss is the mean over all
+    pairs of videos; smoothness and sparsity are sums over a video, averaged over the abnormal videos.
     """
 
     name: ClassVar[str] = "rtfm"
